@@ -1,0 +1,33 @@
+# One virtual environment for everything; `make explore` needs nothing but Python 3.11+ and a package index.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: explore test benchmark lint clean
+
+# The stamp is rebuilt only when the list of dependencies changes.
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), f"Python 3.11 or newer is needed, this is {sys.version}"'
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --upgrade pip
+	$(BIN)/pip install -q -e ".[dev]"
+	touch $@
+
+explore: $(VENV)/.installed  ## an agent flies a tour of a generated scene
+	$(BIN)/python -m agents.explore
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint  ## every check and test
+	$(BIN)/python -m pytest -n auto --dist loadfile
+
+benchmark: $(VENV)/.installed  ## speed, as ratios within one run
+	mkdir -p runs/benchmark
+	$(BIN)/python -m pytest tests/benchmarks --benchmark-only --benchmark-json=runs/benchmark/latest.json
+
+clean:
+	rm -rf $(VENV) runs

@@ -1,0 +1,221 @@
+"""`python -m agents.explore`: an agent flies a tour of a generated scene and leaves a folder with its film."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+
+if TYPE_CHECKING:
+    import gymnasium as gym
+
+    from agents.follow import FollowPolicy
+    from agents.random import RandomPolicy
+    from agents.scripted import ScriptedPolicy
+    from cc2env.geometry import CameraTrajectory
+
+EXIT_BAD_INPUT = 2
+_MOST_CLIPS = 200  # without num_clips; a longer path is a mistake of units more often than a wish
+_NO_LIMIT = 10**9  # a trajectory may be longer than the registered episode
+_TEXT_OPTIONS = ("world", "trajectory", "image", "prompt", "out", "agent.script")
+
+
+@dataclass(kw_only=True)
+class EnvConfig:
+    """Arguments of `gym.make`; None is the world's own default."""
+
+    sampler_steps: int | None = None
+    guidance_text: float | None = None
+    guidance_camera: float | None = None
+    poses_per_clip: int | None = None
+    horizontal_fov: float | None = None
+    device: str = "cpu"
+
+
+@dataclass(kw_only=True)
+class AgentConfig:
+    """`kind` is `scripted` (`script`, `smooth`) or `random` (`strength`, `smoothness`)."""
+
+    kind: str = "scripted"
+    script: str = "tour"
+    smooth: bool = True
+    strength: float = 0.3
+    smoothness: float = 0.8
+
+
+@dataclass(kw_only=True)
+class ExploreConfig:
+    """`python -m agents.explore`; see `--help`."""
+
+    world: str = "tiny"
+    trajectory: str | None = None
+    stride: int = 1
+    scale: float = 1.0
+    image: str | None = None
+    prompt: str | None = None
+    seed: int = 0
+    num_clips: int | None = None
+    out: str | None = None
+    progress: bool = True
+    env: EnvConfig = field(default_factory=EnvConfig)
+    agent: AgentConfig = field(default_factory=AgentConfig)
+
+
+def explore(config: ExploreConfig) -> Path:
+    """Flies one episode and returns the folder with its outputs.
+
+    Raises:
+        ValueError: A setting, the picture or the trajectory cannot be used.
+        FileNotFoundError: The world's weights are missing.
+    """
+    import gymnasium as gym
+
+    import cc2env
+    from agents.outputs import write_outputs
+    from agents.rollout import rollout
+
+    folder = _new_folder() if config.out is None else Path(config.out)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"out: expected a folder, got the file {folder}; choose another name")
+    trajectory, row_seconds = _read_trajectory(config)
+    print(f"world {config.world}: loading", flush=True)
+    env: gym.Env[Any, Any] = gym.make(
+        cc2env.ENV_ID, max_episode_steps=_NO_LIMIT, world=config.world, **dataclasses.asdict(config.env)
+    )
+    policy, num_clips = _build_policy(config, env.action_space, trajectory)
+    fps = float(env.metadata["render_fps"])
+    seconds_per_pose = _length(env.observation_space) / _length(env.action_space) / fps
+    if row_seconds is not None and config.stride == 1 and (stride := round(seconds_per_pose / row_seconds)) > 1:
+        print(
+            f"trajectory: each row is flown as one pose, {seconds_per_pose:.2f} s; its timestamps are "
+            f"{row_seconds:.3f} s apart, so stride={stride} would fly it at its own speed"
+        )
+    options = {key: value for key in ("prompt", "image") if (value := getattr(config, key)) is not None}
+    episode = rollout(env, policy, num_clips, seed=config.seed, options=options, show_progress=config.progress)
+    labels = [f"clip {index + 1}: {_move_of(policy, index)}" for index in range(len(episode.clips))]
+    env.close()
+    write_outputs(folder, episode, fps, labels, settings=dataclasses.asdict(config))
+    if episode.prompt:
+        print(f"prompt: {episode.prompt}")
+    print(
+        f"{len(episode.frames)} frames, {len(episode.frames) / fps:.1f} s of film, "
+        f"generated at {episode.frames_per_second:.1f} frames per second"
+    )
+    print(f"written: {folder}")
+    return folder
+
+
+def _new_folder() -> Path:
+    stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    folder = Path("runs") / "explore" / stamp
+    count = 1
+    while folder.exists():  # two explorations in one second
+        count += 1
+        folder = folder.with_name(f"{stamp}_{count}")
+    return folder
+
+
+def _read_trajectory(config: ExploreConfig) -> tuple[CameraTrajectory | None, float | None]:
+    """Returns the user's path, and the seconds between its rows where the file tells them."""
+    if config.trajectory is None:
+        for name, value in (("stride", config.stride), ("scale", config.scale)):
+            if value != 1:
+                raise ValueError(f"{name}: expected 1 without a trajectory, got {value}; give trajectory=FILE")
+        return None, None
+    from cc2env.geometry import read_realestate10k, read_trajectory
+
+    if Path(config.trajectory).suffix.lower() != ".txt":
+        return read_trajectory(config.trajectory), None
+    contents = read_realestate10k(config.trajectory)
+    times = contents.timestamps
+    row_seconds = (times[-1] - times[0]) / max(len(times) - 1, 1) / 1e6
+    return contents.trajectory, row_seconds if row_seconds > 0 else None
+
+
+def _build_policy(
+    config: ExploreConfig, action_space: Any, trajectory: CameraTrajectory | None
+) -> tuple[FollowPolicy | RandomPolicy | ScriptedPolicy, int]:
+    """Returns the agent and the number of clips it is to fly."""
+    from agents.follow import FollowPolicy
+    from agents.random import RandomPolicy
+    from agents.scripted import ScriptedPolicy
+
+    agent = config.agent
+    if trajectory is not None:
+        follow = FollowPolicy(action_space, trajectory, config.stride, config.scale)
+        print(f"trajectory: {len(follow.trajectory)} poses, a path of {follow.trajectory.path_length():.2f} m")
+        if follow.pieces > 1:
+            print(f"trajectory: too fast for one pose each, resampled to {follow.pieces} times as many poses (slower)")
+        if config.num_clips is None and follow.num_clips > _MOST_CLIPS:
+            raise ValueError(
+                f"trajectory: expected a path of at most {_MOST_CLIPS} clips, got {follow.num_clips}; if its unit is "
+                "not the metre, give scale=METRES_PER_UNIT, or give num_clips to fly a part of it or all"
+            )
+        return follow, _or_default(config.num_clips, follow.num_clips)
+    match agent.kind:
+        case "scripted":
+            scripted = ScriptedPolicy(action_space, agent.script, agent.smooth)
+            return scripted, _or_default(config.num_clips, len(scripted))
+        case "random":
+            wanderer = RandomPolicy(action_space, config.seed, agent.strength, agent.smoothness)
+            return wanderer, _or_default(config.num_clips, 8)
+        case _:
+            raise ValueError(f"agent.kind: expected scripted or random, got {agent.kind!r}; see --help")
+
+
+def _or_default(given: int | None, default: int) -> int:
+    return default if given is None else given
+
+
+def _length(space: gym.Space[Any]) -> int:
+    assert space.shape is not None
+    return space.shape[0]
+
+
+def _move_of(policy: FollowPolicy | RandomPolicy | ScriptedPolicy, clip_index: int) -> str:
+    from agents.scripted import ScriptedPolicy
+
+    if isinstance(policy, ScriptedPolicy):
+        return policy.move_of(clip_index).replace("_", " ")
+    return type(policy).__name__.removesuffix("Policy").lower()
+
+
+@hydra.main(version_base=None, config_path="pkg://configs", config_name="explore")
+def _hydra_main(config: DictConfig) -> None:
+    settings = OmegaConf.to_object(config)
+    assert isinstance(settings, ExploreConfig)
+    try:
+        explore(settings)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(EXIT_BAD_INPUT)
+
+
+def quote_text(argument: str) -> str:
+    """Returns a command line word with its value quoted where it is a text, so that Hydra takes it as it stands.
+
+    Commas, braces, brackets and equals signs are ordinary characters of prompts and paths, but grammar to Hydra.
+    """
+    key, separator, value = argument.partition("=")
+    if not separator or key not in _TEXT_OPTIONS or value in ("", "null") or value[0] in "'\"":
+        return argument
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"{key}='{escaped}'"
+
+
+def main() -> None:
+    """Runs the command line: `python -m agents.explore --help`."""
+    ConfigStore.instance().store(name="explore_schema", node=ExploreConfig)
+    sys.argv[1:] = [quote_text(argument) for argument in sys.argv[1:]]
+    _hydra_main()
+
+
+if __name__ == "__main__":
+    main()

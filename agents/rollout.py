@@ -1,0 +1,102 @@
+"""One episode, from reset to the last clip, with everything that it gave."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from tqdm import tqdm
+
+from agents.policy import Policy
+
+
+@dataclass(frozen=True)
+class Episode:
+    """What an episode gave.
+
+    Attributes:
+        first_frame: uint8 [h, w, 3], from `reset`.
+        clips: One uint8 [f, h, w, 3] for each step.
+        actions: Float32 [p, 6] of each step.
+        c2w: Float32 [1 + steps * p, 4, 4]: the start pose, then every commanded one.
+        intrinsics: Float32 [4], normalised.
+        prompt: The one in force, "" without one.
+        rewards: One for each step.
+        reset_seconds: The computer's time in `reset`.
+        step_seconds: And in each `step`.
+        function_evaluations: Samples passed through the network in each step.
+    """
+
+    first_frame: np.ndarray
+    clips: list[np.ndarray]
+    actions: list[np.ndarray]
+    c2w: np.ndarray
+    intrinsics: np.ndarray
+    prompt: str
+    rewards: list[float]
+    reset_seconds: float
+    step_seconds: list[float]
+    function_evaluations: list[int]
+
+    @property
+    def frames(self) -> np.ndarray:
+        """All frames in order, the first one once: uint8 [1 + steps * f, h, w, 3]."""
+        return np.concatenate([self.first_frame[None], *self.clips])
+
+    @property
+    def frames_per_second(self) -> float:
+        """Frames that `step` generated for each second of the computer's time."""
+        return sum(map(len, self.clips)) / sum(self.step_seconds)
+
+
+def rollout(
+    env: gym.Env[np.ndarray, Any],
+    policy: Policy,
+    num_clips: int,
+    *,
+    seed: int | None = None,
+    options: dict[str, Any] | None = None,
+    show_progress: bool = True,
+) -> Episode:
+    """Runs a policy until num_clips clips are flown or the episode ends.
+
+    Raises:
+        ValueError: num_clips is less than 1.
+    """
+    if num_clips < 1:
+        raise ValueError(f"num_clips: expected at least 1, got {num_clips}")
+    started = time.perf_counter()
+    observation, info = env.reset(seed=seed, options=options)
+    reset_seconds = time.perf_counter() - started
+    first_frame, intrinsics = observation[0].copy(), info["intrinsics"].copy()
+    clips, actions, poses, rewards, step_seconds, evaluations = [], [], [info["c2w"][:1]], [], [], []
+    with tqdm(total=num_clips, desc="flying", unit="clip", disable=not show_progress) as bar:
+        for _ in range(num_clips):
+            action = policy.act(observation, info)
+            started = time.perf_counter()
+            observation, reward, terminated, truncated, info = env.step(action)
+            step_seconds.append(time.perf_counter() - started)
+            clips.append(observation)
+            actions.append(action)
+            poses.append(info["c2w"])
+            rewards.append(float(reward))
+            evaluations.append(int(info["function_evaluations"]))
+            bar.set_postfix_str(f"{len(observation) / step_seconds[-1]:.0f} frames/s", refresh=False)
+            bar.update()
+            if terminated or truncated:
+                break
+    return Episode(
+        first_frame=first_frame,
+        clips=clips,
+        actions=actions,
+        c2w=np.concatenate(poses),
+        intrinsics=intrinsics,
+        prompt=info["prompt"],
+        rewards=rewards,
+        reset_seconds=reset_seconds,
+        step_seconds=step_seconds,
+        function_evaluations=evaluations,
+    )

@@ -1,0 +1,30 @@
+"""CameraCtrlWorld: a Gymnasium environment whose world is generated while a camera flies through it.
+
+Importing this package registers the environment and nothing more: no network, no torch.
+"""
+
+from gymnasium.envs.registration import register
+
+ENV_ID = "CameraCtrlWorld-v0"
+MAX_EPISODE_STEPS = 64
+
+register(
+    id=ENV_ID,
+    entry_point="cc2env.env:CameraCtrlWorldEnv",
+    vector_entry_point="cc2env.vector_env:CameraCtrlWorldVectorEnv",
+    max_episode_steps=MAX_EPISODE_STEPS,
+)
+# what each task is stands in cc2env.tasks
+TASK_EPISODE_STEPS = {"Explore": 32, "GoalView": 16, "FollowPath": 64, "LoopClosure": 24, "HoldStill": 16}
+TASK_IDS = {task: f"CameraCtrlWorld-{task}-v0" for task in TASK_EPISODE_STEPS}
+
+for _task, _steps in TASK_EPISODE_STEPS.items():
+    register(
+        id=TASK_IDS[_task],
+        entry_point="cc2env.env:CameraCtrlWorldEnv",
+        vector_entry_point="cc2env.vector_env:CameraCtrlWorldVectorEnv",
+        max_episode_steps=_steps,
+        kwargs={"task": _task},
+    )
+
+__all__ = ["ENV_ID", "MAX_EPISODE_STEPS", "TASK_EPISODE_STEPS", "TASK_IDS"]

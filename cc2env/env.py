@@ -1,0 +1,318 @@
+"""`CameraCtrlWorld-v0`: fly a camera, see what it sees. One episode as a Gymnasium environment."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.error import ResetNeeded
+from torch import Tensor
+
+from cc2env import spaces
+from cc2env.actions import check_action
+from cc2env.judging import make_rules
+from cc2env.pictures import load_picture
+from cc2env.rewards import RewardFunction
+from cc2env.session import Session
+from cc2env.snapshot import EnvSnapshot
+from cc2env.tasks import Task
+from cc2env.world_choice import WorldChoice
+from model.geometry.camera import intrinsics_from_fov
+from model.world.protocol import WorldModel
+
+if TYPE_CHECKING:
+    from cc2env.vector_env import CameraCtrlWorldVectorEnv
+
+_OPTIONS = ("prompt", "image")
+
+
+class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
+    r"""A camera flies through a generated, moving scene.
+
+    ## Description
+
+    An action is a segment of camera trajectory. A video diffusion model generates the clip that a camera sees
+    along it, and the next clip continues the last one in one fixed world frame: the camera of the first frame
+    (x right, y down, z forward), in metres. The scene moves by itself, also while the camera stands still.
+
+    The method is CameraCtrl II (He et al., 2025). `world="synthetic"` is a renderer behind the same interface:
+    exact, fast, without a network.
+
+    ## Action Space
+
+    `Box(poses_per_clip, 6)`, float32: for each latent pose (a third of a second, 4 frames) a twist (v, w) in the
+    camera's own axes. It moves the camera by the exponential of SE(3): `c2w = c2w @ exp(twist)`. A number out of
+    bounds is an error and is never clipped.
+
+    | Component | Meaning                                   | Min  | Max | Unit |
+    |-----------|-------------------------------------------|------|-----|------|
+    | 0         | translation along x, right                | -0.6 | 0.6 | m    |
+    | 1         | translation along y, down                 | -0.6 | 0.6 | m    |
+    | 2         | translation along z, forward              | -0.6 | 0.6 | m    |
+    | 3         | rotation vector, x: the view tilts up     | -0.2 | 0.2 | rad  |
+    | 4         | rotation vector, y: the view pans right   | -0.2 | 0.2 | rad  |
+    | 5         | rotation vector, z: rolls clockwise       | -0.2 | 0.2 | rad  |
+
+    ## Observation Space
+
+    `Box(0, 255, (frames_per_clip, height, width, 3), uint8)`: the RGB frames of the clip, oldest first. The last
+    frame is the view from the last pose of `achieved_c2w`. `reset` has one frame to show: it is repeated to a clip.
+
+    `info` has the same keys after `reset` and `step`:
+
+    | Key                    | Value                                                                           |
+    |------------------------|---------------------------------------------------------------------------------|
+    | `c2w`                  | float32 [poses_per_clip, 4, 4], the commanded camera-to-world poses, metres      |
+    | `achieved_c2w`         | float32 [poses_per_clip, 4, 4], the poses that the camera reached: commanded    |
+    |                        | ones unless it was stopped; the next action starts from the last                |
+    | `blocked`              | bool, whether the commanded path led into an obstacle; False where the world    |
+    |                        | does not know its free space                                                    |
+    | `intrinsics`           | float32 [4], fx fy cx cy divided by the image's width and height                 |
+    | `clip_index`           | int, clips since `reset`                                                        |
+    | `seconds`              | float, time of the last frame in the scene's own seconds (not the computer's)   |
+    | `function_evaluations` | int, samples passed through the network for this clip; 0 after `reset`          |
+    | `prompt`               | str, the prompt in force: the given one, the world's own choice, or ""          |
+
+    ## Rewards
+
+    Always 0 without a task. `reward=function` gives your own: a plain function of a `cc2env.rewards.Transition`
+    (poses, frames, whether the way was blocked) that returns a finite number. Registered tasks, each with a table of
+    its own in `cc2env.tasks`; their arguments are arguments of `gym.make`, too:
+
+    | Id                               | In one line                                                          |
+    |----------------------------------|----------------------------------------------------------------------|
+    | `CameraCtrlWorld-Explore-v0`     | see as much new space as possible for each metre flown               |
+    | `CameraCtrlWorld-GoalView-v0`    | reach the pose from which a given picture was taken                  |
+    | `CameraCtrlWorld-FollowPath-v0`  | fly a given path, pose by pose, in time                              |
+    | `CameraCtrlWorld-LoopClosure-v0` | leave, come back: is it the same place?                              |
+    | `CameraCtrlWorld-HoldStill-v0`   | do not move, the scene does                                          |
+
+    ## Starting State
+
+    The camera is at the identity pose. The scene is drawn from the episode's noise seed, which comes from
+    `env.np_random`. `reset(seed=..., options={"prompt": ..., "image": ...})`: `prompt` is a text; `image` is the first
+    frame, a path or a uint8 array (h, w, 3), cropped to the shape of a frame and resized. Any other key is an error,
+    and so is an option that the world has no use for (the synthetic world takes neither).
+
+    The same seed, options and actions give identical bytes, in another process too.
+
+    ## Episode End
+
+    Never terminated without a task. `gym.make` truncates after 64 clips; `max_episode_steps` changes that.
+
+    ## Arguments
+
+    | Argument          | Default    | Meaning                                                                      |
+    |-------------------|------------|------------------------------------------------------------------------------|
+    | `world`           | `"tiny"`   | `"tiny"` (shipped weights), `"synthetic"` (renderer), a world's folder       |
+    | `sampler_steps`   | world's    | steps of the ODE solver for each clip                                        |
+    | `guidance_text`   | world's    | guidance weight of the prompt (the paper, Eq. 3); 1 is none                  |
+    | `guidance_camera` | world's    | guidance weight of the camera (the paper, Eq. 3); 1 is none                  |
+    | `poses_per_clip`  | world's, 4 | clip length: latent poses for each step, a multiple of the world's own       |
+    | `horizontal_fov`  | world's    | horizontal field of view in radians                                          |
+    | `device`          | `"cpu"`    | where the network runs                                                       |
+    | `collision`       | `"none"`   | `"stop"`: at an obstacle the camera keeps 0.35 m away and turns all the      |
+    |                   |            | same; only in worlds that know their free space (`"synthetic"`)              |
+    | `task`            | `None`     | a task's name or object; the registered ids choose it                        |
+    | `reward`          | task's     | a function of a `Transition` in the place of the task's reward               |
+    | `render_mode`     | `None`     | `"rgb_array"`: the last frame; `"rgb_array_list"`: all frames of a clip      |
+
+    The class itself (not `gym.make`, which copies its arguments) also takes any `WorldModel` as `world`.
+
+    `env.unwrapped.snapshot()` and `.restore(snapshot)` keep and bring back a moment of an episode, the random
+    generator with it. (Wrappers keep their own books: `TimeLimit` goes on counting.) A snapshot can be saved to disk
+    and restored in another process, or by the vector environment. `env.unwrapped.fork(k)` is that vector environment:
+    k futures of this moment, flown in one batch.
+
+    ## Version History
+
+    * v0: first version.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array", "rgb_array_list"], "render_fps": 12}  # noqa: RUF012
+
+    def __init__(
+        self,
+        world: str | Path | WorldModel = "tiny",
+        *,
+        sampler_steps: int | None = None,
+        guidance_text: float | int | None = None,
+        guidance_camera: float | int | None = None,
+        poses_per_clip: int | None = None,
+        horizontal_fov: float | int | None = None,
+        device: str = "cpu",
+        collision: str = "none",
+        task: str | Task | None = None,
+        reward: RewardFunction | None = None,
+        render_mode: str | None = None,
+        **task_arguments: Any,
+    ) -> None:
+        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
+            raise ValueError(
+                f"render_mode: expected None or one of {self.metadata['render_modes']}, got {render_mode!r}; choose one"
+            )
+        self.render_mode = render_mode
+        choice = WorldChoice(
+            world=world,
+            sampler_steps=sampler_steps,
+            guidance_text=guidance_text,
+            guidance_camera=guidance_camera,
+            device=device,
+        )
+        self._session = Session(choice, 1, poses_per_clip, make_rules(task, reward, collision, task_arguments))
+        spec = self._session.world.spec
+        self._intrinsics: Tensor | None = None
+        if horizontal_fov is not None:
+            self._intrinsics = intrinsics_from_fov(float(horizontal_fov), spec.height, spec.width)
+        self.generation_seconds = 0.0
+        self.metadata = {**type(self).metadata, "render_fps": spec.fps}
+        self.action_space = spaces.action_space(self._session.poses_per_clip)
+        self.observation_space = spaces.observation_space(self._session.frames_per_clip, spec.height, spec.width)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Opens a new episode; see the class for `options`.
+
+        Raises:
+            ValueError: An option is unknown, cannot be read, or means nothing to this world.
+        """
+        super().reset(seed=seed)
+        prompt, image = self._read_options(options)
+        # Drawn also when the world then refuses the options: what a seed gives never hangs on them.
+        noise_seed = int(self.np_random.integers(2**31 - 1))
+        started = time.perf_counter()
+        first = self._session.reset(
+            [noise_seed],
+            prompts=None if prompt is None else [prompt],
+            images=None if image is None else image[None],
+            intrinsics=self._intrinsics,
+        )
+        self.generation_seconds = time.perf_counter() - started
+        return np.repeat(first, self._session.frames_per_clip, axis=0), self._info(evaluations=0)
+
+    def step(self, action: object) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Flies one clip along the action.
+
+        Raises:
+            ResetNeeded: `reset` has not been called.
+            ValueError: The action has a wrong shape or type, or a number that is not finite or out of bounds; the
+                episode stays where it was.
+        """
+        self._require_reset("step")
+        twists = check_action(action, (self._session.poses_per_clip, 6))
+        started = time.perf_counter()
+        frames = self._session.step(twists[None])[0]
+        self.generation_seconds = time.perf_counter() - started
+        books = self._session.books
+        reward, terminated = float(books["reward"][0]), bool(books["terminated"][0])
+        return frames, reward, terminated, False, self._info(self._session.evaluations_per_clip)
+
+    @property
+    def task(self) -> Task:
+        """What the episodes are for."""
+        return self._session.rules.task
+
+    @property
+    def goal_image(self) -> np.ndarray:
+        """The picture to find, uint8 [h, w, 3].
+
+        Raises:
+            AttributeError: The task has no such picture.
+            ResetNeeded: `reset` has not been called.
+        """
+        self._require_reset("goal_image")
+        info = self._session.task_info(0)
+        if "goal_image" not in info:
+            raise AttributeError(f"goal_image: expected a task with a picture to find, got {type(self.task).__name__}")
+        image: np.ndarray = info["goal_image"]
+        return image
+
+    def render(self) -> Any:
+        """Returns the last frame ("rgb_array") or the list of the frames that the last call made ("rgb_array_list")."""
+        if self.render_mode is None:
+            gym.logger.warn('render: expected a render_mode, got None; do gym.make(..., render_mode="rgb_array")')
+            return None
+        self._require_reset("render")
+        frames = self._session.frames[0].cpu().numpy()
+        if self.render_mode == "rgb_array":
+            return frames[-1].copy()
+        # a reset made one frame, which is repeated
+        return [frame.copy() for frame in (frames if self._session.clip_index[0] else frames[-1:])]
+
+    def snapshot(self) -> EnvSnapshot:
+        """Returns this moment of the episode, for `restore`; it shares no memory with the environment.
+
+        Raises:
+            ResetNeeded: `reset` has not been called.
+        """
+        self._require_reset("snapshot")
+        return EnvSnapshot(self._session.snapshot(), (self.np_random.bit_generator.state,))
+
+    def restore(self, snapshot: EnvSnapshot) -> None:
+        """Goes back (or over, from another environment of the same world) to a snapshot, which stays as it is.
+
+        Raises:
+            ValueError: It is no snapshot, or of an environment with other clips.
+        """
+        if not isinstance(snapshot, EnvSnapshot):
+            raise ValueError(
+                f"snapshot: expected what env.unwrapped.snapshot() gave, got {type(snapshot).__name__}; take one first"
+            )
+        self._session.restore(snapshot.session)
+        self.np_random.bit_generator.state = snapshot.random_states[0]
+
+    def fork(self, num_futures: int) -> CameraCtrlWorldVectorEnv:
+        """Returns a vector environment of this world whose every row is at this moment; this one stays there.
+
+        Its rows are never reset and never end: they are for looking ahead.
+
+        Raises:
+            ResetNeeded: `reset` has not been called.
+            ValueError: num_futures is less than 1.
+        """
+        from cc2env.vector_env import CameraCtrlWorldVectorEnv
+
+        snapshot = self.snapshot().fork(num_futures)
+        futures = CameraCtrlWorldVectorEnv(
+            num_futures,
+            self._session.world,
+            autoreset_mode="Disabled",
+            poses_per_clip=self._session.poses_per_clip,
+            collision=self._session.rules.collision,
+            task=self._session.rules.task,
+            reward=self._session.rules.reward,
+        )
+        futures.restore(snapshot)
+        return futures
+
+    def _require_reset(self, call: str) -> None:
+        if not self._session.is_started:
+            raise ResetNeeded(f"{call}: expected a running episode, got none; call env.reset() first")
+
+    def _read_options(self, options: dict[str, Any] | None) -> tuple[str | None, np.ndarray | None]:
+        options = options or {}
+        unknown = sorted(set(options) - set(_OPTIONS))
+        if unknown:
+            raise ValueError(f"options: expected keys among {list(_OPTIONS)}, got {unknown}; leave them out")
+        prompt, image = options.get("prompt"), options.get("image")
+        if prompt is not None and not isinstance(prompt, str):
+            raise ValueError(f"prompt: expected a string, got {type(prompt).__name__}; pass one text")
+        spec = self._session.world.spec
+        return prompt, None if image is None else load_picture(image, spec.height, spec.width)
+
+    def _info(self, evaluations: int) -> dict[str, Any]:
+        return {
+            "c2w": self._session.commanded[0].cpu().numpy().copy(),
+            "achieved_c2w": self._session.books["achieved"][0].numpy().copy(),
+            "blocked": bool(self._session.books["blocked"][0]),
+            "intrinsics": self._session.state.intrinsics[0].cpu().numpy().copy(),
+            "clip_index": int(self._session.clip_index[0]),
+            "seconds": float(self._session.seconds()[0]),
+            "function_evaluations": evaluations,
+            "prompt": self._session.prompts[0],
+            **self._session.task_info(0),
+        }

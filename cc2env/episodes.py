@@ -1,0 +1,149 @@
+"""A batch of episodes with what decides how they begin and end: a random generator each, and a limit of clips."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+from gymnasium.utils import seeding
+
+from cc2env.judging import Rules
+from cc2env.session import Session
+from cc2env.snapshot import EnvSnapshot
+from cc2env.world_choice import WorldChoice
+from model.geometry.camera import intrinsics_from_fov
+
+
+class Episodes:
+    """What the batched environments share. Row i draws its episodes as the single environment with its seed does.
+
+    Attributes:
+        session: Flies the rows.
+        generators: Of each row; its resets draw their noise seeds from it.
+        seeds: Of each generator.
+
+    Args:
+        world: Which world to load.
+        num_rows: The number b of episodes.
+        poses_per_clip: Latent poses of a clip, a multiple of the world's own; without it, the world's own.
+        horizontal_fov: Radians; without it, the world's own.
+        max_clips: Clips after which an episode is over; None is never.
+        rules: The task, its reward, and what obstacles do.
+
+    Raises:
+        FileNotFoundError: There is no such world.
+        ValueError: An argument is out of range or has no effect.
+    """
+
+    def __init__(
+        self,
+        world: WorldChoice,
+        num_rows: int,
+        poses_per_clip: int | None = None,
+        horizontal_fov: float | int | None = None,
+        max_clips: int | None = None,
+        rules: Rules | None = None,
+    ) -> None:
+        if isinstance(num_rows, bool) or not isinstance(num_rows, int) or num_rows < 1:
+            raise ValueError(f"num_envs: expected an integer of at least 1, got {num_rows!r}")
+        if max_clips is not None and (not isinstance(max_clips, int) or max_clips < 1):
+            raise ValueError(f"max_episode_steps: expected None or an integer of at least 1, got {max_clips!r}")
+        self.session = Session(world, num_rows, poses_per_clip, rules)
+        spec = self.session.world.spec
+        self._intrinsics = (
+            None if horizontal_fov is None else intrinsics_from_fov(float(horizontal_fov), spec.height, spec.width)
+        )
+        self._max_clips = max_clips
+        self.generators: list[np.random.Generator] = []
+        self.seeds: list[int] = []
+        for _ in range(num_rows):
+            generator, seed = seeding.np_random()
+            self.generators.append(generator)
+            self.seeds.append(seed)
+
+    @property
+    def num_rows(self) -> int:
+        """The number b of episodes."""
+        return self.session.num_rows
+
+    def seed(self, rows: Sequence[int], seeds: Sequence[int | None]) -> None:
+        """Gives rows new generators; where the seed is None, the old one goes on.
+
+        Raises:
+            ValueError: A seed is negative.
+        """
+        for seed in seeds:
+            if seed is not None and seed < 0:
+                raise ValueError(f"seed: expected integers of at least 0, got {seed}")
+        for row, seed in zip(rows, seeds, strict=True):
+            if seed is not None:
+                self.generators[row], self.seeds[row] = seeding.np_random(seed)
+
+    def open(
+        self,
+        rows: Sequence[int],
+        prompts: Sequence[str | None] | None = None,
+        images: np.ndarray | None = None,
+    ) -> None:
+        """Begins new episodes in these rows (in ascending order); see `Session.reset`."""
+        # Drawn also when the world then refuses the options: what a seed gives never hangs on them.
+        noise_seeds = [int(self.generators[row].integers(2**31 - 1)) for row in rows]
+        everything = len(rows) == self.num_rows
+        self.session.reset(noise_seeds, prompts, images, self._intrinsics, None if everything else rows)
+
+    def over(self) -> np.ndarray:
+        """Returns which episodes have ended or flown all their clips, bool [b]."""
+        return self.terminated() | self.truncated()
+
+    def terminated(self) -> np.ndarray:
+        """Returns which episodes' tasks have come to their end, bool [b]."""
+        ended: np.ndarray = self.session.books["terminated"].numpy().copy()
+        return ended
+
+    def truncated(self) -> np.ndarray:
+        """Returns which episodes have flown all their clips, bool [b]."""
+        if self._max_clips is None:
+            return np.zeros(self.num_rows, dtype=bool)
+        over: np.ndarray = self.session.clip_index.numpy() >= self._max_clips
+        return over
+
+    def snapshot(self) -> EnvSnapshot:
+        """Returns this moment of all rows, sharing no memory with them."""
+        return EnvSnapshot(self.session.snapshot(), tuple(each.bit_generator.state for each in self.generators))
+
+    def restore(self, snapshot: EnvSnapshot, rows: Sequence[int] | None = None) -> None:
+        """Goes back (or over, from other episodes in the same world) to a snapshot, which stays as it is.
+
+        Args:
+            snapshot: With as many rows as are restored.
+            rows: Where its rows go, in order, the others fly on; without it, all rows in order.
+
+        Raises:
+            ValueError: It is no snapshot, has another number of rows or other clips, or a row does not exist.
+        """
+        if not isinstance(snapshot, EnvSnapshot):
+            raise ValueError(
+                f"snapshot: expected what an environment's snapshot() gave, got {type(snapshot).__name__}; "
+                "take one first"
+            )
+        if rows is not None and (len(set(rows)) != len(rows) or not set(rows) <= set(range(self.num_rows))):
+            raise ValueError(f"rows: expected different rows in 0..{self.num_rows - 1}, got {list(rows)}")
+        self.session.restore(snapshot.session, rows)
+        chosen = range(self.num_rows) if rows is None else rows
+        for row, state in zip(chosen, snapshot.random_states, strict=True):
+            self.generators[row].bit_generator.state = state
+
+    @contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        """Puts everything back as it was if the block raises, the random generators too."""
+        states = [each.bit_generator.state for each in self.generators]
+        done = False
+        try:
+            with self.session.all_or_nothing():
+                yield
+            done = True
+        finally:
+            if not done:
+                for generator, state in zip(self.generators, states, strict=True):
+                    generator.bit_generator.state = state

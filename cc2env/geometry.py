@@ -1,0 +1,7 @@
+"""The geometry that agents need, passed on: they see the environment and never the model."""
+
+from model.geometry import se3
+from model.geometry.trajectory import CameraTrajectory
+from model.geometry.trajectory_io import read_realestate10k, read_trajectory, write_npy, write_realestate10k
+
+__all__ = ["CameraTrajectory", "read_realestate10k", "read_trajectory", "se3", "write_npy", "write_realestate10k"]

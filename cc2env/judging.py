@@ -1,0 +1,191 @@
+"""Where the camera really gets, and what the task says to it, for rows of a session: tensors in, tensors out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from tensordict import TensorDict
+from torch import Tensor
+
+from cc2env.actions import to_poses
+from cc2env.rewards import RewardFunction, Transition
+from cc2env.tasks import Memory, Opening, Task, make_task
+from model.world.protocol import KnowsFreeSpace, WorldModel, WorldState
+
+COLLISIONS = ("none", "stop")
+_TASK_STREAM = 0x7A5C  # tells a task's random numbers from others of the same seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What an environment's arguments say about obstacles and rewards; the same for all its episodes.
+
+    Attributes:
+        task: What the episodes are for.
+        reward: Takes the place of the task's reward.
+        collision: "stop": the camera stops at obstacles; "none": it flies through them.
+    """
+
+    task: Task = field(default_factory=Task)
+    reward: RewardFunction | None = None
+    collision: str = "none"
+
+
+def make_rules(
+    task: str | Task | None = None,
+    reward: RewardFunction | None = None,
+    collision: str = "none",
+    task_arguments: Mapping[str, Any] | None = None,
+) -> Rules:
+    """Returns the rules that an environment's arguments ask for; see `make_task`.
+
+    Raises:
+        ValueError: One of them is unknown or out of range.
+    """
+    if collision not in COLLISIONS:
+        raise ValueError(f"collision: expected one of {list(COLLISIONS)}, got {collision!r}; choose one")
+    if reward is not None and not callable(reward):
+        raise ValueError(f"reward: expected a function of a Transition, got {type(reward).__name__}; pass a callable")
+    return Rules(task=make_task(task, **(task_arguments or {})), reward=reward, collision=collision)
+
+
+class Judge:
+    """Stops cameras at obstacles and plays a task, row by row; keeps nothing of an episode itself.
+
+    Its books are a TensorDict of one row for each episode, on the CPU: `achieved` [b, p, 4, 4], `blocked` [b],
+    `reward` [b] float64, `terminated` [b], `first_frame` [b, h, w, 3] and, if it has one, the task's memory `task`.
+
+    Args:
+        world: The world to fly through.
+        poses_per_clip: Latent poses of a clip.
+        rules: Of all episodes.
+
+    Raises:
+        ValueError: Cameras are to stop in a world that does not know its free space.
+    """
+
+    def __init__(self, world: WorldModel, poses_per_clip: int, rules: Rules) -> None:
+        if rules.collision == "stop" and not isinstance(world, KnowsFreeSpace):
+            raise ValueError(
+                f'collision: expected "none", {type(world).__name__} does not know its free space, got "stop"; '
+                'choose world="synthetic", which does'
+            )
+        self.world, self.poses_per_clip = world, poses_per_clip
+        self.task, self.reward, self.collision = rules.task, rules.reward, rules.collision
+
+    def route(
+        self, state: WorldState, twists: Float[Tensor, "n p 6"], commanded: Float[Tensor, "n p 4 4"]
+    ) -> tuple[Float[Tensor, "n p 4 4"], Bool[Tensor, " n"]]:
+        """Returns the poses that the cameras reach, and whether the commanded path led into an obstacle.
+
+        A world that does not know its free space blocks nothing.
+        """
+        if not isinstance(self.world, KnowsFreeSpace):
+            return commanded, torch.zeros(len(twists), dtype=torch.bool)
+        shares = self.world.free_fraction(state, twists)
+        blocked = (shares < 1).any(dim=1).cpu()
+        if self.collision == "none" or not blocked.any():
+            return commanded, blocked
+        return to_poses(state.c2w, _cut(twists, shares)), blocked
+
+    def open(self, state: WorldState, first_frames: UInt8[Tensor, "n h w 3"]) -> TensorDict:
+        """Returns the books of episodes that begin."""
+        count = len(first_frames)
+        memories = [self.task.open(self._opening(state[[row]], first_frames[row])) for row in range(count)]
+        books = {
+            "achieved": state.c2w[:, None].repeat(1, self.poses_per_clip, 1, 1).cpu(),
+            "blocked": torch.zeros(count, dtype=torch.bool),
+            "reward": torch.zeros(count, dtype=torch.float64),
+            "terminated": torch.zeros(count, dtype=torch.bool),
+            "first_frame": first_frames.cpu(),
+        }
+        return _with_memories(TensorDict(books, batch_size=[count]), memories)
+
+    def judge(
+        self,
+        books: TensorDict,
+        state: WorldState,
+        commanded: Float[Tensor, "n p 4 4"],
+        achieved: Float[Tensor, "n p 4 4"],
+        blocked: Bool[Tensor, " n"],
+        frames: UInt8[Tensor, "n f h w 3"],
+        clip_index: Int[Tensor, " n"],
+    ) -> TensorDict:
+        """Returns the books after a clip; `state` is the one before it."""
+        after = books.copy()
+        after["achieved"], after["blocked"] = achieved.cpu(), blocked
+        if type(self.task) is Task and self.reward is None:
+            return after  # nothing to judge: frames stay on their device
+        verdicts = []
+        for row in range(len(frames)):
+            transition = Transition(
+                start_c2w=state.c2w[row].cpu().numpy(),
+                c2w=achieved[row].cpu().numpy(),
+                commanded_c2w=commanded[row].cpu().numpy(),
+                blocked=bool(blocked[row]),
+                frames=frames[row].cpu().numpy(),
+                first_frame=books["first_frame"][row].numpy(),
+                intrinsics=state.intrinsics[row].cpu().numpy(),
+                clip_index=int(clip_index[row]),
+            )
+            memory, reward, terminated = self.task.judge(task_memory(books, row), transition)
+            verdicts.append((memory, reward if self.reward is None else self._given_reward(transition), terminated))
+        after["reward"] = torch.tensor([reward for _, reward, _ in verdicts], dtype=torch.float64)
+        after["terminated"] = torch.tensor([terminated for _, _, terminated in verdicts])
+        return _with_memories(after, [memory for memory, _, _ in verdicts])
+
+    def _given_reward(self, transition: Transition) -> float:
+        assert self.reward is not None
+        reward = float(self.reward(transition))
+        if not math.isfinite(reward):
+            raise ValueError(f"reward: expected a finite number, got {reward} from the function; mend it")
+        return reward
+
+    def _opening(self, state: WorldState, first_frame: UInt8[Tensor, "h w 3"]) -> Opening:
+        def plan(twists: np.ndarray) -> np.ndarray:
+            moves = torch.from_numpy(twists).to(state.c2w)[None]
+            if isinstance(self.world, KnowsFreeSpace):
+                moves = _cut(moves, self.world.free_fraction(state, moves))
+            poses: np.ndarray = to_poses(state.c2w, moves)[0].cpu().numpy()
+            return poses
+
+        def look(poses: np.ndarray) -> np.ndarray:
+            there = state
+            for segment in torch.from_numpy(poses).to(state.c2w)[None].split(self.world.spec.poses_per_clip, dim=1):
+                there, frames = self.world.extend(there, segment)
+            picture: np.ndarray = frames[0, -1].cpu().numpy().copy()
+            return picture
+
+        return Opening(
+            first_frame=first_frame.cpu().numpy(),
+            c2w=state.c2w[0].cpu().numpy(),
+            intrinsics=state.intrinsics[0].cpu().numpy(),
+            poses_per_clip=self.poses_per_clip,
+            rng=np.random.default_rng([int(state.seed[0]), _TASK_STREAM]),
+            plan=plan,
+            look=look,
+        )
+
+
+def task_memory(books: TensorDict, row: int) -> Memory:
+    """Returns the memory of one row's task, as the task knows it."""
+    if "task" not in books:
+        return {}  # a task that remembers nothing
+    return {name: np.asarray(value[row].numpy()) for name, value in books["task"].items()}
+
+
+def _cut(twists: Float[Tensor, "n p 6"], shares: Float[Tensor, "n p"]) -> Float[Tensor, "n p 6"]:
+    return torch.cat([twists[..., :3] * shares[..., None].to(twists), twists[..., 3:]], dim=-1)
+
+
+def _with_memories(books: TensorDict, memories: list[Memory]) -> TensorDict:
+    stacked = {name: torch.from_numpy(np.stack([memory[name] for memory in memories])) for name in memories[0]}
+    if stacked:  # an empty entry would not survive a file
+        books["task"] = TensorDict(stacked, batch_size=books.batch_size)
+    return books

@@ -1,0 +1,69 @@
+"""Films on disk: every frame, mp4 or gif through moviepy, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from moviepy import ImageSequenceClip
+from PIL import Image
+
+FORMATS = (".mp4", ".gif")
+
+
+def write_film(
+    path: str | PathLike[str], frames: UInt8[np.ndarray, "f h w 3"], fps: float | int, scale: int = 1
+) -> Path:
+    """Writes frames as a film and returns its path; a crash leaves no half of one.
+
+    Args:
+        path: Ends in .mp4 (H.264) or .gif; its folder is made.
+        frames: At least one.
+        fps: Frames per second. GIF keeps time in hundredths of a second.
+        scale: Enlarges each side by this factor (smoothly), since players make little of 80 x 48 pixels.
+
+    Raises:
+        ValueError: The path ends otherwise, there is no frame, or scale is less than 1.
+    """
+    path = Path(path)
+    if path.suffix not in FORMATS:
+        raise ValueError(f"path: expected a film ending in {' or '.join(FORMATS)}, got {path.name}; rename it")
+    if not len(frames):
+        raise ValueError("frames: expected at least one frame, got none; record an episode first")
+    if scale < 1:
+        raise ValueError(f"scale: expected an integer of at least 1, got {scale}")
+    clip = ImageSequenceClip([enlarge(frame, scale) for frame in frames], fps=fps)
+    with atomic_path(path) as partial:
+        if path.suffix == ".gif":
+            clip.write_gif(str(partial), fps=fps, logger=None)
+        else:
+            clip.write_videofile(
+                str(partial), fps=fps, codec="libx264", audio=False, logger=None, threads=1,
+                ffmpeg_params=["-crf", "14", "-movflags", "+faststart"],
+            )  # fmt: skip
+    clip.close()
+    return path
+
+
+def enlarge(frame: UInt8[np.ndarray, "h w 3"], scale: int) -> UInt8[np.ndarray, "eh ew 3"]:
+    """Returns the frame with both sides multiplied by an integer."""
+    if scale == 1:
+        return frame
+    height, width = frame.shape[:2]
+    return np.asarray(Image.fromarray(frame).resize((width * scale, height * scale), Image.Resampling.BICUBIC))
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Gives a path beside the wanted one, of the same suffix; it takes the wanted name if the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=path.parent) as folder:
+        partial = Path(folder) / path.name
+        yield partial
+        os.replace(partial, path)

@@ -1,0 +1,303 @@
+"""The logic of the environment, batched and written once; every environment class is a view of a session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from tensordict import TensorDict
+from torch import Tensor
+
+from cc2env.actions import to_poses
+from cc2env.judging import Judge, Rules, task_memory
+from cc2env.world_choice import WorldChoice
+from model.world.protocol import WorldModel, WorldState
+
+
+@runtime_checkable
+class NamesItsPrompt(Protocol):
+    """A world that chooses a prompt where it is given neither prompt nor image, and can say which."""
+
+    def default_prompt(self, seed: int) -> str:
+        """Returns the prompt of the episode with this noise seed."""
+        ...
+
+
+@dataclass(frozen=True)
+class SessionSnapshot:
+    """Everything a session knows of its rows; what continues from it is the same bit for bit.
+
+    `snapshot[[2, 0, 0]]` holds the chosen rows, each as often as it is named: that is a fork.
+    """
+
+    state: WorldState
+    clip_index: Int[Tensor, " b"]
+    commanded: Float[Tensor, "b p 4 4"]
+    frames: UInt8[Tensor, "b f h w 3"]
+    prompts: tuple[str, ...]
+    books: TensorDict
+
+    def __len__(self) -> int:
+        """The number b of rows."""
+        return len(self.prompts)
+
+    def __getitem__(self, rows: Sequence[int]) -> SessionSnapshot:
+        """The chosen rows, sharing no memory with these."""
+        chosen = list(rows)
+        return SessionSnapshot(
+            self.state[chosen].clone(),
+            self.clip_index[chosen],
+            self.commanded[chosen],
+            self.frames[chosen],
+            tuple(self.prompts[row] for row in chosen),
+            self.books[chosen],
+        )
+
+
+class Session:
+    """Runs `num_rows` episodes of one world side by side.
+
+    A call that raises changes nothing: the next state takes the place of the last one only when it is whole.
+    A session pickles with its episodes, but with the name of its world for the weights.
+
+    Attributes:
+        commanded: Poses of the last clip [b, p, 4, 4], metres, world frame; after a reset the start pose, p times.
+        clip_index: Clips flown since the reset [b].
+        frames: The last clip [b, f, h, w, 3] on the world's device; after a reset the first frame, f times.
+        prompts: The prompt in force in each row: the given one, the world's own choice, or "".
+        books: Where each camera got, what it earned and how its task stands; see `cc2env.judging`.
+
+    Args:
+        world: The world to fly through, or which one to load.
+        num_rows: The number b of episodes.
+        poses_per_clip: Latent poses p of a clip, a multiple of the world's own; without it, the world's own.
+        rules: The task, its reward, and what obstacles do; without them, there is no task and nothing stops a camera.
+
+    Raises:
+        ValueError: num_rows is less than 1, poses_per_clip no multiple of the world's, or the rules do not suit it.
+    """
+
+    def __init__(
+        self,
+        world: WorldModel | WorldChoice,
+        num_rows: int = 1,
+        poses_per_clip: int | None = None,
+        rules: Rules | None = None,
+    ) -> None:
+        self._choice = world if isinstance(world, WorldChoice) else WorldChoice(world=world)
+        world = self._choice.load()
+        segment = world.spec.poses_per_clip
+        self.poses_per_clip = segment if poses_per_clip is None else poses_per_clip
+        if self.poses_per_clip < 1 or self.poses_per_clip % segment:
+            raise ValueError(
+                f"poses_per_clip: expected a positive multiple of {segment}, which this world generates at once, "
+                f"got {poses_per_clip}; round it"
+            )
+        if num_rows < 1:
+            raise ValueError(f"num_rows: expected at least 1, got {num_rows}")
+        self.world = world
+        self.num_rows = num_rows
+        self.rules = rules or Rules()
+        self.books = TensorDict({}, batch_size=[num_rows])
+        self._judge()  # raises if the rules do not suit the world
+        self._state: WorldState | None = None
+        self.clip_index = torch.zeros(num_rows, dtype=torch.int64)
+        self.commanded = torch.eye(4).repeat(num_rows, self.poses_per_clip, 1, 1)
+        size = (self.frames_per_clip, world.spec.height, world.spec.width, 3)
+        self.frames = torch.zeros(num_rows, *size, dtype=torch.uint8)
+        self.prompts = ("",) * num_rows
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the world."""
+        return {**self.__dict__, "world": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Loads the world again."""
+        self.__dict__.update({**state, "world": state["_choice"].load()})
+
+    @property
+    def is_started(self) -> bool:
+        """Whether every row has been reset once, so that `step` may be called."""
+        return self._state is not None
+
+    @property
+    def num_segments(self) -> int:
+        """The world's own segments in a clip."""
+        return self.poses_per_clip // self.world.spec.poses_per_clip
+
+    @property
+    def frames_per_clip(self) -> int:
+        """Frames that one step generates."""
+        return self.num_segments * self.world.spec.frames_per_clip
+
+    @property
+    def evaluations_per_clip(self) -> int:
+        """Function evaluations of the network that one step costs, for each row."""
+        return self.num_segments * self.world.spec.evaluations_per_clip
+
+    @property
+    def state(self) -> WorldState:
+        """The world's state of all rows; read it, never write it."""
+        assert self._state is not None, "state: reset the session first"
+        return self._state
+
+    def seconds(self) -> Float[np.ndarray, " b"]:
+        """Returns the time of each row's last frame since its first, in the scene's own seconds."""
+        elapsed: np.ndarray = self.clip_index.numpy() * (self.frames_per_clip / self.world.spec.fps)
+        return elapsed
+
+    def reset(
+        self,
+        seeds: Sequence[int],
+        prompts: Sequence[str | None] | None = None,
+        images: UInt8[np.ndarray, "n h w 3"] | None = None,
+        intrinsics: Float[Tensor, "4"] | None = None,
+        rows: Sequence[int] | None = None,
+    ) -> UInt8[np.ndarray, "n h w 3"]:
+        """Opens new episodes and returns their first frames.
+
+        Args:
+            seeds: One for each row to reset; all noise of an episode is a function of its seed and clip.
+            prompts: One for each seed; None is the world's own choice.
+            images: First frames, one for each seed.
+            intrinsics: The camera of all of them; without it, the world's.
+            rows: Which rows to reset, the others fly on; without it, all.
+        """
+        assert rows is None or self._state is not None, "rows: reset all rows before single ones"
+        assert len(seeds) == (self.num_rows if rows is None else len(rows)), "seeds: one for each row"
+        named = self._named_prompts(seeds, prompts, has_image=images is not None)
+        given = prompts is not None and any(prompt is not None for prompt in prompts)
+        started, frames = self.world.start(
+            list(seeds), named if given else None, None if images is None else torch.from_numpy(images), intrinsics
+        )
+        self._place(
+            SessionSnapshot(
+                started,
+                torch.zeros(len(seeds), dtype=torch.int64),
+                started.c2w[:, None].repeat(1, self.poses_per_clip, 1, 1),
+                frames.repeat(1, self.frames_per_clip, 1, 1, 1),
+                tuple(named),
+                self._judge().open(started, frames[:, 0]),
+            ),
+            rows,
+        )
+        return frames[:, 0].cpu().numpy().copy()
+
+    def step(
+        self, twists: Float[np.ndarray, "n p 6"], rows: Sequence[int] | None = None
+    ) -> UInt8[np.ndarray, "n f h w 3"]:
+        """Flies rows along their twists (checked by `actions.check_action`) and returns the frames of the clip.
+
+        Args:
+            twists: One sequence for each row that flies.
+            rows: Which rows fly, the others wait; without it, all.
+        """
+        self.fly(torch.from_numpy(twists), rows)
+        frames = self.frames if rows is None else self.frames[list(rows)]
+        return frames.cpu().numpy().copy()
+
+    def fly(self, twists: Float[Tensor, "n p 6"], rows: Sequence[int] | None = None) -> None:
+        """Like `step`, without leaving the world's device: the clip is in `frames`."""
+        state = self.state if rows is None else self.state[list(rows)]
+        start, judge, twists = state, self._judge(), twists.to(state.c2w.device)
+        commanded = to_poses(state.c2w, twists)
+        achieved, blocked = judge.route(state, twists, commanded)
+        clips = []
+        for segment in achieved.split(self.world.spec.poses_per_clip, dim=1):
+            state, frames = self.world.extend(state, segment)
+            clips.append(frames)
+        chosen = list(range(self.num_rows) if rows is None else rows)
+        clip, clip_index, prompts = torch.cat(clips, dim=1), self.clip_index[chosen] + 1, self.prompts
+        books = judge.judge(self.books[chosen], start, commanded, achieved, blocked, clip, clip_index)
+        named = tuple(prompts[row] for row in chosen)
+        self._place(SessionSnapshot(state, clip_index, commanded, clip, named, books), rows)
+
+    def task_info(self, row: int) -> dict[str, Any]:
+        """Returns what the task tells of a row, the same keys always."""
+        return self.rules.task.info(task_memory(self.books, row))
+
+    def snapshot(self) -> SessionSnapshot:
+        """Returns a copy of everything that `step` depends on."""
+        return self._held()[range(self.num_rows)]
+
+    def restore(self, snapshot: SessionSnapshot, rows: Sequence[int] | None = None) -> None:
+        """Goes back to a snapshot, which stays as it is and may be restored again.
+
+        Args:
+            snapshot: Of this session, or of another one of the same world.
+            rows: Where its rows go, in order, the others fly on; without it, all rows in order.
+
+        Raises:
+            ValueError: The snapshot has another number of rows, or clips of another shape.
+        """
+        num_rows = self.num_rows if rows is None else len(rows)
+        if snapshot.commanded.shape[:2] != (num_rows, self.poses_per_clip):
+            raise ValueError(
+                f"snapshot: expected {num_rows} row(s) with clips of {self.poses_per_clip} poses, "
+                f"got {list(snapshot.commanded.shape[:2])}; restore it where it was taken, or choose rows of it"
+            )
+        if snapshot.frames.shape[1:] != self.frames.shape[1:]:
+            raise ValueError(
+                f"snapshot: expected clips of shape {list(self.frames.shape[1:])}, "
+                f"got {list(snapshot.frames.shape[1:])}; restore it in the world it was taken in"
+            )
+        if self.is_started and set(snapshot.books.keys(True)) != set(self.books.keys(True)):
+            raise ValueError("snapshot: expected one of the same task, got another's; restore it where it was taken")
+        assert rows is None or self._state is not None, "rows: start all rows before single ones"
+        self._place(snapshot[range(num_rows)], rows)
+
+    @contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        """Puts everything back as it was if the block raises."""
+        kept = self._held() if self.is_started else None
+        done = False
+        try:
+            yield
+            done = True
+        finally:
+            if not done and kept is not None:
+                self._hold(kept)
+
+    def _named_prompts(self, seeds: Sequence[int], prompts: Sequence[str | None] | None, has_image: bool) -> list[str]:
+        """The prompt of every row, where none is given the one that the world will choose."""
+        named = []
+        for seed, prompt in zip(seeds, [None] * len(seeds) if prompts is None else prompts, strict=True):
+            if prompt is None and not has_image and isinstance(self.world, NamesItsPrompt):
+                prompt = self.world.default_prompt(seed)
+            named.append(prompt or "")
+        return named
+
+    def _place(self, new: SessionSnapshot, rows: Sequence[int] | None) -> None:
+        """Takes new rows in; what is held is replaced and never written to, since snapshots may share it."""
+        if rows is None:
+            return self._hold(new)
+        held, where, prompts = self._held(), torch.as_tensor(list(rows)), list(self.prompts)
+        for row, prompt in zip(rows, new.prompts, strict=True):
+            prompts[row] = prompt
+        on_device, books = where.to(held.commanded.device), held.books.clone()
+        books[where] = new.books
+        self._hold(
+            SessionSnapshot(
+                held.state.with_rows(where, new.state.to(held.state.device)),
+                held.clip_index.index_copy(0, where, new.clip_index),
+                held.commanded.index_copy(0, on_device, new.commanded.to(on_device.device)),
+                held.frames.index_copy(0, on_device, new.frames.to(on_device.device)),
+                tuple(prompts),
+                books,
+            )
+        )
+
+    def _held(self) -> SessionSnapshot:
+        return SessionSnapshot(self.state, self.clip_index, self.commanded, self.frames, self.prompts, self.books)
+
+    def _hold(self, new: SessionSnapshot) -> None:
+        self._state, self.clip_index, self.prompts = new.state, new.clip_index, new.prompts
+        self.commanded, self.frames, self.books = new.commanded, new.frames, new.books
+
+    def _judge(self) -> Judge:
+        return Judge(self.world, self.poses_per_clip, self.rules)

@@ -1,0 +1,80 @@
+"""See as much new space as possible for each metre flown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cc2env import rewards
+from cc2env.rewards import Transition
+from cc2env.tasks.task import Memory, Opening, Task, check_positive
+
+
+@dataclass(kw_only=True)
+class Explore(Task):
+    """`CameraCtrlWorld-Explore-v0`: see as much new space as possible for each metre flown.
+
+    ## Description
+
+    The space that the camera has seen is kept as voxels: all whose centre has been in the view frustum of a pose, up
+    to `reach` metres of depth. Nothing hides anything, so that worlds without depth play by the same rule. What the
+    first frame shows is covered from the start.
+
+    ## Rewards
+
+    New volume (m³) divided by the metres flown in this clip, of which at least `shortest` count: m³/m. Straight ahead
+    that is the frustum's cross-section at `reach` (22.6 m² with the defaults), with a turn it is more.
+
+    `info["covered_volume"]`: m³ seen so far, the first frame's included.
+
+    ## Episode End
+
+    Never terminated; truncated after 32 clips.
+
+    ## Arguments
+
+    | Argument   | Default | Meaning                                                             |
+    |------------|---------|---------------------------------------------------------------------|
+    | `reach`    | 4.0     | m, depth of the frustum                                             |
+    | `voxel`    | 0.5     | m, edge of a voxel                                                  |
+    | `shortest` | 1.0     | m, length of flight that a clip counts at least                     |
+    | `extent`   | 64.0    | m, width of the mapped region round the start; a quarter of it high |
+    """
+
+    reach: float = 4.0
+    voxel: float = 0.5
+    shortest: float = 1.0
+    extent: float = 64.0
+
+    def __post_init__(self) -> None:
+        """Checks the arguments."""
+        for name in ("reach", "voxel", "shortest"):
+            check_positive(name, getattr(self, name))
+        if self.extent < 8 * self.voxel:
+            raise ValueError(f"extent: expected at least 8 voxels of {self.voxel} m, got {self.extent}; enlarge it")
+
+    @property
+    def _shape(self) -> tuple[int, int, int]:
+        wide, high = int(self.extent / self.voxel / 8) * 8, int(self.extent / self.voxel / 8) * 2
+        return wide, high, wide
+
+    def open(self, opening: Opening) -> Memory:
+        """Covers what the first frame shows."""
+        seen = rewards.view_voxels(opening.c2w[None], opening.intrinsics, self.reach, self.voxel)
+        covered, count = rewards.newly_covered(np.zeros(self._shape, bool), seen)
+        return {"covered": np.packbits(covered), "count": np.array(count)}
+
+    def judge(self, memory: Memory, transition: Transition) -> tuple[Memory, float, bool]:
+        """Covers what the clip shows."""
+        seen = rewards.view_voxels(transition.c2w, transition.intrinsics, self.reach, self.voxel)
+        before = np.unpackbits(memory["covered"]).astype(bool).reshape(self._shape)
+        covered, count = rewards.newly_covered(before, seen)
+        length = rewards.path_length(transition.start_c2w, transition.c2w)
+        reward = rewards.coverage_per_metre(count * self.voxel**3, length, self.shortest)
+        return {"covered": np.packbits(covered), "count": np.array(memory["count"] + count)}, reward, False
+
+    def info(self, memory: Memory) -> dict[str, Any]:
+        """The volume covered."""
+        return {"covered_volume": float(memory["count"]) * self.voxel**3}

@@ -1,0 +1,59 @@
+"""Do not move, the scene does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cc2env import rewards
+from cc2env.rewards import Transition
+from cc2env.tasks.task import Memory, Opening, Task, check_not_negative
+
+
+@dataclass(kw_only=True)
+class HoldStill(Task):
+    """`CameraCtrlWorld-HoldStill-v0`: do not move, the scene does.
+
+    ## Description
+
+    The camera rests and watches. It shows what a world does while nothing is asked of it, and whether an agent can
+    leave the stick alone.
+
+    ## Rewards
+
+    Minus all that the camera moved in this clip: metres along its path plus `rotation_weight` times the radians that
+    it turned. At best 0.
+
+    `info["moved"]`: the same sum since `reset`, in metres.
+
+    ## Episode End
+
+    Never terminated; truncated after 16 clips.
+
+    ## Arguments
+
+    | Argument          | Default | Meaning        |
+    |-------------------|---------|----------------|
+    | `rotation_weight` | 1.0     | m for each rad |
+    """
+
+    rotation_weight: float = rewards.ROTATION_WEIGHT
+
+    def __post_init__(self) -> None:
+        """Checks the arguments."""
+        check_not_negative("rotation_weight", self.rotation_weight)
+
+    def open(self, opening: Opening) -> Memory:
+        """Nothing has moved."""
+        return {"moved": np.array(0.0)}
+
+    def judge(self, memory: Memory, transition: Transition) -> tuple[Memory, float, bool]:
+        """Counts every move."""
+        moved = rewards.camera_motion(transition.start_c2w, transition.c2w, self.rotation_weight)
+        return {"moved": np.array(memory["moved"] + moved)}, -moved, False
+
+    def info(self, memory: Memory) -> dict[str, Any]:
+        """The sum of the moves."""
+        return {"moved": float(memory["moved"])}

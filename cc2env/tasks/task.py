@@ -1,0 +1,100 @@
+"""What a task is: functions over a memory of arrays. `open` makes it, `judge` returns the next one.
+
+Nothing is kept in the task itself, so that one object serves all rows, and the snapshot of an episode holds its
+task's progress, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from cc2env import rewards
+from cc2env.rewards import Transition
+from cc2env.spaces import MAX_ROTATION, MAX_TRANSLATION
+
+Memory = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Opening:
+    """What a task knows of an episode that begins.
+
+    Attributes:
+        first_frame: The view from the start pose.
+        c2w: The start pose.
+        intrinsics: fx fy cx cy, normalised.
+        poses_per_clip: Latent poses of one step.
+        rng: A generator that is a function of the episode's seed alone.
+        plan: From twists [n, 6] to the poses [n, 4, 4] that a solid camera reaches from the start pose along them;
+            where the world knows no free space, those that it is sent to.
+        look: From poses [n, 4, 4], n a multiple of `poses_per_clip`, to the last picture of a flight along them. The
+            episode itself stays where it is. It costs as much as flying there.
+    """
+
+    first_frame: UInt8[np.ndarray, "h w 3"]
+    c2w: Float[np.ndarray, "4 4"]
+    intrinsics: Float[np.ndarray, "4"]
+    poses_per_clip: int
+    rng: np.random.Generator
+    plan: Callable[[np.ndarray], np.ndarray]
+    look: Callable[[np.ndarray], np.ndarray]
+
+
+class Task:
+    """Base of all tasks, and the one without a purpose: the reward is 0 and nothing ends.
+
+    To write one, derive from it and pass an object as `task` to an environment. The arrays of a memory keep their
+    shapes and types throughout an episode, and are never written to.
+    """
+
+    def open(self, opening: Opening) -> Memory:
+        """Returns the memory of an episode that begins."""
+        return {}
+
+    def judge(self, memory: Memory, transition: Transition) -> tuple[Memory, float, bool]:
+        """Returns the memory after a step, the step's reward, and whether the task has come to its end."""
+        return memory, 0.0, False
+
+    def info(self, memory: Memory) -> dict[str, Any]:
+        """Returns what `info` says of the task, the same keys always; shares no memory with the argument."""
+        return {}
+
+
+def wander(rng: np.random.Generator, num_poses: int, poses_per_knot: int) -> Float[np.ndarray, "n 6"]:
+    """Returns smooth random twists, mostly forward and turning, within the bounds of the action space."""
+    num_knots = -(-num_poses // poses_per_knot) + 1
+    low = np.array([-0.25, -0.1, 0.1, -0.1, -0.6, 0.0])  # shares of the bounds
+    high = np.array([0.25, 0.1, 0.7, 0.1, 0.6, 0.0])
+    limits = np.array([MAX_TRANSLATION] * 3 + [MAX_ROTATION] * 3)
+    knots = rng.uniform(low, high, (num_knots, 6)) * limits
+    at = np.arange(num_poses) / poses_per_knot
+    twists = np.stack([np.interp(at, np.arange(num_knots), knots[:, axis]) for axis in range(6)], axis=-1)
+    return twists.astype(np.float32)
+
+
+def is_close(a: np.ndarray, b: np.ndarray, distance: float, angle: float) -> bool:
+    """Returns whether two poses are within metres and radians of each other."""
+    return bool(rewards.distance_between(a, b) <= distance and rewards.rotation_angle(a, b) <= angle)
+
+
+def check_positive(name: str, value: float) -> None:
+    """Raises ValueError unless the argument is positive and finite."""
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{name}: expected a positive number, got {value}")
+
+
+def check_not_negative(name: str, value: float) -> None:
+    """Raises ValueError unless the argument is 0 or more, and finite."""
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"{name}: expected a number of at least 0, got {value}")
+
+
+def check_count(name: str, value: int) -> None:
+    """Raises ValueError unless the argument is 1 or more."""
+    if value < 1:
+        raise ValueError(f"{name}: expected an integer of at least 1, got {value}")

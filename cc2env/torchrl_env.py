@@ -1,0 +1,285 @@
+"""`CameraCtrlWorld-v0` for TorchRL: a native batched `EnvBase` whose clips and states stay on the model's device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+from tensordict import TensorDict, TensorDictBase
+from torch import Tensor
+from torchrl.data import Bounded, Categorical, Composite, Unbounded
+from torchrl.envs import EnvBase
+
+from cc2env import MAX_EPISODE_STEPS, TASK_EPISODE_STEPS, spaces
+from cc2env.actions import check_action, to_poses
+from cc2env.episodes import Episodes
+from cc2env.judging import make_rules
+from cc2env.pictures import load_picture
+from cc2env.rewards import RewardFunction
+from cc2env.snapshot import EnvSnapshot
+from cc2env.tasks import Opening, Task
+from cc2env.world_choice import WorldChoice
+from model.world.protocol import WorldModel
+
+
+class CameraCtrlWorldTorchRLEnv(EnvBase):
+    """`num_envs` cameras, each in a world of its own; batch size [num_envs], one batched call for each step.
+
+    Row i draws what the single environment (`cc2env.env.CameraCtrlWorldEnv`) draws with the seed `set_seed` + i;
+    actions, clips, prompts and poses mean the same. A row that is over is reset by whoever flies it: collectors and
+    `step_and_maybe_reset` do, through the mask `_reset`.
+
+    | Entry          | Shape                                      | Meaning                                      |
+    |----------------|--------------------------------------------|----------------------------------------------|
+    | `action`       | float32 [num_envs, poses_per_clip, 6]      | twists, metres and radians                   |
+    | `pixels`       | uint8 [num_envs, frames_per_clip, h, w, 3] | the clip; after a reset its first frame only |
+    | `c2w`          | float32 [num_envs, poses_per_clip, 4, 4]   | commanded camera-to-world poses, metres      |
+    | `achieved_c2w` | float32 [num_envs, poses_per_clip, 4, 4]   | the poses that the camera reached            |
+    | `blocked`      | bool [num_envs, 1]                         | whether the way led into an obstacle         |
+    | `intrinsics`   | float32 [num_envs, 4]                      | fx fy cx cy divided by width and height      |
+    | `clip_index`   | int64 [num_envs, 1]                        | clips since the reset                        |
+    | `reward`       | float32 [num_envs, 1]                      | the task's; 0 without one                    |
+    | `terminated`   | bool [num_envs, 1]                         | the task has come to its end                 |
+    | `truncated`    | bool [num_envs, 1]                         | after `max_episode_steps` clips              |
+
+    What a task tells in `info` (its goal, say) is an entry of its own, numbers as [num_envs, 1].
+
+    `snapshot`, `restore` and `fork` are exact. A snapshot is also a tensordict, so that TorchRL's own way of branching
+    works: `env.reset(TensorDict({"snapshot": snapshot.to_tensordict()}, env.batch_size), set_state=True)`.
+
+    Args:
+        num_envs: Rows.
+        world: Like the other arguments that are not named here, that of `CameraCtrlWorldEnv`.
+        max_episode_steps: Clips after which a row is truncated; by default what `gym.make` gives the task. None: never.
+        prompt: Of every episode: one text, or one for each row; without it, the world's own choice.
+        image: First frame of every episode: a path or a uint8 array (h, w, 3).
+        device: Where the network runs and all tensors are.
+
+    Raises:
+        FileNotFoundError: There is no such world.
+        ValueError: An argument is out of range or has no effect.
+    """
+
+    _supports_set_state = True
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        world: str | Path | WorldModel = "tiny",
+        *,
+        max_episode_steps: int | Literal["registered"] | None = "registered",
+        prompt: str | Sequence[str] | None = None,
+        image: object = None,
+        sampler_steps: int | None = None,
+        guidance_text: float | int | None = None,
+        guidance_camera: float | int | None = None,
+        poses_per_clip: int | None = None,
+        horizontal_fov: float | int | None = None,
+        device: str | torch.device = "cpu",
+        collision: str = "none",
+        task: str | Task | None = None,
+        reward: RewardFunction | None = None,
+        **task_arguments: Any,
+    ) -> None:
+        choice = WorldChoice(
+            world=world,
+            sampler_steps=sampler_steps,
+            guidance_text=guidance_text,
+            guidance_camera=guidance_camera,
+            device=str(device),
+        )
+        rules = make_rules(task, reward, collision, task_arguments)
+        if max_episode_steps == "registered":
+            max_episode_steps = TASK_EPISODE_STEPS[task] if isinstance(task, str) else MAX_EPISODE_STEPS
+        episodes = Episodes(choice, num_envs, poses_per_clip, horizontal_fov, max_episode_steps, rules)
+        # done after a reset: that to a snapshot of an episode that was over
+        super().__init__(device=torch.device(device), batch_size=[num_envs], allow_done_after_reset=True)
+        self._episodes, self._session = episodes, episodes.session
+        self._prompts = _prompts_of(prompt, num_envs)
+        spec = self._session.world.spec
+        self._image = None if image is None else load_picture(image, spec.height, spec.width)
+        self._make_specs()
+
+    @property
+    def num_envs(self) -> int:
+        """Rows."""
+        return self._episodes.num_rows
+
+    def set_seeds(self, seeds: Sequence[int]) -> None:
+        """Seeds each row by itself; takes effect at its next reset.
+
+        Raises:
+            ValueError: There is not one for each row, or one is negative.
+        """
+        if len(seeds) != self.num_envs:
+            raise ValueError(f"seeds: expected one for each of {self.num_envs} rows, got {len(seeds)}")
+        self._episodes.seed(range(self.num_envs), [int(seed) for seed in seeds])
+
+    def snapshot(self) -> EnvSnapshot:
+        """Returns this moment of all rows; it shares no memory with the environment.
+
+        Raises:
+            RuntimeError: `reset` has not been called.
+        """
+        self._require_reset("snapshot")
+        return self._episodes.snapshot()
+
+    def restore(self, snapshot: EnvSnapshot, rows: Sequence[int] | None = None) -> TensorDict:
+        """Goes back (or over, from another environment of the same world) to a snapshot, which stays as it is.
+
+        Args:
+            snapshot: With as many rows as are restored; `snapshot.fork(env.num_envs)` puts all rows at one moment.
+            rows: Where its rows go, in order, the others fly on; without it, all rows in order.
+
+        Returns:
+            What can be seen there: the tensordict to write the next action into.
+
+        Raises:
+            RuntimeError: Single rows before all of them have been reset once.
+            ValueError: It is no snapshot, or has another number of rows or other clips.
+        """
+        if rows is not None:
+            self._require_reset("restore")
+        self._episodes.restore(snapshot, rows)
+        return self._observation()
+
+    def fork(self, num_futures: int, row: int = 0) -> CameraCtrlWorldTorchRLEnv:
+        """Returns an environment of this world, all of whose rows are at the moment of this one's row; they never end.
+
+        Raises:
+            RuntimeError: `reset` has not been called.
+            ValueError: num_futures is less than 1.
+        """
+        snapshot = self.snapshot()[row].fork(num_futures)
+        futures = CameraCtrlWorldTorchRLEnv(
+            num_futures,
+            self._session.world,
+            max_episode_steps=None,
+            poses_per_clip=self._session.poses_per_clip,
+            collision=self._session.rules.collision,
+            task=self._session.rules.task,
+            reward=self._session.rules.reward,
+        )
+        futures.restore(snapshot)
+        return futures
+
+    def _reset(self, tensordict: TensorDictBase | None = None, set_state: bool = False, **_: Any) -> TensorDict:
+        mask = None if tensordict is None else tensordict.get("_reset", None)
+        rows = list(range(self.num_envs)) if mask is None else _rows_of(mask)
+        if set_state and tensordict is not None:
+            if "snapshot" not in tensordict:
+                raise ValueError(f"snapshot: expected this entry to set the state, got {sorted(tensordict.keys())}")
+            snapshot = EnvSnapshot.from_tensordict(tensordict["snapshot"])
+            self._episodes.restore(snapshot[rows], None if mask is None else rows)
+        elif rows:
+            if len(rows) < self.num_envs:
+                self._require_reset("_reset")
+            images = None if self._image is None else np.stack([self._image] * len(rows))
+            prompts = None if self._prompts is None else [self._prompts[row] for row in rows]
+            self._episodes.open(rows, prompts, images)
+        return self._observation()
+
+    def _step(self, tensordict: TensorDictBase) -> TensorDict:
+        self._require_reset("step")
+        action = tensordict["action"].detach()
+        twists = check_action(action.cpu().numpy(), (self.num_envs, self._session.poses_per_clip, 6))
+        self._session.fly(torch.from_numpy(twists))
+        reward = self._session.books["reward"].float()[:, None]
+        return self._observation().set("reward", reward.to(self.device))
+
+    def _set_seed(self, seed: int | None) -> None:
+        if seed is None:
+            seed = int(np.random.SeedSequence().generate_state(1)[0])
+        self._episodes.seed(range(self.num_envs), [seed + row for row in range(self.num_envs)])
+
+    def _observation(self) -> TensorDict:
+        session = self._session
+        terminated, truncated = self._episodes.terminated()[:, None], self._episodes.truncated()[:, None]
+        told = [_as_arrays(session.task_info(row)) for row in range(self.num_envs)]
+        entries = {
+            "pixels": session.frames,
+            "c2w": session.commanded,
+            "achieved_c2w": session.books["achieved"],
+            "blocked": session.books["blocked"][:, None],
+            "intrinsics": session.state.intrinsics,
+            "clip_index": session.clip_index[:, None],
+            "done": torch.from_numpy(terminated | truncated),
+            "terminated": torch.from_numpy(terminated),
+            "truncated": torch.from_numpy(truncated),
+            **{key: torch.from_numpy(np.stack([each[key] for each in told])) for key in told[0]},
+        }
+        return TensorDict(entries, batch_size=self.batch_size, device=self.device).clone()
+
+    def _make_specs(self) -> None:
+        session, n, device = self._session, self.num_envs, self.device
+        poses, spec = session.poses_per_clip, session.world.spec
+        clip = (n, session.frames_per_clip, spec.height, spec.width, 3)
+        self.observation_spec = Composite(
+            pixels=Bounded(low=0, high=255, shape=clip, dtype=torch.uint8, device=device),
+            c2w=Unbounded((n, poses, 4, 4), device=device),
+            achieved_c2w=Unbounded((n, poses, 4, 4), device=device),
+            blocked=Categorical(2, shape=(n, 1), dtype=torch.bool, device=device),
+            intrinsics=Unbounded((n, 4), device=device),
+            clip_index=Unbounded((n, 1), dtype=torch.int64, device=device),
+            **self._task_specs(),
+            shape=(n,),
+            device=device,
+        )
+        high = torch.from_numpy(spaces.twist_bounds()).to(device).expand(n, poses, 6).clone()
+        self.action_spec = Bounded(low=-high, high=high, shape=high.shape, dtype=torch.float32, device=device)
+        self.reward_spec = Unbounded((n, 1), device=device)
+        flag = Categorical(2, shape=(n, 1), dtype=torch.bool, device=device)
+        self.done_spec = Composite(
+            done=flag, terminated=flag.clone(), truncated=flag.clone(), shape=(n,), device=device
+        )
+
+    def _task_specs(self) -> dict[str, Any]:
+        """Specs of what the task tells, as it tells them of an episode in an empty world."""
+        session, spec = self._session, self._session.world.spec
+        blank = np.zeros((spec.height, spec.width, 3), np.uint8)
+        opening = Opening(
+            first_frame=blank,
+            c2w=np.eye(4, dtype=np.float32),
+            intrinsics=np.array(spec.intrinsics, np.float32),
+            poses_per_clip=session.poses_per_clip,
+            rng=np.random.default_rng(0),
+            plan=lambda twists: to_poses(torch.eye(4)[None], torch.from_numpy(twists)[None])[0].numpy(),
+            look=lambda _: blank.copy(),
+        )
+        told = _as_arrays(session.rules.task.info(session.rules.task.open(opening)))
+        specs: dict[str, Any] = {}
+        for key, value in told.items():
+            shape, dtype = (self.num_envs, *value.shape), torch.from_numpy(value).dtype
+            if dtype == torch.bool:
+                specs[key] = Categorical(2, shape=shape, dtype=dtype, device=self.device)
+            else:
+                specs[key] = Unbounded(shape, dtype=dtype, device=self.device)
+        return specs
+
+    def _require_reset(self, call: str) -> None:
+        if not self._session.is_started:
+            raise RuntimeError(f"{call}: expected running episodes, got none; call env.reset() first")
+
+
+def _as_arrays(info: dict[str, Any]) -> dict[str, np.ndarray]:
+    """What a task tells, as arrays; numbers [1], and float32 for Python's float."""
+    arrays = {key: np.atleast_1d(np.asarray(value)) for key, value in info.items()}
+    return {key: value.astype(np.float32) if value.dtype == np.float64 else value for key, value in arrays.items()}
+
+
+def _rows_of(mask: Bool[Tensor, "b 1"] | Bool[Tensor, " b"]) -> list[int]:
+    rows: list[int] = torch.nonzero(mask.reshape(len(mask))).flatten().tolist()
+    return rows
+
+
+def _prompts_of(prompt: str | Sequence[str] | None, num_envs: int) -> list[str] | None:
+    if prompt is None:
+        return None
+    prompts = [prompt] * num_envs if isinstance(prompt, str) else list(prompt)
+    if len(prompts) != num_envs or not all(isinstance(each, str) for each in prompts):
+        raise ValueError(f"prompt: expected a string or {num_envs} of them, one for each row, got {prompt!r}")
+    return prompts

@@ -1,0 +1,312 @@
+"""Many episodes of `CameraCtrlWorld-v0` side by side: every step generates all their clips in one batched call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.error import ResetNeeded
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from cc2env import spaces
+from cc2env.actions import check_action
+from cc2env.episodes import Episodes
+from cc2env.judging import make_rules
+from cc2env.pictures import load_picture
+from cc2env.rewards import RewardFunction
+from cc2env.snapshot import EnvSnapshot
+from cc2env.tasks import Task
+from cc2env.world_choice import WorldChoice
+from model.world.protocol import WorldModel
+
+_OPTIONS = ("prompt", "image", "reset_mask")
+
+
+class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
+    """`num_envs` cameras, each in a world of its own; `gym.make_vec("CameraCtrlWorld-v0", num_envs=...)`.
+
+    Row i is the single environment with the same seed: spaces, infos, prompts and ends are those of
+    `cc2env.env.CameraCtrlWorldEnv`, stacked as Gymnasium's own vector environments stack them. In the learned world
+    matrix kernels may differ with the batch size, which can move a pixel by 1/255.
+
+    `reset(seed=...)` takes an integer s (row i gets s + i) or one for each row. `reset(options=...)` takes `prompt`
+    and `image`, each one for all rows or a list with one for each, and `reset_mask`, a bool array: only these rows
+    are reset, the others fly on. A reset by itself has no options, as in Gymnasium.
+
+    Snapshots are exchanged with the single environment: `envs.restore(snapshot.fork(envs.num_envs))` puts every row
+    at one moment, `envs.restore(snapshot, rows=[2])` puts one row there.
+
+    Args:
+        num_envs: Rows.
+        world: Like the other arguments that are not named here, that of `CameraCtrlWorldEnv`.
+        max_episode_steps: Clips after which a row is truncated; `gym.make_vec` gives 64. None: never.
+        autoreset_mode: What happens to a row that is over. "SameStep": it is reset in the same step, and `info` has
+            `final_obs` and `final_info`. "NextStep": the next step resets it and ignores its action. "Disabled": step
+            raises until it is reset with `reset_mask`.
+
+    Raises:
+        FileNotFoundError: There is no such world.
+        ValueError: An argument is out of range or has no effect.
+    """
+
+    metadata: dict[str, Any] = {  # noqa: RUF012
+        "render_modes": ["rgb_array", "rgb_array_list"],
+        "render_fps": 12,
+        "autoreset_mode": AutoresetMode.SAME_STEP,
+    }
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        world: str | Path | WorldModel = "tiny",
+        *,
+        max_episode_steps: int | None = None,
+        autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
+        sampler_steps: int | None = None,
+        guidance_text: float | int | None = None,
+        guidance_camera: float | int | None = None,
+        poses_per_clip: int | None = None,
+        horizontal_fov: float | int | None = None,
+        device: str = "cpu",
+        collision: str = "none",
+        task: str | Task | None = None,
+        reward: RewardFunction | None = None,
+        render_mode: str | None = None,
+        **task_arguments: Any,
+    ) -> None:
+        _check_arguments(autoreset_mode, render_mode)
+        self.num_envs, self.render_mode = num_envs, render_mode
+        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        choice = WorldChoice(
+            world=world,
+            sampler_steps=sampler_steps,
+            guidance_text=guidance_text,
+            guidance_camera=guidance_camera,
+            device=device,
+        )
+        rules = make_rules(task, reward, collision, task_arguments)
+        self._episodes = Episodes(choice, num_envs, poses_per_clip, horizontal_fov, max_episode_steps, rules)
+        self._session = self._episodes.session
+        spec = self._session.world.spec
+        self.metadata = {**type(self).metadata, "render_fps": spec.fps, "autoreset_mode": self.autoreset_mode}
+        self.single_action_space = spaces.action_space(self._session.poses_per_clip)
+        self.single_observation_space = spaces.observation_space(self._session.frames_per_clip, spec.height, spec.width)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+
+    @property  # type: ignore[misc]
+    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
+        """The generator of each row, from which its resets draw."""
+        return tuple(self._episodes.generators)
+
+    @property
+    def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override]
+        """The seed of each row's generator."""
+        return tuple(self._episodes.seeds)
+
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Opens new episodes in all rows, or in those of `options["reset_mask"]`.
+
+        Raises:
+            ResetNeeded: Single rows before all of them have been reset once.
+            ValueError: A seed or an option is wrong, or means nothing to this world; the episodes go on.
+        """
+        seeds = self._read_seeds(seed)
+        mask, prompts, images = self._read_options(options)
+        if not mask.all():
+            self._require_reset("reset_mask")
+        rows = np.flatnonzero(mask).tolist()
+        self._episodes.seed(rows, [seeds[row] for row in rows])
+        chosen = None if prompts is None else [prompts[row] for row in rows]
+        self._episodes.open(rows, chosen, None if images is None else images[mask])
+        return self._observations(), self._infos(mask, np.zeros(self.num_envs, np.int64))
+
+    def step(self, actions: object) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Flies every row one clip along its action.
+
+        Raises:
+            ResetNeeded: `reset` has not been called, or (autoreset "Disabled") not for a row that is over.
+            ValueError: The actions have a wrong shape or type, or a number that is not finite or out of bounds; all
+                rows stay where they were.
+        """
+        self._require_reset("step")
+        twists = check_action(actions, (self.num_envs, self._session.poses_per_clip, 6))
+        with self._episodes.all_or_nothing():
+            if self.autoreset_mode is AutoresetMode.NEXT_STEP:
+                return self._step_or_reset(twists)
+            over = self._episodes.over()
+            if self.autoreset_mode is AutoresetMode.DISABLED and over.any():
+                raise ResetNeeded(
+                    f"step: expected running episodes, those of rows {np.flatnonzero(over).tolist()} are over; "
+                    'call envs.reset(options={"reset_mask": terminations | truncations}) first'
+                )
+            return self._step_all(twists)
+
+    def render(self) -> tuple[Any, ...] | None:
+        """Returns for each row the last frame ("rgb_array") or the list of its last frames ("rgb_array_list")."""
+        if self.render_mode is None:
+            gym.logger.warn('render: expected a render_mode, got None; do gym.make_vec(..., render_mode="rgb_array")')
+            return None
+        self._require_reset("render")
+        clips = self._observations()
+        if self.render_mode == "rgb_array":
+            return tuple(clip[-1].copy() for clip in clips)
+        fresh = (self._session.clip_index == 0).tolist()  # a reset made one frame, which is repeated
+        return tuple(list(clip[-1:] if one else clip) for clip, one in zip(clips, fresh, strict=True))
+
+    def snapshot(self) -> EnvSnapshot:
+        """Returns this moment of all rows, for `restore`; it shares no memory with the environment.
+
+        Raises:
+            ResetNeeded: `reset` has not been called.
+        """
+        self._require_reset("snapshot")
+        return self._episodes.snapshot()
+
+    def restore(self, snapshot: EnvSnapshot, rows: Sequence[int] | None = None) -> None:
+        """Goes back (or over, from another environment of the same world) to a snapshot, which stays as it is.
+
+        Args:
+            snapshot: With as many rows as are restored.
+            rows: Where its rows go, in order, the others fly on; without it, all rows in order.
+
+        Raises:
+            ResetNeeded: Single rows before all of them have been reset once.
+            ValueError: It is no snapshot, or has another number of rows or other clips.
+        """
+        if rows is not None:
+            self._require_reset("restore")
+        self._episodes.restore(snapshot, rows)
+
+    def _step_all(self, twists: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """SAME_STEP and DISABLED."""
+        observations = self._session.step(twists)
+        evaluations = np.full(self.num_envs, self._session.evaluations_per_clip)
+        over, outcome = self._episodes.over(), self._outcome()
+        infos: dict[str, Any] = {}
+        if self.autoreset_mode is AutoresetMode.SAME_STEP and over.any():
+            infos["final_obs"] = np.full(self.num_envs, None, dtype=object)
+            for row in np.flatnonzero(over):
+                infos["final_obs"][row] = observations[row].copy()
+            infos["final_info"] = self._infos(over, evaluations)
+            infos["_final_obs"], infos["_final_info"] = over.copy(), over.copy()
+            self._episodes.open(np.flatnonzero(over).tolist())
+            observations, evaluations = self._observations(), np.where(over, 0, evaluations)
+        infos.update(self._infos(np.ones(self.num_envs, bool), evaluations))
+        return observations, *outcome, infos
+
+    def _step_or_reset(
+        self, twists: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """NEXT_STEP: rows that are over begin anew, the others fly."""
+        new = self._episodes.over()
+        if not new.any():
+            self._session.step(twists)
+        else:
+            flying = np.flatnonzero(~new).tolist()
+            if flying:
+                self._session.step(twists[flying], rows=flying)
+            self._episodes.open(np.flatnonzero(new).tolist())
+        evaluations = np.where(new, 0, self._session.evaluations_per_clip)
+        infos = self._infos(np.ones(self.num_envs, bool), evaluations)
+        return self._observations(), *self._outcome(), infos
+
+    def _outcome(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rewards, terminations, truncations."""
+        rewards: np.ndarray = self._session.books["reward"].numpy().copy()
+        return rewards, self._episodes.terminated(), self._episodes.truncated()
+
+    def _observations(self) -> np.ndarray:
+        clips: np.ndarray = self._session.frames.cpu().numpy().copy()
+        return clips
+
+    def _infos(self, mask: np.ndarray, evaluations: np.ndarray) -> dict[str, Any]:
+        """Infos of the rows in `mask`, stacked in Gymnasium's way: zeros or None elsewhere, and `_key` says where."""
+        session = self._session
+        infos = {
+            "c2w": session.commanded.cpu().numpy(),
+            "achieved_c2w": session.books["achieved"].numpy(),
+            "blocked": session.books["blocked"].numpy(),
+            "intrinsics": session.state.intrinsics.cpu().numpy(),
+            "clip_index": session.clip_index.numpy(),
+            "seconds": session.seconds(),
+            "function_evaluations": evaluations,
+        }
+        told = [session.task_info(row) for row in range(self.num_envs)]
+        infos |= {key: np.stack([np.asarray(each[key]) for each in told]) for key in told[0]}
+        masked: dict[str, Any] = {}
+        for key, values in infos.items():
+            masked[key] = values * mask.reshape(-1, *[1] * (values.ndim - 1)).astype(values.dtype)
+            masked[f"_{key}"] = mask.copy()
+        masked["prompt"] = np.array(
+            [prompt if told else None for prompt, told in zip(session.prompts, mask, strict=True)], dtype=object
+        )
+        masked["_prompt"] = mask.copy()
+        return masked
+
+    def _read_seeds(self, seed: int | Sequence[int | None] | None) -> list[int | None]:
+        if seed is None:
+            return [None] * self.num_envs
+        if isinstance(seed, (int, np.integer)):
+            return [int(seed) + row for row in range(self.num_envs)]
+        seeds = [None if each is None else int(each) for each in seed]
+        if len(seeds) != self.num_envs:
+            raise ValueError(f"seed: expected an integer or {self.num_envs} of them, got {len(seeds)}")
+        return seeds
+
+    def _read_options(
+        self, options: dict[str, Any] | None
+    ) -> tuple[np.ndarray, list[str | None] | None, np.ndarray | None]:
+        """The mask of rows to reset; prompts and images for every row."""
+        options = options or {}
+        unknown = sorted(set(options) - set(_OPTIONS))
+        if unknown:
+            raise ValueError(f"options: expected keys among {list(_OPTIONS)}, got {unknown}; leave them out")
+        mask = options.get("reset_mask")
+        mask = np.ones(self.num_envs, bool) if mask is None else np.asarray(mask)
+        if mask.dtype != np.bool_ or mask.shape != (self.num_envs,) or not mask.any():
+            raise ValueError(
+                f"reset_mask: expected a bool array of shape ({self.num_envs},) with at least one True, got {mask!r}"
+            )
+        return mask, self._read_prompts(options.get("prompt")), self._read_images(options.get("image"))
+
+    def _read_prompts(self, prompt: Any) -> list[str | None] | None:
+        if prompt is None or isinstance(prompt, str):
+            return None if prompt is None else [prompt] * self.num_envs
+        if not isinstance(prompt, (list, tuple)) or not all(each is None or isinstance(each, str) for each in prompt):
+            raise ValueError(f"prompt: expected a string or a list of them, got {type(prompt).__name__}; pass texts")
+        if len(prompt) != self.num_envs:
+            raise ValueError(f"prompt: expected one for each of {self.num_envs} rows, got {len(prompt)}")
+        return list(prompt)
+
+    def _read_images(self, image: Any) -> np.ndarray | None:
+        if image is None:
+            return None
+        several = isinstance(image, (list, tuple)) or (isinstance(image, np.ndarray) and image.ndim == 4)
+        images = list(image) if several else [image] * self.num_envs
+        if len(images) != self.num_envs:
+            raise ValueError(f"image: expected one for each of {self.num_envs} rows, got {len(images)}")
+        spec = self._session.world.spec
+        return np.stack([load_picture(each, spec.height, spec.width) for each in images])
+
+    def _require_reset(self, call: str) -> None:
+        if not self._session.is_started:
+            raise ResetNeeded(f"{call}: expected running episodes, got none; call envs.reset() first")
+
+
+def _check_arguments(autoreset_mode: str | AutoresetMode, render_mode: str | None) -> None:
+    modes = [mode.value for mode in AutoresetMode]
+    if autoreset_mode not in modes and autoreset_mode not in list(AutoresetMode):
+        raise ValueError(f"autoreset_mode: expected one of {modes}, got {autoreset_mode!r}; choose one")
+    render_modes = CameraCtrlWorldVectorEnv.metadata["render_modes"]
+    if render_mode is not None and render_mode not in render_modes:
+        raise ValueError(f"render_mode: expected None or one of {render_modes}, got {render_mode!r}; choose one")

@@ -1,0 +1,87 @@
+"""A handful of keys instead of twists: for DQN-like agents, and for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.spaces import Box, Discrete
+
+from cc2env.spaces import twist_bounds
+
+# Each key's twist, as shares of the bounds: right, down, forward, tilt up, pan right, roll clockwise.
+KEY_MAPS: dict[str, dict[str, tuple[float, float, float, float, float, float]]] = {
+    "v1": {
+        "stay": (0, 0, 0, 0, 0, 0),
+        "forward": (0, 0, 0.5, 0, 0, 0),
+        "back": (0, 0, -0.5, 0, 0, 0),
+        "left": (-0.5, 0, 0, 0, 0, 0),
+        "right": (0.5, 0, 0, 0, 0, 0),
+        "up": (0, -0.5, 0, 0, 0, 0),
+        "down": (0, 0.5, 0, 0, 0, 0),
+        "pan_left": (0, 0, 0, 0, -0.5, 0),
+        "pan_right": (0, 0, 0, 0, 0.5, 0),
+        "tilt_up": (0, 0, 0, 0.5, 0, 0),
+        "tilt_down": (0, 0, 0, -0.5, 0, 0),
+        "forward_left": (0, 0, 0.5, 0, -0.5, 0),
+        "forward_right": (0, 0, 0.5, 0, 0.5, 0),
+    }
+}
+
+
+class DiscreteActions(gym.ActionWrapper[np.ndarray, Any, np.ndarray], gym.utils.RecordConstructorArgs):
+    """Actions are keys: `Discrete(n)`, each held down for a whole clip.
+
+    The map is versioned: the meaning of a number in "v1" never changes, so trained agents keep their fingers.
+    "v1" moves at half the bounds: 0.3 m or 0.1 rad for each latent pose, that is 1.2 m or 0.4 rad for a clip of 4.
+
+    | Key | Name        | Key | Name        | Key | Name                         |
+    |-----|-------------|-----|-------------|-----|------------------------------|
+    | 0   | `stay`      | 5   | `up`        | 10  | `tilt_down`                  |
+    | 1   | `forward`   | 6   | `down`      | 11  | `forward_left`, with a pan   |
+    | 2   | `back`      | 7   | `pan_left`  | 12  | `forward_right`, with a pan  |
+    | 3   | `left`      | 8   | `pan_right` |     |                              |
+    | 4   | `right`     | 9   | `tilt_up`   |     |                              |
+
+    Args:
+        env: A CameraCtrlWorld, its actions as they are.
+        key_map: A version in `KEY_MAPS`.
+
+    Raises:
+        ValueError: The version is unknown, or the actions are no twists.
+    """
+
+    def __init__(self, env: gym.Env[Any, np.ndarray], key_map: str = "v1") -> None:
+        gym.utils.RecordConstructorArgs.__init__(self, key_map=key_map)
+        gym.ActionWrapper.__init__(self, env)
+        if key_map not in KEY_MAPS:
+            raise ValueError(f"key_map: expected one of {list(KEY_MAPS)}, got {key_map!r}; choose one")
+        poses = check_twists(env)
+        self.names = tuple(KEY_MAPS[key_map])
+        keys = np.array(list(KEY_MAPS[key_map].values()), np.float32) * twist_bounds()
+        self._actions = np.repeat(keys[:, None], poses, axis=1)
+        self.action_space = Discrete(len(keys))
+
+    def action(self, action: Any) -> np.ndarray:
+        """Returns the twists of a key.
+
+        Raises:
+            ValueError: There is no such key.
+        """
+        if not self.action_space.contains(action):
+            raise ValueError(f"action: expected a key in 0..{len(self.names) - 1}, got {action!r}; see KEY_MAPS")
+        twists: np.ndarray = self._actions[int(action)].copy()
+        return twists
+
+
+def check_twists(env: gym.Env[Any, Any]) -> int:
+    """Returns the poses of a clip.
+
+    Raises:
+        ValueError: The environment's actions are not a twist for each of them.
+    """
+    space = env.action_space
+    if not isinstance(space, Box) or len(space.shape) != 2 or space.shape[1] != 6:
+        raise ValueError(f"env: expected actions Box(poses_per_clip, 6), got {space}; put this wrapper inside")
+    return int(space.shape[0])

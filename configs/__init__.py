@@ -1,0 +1,1 @@
+"""YAML values only, one file for each main; found as `pkg://configs`."""

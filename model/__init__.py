@@ -1,0 +1,1 @@
+"""A generated world and what it takes to make one: geometry, data, networks, training, evaluation."""

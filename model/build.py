@@ -1,0 +1,198 @@
+"""From configuration to objects: the schemas of every main, and the plain code that builds what they name."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+from torch import Tensor, nn
+
+from model.data.clips import ClipSetConfig
+from model.diffusion.timesteps import TimestepDensity
+from model.dit.video_dit import VideoDiTConfig
+from model.training.ema import ExponentialMovingAverage
+from model.training.flow_matching_step import FlowMatchingStep
+from model.training.loop import FitConfig
+from model.training.optim import OptimizerConfig, build_optimizers, is_hidden_matrix
+from model.training.state import TrainState
+from model.vae.video_vae import VideoVAEConfig
+from model.world.clip_sampler import SamplerConfig
+
+
+@dataclass(kw_only=True)
+class DataConfig:
+    """Where the clip set lies and what it holds; what is missing of it is rendered first."""
+
+    folder: str = "runs/data/soft"
+    num_workers: int = 2
+    clips: ClipSetConfig = field(default_factory=ClipSetConfig)
+
+
+@dataclass(kw_only=True)
+class StageConfig:
+    """How long a stage trains, on how much at a time, and with which optimiser and loop settings."""
+
+    num_steps: int = 1000
+    batch_size: int = 32
+    ema_decay: float = 0.999
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    fit: FitConfig = field(default_factory=FitConfig)
+
+
+@dataclass(kw_only=True)
+class TrainVAEConfig:
+    """`python -m model.cli.train_vae`."""
+
+    out: str = MISSING
+    seed: int = 0
+    device: str = "cpu"
+    num_threads: int = 0
+    window_latents: int = 5
+    # latents stay what the linear path starts with, so a DiT may train on them while the decoder still learns
+    freeze_encoder: bool = False
+    num_pca_clips: int = 256
+    num_held_out: int = 32
+    held_out_seed: int = 600_000
+    l1_weight: float = 1.0
+    kl_weight: float = 1e-6
+    gradient_weight: float = 0.0
+    data: DataConfig = field(default_factory=DataConfig)
+    vae: VideoVAEConfig = field(default_factory=VideoVAEConfig)
+    training: StageConfig = field(default_factory=StageConfig)
+
+
+@dataclass(kw_only=True)
+class TextConfig:
+    """The tiny vocabulary encoder: width and length of its code."""
+
+    dim: int = 64
+    num_tokens: int = 24
+
+
+@dataclass(kw_only=True)
+class FlowMatchingConfig:
+    """Joint training: how often each task comes, and how noise is drawn; see `FlowMatchingStep`."""
+
+    # number of context latents -> share of the steps; 0 = text-to-video, 1 = image-to-video, more = extension
+    context_shares: dict[int, float] = field(default_factory=lambda: {0: 0.2, 1: 0.4, 5: 0.4})
+    num_new: int = 4
+    single_latent_share: float = 0.5
+    text_dropout: float = 0.1
+    labelled_share: float = 0.8
+    density: str = "logit_normal"
+    shift: float = 1.0
+    context_noise: float = 0.0
+    reference_jitter: float = 6.0
+    # how far the loss follows the channels' worth in pixels: 0 not at all, 1 wholly
+    channel_weight_power: float = 0.5
+
+
+@dataclass(kw_only=True)
+class TrainConfig:
+    """`python -m model.cli.train`: joint training of the DiT on the latents of `vae` (a component folder)."""
+
+    out: str = MISSING
+    vae: str = MISSING
+    initial_dit: str | None = None
+    seed: int = 0
+    device: str = "cpu"
+    num_threads: int = 0
+    data: DataConfig = field(default_factory=DataConfig)
+    dit: VideoDiTConfig = field(default_factory=VideoDiTConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+    diffusion: FlowMatchingConfig = field(default_factory=FlowMatchingConfig)
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    opening: SamplerConfig = field(default_factory=SamplerConfig)
+    num_preview_scenes: int = 16
+    training: StageConfig = field(default_factory=StageConfig)
+
+
+@dataclass(kw_only=True)
+class OracleConfig:
+    """`python -m model.cli.evaluate oracle`; what is off by default is slow or needs the extra `evaluation`.
+
+    Attributes:
+        camera: Search the pose of every `camera_every`-th frame, and measure the search's floor on true frames.
+        motion: Strength of the moving objects' motion, generated / true; needs the extra `evaluation`.
+        kinds: Scenes for each kind of controlled single move (one clip each, `camera` measured); 0 leaves them out.
+        revisit: Clips to fly out before coming back; 0 leaves it out.
+        still: Clips to stand still for; 0 leaves it out.
+    """
+
+    world: str = "tiny"
+    num_scenes: int = 64
+    num_clips: int = 1
+    out: str = "runs/evaluate/oracle.json"
+    first_seed: int = 500_000
+    batch_size: int = 16
+    device: str = "cpu"
+    sampler_steps: int | None = None
+    guidance_text: float | None = None
+    guidance_camera: float | None = None
+    camera: bool = False
+    camera_every: int = 4
+    motion: bool = False
+    kinds: int = 0
+    revisit: int = 0
+    still: int = 0
+
+
+def register_schemas() -> None:
+    """Makes Hydra check every key and type against the dataclasses above."""
+    store = ConfigStore.instance()
+    store.store(name="train_vae_schema", node=TrainVAEConfig)
+    store.store(name="train_schema", node=TrainConfig)
+    store.store(name="evaluate_oracle_schema", node=OracleConfig)
+
+
+def require_component(argument: str, folder: str) -> Path:
+    """The folder of a trained component.
+
+    Raises:
+        FileNotFoundError: if it holds no weights.
+    """
+    path = Path(folder)
+    if not (path / "weights.safetensors").exists():
+        raise FileNotFoundError(
+            f"{argument}: expected a component folder with weights.safetensors, got {folder}; train it first"
+        )
+    return path
+
+
+def train_state(
+    module: nn.Module, stage: StageConfig, seed: int, is_matrix: Callable[[str, Tensor], bool] = is_hidden_matrix
+) -> TrainState:
+    """A module on its device, with optimisers and average, before its first step."""
+    return TrainState(
+        module=module,
+        optimizers=build_optimizers(module, stage.optimizer, is_matrix),
+        ema=ExponentialMovingAverage(module, stage.ema_decay),
+        seed=seed,
+    )
+
+
+def timestep_density(name: str) -> TimestepDensity:
+    """Raises ValueError for a name that is none."""
+    match name:
+        case "logit_normal" | "uniform":
+            return name
+    raise ValueError(f"diffusion.density: expected logit_normal or uniform, got {name!r}")
+
+
+def flow_matching_step(
+    config: FlowMatchingConfig, null_text: Tensor, channel_weights: Tensor | None = None
+) -> FlowMatchingStep:
+    """The DiT's step function; `null_text` is `n d`, `channel_weights` `c`."""
+    return FlowMatchingStep(
+        null_text,
+        context_shares=config.context_shares,
+        num_new=config.num_new,
+        single_latent_share=config.single_latent_share,
+        text_dropout=config.text_dropout,
+        density=timestep_density(config.density),
+        shift=config.shift,
+        context_noise=config.context_noise,
+        reference_jitter=config.reference_jitter,
+        channel_weights=channel_weights,
+    )

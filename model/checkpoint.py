@@ -1,0 +1,331 @@
+"""Components and training states on disk: safetensors, YAML and JSON only, written so that a crash never leaves half.
+
+A component is a folder of weights.safetensors, config.yaml and meta.json; a training state is one safetensors file.
+"""
+
+import dataclasses
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import safetensors
+import torch
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+WEIGHTS_FILE = "weights.safetensors"
+CONFIG_FILE = "config.yaml"
+META_FILE = "meta.json"
+
+C = TypeVar("C")
+M = TypeVar("M", bound=nn.Module)
+
+# Keys that mark, in the JSON of a training state, what JSON itself cannot say.
+_TENSOR, _TUPLE, _ITEMS = "__tensor__", "__tuple__", "__items__"
+
+
+def save_component(
+    folder: str | Path,
+    module: nn.Module,
+    config: Any,
+    meta: dict[str, Any] | None = None,
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Writes a component folder in place of whatever was there; a kill at any moment leaves the old or the new whole.
+
+    Args:
+        folder: Where to; parents are made.
+        module: Its state dict is the weights.
+        config: The dataclass that the module is built from.
+        meta: Anything JSON can hold: steps, data, measured figures.
+        dtype: Floating-point weights are stored in it; None keeps theirs.
+    """
+    folder = Path(folder)
+    partial = _partial_sibling(folder)
+    partial.mkdir(parents=True)
+    try:
+        (partial / CONFIG_FILE).write_text(OmegaConf.to_yaml(OmegaConf.structured(config)), encoding="utf-8")
+        (partial / META_FILE).write_text(json.dumps(meta or {}, indent=2) + "\n", encoding="utf-8")
+        save_file(_storable(module.state_dict(), dtype), partial / WEIGHTS_FILE, metadata={"format": "pt"})
+        _replace_folder(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def load_config(folder: str | Path, config_class: type[C]) -> C:
+    """The component's configuration.
+
+    Raises:
+        FileNotFoundError: if there is no such component.
+        ValueError: for broken YAML, unknown or missing keys, or values of the wrong type.
+    """
+    path = _file_of(folder, CONFIG_FILE)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: expected YAML, got {error}; restore or save the component again") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: expected a mapping of settings, got {type(values).__name__}; save it again")
+    known = {field.name for field in dataclasses.fields(config_class)}  # type: ignore[arg-type]
+    if unknown := sorted(map(str, values.keys() - known)):
+        raise ValueError(f"{path}: expected settings of {config_class.__name__}, got unknown {unknown}; remove them")
+    try:
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(config_class), values))
+    except OmegaConfBaseException as error:
+        raise ValueError(f"{path}: expected settings of {config_class.__name__}, got {error}; correct them") from error
+    assert isinstance(config, config_class)
+    return config
+
+
+def load_meta(folder: str | Path) -> dict[str, Any]:
+    """The component's meta.json. Raises as `load_config`."""
+    path = _file_of(folder, META_FILE)
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: expected JSON, got {error}; restore or save the component again") from error
+    if not isinstance(meta, dict):
+        raise ValueError(f"{path}: expected a JSON object, got {type(meta).__name__}; save it again")
+    return meta
+
+
+def load_weights(folder: str | Path, module: M, strict: bool = True, dtype: torch.dtype = torch.float32) -> M:
+    """Fills `module` (which may be on the meta device) with the component's weights and returns it.
+
+    Args:
+        folder: A folder made by `save_component`.
+        module: Built from the component's configuration.
+        strict: Whether every weight of the module must be in the file and the other way round.
+        dtype: The floating-point weights' dtype in the module afterwards.
+
+    Raises:
+        FileNotFoundError: if there is no such component.
+        ValueError: for a corrupt file, missing or unexpected weights, or shapes that differ.
+    """
+    path = _file_of(folder, WEIGHTS_FILE)
+    loaded = {name: _cast(weight, dtype) for name, weight in _read_safetensors(path)[0].items()}
+    expected = module.state_dict(keep_vars=True)
+    _check_names_and_shapes(path, loaded, expected, strict)
+    is_meta = any(weight.is_meta for weight in expected.values())
+    if not is_meta:
+        for weight in expected.values():
+            weight.data = _cast(weight.data, dtype)
+    # assign only where it is needed: it makes new parameters, which an optimiser made before would not know.
+    module.load_state_dict(loaded, strict=strict, assign=is_meta)
+    return module
+
+
+def load_component(
+    folder: str | Path, config_class: type[C], build: Callable[[C], M], dtype: torch.dtype = torch.float32
+) -> M:
+    """`build(config)` with the component's weights. Raises as `load_config` and `load_weights`."""
+    return load_weights(folder, build(load_config(folder, config_class)), dtype=dtype)
+
+
+def component_exists(folder: str | Path) -> bool:
+    """Whether a whole component is at `folder`, also right after a save that was killed."""
+    return (_standing(Path(folder)) / WEIGHTS_FILE).is_file()
+
+
+def save_training_state(path: str | Path, state: dict[str, Any]) -> None:
+    """Writes a nested state into one safetensors file, in place of the previous one, atomically.
+
+    Args:
+        path: The file.
+        state: Dicts (any plain keys), lists and tuples of tensors, numbers, strings, booleans and None: state dicts of
+            optimisers, generator states and counters as they are. The structure goes into the file's header as JSON.
+
+    Raises:
+        ValueError: for a value of any other kind, with its place in the state.
+    """
+    path = Path(path)
+    tensors: dict[str, Tensor] = {}
+    structure = json.dumps(_flatten(state, "", tensors))
+    partial = _partial_sibling(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        save_file(_storable(tensors, None), partial, metadata={"structure": structure})
+        _flush(partial)
+        os.replace(partial, path)
+        _flush(path.parent)
+        _remove_leftovers(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_training_state(path: str | Path) -> dict[str, Any]:
+    """What `save_training_state` was given: same nesting, same dtypes, bit for bit; tensors on the CPU.
+
+    Raises:
+        FileNotFoundError: if there is no file.
+        ValueError: if it is corrupt or not a training state.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected a training state, got no file; start the training without resuming")
+    tensors, metadata = _read_safetensors(path)
+    if "structure" not in metadata:
+        raise ValueError(f"{path}: expected a training state, got other safetensors; give the file of a training run")
+    state = _unflatten(json.loads(metadata["structure"]), tensors)
+    assert isinstance(state, dict)
+    return state
+
+
+def _flatten(value: Any, place: str, tensors: dict[str, Tensor]) -> Any:
+    """`value` as JSON; its tensors go into `tensors` under their place."""
+    match value:
+        case Tensor():
+            while place in tensors:  # {"a/b": .., "a": {"b": ..}} has two such places.
+                place += "'"
+            tensors[place] = value
+            return {_TENSOR: place}
+        case dict() if all(isinstance(key, str) and not key.startswith("__") for key in value):
+            return {key: _flatten(item, f"{place}/{key}", tensors) for key, item in value.items()}
+        case dict():
+            return {_ITEMS: [_flatten(list(i), f"{place}/{n}", tensors) for n, i in enumerate(value.items())]}
+        case tuple():
+            return {_TUPLE: _flatten(list(value), place, tensors)}
+        case list():
+            return [_flatten(item, f"{place}/{index}", tensors) for index, item in enumerate(value)]
+        case None | bool() | int() | float() | str():
+            return value
+    raise ValueError(
+        f"state{place}: expected tensors, numbers, strings, None, dicts, lists or tuples, got {type(value).__name__}; "
+        "convert it first"
+    )
+
+
+def _unflatten(value: Any, tensors: dict[str, Tensor]) -> Any:
+    match value:
+        case {"__tensor__": str(place)}:
+            return tensors[place]
+        case {"__items__": list(items)}:
+            return {key: item for key, item in (_unflatten(pair, tensors) for pair in items)}
+        case {"__tuple__": list(items)}:
+            return tuple(_unflatten(item, tensors) for item in items)
+        case dict():
+            return {key: _unflatten(item, tensors) for key, item in value.items()}
+        case list():
+            return [_unflatten(item, tensors) for item in value]
+    return value
+
+
+def _storable(tensors: dict[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:
+    """CPU copies as safetensors wants them: contiguous, none sharing memory with another."""
+    seen: set[int] = set()
+    storable = {}
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu()
+        tensor = (tensor if dtype is None else _cast(tensor, dtype)).contiguous()
+        pointer = tensor.untyped_storage().data_ptr()
+        storable[name] = tensor.clone() if pointer in seen else tensor
+        seen.add(pointer)
+    return storable
+
+
+def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        return load_file(path), metadata
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{path}: expected safetensors, got {error}; the file is corrupt, fetch it again") from error
+
+
+def _check_names_and_shapes(path: Path, loaded: dict[str, Tensor], expected: dict[str, Tensor], strict: bool) -> None:
+    if strict and loaded.keys() != expected.keys():
+        raise ValueError(
+            f"{path}: expected the weights of the module, got {_some(loaded.keys() - expected.keys())} too many and "
+            f"{_some(expected.keys() - loaded.keys())} missing; build the module from the component's own config"
+        )
+    for name in loaded.keys() & expected.keys():
+        if loaded[name].shape != expected[name].shape:
+            raise ValueError(
+                f"{path}: {name}: expected shape {list(expected[name].shape)}, got {list(loaded[name].shape)}; "
+                "build the module from the component's own config"
+            )
+
+
+def _some(names: Iterable[str], most: int = 5) -> str:
+    names = sorted(names)
+    shown = ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return f"[{shown}]"
+
+
+def _file_of(folder: str | Path, name: str) -> Path:
+    folder = Path(folder)
+    path = _standing(folder) / name
+    if not path.is_file():
+        got = "no such file" if folder.is_dir() else "no such folder"
+        raise FileNotFoundError(
+            f"{folder}: expected a component folder with {WEIGHTS_FILE}, {CONFIG_FILE} and {META_FILE}, got {got} "
+            f"as {path}; check the path or save the component again"
+        )
+    return path
+
+
+# Replacing a folder takes two renames, and a crash may come between them. So the new one is first renamed, whole, to a
+# fixed name beside the old one, and readers look there when the folder itself is missing.
+
+
+def _ready_sibling(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.ready")
+
+
+def _partial_sibling(path: Path) -> Path:
+    path = path.absolute()
+    return path.with_name(f".{path.name}.partial-{secrets.token_hex(4)}")
+
+
+def _standing(folder: Path) -> Path:
+    """The folder, or the whole new one that a killed save had not moved there yet."""
+    ready = _ready_sibling(folder.absolute())
+    return ready if not folder.exists() and ready.exists() else folder
+
+
+def _replace_folder(partial: Path, folder: Path) -> None:
+    folder = folder.absolute()
+    for file in partial.iterdir():
+        _flush(file)
+    _flush(partial)
+    ready = _ready_sibling(folder)
+    if ready.exists():  # An earlier save was killed: the folder, if it is there, is whole; else `ready` is.
+        if folder.exists():
+            shutil.rmtree(ready)
+        else:
+            os.rename(ready, folder)
+    os.rename(partial, ready)
+    if folder.exists():
+        os.rename(folder, _partial_sibling(folder))
+    os.rename(ready, folder)
+    _flush(folder.parent)
+    _remove_leftovers(folder)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Removes what killed saves of this path left behind."""
+    for leftover in path.absolute().parent.glob(f".{path.name}.partial-*"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """Forces a file or folder entry to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,146 @@
+"""`python -m model.cli.evaluate oracle [world=tiny] [num_scenes=64] [num_clips=1] [out=FILE.json]`.
+
+Slower parts on request: `camera=true motion=true kinds=4 revisit=4 still=20`; see `model.build.OracleConfig`.
+"""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from model.build import OracleConfig, register_schemas
+from model.data.clips import ClipSetConfig
+from model.data.video_io import write_image
+from model.evaluation.examination import Examination, ExaminationConfig, Examiner
+from model.evaluation.oracle import Autoencoder, OracleResult, OracleScenes, evaluate_oracle, render_oracle_scenes
+from model.evaluation.plots import plot_paths, plot_report
+from model.evaluation.report import comparison_sheet, examination_tables, markdown_table, summarise
+from model.world.load import load_world
+from model.world.protocol import WorldSpec
+
+USAGE = """\
+Measure a world; each evaluation has its own options.
+
+  python -m model.cli.evaluate EVALUATION [option=value ...]
+  python -m model.cli.evaluate EVALUATION --help
+
+  oracle    fly held-out synthetic scenes and compare every pixel with the renderer's truth
+"""
+
+register_schemas()
+
+
+def run_oracle(config: OracleConfig) -> dict[str, object]:
+    """Evaluates and writes `out`, a JSON file: summary, config, per_scene, and a section for each examination.
+
+    Beside it: tables (`.md`), a contact sheet (`.png`), curves over the clips (`_curves.png`) and, with `camera`, the
+    paths commanded and achieved (`_paths.png`).
+    """
+    wanted = ExaminationConfig(**{f.name: getattr(config, f.name) for f in dataclasses.fields(ExaminationConfig)})
+    world = load_world(
+        config.world,
+        device=config.device,
+        sampler_steps=config.sampler_steps,
+        guidance_text=config.guidance_text,
+        guidance_camera=config.guidance_camera,
+    )
+    clips = clips_for(world.spec, config)
+    scenes = render_oracle_scenes(clips, config.num_scenes)
+    autoencoder = world if isinstance(world, Autoencoder) else None
+    result = evaluate_oracle(world, autoencoder, scenes, batch_size=config.batch_size)
+    found = Examiner(world, autoencoder, clips, scenes, wanted).examine(result)
+    report: dict[str, object] = {
+        "summary": summarise(result) | found.summary(),
+        "config": dataclasses.asdict(config),
+        "per_scene": per_scene(scenes, result),
+        **found.sections,
+    }
+    write_report(Path(config.out), report, scenes, result, found)
+    return report
+
+
+def write_report(
+    out: Path, report: dict[str, object], scenes: OracleScenes, result: OracleResult, found: Examination
+) -> None:
+    """Writes the files that `run_oracle` names, prints the tables, and says what was written."""
+    tables = markdown_table(result) + examination_tables(found)
+    files = [out, *(out.with_name(out.stem + ending) for ending in (".md", ".png", "_curves.png"))]
+    write_text(files[0], json.dumps(report, indent=1))
+    write_text(files[1], tables)
+    write_image(files[2], comparison_sheet(scenes, result))
+    plot_report(files[3], result, found)
+    if found.camera is not None:
+        files.append(out.with_name(f"{out.stem}_paths.png"))
+        titles = [f"{seed} {kind}" for seed, kind in zip(scenes.seeds, scenes.kinds, strict=True)]
+        plot_paths(files[4], scenes.frame_poses(), found.camera, titles)
+    print(tables)
+    print(f"written: {' '.join(map(str, files))}")
+
+
+def clips_for(spec: WorldSpec, config: OracleConfig) -> ClipSetConfig:
+    """Held-out clips in a world's own size, pace and length.
+
+    Raises:
+        ValueError: There is no scene or no clip to fly.
+    """
+    for name in ("num_scenes", "num_clips", "batch_size"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name}: expected at least 1, got {getattr(config, name)}")
+    return ClipSetConfig(
+        num_clips=config.num_scenes,
+        num_latents=1 + config.num_clips * spec.poses_per_clip,
+        height=spec.height,
+        width=spec.width,
+        fps=spec.fps,
+        first_seed=config.first_seed,
+    )
+
+
+def per_scene(scenes: OracleScenes, result: OracleResult) -> list[dict[str, object]]:
+    """Seed, kind of motion, caption and PSNR (dB, one per clip) of every scene."""
+    return [
+        {
+            "seed": seed,
+            "kind": kind,
+            "caption": caption,
+            "psnr": {name: [round(v, 3) for v in rows[i].tolist()] for name, rows in result.psnr.items()},
+        }
+        for i, (seed, kind, caption) in enumerate(zip(scenes.seeds, scenes.kinds, scenes.captions, strict=True))
+    ]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file, whole or not at all; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+@hydra.main(version_base=None, config_path="pkg://configs", config_name="evaluate_oracle")
+def _oracle_main(config: DictConfig) -> None:
+    try:
+        settings = OmegaConf.to_object(config)
+        assert isinstance(settings, OracleConfig)
+        run_oracle(settings)
+    except (ValueError, OSError, OmegaConfBaseException) as error:
+        sys.exit(f"error: {error}")
+
+
+def main() -> None:
+    """Dispatches on the first word, so that every evaluation has its own options."""
+    evaluations = {"oracle": _oracle_main}
+    if len(sys.argv) < 2 or sys.argv[1] not in evaluations:
+        if sys.argv[1:2] in (["--help"], ["-h"]):
+            print(USAGE)
+            return
+        sys.exit(f"error: expected an evaluation, one of {list(evaluations)}, got {sys.argv[1:2]}\n\n{USAGE}")
+    evaluations[sys.argv.pop(1)]()
+
+
+if __name__ == "__main__":
+    main()

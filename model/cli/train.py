@@ -1,0 +1,155 @@
+"""`python -m model.cli.train experiment=debug|tiny`: joint training of the DiT; writes a world folder, `OUT/world`."""
+
+import dataclasses
+import os
+import sys
+from pathlib import Path
+
+import hydra
+import torch
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from torch import Tensor, nn
+
+from model.build import TrainConfig, flow_matching_step, register_schemas, require_component, train_state
+from model.checkpoint import load_component, load_weights
+from model.data.clips import ClipSet, ClipSetConfig, render_clip_set
+from model.data.synthetic.captions import VOCABULARY
+from model.dit.video_dit import VideoDiT
+from model.evaluation.preview import WorldPreview
+from model.text.encoder import TextEncoder
+from model.training import distributed
+from model.training.latent_set import LatentBatches, channel_weights, encode_clip_set
+from model.training.loop import TrainingDiverged, fit
+from model.training.state import TrainState
+from model.vae.video_vae import VideoVAE, VideoVAEConfig
+from model.world.config import TextEncoderConfig, WorldConfig
+from model.world.load import build_text_encoder, save_world
+
+PREVIEW_SEED = 600_000  # scenes that are neither trained on nor in the oracle's table
+
+register_schemas()
+
+
+def train(config: TrainConfig) -> Path:
+    """Runs (or resumes) the whole stage; returns the world folder, which is rewritten at every sample too."""
+    if config.num_threads:
+        torch.set_num_threads(config.num_threads)
+    device = distributed.start(config.device)
+    torch.manual_seed(config.seed)
+    vae = load_component(require_component("vae", config.vae), VideoVAEConfig, VideoVAE).to(device)
+    vae.requires_grad_(False).eval()
+    clips = render_clip_set(Path(config.data.folder), config.data.clips, config.data.num_workers)
+    text_encoder = build_text_encoder(world_config(config, clips).text_encoder, Path(config.out))
+    batches, weights = latent_batches(config, clips, vae, text_encoder)
+    dit = VideoDiT(config.dit)
+    if config.initial_dit is not None:
+        load_weights(require_component("initial_dit", config.initial_dit), dit)
+    state = train_state(dit.to(device), config.training, config.seed)
+    sample = WorldSaver(config, clips, vae, text_encoder, state)
+    fit(
+        flow_matching_step(config.diffusion, text_encoder.null(1)[0], weights),
+        state,
+        batches,
+        num_steps=config.training.num_steps,
+        config=config.training.fit,
+        folder=Path(config.out),
+        sample=sample,
+        flops_per_step=mean_flops(config, clips.config, dit, vae.spatial_stride),
+    )
+    if distributed.is_main():
+        assert state.ema is not None
+        with state.ema.applied_to(dit):
+            sample(dit.eval(), state.step)
+    distributed.stop()
+    return sample.folder
+
+
+class WorldSaver:
+    """What the loop calls every so often: previews the world in training and rewrites its folder, `OUT/world`."""
+
+    def __init__(
+        self, config: TrainConfig, clips: ClipSet, vae: VideoVAE, text_encoder: TextEncoder, state: TrainState
+    ) -> None:
+        self.folder = Path(config.out) / "world"
+        self.world, self.vae, self.num_clips, self.state = world_config(config, clips), vae, len(clips), state
+        held_out = dataclasses.replace(
+            clips.config, num_latents=1 + 2 * config.diffusion.num_new, first_seed=PREVIEW_SEED
+        )
+        scenes = config.num_preview_scenes
+        self._preview = WorldPreview(Path(config.out), vae, text_encoder, self.world, held_out, scenes)
+
+    def __call__(self, module: nn.Module, step: int) -> None:
+        assert isinstance(module, VideoDiT)
+        figures = self._preview(module, step)
+        hours = round(self.state.elapsed_seconds / 3600, 2)
+        meta = {"steps": step, "hours": hours, "clips": self.num_clips, "cores": os.cpu_count(), "preview": figures}
+        save_world(self.folder, module, self.vae, self.world, meta=meta)
+        print(f"\nstep {step}, {hours} h: {figures}", flush=True)
+
+
+def world_config(config: TrainConfig, clips: ClipSet) -> WorldConfig:
+    """What the trained world says about itself; prompts of its own data open episodes that are given none."""
+    return WorldConfig(
+        height=clips.config.height,
+        width=clips.config.width,
+        fps=clips.config.fps,
+        horizontal_fov_deg=clips.config.horizontal_fov_deg,
+        poses_per_clip=config.diffusion.num_new,
+        context_latents=max(config.diffusion.context_shares),
+        sampler=config.sampler,
+        opening=config.opening,
+        text_encoder=TextEncoderConfig(
+            vocabulary=list(VOCABULARY), dim=config.text.dim, num_tokens=config.text.num_tokens
+        ),
+        default_prompts=sorted(set(clips.captions[:256])),
+    )
+
+
+def latent_batches(
+    config: TrainConfig, clips: ClipSet, vae: VideoVAE, text_encoder: TextEncoder
+) -> tuple[LatentBatches, Tensor]:
+    """The data of this process, and the weight `[c]` of each latent channel's error."""
+    latents = encode_clip_set(clips, vae)
+    batches = LatentBatches(
+        clips,
+        latents,
+        text_encoder,
+        batch_size=config.training.batch_size,
+        labelled_share=config.diffusion.labelled_share,
+        seed=config.seed,
+        micro_batches=config.training.fit.accumulation,
+        rank=distributed.rank(),
+        world_size=distributed.world_size(),
+    )
+    return batches, channel_weights(vae, latents[:8].float(), config.diffusion.channel_weight_power)
+
+
+def mean_flops(config: TrainConfig, clips: ClipSetConfig, dit: VideoDiT, spatial_stride: int) -> float:
+    """Floating-point operations of an average update: forward once, backward twice, tasks by their shares."""
+    h, w = clips.height // spatial_stride, clips.width // spatial_stride
+    shares = config.diffusion.context_shares
+    total = 0.0
+    for context, share in shares.items():
+        lengths = {context + config.diffusion.num_new: 1.0}
+        if context == 0:
+            still = config.diffusion.single_latent_share
+            lengths = {1: still, 1 + config.diffusion.num_new: 1 - still}
+        total += share * sum(s * dit.flops(f, h, w, config.text.num_tokens) for f, s in lengths.items())
+    rows = config.training.batch_size * config.training.fit.accumulation
+    return 3 * rows * total / sum(shares.values())
+
+
+@hydra.main(version_base=None, config_path="pkg://configs.train", config_name="config")
+def main(config: DictConfig) -> None:
+    """Runs the command line: `python -m model.cli.train --help`."""
+    try:
+        settings = OmegaConf.to_object(config)
+        assert isinstance(settings, TrainConfig)
+        print(f"written: {train(settings)}")
+    except (ValueError, OSError, OmegaConfBaseException, TrainingDiverged) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

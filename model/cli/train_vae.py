@@ -1,0 +1,108 @@
+"""`python -m model.cli.train_vae experiment=debug|tiny`: renders clips, trains the VAE on them; writes `OUT/vae`."""
+
+import dataclasses
+import os
+import sys
+from pathlib import Path
+
+import hydra
+import torch
+from jaxtyping import Float
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from torch import Tensor, nn
+
+from model.build import TrainVAEConfig, register_schemas, train_state
+from model.checkpoint import save_component
+from model.data.clips import ClipSet, render_clip_set
+from model.data.video_io import to_float
+from model.training.loop import TrainingDiverged, fit
+from model.training.state import TrainState
+from model.training.vae_batches import VideoWindows, latent_statistics, reconstruction_sheet
+from model.training.vae_step import VAEStep
+from model.vae.video_vae import VideoVAE
+
+register_schemas()
+
+
+def train_vae(config: TrainVAEConfig) -> Path:
+    """Runs (or resumes) the whole stage; returns the folder of the finished VAE, `out/vae`."""
+    config.vae.validate()  # before the clips are rendered, which may take an hour
+    if config.num_threads:
+        torch.set_num_threads(config.num_threads)
+    torch.manual_seed(config.seed)
+    out = Path(config.out)
+    clips, truth = render_data(config)
+    windows = VideoWindows(
+        clips, batch_size=config.training.batch_size, num_latents=config.window_latents, seed=config.seed
+    )
+    vae = initial_vae(config, windows)
+
+    def sample(module: nn.Module, step: int) -> None:
+        assert isinstance(module, VideoVAE)
+        score = reconstruction_sheet(module, truth, out / "samples" / f"step_{step:06d}.png")
+        print(f"\nstep {step}: held-out reconstruction {score:.2f} dB", flush=True)
+
+    state = train_state(vae, config.training, config.seed)
+    sample(vae, 0)
+    step = VAEStep(l1_weight=config.l1_weight, kl_weight=config.kl_weight, gradient_weight=config.gradient_weight)
+    fit(
+        step, state, windows, num_steps=config.training.num_steps, config=config.training.fit, folder=out, sample=sample
+    )
+    return finish(config, vae, state, windows, truth)
+
+
+def render_data(config: TrainVAEConfig) -> tuple[ClipSet, Float[Tensor, "b 3 f h w"]]:
+    """The clips to train on, and held-out ones as video."""
+    clips = render_clip_set(Path(config.data.folder), config.data.clips, config.data.num_workers)
+    held_out = render_clip_set(
+        Path(f"{config.data.folder}_held_out"),
+        dataclasses.replace(config.data.clips, num_clips=config.num_held_out, first_seed=config.held_out_seed),
+        config.data.num_workers,
+    )
+    return clips, to_float(torch.stack([torch.from_numpy(held_out.frames(i).copy()) for i in range(len(held_out))]))
+
+
+def initial_vae(config: TrainVAEConfig, windows: VideoWindows) -> VideoVAE:
+    """The network before its first step, its linear path fitted to the first clips."""
+    vae = VideoVAE(config.vae)
+    if vae.linear_path is not None:
+        vae.init_linear_path_from_pca(windows.first_clips(config.num_pca_clips))
+    if config.freeze_encoder:
+        vae.freeze_encoder()
+    return vae.to(config.device)
+
+
+def finish(
+    config: TrainVAEConfig, vae: VideoVAE, state: TrainState, windows: VideoWindows, truth: Float[Tensor, "b 3 f h w"]
+) -> Path:
+    """Measures the averaged network and writes it, with its latents' statistics, to `out/vae`."""
+    out = Path(config.out)
+    assert state.ema is not None
+    with state.ema.applied_to(vae):
+        vae.set_latent_statistics(*latent_statistics(vae, windows.first_clips(config.num_pca_clips)))
+        meta = {
+            "steps": state.step,
+            "hours": round(state.elapsed_seconds / 3600, 2),
+            "clips": len(windows.clips),
+            "held_out_psnr_db": round(reconstruction_sheet(vae, truth, out / "samples" / "final.png"), 2),
+            "cpu_count": os.cpu_count(),
+        }
+        save_component(out / "vae", vae, vae.config, meta)
+    print(f"written: {out / 'vae'} ({meta})")
+    return out / "vae"
+
+
+@hydra.main(version_base=None, config_path="pkg://configs.train_vae", config_name="config")
+def main(config: DictConfig) -> None:
+    """Runs the command line: `python -m model.cli.train_vae --help`."""
+    try:
+        settings = OmegaConf.to_object(config)
+        assert isinstance(settings, TrainVAEConfig)
+        train_vae(settings)
+    except (ValueError, OSError, OmegaConfBaseException, TrainingDiverged) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

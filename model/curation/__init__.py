@@ -1,0 +1,1 @@
+"""From ordinary films to metric camera labels: the paper's Sec. 3.2, one file per step."""

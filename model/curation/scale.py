@@ -1,0 +1,139 @@
+"""Metres from a reconstruction without scale: the paper's Eq. 2, per keyframe, and their mean."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclass(kw_only=True)
+class ScaleConfig:
+    """How Eq. 2 is solved.
+
+    Attributes:
+        num_keyframes: N, spread evenly over the clip.
+        num_hypotheses: RANSAC's draws per keyframe.
+        inlier_below: |s S - M| / M of an inlier.
+        huber_delta: Where the Huber loss turns linear, as a share of the keyframe's median metric depth.
+        min_points: Keyframes with fewer pixels of known depth, or fewer inliers, are left out.
+        seed: Of RANSAC's draws.
+    """
+
+    num_keyframes: int = 8
+    num_hypotheses: int = 256
+    inlier_below: float = 0.15
+    huber_delta: float = 0.02
+    min_points: int = 20
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class FrameScale:
+    """A keyframe's metres per unit, the share of its pixels that agree, and their mean |s S - M| / M."""
+
+    scale: float
+    inlier_share: float
+    relative_error: float
+
+
+@dataclass(frozen=True)
+class SceneScale:
+    """A clip's metres per unit.
+
+    Attributes:
+        scale: Mean over the keyframes.
+        spread: Their standard deviation divided by the mean: 0 if the depths agree perfectly; the label's quality.
+        frames: The keyframes, by index of the frame.
+    """
+
+    scale: float
+    spread: float
+    frames: dict[int, FrameScale]
+
+
+def keyframes(num_frames: int, num_keyframes: int) -> list[int]:
+    """Returns frame indices spread evenly, both ends among them (all frames, if there are fewer)."""
+    count = min(num_frames, num_keyframes)
+    if count < 2:
+        return list(range(count))
+    return [round(k * (num_frames - 1) / (count - 1)) for k in range(count)]
+
+
+def frame_scale(
+    sfm_depth: Float[Tensor, " p"], metric_depth: Float[Tensor, " p"], config: ScaleConfig | None = None
+) -> FrameScale | None:
+    """Returns the scale s of argmin_s sum_p rho(|s S(p) - M(p)|) with the Huber loss rho; None if it has no support.
+
+    RANSAC draws hypotheses s = M(p) / S(p) from single pixels and keeps the one with the most inliers, so that
+    outliers cannot pull; the sum over its inliers is convex in s, and is minimised exactly.
+
+    Args:
+        sfm_depth: S: z-depth in the reconstruction's units; pixels that are not positive and finite are ignored.
+        metric_depth: M: metres, at the same pixels; likewise.
+        config: Settings.
+
+    Source: the paper, Eq. 2; ours: thresholds relative to the depth, because an estimator errs by a percentage.
+    """
+    config = config or ScaleConfig()
+    known = torch.isfinite(sfm_depth) & torch.isfinite(metric_depth) & (sfm_depth > 0) & (metric_depth > 0)
+    source, target = sfm_depth[known].double(), metric_depth[known].double()
+    if len(source) < config.min_points:
+        return None
+    inlier = _consensus(source, target, config)
+    if inlier.sum() < config.min_points:
+        return None
+    scale = _minimise_huber(source[inlier], target[inlier], config.huber_delta * float(target.median()))
+    error = (scale * source[inlier] - target[inlier]).abs() / target[inlier]
+    return FrameScale(scale, float(inlier.double().mean()), float(error.mean()))
+
+
+def scene_scale(frames: dict[int, FrameScale | None]) -> SceneScale | None:
+    """Returns the mean scale of the keyframes that have one, with its spread; None if none has.
+
+    Source: the paper, Sec. 3.2: the final scale is the mean of the frames' scales; the spread is ours.
+    """
+    usable = {index: frame for index, frame in frames.items() if frame is not None}
+    if not usable:
+        return None
+    scales = torch.tensor([frame.scale for frame in usable.values()], dtype=torch.float64)
+    mean = float(scales.mean())
+    return SceneScale(mean, float(scales.std(unbiased=False)) / mean, usable)
+
+
+def rescale(c2w: Float[Tensor, "f 4 4"], scale: float) -> Float[Tensor, "f 4 4"]:
+    """Returns the poses with translations multiplied by the scale (E = [R; s t]).
+
+    Raises:
+        ValueError: the scale is not positive.
+    """
+    if not (scale > 0 and math.isfinite(scale)):
+        raise ValueError(f"scale: expected a positive number, got {scale}")
+    metric = c2w.clone()
+    metric[:, :3, 3] *= scale
+    return metric
+
+
+def _consensus(source: Tensor, target: Tensor, config: ScaleConfig) -> Tensor:
+    generator = torch.Generator().manual_seed(config.seed)
+    drawn = torch.randint(len(source), (config.num_hypotheses,), generator=generator)
+    hypotheses = target[drawn] / source[drawn]
+    # per hypothesis, not at once: a dense depth map has 10^5 pixels
+    counts = [int(_inliers(source, target, float(scale), config).sum()) for scale in hypotheses]
+    return _inliers(source, target, float(hypotheses[counts.index(max(counts))]), config)
+
+
+def _inliers(source: Tensor, target: Tensor, scale: float, config: ScaleConfig) -> Tensor:
+    return (scale * source - target).abs() < config.inlier_below * target
+
+
+def _minimise_huber(source: Tensor, target: Tensor, delta: float) -> float:
+    """Returns the minimiser by bisection of the derivative, which never falls: exact, without a step size."""
+    ratios = target / source
+    low, high = float(ratios.min()), float(ratios.max())
+    for _ in range(60):
+        middle = (low + high) / 2
+        slope = float((source * (middle * source - target).clamp(-delta, delta)).sum())
+        low, high = (low, middle) if slope > 0 else (middle, high)
+    return (low + high) / 2

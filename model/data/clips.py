@@ -1,0 +1,164 @@
+"""Clip sets: many synthetic clips rendered once, kept as uint8 shards that training maps into memory.
+
+A folder holds `clip_set.json` (how it was rendered) and, per shard, `frames_00000.npy` (n f h w 3), `poses_00000.npy`
+(n latents 4 4, first pose = identity) and `records_00000.json` (seed, caption, kind of motion of every clip).
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from model.data.synthetic.renderer import render_frames
+from model.data.synthetic.scene import sample_scene
+from model.data.synthetic.trajectories import sample_trajectory
+from model.geometry import se3
+from model.geometry.camera import intrinsics_from_fov
+
+FRAMES_PER_LATENT = 4
+
+
+@dataclass(kw_only=True)
+class ClipSetConfig:
+    """What to render. Training seeds start far above those that people and evaluations use (0, 1, 2 ...)."""
+
+    num_clips: int = 4096
+    num_latents: int = 9
+    height: int = 48
+    width: int = 80
+    fps: float = 12.0
+    horizontal_fov_deg: float = 75.0
+    style: str = "soft"
+    first_seed: int = 1_000_000
+    shard_size: int = 32
+
+    @property
+    def num_frames(self) -> int:
+        return (self.num_latents - 1) * FRAMES_PER_LATENT + 1
+
+    def intrinsics(self) -> Float[Tensor, "4"]:
+        return intrinsics_from_fov(float(np.deg2rad(self.horizontal_fov_deg)), self.height, self.width)
+
+
+@dataclass(frozen=True)
+class RenderedRecord:
+    """One clip: frames `f h w 3` uint8, poses `latents 4 4` relative to the first, caption, kind of motion, seed."""
+
+    frames: UInt8[np.ndarray, "f h w 3"]
+    poses: Float[np.ndarray, "latents 4 4"]
+    caption: str
+    kind: str
+    seed: int
+
+
+def render_record(config: ClipSetConfig, seed: int) -> RenderedRecord:
+    """Scene `seed` along its own trajectory, from time 0."""
+    scene = sample_scene(seed, style=config.style)
+    trajectory, kind = sample_trajectory(scene, seed, config.num_latents)
+    frames = trajectory.upsample(FRAMES_PER_LATENT)
+    times = torch.arange(config.num_frames) / config.fps
+    pixels = render_frames(scene, frames.c2w, config.intrinsics(), times, config.height, config.width)
+    poses = se3.relative(trajectory.c2w[:1], trajectory.c2w)
+    return RenderedRecord(pixels.numpy(), poses.numpy().astype(np.float32), scene.caption, kind, seed)
+
+
+def _render_shard(folder: str, config: ClipSetConfig, shard: int) -> None:
+    torch.set_num_threads(1)
+    first = shard * config.shard_size
+    last = min(first + config.shard_size, config.num_clips)
+    records = [render_record(config, config.first_seed + i) for i in range(first, last)]
+    _save_array(Path(folder) / f"frames_{shard:05d}.npy", np.stack([r.frames for r in records]))
+    _save_array(Path(folder) / f"poses_{shard:05d}.npy", np.stack([r.poses for r in records]))
+    # written last: a shard without records is unfinished and is rendered again
+    text = json.dumps([{"seed": r.seed, "caption": r.caption, "kind": r.kind} for r in records])
+    _save_text(Path(folder) / f"records_{shard:05d}.json", text)
+
+
+def _save_array(path: Path, array: NDArray[Any]) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as stream:
+        np.save(stream, array)
+    temporary.replace(path)
+
+
+def _save_text(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def render_clip_set(folder: Path, config: ClipSetConfig, num_workers: int = 2) -> "ClipSet":
+    """Renders what is missing of a clip set (resumable: finished shards are kept) and opens it.
+
+    Raises:
+        ValueError: if the folder holds a clip set that was rendered with another configuration.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    description = folder / "clip_set.json"
+    wanted = dataclasses.asdict(config)
+    if description.exists():
+        found = json.loads(description.read_text())
+        # growing a set keeps its shards as long as they stay whole
+        same = {k: v for k, v in found.items() if k != "num_clips"} == {
+            k: v for k, v in wanted.items() if k != "num_clips"
+        }
+        if not same or (found["num_clips"] != config.num_clips and found["num_clips"] % config.shard_size):
+            raise ValueError(
+                f"data.folder: expected a clip set of {wanted}, got {found} in {folder}; name another folder"
+            )
+    _save_text(description, json.dumps(wanted, indent=1))
+    num_shards = -(-config.num_clips // config.shard_size)
+    missing = [s for s in range(num_shards) if not (folder / f"records_{s:05d}.json").exists()]
+    if missing:
+        with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn")) as pool:
+            jobs = [pool.submit(_render_shard, str(folder), config, s) for s in missing]
+            for job in tqdm(as_completed(jobs), total=len(jobs), desc="rendering clips", unit="shard"):
+                job.result()
+    return ClipSet(folder)
+
+
+class ClipSet:
+    """A rendered clip set, frames mapped into memory.
+
+    Raises:
+        FileNotFoundError: if the folder holds no clip set.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        description = folder / "clip_set.json"
+        if not description.exists():
+            raise FileNotFoundError(f"data.folder: expected a clip set, found no {description}; render one first")
+        self.folder = folder
+        self.config = ClipSetConfig(**json.loads(description.read_text()))
+        shards = range(-(-self.config.num_clips // self.config.shard_size))
+        self.shards: list[NDArray[np.uint8]] = [np.load(folder / f"frames_{s:05d}.npy", mmap_mode="r") for s in shards]
+        self.poses = torch.from_numpy(np.concatenate([np.load(folder / f"poses_{s:05d}.npy") for s in shards]))
+        records = [r for s in shards for r in json.loads((folder / f"records_{s:05d}.json").read_text())]
+        self.captions: list[str] = [r["caption"] for r in records]
+        self.kinds: list[str] = [r["kind"] for r in records]
+        self.seeds: list[int] = [r["seed"] for r in records]
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    def frames(self, index: int) -> UInt8[np.ndarray, "f h w 3"]:
+        """The frames of clip `index` (a view of the file)."""
+        shard, row = divmod(index, self.config.shard_size)
+        return self.shards[shard][row]
+
+    def iterate(self, batch_size: int) -> Iterator[UInt8[np.ndarray, "b f h w 3"]]:
+        """All clips in order, `batch_size` at a time."""
+        for first in range(0, len(self), batch_size):
+            yield np.stack([self.frames(i) for i in range(first, min(first + batch_size, len(self)))])

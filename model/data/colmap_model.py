@@ -1,0 +1,216 @@
+"""COLMAP models, text or binary, read without COLMAP; and the text written back. Pinhole cameras only."""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import roma
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from model.data.manifest import ClipRecord
+from model.geometry import se3
+from model.geometry.trajectory import CameraTrajectory
+
+# Name and number of parameters by COLMAP's model id; only the first two are free of distortion by design.
+_MODELS = (
+    ("SIMPLE_PINHOLE", 3),
+    ("PINHOLE", 4),
+    ("SIMPLE_RADIAL", 4),
+    ("RADIAL", 5),
+    ("OPENCV", 8),
+    ("OPENCV_FISHEYE", 8),
+    ("FULL_OPENCV", 12),
+    ("FOV", 5),
+    ("SIMPLE_RADIAL_FISHEYE", 4),
+    ("RADIAL_FISHEYE", 5),
+    ("THIN_PRISM_FISHEYE", 12),
+)
+_ONE_FOCAL = {"SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL"}
+_UNDISTORTED_AT_ZERO = {"SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "FULL_OPENCV"}
+
+
+@dataclass(frozen=True, eq=False)
+class ColmapModel:
+    """The registered pictures of a model, sorted by name, and its sparse points (units: the model's own)."""
+
+    names: tuple[str, ...]
+    camera: CameraTrajectory
+    sizes: tuple[tuple[int, int], ...]  # height, width of every picture
+    points: Float[Tensor, "p 3"]
+
+
+def read_colmap_model(folder: str | Path) -> ColmapModel:
+    """Returns the model in `cameras|images|points3D` `.bin` or `.txt` (points may be missing).
+
+    Raises:
+        FileNotFoundError: there is no model.
+        ValueError: a file is malformed or a camera has distortion.
+    """
+    folder = Path(folder)
+    for suffix in (".bin", ".txt"):
+        if (folder / f"cameras{suffix}").is_file() and (folder / f"images{suffix}").is_file():
+            break
+    else:
+        raise FileNotFoundError(f"{folder}: expected cameras and images, .bin or .txt, found none; name a model folder")
+    try:
+        tables = _read_binary(folder) if suffix == ".bin" else _read_text(folder)
+    except (struct.error, IndexError, ValueError) as error:
+        raise ValueError(f"{folder}: expected a whole COLMAP model, got: {error}; export it again") from error
+    return _assemble(folder, *tables)
+
+
+def colmap_record(
+    clip_id: str, folder: str | Path, images: str | Path, *, fps: float = 1.0, scale: float | None = None
+) -> ClipRecord:
+    """Returns the record of a model whose pictures, in the order of their names, are frames at a constant rate.
+
+    Args:
+        clip_id: The record's id.
+        folder: The model.
+        images: The folder of the pictures.
+        fps: Pictures a second.
+        scale: Metres per unit of the model; the poses are multiplied by it. None: not known.
+    """
+    model = read_colmap_model(folder)
+    camera = model.camera
+    if scale is not None:
+        c2w = camera.c2w.clone()
+        c2w[:, :3, 3] *= scale
+        camera = CameraTrajectory(c2w, camera.intrinsics)
+    times = torch.arange(len(model.names), dtype=torch.float64) / fps
+    return ClipRecord(
+        id=clip_id,
+        source=str(images),
+        times=times,
+        files=model.names,
+        camera=camera,
+        scale=scale,
+        provenance={"reader": "colmap", "model": str(folder)},
+    )
+
+
+def write_colmap_text(
+    folder: str | Path,
+    camera: CameraTrajectory,
+    height: int,
+    width: int,
+    names: Sequence[str] | None = None,
+    points: Float[Tensor, "p 3"] | None = None,
+) -> None:
+    """Writes `cameras.txt`, `images.txt` and `points3D.txt`, with one camera for each different lens.
+
+    Raises:
+        ValueError: there is not one name, without white space, for each pose.
+    """
+    names = names or [f"{index:06d}.png" for index in range(len(camera))]
+    if len(names) != len(camera) or any(len(name.split()) != 1 for name in names):
+        raise ValueError(f"names: expected {len(camera)} without white space, one for each pose, got {len(names)}")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    lenses, lens_of = torch.unique(camera.intrinsics.double(), dim=0, return_inverse=True)
+    in_pixels = lenses * torch.tensor([width, height, width, height], dtype=torch.float64)
+    cameras = [f"{k} PINHOLE {width} {height} {_numbers(row)}" for k, row in enumerate(in_pixels, start=1)]
+    w2c = se3.inverse(camera.c2w.double())
+    quaternions = roma.quat_xyzw_to_wxyz(roma.rotmat_to_unitquat(w2c[:, :3, :3]))
+    images = []
+    for number, name in enumerate(names):
+        pose = f"{_numbers(quaternions[number])} {_numbers(w2c[number, :3, 3])}"
+        images += [f"{number + 1} {pose} {int(lens_of[number]) + 1} {name}", ""]
+    rows = (
+        [] if points is None else [f"{k} {_numbers(p.double())} 128 128 128 0" for k, p in enumerate(points, start=1)]
+    )
+    # images last: a reader that finds them finds a whole model
+    for file, lines in (("cameras", cameras), ("points3D", rows), ("images", images)):
+        temporary = folder / f".{file}.tmp"
+        temporary.write_text("\n".join([f"# {file}", *lines]) + "\n")
+        temporary.replace(folder / f"{file}.txt")
+
+
+def _numbers(values: Tensor) -> str:
+    return " ".join(f"{value:.17g}" for value in values.tolist())
+
+
+_Camera = tuple[str, int, int, list[float]]  # model, width, height, parameters
+_Image = tuple[list[float], int, str]  # qw qx qy qz tx ty tz, camera id, name
+
+
+def _assemble(
+    folder: Path, cameras: dict[int, _Camera], images: list[_Image], points: list[list[float]]
+) -> ColmapModel:
+    if not images:
+        raise ValueError(f"{folder}: expected registered pictures, got none; reconstruct again")
+    images = sorted(images, key=lambda image: image[2])
+    missing = {image[1] for image in images} - set(cameras)
+    if missing:
+        raise ValueError(f"{folder}: expected cameras for all pictures, found none with id {missing}; export it again")
+    pose = torch.tensor([image[0] for image in images], dtype=torch.float64)
+    rotation = roma.unitquat_to_rotmat(torch.nn.functional.normalize(roma.quat_wxyz_to_xyzw(pose[:, :4]), dim=-1))
+    c2w = se3.inverse(se3.from_rotation_translation(rotation, pose[:, 4:]))
+    se3.check_poses(str(folder), c2w)
+    lenses = torch.tensor([_intrinsics(folder, cameras[image[1]]) for image in images])
+    sizes = tuple((cameras[image[1]][2], cameras[image[1]][1]) for image in images)
+    names = tuple(image[2] for image in images)
+    return ColmapModel(names, CameraTrajectory(c2w.float(), lenses), sizes, torch.tensor(points).reshape(-1, 3))
+
+
+def _intrinsics(folder: Path, camera: _Camera) -> list[float]:
+    model, width, height, parameters = camera
+    num_lens = 3 if model in _ONE_FOCAL else 4
+    if model not in _UNDISTORTED_AT_ZERO or any(parameters[num_lens:]):
+        raise ValueError(
+            f"{folder}: expected a pinhole camera, got {model} with distortion; undistort with COLMAP first"
+        )
+    fx, fy, cx, cy = parameters[:1] + parameters[:3] if num_lens == 3 else parameters[:4]
+    return [fx / width, fy / height, cx / width, cy / height]
+
+
+def _read_text(folder: Path) -> tuple[dict[int, _Camera], list[_Image], list[list[float]]]:
+    def rows(name: str) -> list[list[str]]:
+        path = folder / name
+        return [line.split() for line in path.read_text().splitlines() if not line.startswith("#")]
+
+    cameras: dict[int, _Camera] = {}
+    for row in filter(None, rows("cameras.txt")):
+        cameras[int(row[0])] = (row[1], int(row[2]), int(row[3]), [float(word) for word in row[4:]])
+    lines = rows("images.txt")
+    while lines and not lines[0]:
+        del lines[0]
+    # every second line lists the picture's points and may be empty
+    images = [([float(word) for word in row[1:8]], int(row[8]), " ".join(row[9:])) for row in lines[::2] if row]
+    has_points = (folder / "points3D.txt").is_file()
+    points = [[float(word) for word in row[1:4]] for row in filter(None, rows("points3D.txt"))] if has_points else []
+    return cameras, images, points
+
+
+def _read_binary(folder: Path) -> tuple[dict[int, _Camera], list[_Image], list[list[float]]]:
+    cameras: dict[int, _Camera] = {}
+    with (folder / "cameras.bin").open("rb") as file:
+        for _ in range(_unpack(file, "<Q")[0]):
+            camera_id, model, width, height = _unpack(file, "<iiQQ")
+            name, count = _MODELS[model]
+            cameras[camera_id] = (name, width, height, list(_unpack(file, f"<{count}d")))
+    images: list[_Image] = []
+    with (folder / "images.bin").open("rb") as file:
+        for _ in range(_unpack(file, "<Q")[0]):
+            _, *pose, camera_id = _unpack(file, "<i7di")
+            letters = bytearray()
+            while (letter := _unpack(file, "<c")[0]) != b"\0":
+                letters += letter
+            file.seek(24 * _unpack(file, "<Q")[0], 1)
+            images.append((pose, camera_id, letters.decode()))
+    points: list[list[float]] = []
+    if (folder / "points3D.bin").is_file():
+        with (folder / "points3D.bin").open("rb") as file:
+            for _ in range(_unpack(file, "<Q")[0]):
+                values = _unpack(file, "<Q3d3BdQ")
+                points.append(list(values[1:4]))
+                file.seek(8 * values[-1], 1)
+    return cameras, images, points
+
+
+def _unpack(file: BinaryIO, form: str) -> tuple[Any, ...]:
+    return struct.unpack(form, file.read(struct.calcsize(form)))

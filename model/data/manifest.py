@@ -1,0 +1,207 @@
+"""The manifest of a data set of films: one record per clip, whatever it came from, with or without a camera.
+
+A folder holds `manifest.jsonl` (a line per clip) and `cameras/ID.safetensors` (times, and poses and intrinsics if
+known). Arrays are written before the line that names them, so a killed run leaves whole records only.
+"""
+
+import json
+import math
+import os
+import re
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from model.geometry import se3
+from model.geometry.trajectory import CameraTrajectory
+
+_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,199}")
+_KEYS = {"id", "source", "files", "scale", "caption", "scores", "provenance"}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ClipRecord:
+    """One clip.
+
+    Attributes:
+        id: Names the clip and its file: letters, digits, `_`, `-`, `.`.
+        source: The film's path or URL, or the folder of its pictures.
+        times: Seconds of every frame in the source, increasing, float64: the span, also at a variable rate.
+        files: The picture of every frame inside `source`; empty for a film.
+        camera: The pose and lens of every frame; None for an unlabelled clip.
+        scale: What the source's translations were multiplied by to become metres; None if they are not metric.
+        caption: What is seen.
+        scores: Numbers of the steps that let the clip pass.
+        provenance: How the record came to be: reader, estimators, their settings.
+
+    Raises:
+        ValueError: the fields contradict each other.
+    """
+
+    id: str
+    source: str
+    times: Float[Tensor, " f"]
+    files: tuple[str, ...] = ()
+    camera: CameraTrajectory | None = None
+    scale: float | None = None
+    caption: str = ""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Checks the fields against each other."""
+        if not _ID.fullmatch(self.id):
+            raise ValueError(f"id: expected letters, digits, '_', '-' and '.', got {self.id!r}; rename the clip")
+        if self.times.dtype != torch.float64 or not len(self.times) or not torch.isfinite(self.times).all():
+            raise ValueError(f"times: expected finite float64 seconds of at least one frame, got {self.times!r}")
+        if (self.times.diff() <= 0).any():
+            raise ValueError(f"times: expected increasing seconds in clip {self.id}; sort its frames")
+        for name, length in (("camera", len(self.camera or self.times)), ("files", len(self.files or self.times))):
+            if length != len(self.times):
+                raise ValueError(f"{name}: expected {len(self.times)}, one for each frame of {self.id}, got {length}")
+        if self.camera is not None:
+            se3.check_poses(f"camera of {self.id}", self.camera.c2w)
+        if self.scale is not None and (self.camera is None or not 0 < self.scale < math.inf):
+            raise ValueError(f"scale: expected a positive number and a camera in {self.id}, got {self.scale}")
+
+    def __len__(self) -> int:
+        """Returns the number of frames."""
+        return len(self.times)
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """Seconds of the first and the last frame in the source."""
+        return float(self.times[0]), float(self.times[-1])
+
+
+class Manifest:
+    """A manifest's folder; records are appended one by one and survive a kill at any moment.
+
+    One process writes; a torn last line, left by a killed writer, is no record and is cut off by the next append.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        """Opens the folder; nothing is written before the first record."""
+        self.folder = Path(folder)
+        self._ids = [line["id"] for line in self._lines()]
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The clips' ids in the order of writing."""
+        return tuple(self._ids)
+
+    def __len__(self) -> int:
+        """Returns the number of records."""
+        return len(self._ids)
+
+    def __iter__(self) -> Iterator[ClipRecord]:
+        """Yields the records in the order of writing.
+
+        Raises:
+            ValueError: a record's arrays are missing or broken.
+        """
+        for line in self._lines():
+            yield self._record(line)
+
+    def append(self, record: ClipRecord) -> None:
+        """Writes a record for good before it returns.
+
+        Raises:
+            ValueError: the manifest has a clip of that id.
+        """
+        if record.id in self._ids:
+            raise ValueError(f"id: expected a new clip, got {record.id!r} twice in {self.folder}; rename one")
+        self._save_arrays(record)
+        with self._path.open("ab+") as file:
+            file.truncate(self._whole_bytes())
+            file.write(_line(record))
+            file.flush()
+            os.fsync(file.fileno())
+        self._ids.append(record.id)
+
+    def replace(self, records: Iterable[ClipRecord]) -> None:
+        """Replaces all records at once, e.g. by those that pruning keeps; arrays of the others are deleted after."""
+        records = list(records)
+        if len({record.id for record in records}) != len(records):
+            raise ValueError("records: expected different ids, got one twice; rename one")
+        for record in records:
+            self._save_arrays(record)
+        _write_whole(self._path, b"".join(map(_line, records)))
+        self._ids = [record.id for record in records]
+        kept = {self._arrays_path(record_id) for record_id in self._ids}
+        for path in set(self._path.parent.glob("cameras/*.safetensors")) - kept:
+            path.unlink()
+
+    @property
+    def _path(self) -> Path:
+        return self.folder / "manifest.jsonl"
+
+    def _arrays_path(self, record_id: str) -> Path:
+        return self.folder / "cameras" / f"{record_id}.safetensors"
+
+    def _whole_bytes(self) -> int:
+        return self._path.read_bytes().rfind(b"\n") + 1 if self._path.exists() else 0
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        if not self._path.exists():
+            return
+        text = self._path.read_bytes()[: self._whole_bytes()].decode()
+        for number, line in enumerate(text.splitlines(), start=1):
+            try:
+                values = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"{self._path}, line {number}: expected a JSON object, got: {error}") from error
+            if not isinstance(values, dict) or set(values) != _KEYS:
+                raise ValueError(f"{self._path}, line {number}: expected an object with {sorted(_KEYS)}")
+            yield values
+
+    def _save_arrays(self, record: ClipRecord) -> None:
+        arrays = {"times": record.times}
+        if record.camera is not None:
+            arrays |= {"c2w": record.camera.c2w, "intrinsics": record.camera.intrinsics}
+        path = self._arrays_path(record.id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        try:
+            save_file({name: array.detach().cpu().contiguous() for name, array in arrays.items()}, temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _record(self, line: dict[str, Any]) -> ClipRecord:
+        path = self._arrays_path(line["id"])
+        try:
+            arrays = load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise ValueError(
+                f"{path}: expected the arrays of clip {line['id']}, got: {error}; curate it again"
+            ) from error
+        camera = CameraTrajectory(arrays["c2w"], arrays["intrinsics"]) if "c2w" in arrays else None
+        return ClipRecord(times=arrays["times"], camera=camera, **(line | {"files": tuple(line["files"])}))
+
+
+def _line(record: ClipRecord) -> bytes:
+    values = {key: getattr(record, key) for key in sorted(_KEYS)}
+    values |= {"scores": dict(record.scores), "provenance": dict(record.provenance)}
+    return json.dumps(values, allow_nan=False, ensure_ascii=False).encode() + b"\n"
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

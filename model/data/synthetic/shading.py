@@ -1,0 +1,255 @@
+"""Colours of sky, ground and objects: planar float32 arrays [3, rows, columns] for a window of one frame's rays."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.data.synthetic.rays import Array, Rays
+from model.data.synthetic.scene import Scene, SceneObject
+from model.data.synthetic.shapes import Array as AnyArray
+from model.data.synthetic.shapes import Vector
+
+_FAR = 300.0  # metres; the ground is all fog long before
+_HILL_FREQUENCIES = (2, 3, 5)
+_HILL_WEIGHTS = (0.45, 0.35, 0.20)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where an object is now."""
+
+    offset: NDArray[np.float64]  # [3] metres from the resting place
+    yaw: float  # radians
+    rolled: float  # metres
+
+
+@dataclass(frozen=True)
+class Blob:
+    """A soft shadow on the ground: an ellipse, long along the sun's azimuth."""
+
+    x: float
+    z: float
+    radius: float
+    half_length: float
+    strength: float
+
+    @property
+    def reach(self) -> float:
+        """Metres from the centre beyond which nothing of it shows."""
+        return 1.5 * max(self.radius, self.half_length)
+
+
+def fog_distance(scene: Scene) -> float:
+    """Metres at which 1/e of the light still comes through."""
+    return scene.theme.fog_distance * (2.0 if scene.style == "textured" else 1.0)
+
+
+def haze(scene: Scene, rays: Rays) -> Array:
+    """What lies behind everything: the horizon's colour with a soft halo round the sun, above and below the horizon."""
+    return _with_halo(scene, rays.sun_cosine)
+
+
+def _with_halo(scene: Scene, cosine: Array) -> Array:
+    halo = np.exp((cosine - 1) * np.float32(scene.theme.halo_sharpness))
+    pairs = zip(scene.theme.horizon, scene.theme.halo, strict=True)
+    return np.stack([halo * np.float32(glow) + np.float32(base) for base, glow in pairs])
+
+
+def _towards_zenith(scene: Scene, colour: Array, elevation: Array) -> None:
+    """Adds the vertical gradient of the sky in place; `elevation` is the sine of the ray's elevation."""
+    share = elevation / (elevation + 0.30) * np.float32(1.3)
+    for channel in range(3):
+        colour[channel] += share * np.float32(scene.theme.zenith[channel] - scene.theme.horizon[channel])
+
+
+def sky(scene: Scene, rays: Rays, behind: Array) -> Array:
+    """Gradient, sun or moon, and a smooth silhouette of hills: all fixed in direction, at infinity."""
+    theme = scene.theme
+    dx, dy, dz = rays.direction
+    colour = behind.copy()
+    _towards_zenith(scene, colour, np.asarray(np.maximum(-dy, 0) / rays.length, np.float32))
+    edge = np.cos(theme.disc_radius)
+    if rays.sun_cosine.max() > edge - 0.002:
+        disc = np.clip((rays.sun_cosine - np.float32(edge - 0.0012)) / np.float32(0.0024), 0, 1)
+        disc = disc * disc * (3 - 2 * disc)
+        for channel in range(3):
+            colour[channel] += disc * np.float32(theme.disc[channel])
+    flat = np.reciprocal(np.sqrt(dx * dx + dz * dz + np.float32(1e-9)))
+    slope = -dy * flat
+    if slope.min() > theme.hill_height * 1.1:
+        return colour
+    ridge = _ridge(scene, dx * flat, dz * flat)
+    cover = np.clip((ridge - slope) * np.float32(1 / 0.025) + np.float32(0.5), 0, 1)
+    cover *= np.clip(slope * np.float32(1.1 / theme.hill_height) + np.float32(0.25), 0, 1)
+    for channel in range(3):
+        colour[channel] += cover * (np.float32(theme.hills[channel]) - colour[channel])
+    return colour
+
+
+def _ridge(scene: Scene, east: Array, north: Array) -> Array:
+    """Tangent of the hills' elevation by direction: a few harmonics of the azimuth, counted from the sun's."""
+    sine, cosine = np.float32(np.sin(scene.sun_azimuth)), np.float32(np.cos(scene.sun_azimuth))
+    real, imaginary = north * cosine + east * sine, east * cosine - north * sine
+    power_real, power_imaginary = real, imaginary
+    ridge = np.full_like(real, 0.5)
+    harmonic = 1
+    for frequency, weight in zip(_HILL_FREQUENCIES, _HILL_WEIGHTS, strict=True):
+        while harmonic < frequency:
+            power_real, power_imaginary = (
+                power_real * real - power_imaginary * imaginary,
+                power_real * imaginary + power_imaginary * real,
+            )
+            harmonic += 1
+        ridge += np.float32(0.5 * weight) * (power_imaginary if frequency % 2 else -power_real)
+    return ridge * np.float32(scene.theme.hill_height)
+
+
+def ground(scene: Scene, rays: Rays, behind: Array, depth: Array, light: Array) -> Array:
+    """Soft patches on the ground, a share of mirrored sky, dimmed by `light` (the shadows), lost in the haze."""
+    theme = scene.theme
+    dx, dy, dz = rays.direction
+    x, z = depth * dx + np.float32(rays.origin[0]), depth * dz + np.float32(rays.origin[2])
+    reach = depth * rays.length
+    through = transmittance(scene, reach)
+    share = _patches(scene, x, z, through)
+    mirrored = None
+    if theme.gloss > 0:
+        sun = scene.sun_direction
+        sine = dy / rays.length
+        mirrored = _with_halo(scene, rays.sun_cosine - np.float32(2 * sun[1]) * sine)
+        _towards_zenith(scene, mirrored, sine)
+        grazing = np.float32(theme.gloss) * (1 - sine) ** 2
+    out = np.empty((3, *depth.shape), np.float32)
+    for channel in range(3):
+        low, high = theme.ground[channel], theme.ground_accent[channel]
+        colour = share * np.float32(high - low) + np.float32(low)
+        if mirrored is not None:
+            colour += grazing * (mirrored[channel] - colour)
+        colour *= light
+        out[channel] = behind[channel] + through * (colour - behind[channel])
+    return out
+
+
+def transmittance(scene: Scene, reach: Array) -> Array:
+    """Share of light that crosses `reach` metres of air."""
+    scaled = np.minimum(reach, np.float32(_FAR)) * np.float32(1 / fog_distance(scene))
+    return np.exp(-scaled * scaled)
+
+
+def object_transmittance(scene: Scene, reach: Array) -> Array:
+    """As `transmittance`, with the theme's veil: it softens silhouettes, which are what is hard to learn."""
+    veil = 0.0 if scene.style == "textured" else scene.theme.veil
+    return transmittance(scene, reach) * np.float32(1 - veil)
+
+
+def _patches(scene: Scene, x: Array, z: Array, through: Array) -> Array:
+    """Share of the accent colour in [0, 1]: bent waves, faded where they would alias."""
+    wave = np.float32(2 * np.pi / scene.theme.patch_size)
+    a, b, c, _ = (np.float32(phase) for phase in scene.ground_phases)
+    bend = np.sin(wave * (np.float32(0.43) * x - np.float32(0.31) * z) + a)
+    first = np.sin(wave * (np.float32(0.35) * x + np.float32(0.80) * z) + np.float32(1.2) * bend + b)
+    second = np.sin(wave * (np.float32(0.90) * x - np.float32(0.45) * z) - bend + c)
+    share = (first + np.float32(0.7) * second) * (np.float32(0.29) * through) + np.float32(0.5)
+    if scene.style == "textured":
+        share = share + through * (3.0 * _grain(x, np.zeros_like(x), z, scene.ground_phases[3]))
+    return share
+
+
+def shadow(scene: Scene, item: SceneObject, offset: NDArray[np.float64]) -> Blob:
+    """The soft shadow of an object that is `offset` [3] metres from its resting place."""
+    lift = float(-offset[1]) + item.hover
+    slant = min(1.0 / np.tan(scene.theme.sun_elevation), 1.6)
+    length = min(item.height * 0.5 * slant, 1.2 * item.half_width + 0.2)
+    shift = 0.5 * length + min(lift * 0.5 * slant, 1.0)
+    radius = max(item.half_width, item.half_depth) * 1.15 + 0.12
+    return Blob(
+        x=item.x + float(offset[0]) - float(np.sin(scene.sun_azimuth)) * shift,
+        z=item.z + float(offset[2]) - float(np.cos(scene.sun_azimuth)) * shift,
+        radius=radius,
+        half_length=radius + 0.5 * length,
+        strength=0.52 / (1 + 1.2 * lift),
+    )
+
+
+def shadow_light(scene: Scene, blob: Blob, x: Array, z: Array) -> Array:
+    """Share of light that a shadow leaves at points of the ground, given relative to its centre."""
+    sine, cosine = np.float32(np.sin(scene.sun_azimuth)), np.float32(np.cos(scene.sun_azimuth))
+    along = (x * sine + z * cosine) * np.float32(1 / blob.half_length)
+    side = (x * cosine - z * sine) * np.float32(1 / blob.radius)
+    away = along * along + side * side
+    return np.asarray(1 - np.float32(blob.strength) * np.exp(-away * away * np.float32(0.9)))
+
+
+def shade(scene: Scene, item: SceneObject, placement: Placement, point: Vector, normal: Vector) -> Array:
+    """Half-Lambert light, sky light from above and darkness towards the ground; no air yet.
+
+    `point` is relative to the resting place on the ground; it and `normal` are in scene axes.
+    """
+    sun = scene.sun_direction
+    towards = normal[0] * np.float32(sun[0]) + normal[1] * np.float32(sun[1]) + normal[2] * np.float32(sun[2])
+    direct = np.float32(0.5) * towards + np.float32(0.5)
+    direct = direct * direct
+    around = np.float32(0.86) - np.float32(0.14) * normal[1]
+    around = around * np.clip(-point[1] * np.float32(0.5) + np.float32(0.74), 0, 1)
+    mark = _mark(item, placement, normal)
+    out = np.empty((3, *np.shape(direct)), np.float32)
+    for channel in range(3):
+        sun_light, ambient = scene.theme.sun_light[channel], scene.theme.ambient[channel]
+        colour = np.float32(item.rgb[channel])
+        base = colour if mark is None else colour + mark * (np.float32(0.95) - colour)
+        out[channel] = base * (direct * np.float32(1.25 * sun_light) + around * np.float32(ambient))
+    if scene.style == "textured":
+        out *= 1 + np.float32(2.4) * _grain(*_attached(item, placement, point), scene.ground_phases[3])
+    return out
+
+
+def _mark(item: SceneObject, placement: Placement, normal: Vector) -> Array | None:
+    """A soft pale pole on a rolling sphere, so that one sees it turn."""
+    if item.motion is None or item.motion.kind != "rolling":
+        return None
+    angle = placement.rolled / item.half_width
+    east, north = np.float32(np.cos(item.motion.direction)), np.float32(np.sin(item.motion.direction))
+    ahead = normal[0] * east + normal[2] * north
+    pole = np.maximum(ahead * np.float32(np.cos(angle)) + normal[1] * np.float32(np.sin(angle)), 0)
+    return np.asarray(np.float32(0.55) * pole * pole, np.float32)
+
+
+def _attached(item: SceneObject, placement: Placement, point: Vector) -> Vector:
+    """Points in axes that move and turn with the object, so that its grain does too."""
+    x, y, z = (value - np.float32(shift) for value, shift in zip(point, placement.offset, strict=True))
+    if placement.rolled and item.motion is not None:
+        east, north = np.float32(np.cos(item.motion.direction)), np.float32(np.sin(item.motion.direction))
+        angle = placement.rolled / item.half_width
+        cosine, sine = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+        ahead, side, down = x * east + z * north, z * east - x * north, y + np.float32(item.half_width)
+        ahead, down = ahead * cosine + down * sine, down * cosine - ahead * sine
+        return ahead * east - side * north, down, ahead * north + side * east
+    cosine, sine = np.float32(np.cos(placement.yaw)), np.float32(np.sin(placement.yaw))
+    return cosine * x + sine * z, y, cosine * z - sine * x
+
+
+@lru_cache(maxsize=1)
+def _lattice() -> Array:
+    return np.random.default_rng(7).uniform(-1, 1, 32**3).astype(np.float32)
+
+
+def _grain(x: AnyArray, y: AnyArray, z: AnyArray, offset: float) -> Array:
+    """Three octaves of value noise in metres, about +-0.25: detail for matching points between views."""
+    total = np.zeros(np.broadcast_shapes(x.shape, y.shape, z.shape), np.float32)
+    for size, weight in ((0.7, 0.20), (0.28, 0.16), (0.11, 0.10)):
+        cells, blends = [], []
+        for value in (x, y, z):
+            scaled = np.asarray(value, np.float32) / np.float32(size) + np.float32(offset)
+            floor = np.floor(scaled)
+            blend = scaled - floor
+            cells.append(floor.astype(np.int32))
+            blends.append(blend * blend * (3 - 2 * blend))
+        for corner in range(8):
+            steps = (corner & 1, corner >> 1 & 1, corner >> 2)
+            index = [(cell + step) & 31 for cell, step in zip(cells, steps, strict=True)]
+            part = [blend if step else 1 - blend for blend, step in zip(blends, steps, strict=True)]
+            value = _lattice()[(index[0] * 32 + index[1]) * 32 + index[2]]
+            total += np.float32(weight) * value * part[0] * part[1] * part[2]
+    return total

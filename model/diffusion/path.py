@@ -1,0 +1,52 @@
+"""The straight path between data and noise: x_t = (1 - t) x_0 + t noise, whose velocity is noise - x_0."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+
+def interpolate(
+    x0: Float[Tensor, "b *rest"], noise: Float[Tensor, "b *rest"], t: Float[Tensor, "..."]
+) -> Float[Tensor, "b *rest"]:
+    """The noisy sample x_t.
+
+    Args:
+        x0: Data.
+        noise: Standard normal noise.
+        t: Times in [0, 1]: a scalar, one per sample `[b]`, or one per latent frame `[b f]` (then x0 is `b c f h w`).
+    """
+    time = _broadcast_time(t, x0)
+    return (1 - time) * x0 + time * noise
+
+
+def velocity(x0: Float[Tensor, "b *rest"], noise: Float[Tensor, "b *rest"]) -> Float[Tensor, "b *rest"]:
+    """d x_t / d t, the target of the network."""
+    return noise - x0
+
+
+def x0_from_velocity(
+    x_t: Float[Tensor, "b *rest"], velocity: Float[Tensor, "b *rest"], t: Float[Tensor, "..."]
+) -> Float[Tensor, "b *rest"]:
+    """The data end of the straight line through x_t; times as in `interpolate`."""
+    return x_t - _broadcast_time(t, x_t) * velocity
+
+
+def noise_from_velocity(
+    x_t: Float[Tensor, "b *rest"], velocity: Float[Tensor, "b *rest"], t: Float[Tensor, "..."]
+) -> Float[Tensor, "b *rest"]:
+    """The noise end of the straight line through x_t; times as in `interpolate`."""
+    return x_t + (1 - _broadcast_time(t, x_t)) * velocity
+
+
+def _broadcast_time(t: Tensor, x: Tensor) -> Tensor:
+    """`t` with singleton axes so that it multiplies `x`: `[]`, `[b]` or, for `b c f h w`, `[b f]`."""
+    b = x.shape[0]
+    if t.ndim == 0:
+        return t.to(x.dtype)
+    if t.shape == (b,):
+        return t.to(x.dtype).view(b, *[1] * (x.ndim - 1))
+    if x.ndim == 5 and t.shape == (b, x.shape[2]):
+        return t.to(x.dtype).view(b, 1, x.shape[2], 1, 1)
+    raise ValueError(
+        f"t: expected a scalar, [b] or (for b c f h w) [b f], got {tuple(t.shape)} for samples {tuple(x.shape)}; "
+        "give one time per sample or per latent frame"
+    )

@@ -1,0 +1,42 @@
+"""Self-attention over all video tokens and cross-attention to text, as in Wan 2.1."""
+
+import torch.nn.functional as F
+from jaxtyping import Complex64, Float
+from torch import Tensor, nn
+
+from model.dit.rms_norm import RMSNorm
+from model.dit.rope import rotate
+
+
+class Attention(nn.Module):
+    """Multi-head attention; queries and keys pass an RMSNorm over their full width before the split into heads.
+
+    With a rotary table it is Wan's self-attention, without one Wan's cross-attention.
+    """
+
+    def __init__(self, width: int, num_heads: int, eps: float) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.out = nn.Linear(width, width)
+        self.query_norm = RMSNorm(width, eps)
+        self.key_norm = RMSNorm(width, eps)
+
+    def forward(
+        self,
+        x: Float[Tensor, "b n d"],
+        source: Float[Tensor, "b m d"],
+        rotary: Complex64[Tensor, "n 1 pairs"] | None = None,
+    ) -> Float[Tensor, "b n d"]:
+        """Tokens `x` attend to `source` (themselves, or the text)."""
+        query, key = self._heads(self.query_norm(self.query(x))), self._heads(self.key_norm(self.key(source)))
+        value = self._heads(self.value(source))
+        if rotary is not None:
+            query, key = rotate(query, rotary), rotate(key, rotary)
+        mixed = F.scaled_dot_product_attention(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2))
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.num_heads, -1))

@@ -1,0 +1,54 @@
+"""The paper's contribution to the network: a patchify layer for Plucker maps, added to the visual tokens once."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from model.dit.embeddings import Patchify
+
+
+class CameraEmbedding(nn.Module):
+    """Plucker map -> one camera token per visual token, to be added element-wise before the first block.
+
+    Same patch, strides and width as the visual patchify layer, and nothing else: no encoder, no injection into later
+    blocks (which the paper's Table 4 shows to cost motion). Zero-initialised by default, so that a pretrained base is
+    unchanged at step 0; a network trained from nothing wants its camera tokens as loud as its visual ones from the
+    start (`init_std`), for a signal that it learns to ignore first is not found again for long. No bias: the all-zero
+    map of unlabelled clips must add exactly nothing.
+
+    `num_frequencies` octaves of sines and cosines of the map go in beside it: neighbouring rays differ so little that
+    attention can hardly tell them apart by the six numbers alone. The paper's layer is 0.
+
+    Source: the paper, Sec. 3.3; initialisation, frequencies and the missing bias are ours.
+    """
+
+    def __init__(
+        self, width: int, patch_size: tuple[int, int, int], init_std: float = 0.0, num_frequencies: int = 0
+    ) -> None:
+        super().__init__()
+        self.num_frequencies = num_frequencies
+        self.patchify = Patchify(num_camera_channels(num_frequencies), width, patch_size, bias=False)
+        nn.init.normal_(self.patchify.weight, std=init_std)
+
+    def forward(self, plucker: Float[Tensor, "b f 6 h w"]) -> Float[Tensor, "b patch_f patch_hw d"]:
+        """Camera tokens of Plucker maps at latent resolution (moment, direction; metres)."""
+        maps = plucker.transpose(1, 2)
+        if self.num_frequencies:
+            maps = torch.cat([maps, *waves(maps, self.num_frequencies)], dim=1)
+        return self.patchify(maps)
+
+
+def num_camera_channels(num_frequencies: int) -> int:
+    """Channels that the camera patchify layer reads."""
+    return 6 * (1 + 2 * num_frequencies)
+
+
+def waves(maps: Float[Tensor, "b 6 f h w"], num_frequencies: int) -> list[Float[Tensor, "b 6 f h w"]]:
+    """sin(w P) and cos(w P) - 1 for w = pi/2, pi, 2 pi ...: zero where the map is, so the null camera adds nothing."""
+    features = []
+    for octave in range(num_frequencies):
+        angle = maps * (math.pi / 2 * 2**octave)
+        features += [angle.sin(), angle.cos() - 1]
+    return features

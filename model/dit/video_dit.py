@@ -1,0 +1,257 @@
+"""VideoDiT: Wan 2.1's video transformer plus the camera patchify layer and the context-mask channel."""
+
+from dataclasses import dataclass, field
+from math import prod
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from model.dit.blocks import Block, Head
+from model.dit.camera_embed import CameraEmbedding, num_camera_channels
+from model.dit.embeddings import Patchify, TextProjection, TimestepEmbedding, unpatchify
+from model.dit.rope import rotary_table
+
+
+@dataclass(kw_only=True)
+class VideoDiTConfig:
+    """Shape of the network; the defaults are Wan 2.1 with 1.3 billion parameters, plus the two additions.
+
+    Attributes:
+        in_channels: Latent channels, without the mask.
+        patch_size: Latent frames, rows and columns per token.
+        cross_attn_norm: LayerNorm with weights before the attention to text.
+        camera: Add the camera patchify layer.
+        camera_init_std: Standard deviation of that layer's first weights; 0 leaves a loaded base unchanged at step 0.
+        camera_frequencies: Octaves of sines and cosines that this layer reads beside the map; the paper's has none.
+        mask_channel: Widen the patchify layer by one input channel that marks context frames.
+    """
+
+    in_channels: int = 16
+    out_channels: int = 16
+    width: int = 1536
+    num_heads: int = 12
+    num_blocks: int = 30
+    ffn_dim: int = 8960
+    text_dim: int = 4096
+    freq_dim: int = 256
+    patch_size: list[int] = field(default_factory=lambda: [1, 2, 2])
+    eps: float = 1e-6
+    rope_theta: float = 1e4
+    cross_attn_norm: bool = True
+    camera: bool = True
+    camera_init_std: float = 0.0
+    camera_frequencies: int = 0
+    mask_channel: bool = True
+
+    def __post_init__(self) -> None:
+        """Reject shapes that cannot be built.
+
+        Raises:
+            ValueError: If a size is not positive or the width does not divide into even heads.
+        """
+        for name in ("in_channels", "out_channels", "width", "num_heads", "num_blocks", "ffn_dim", "text_dim"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}; give a positive size")
+        if self.width % self.num_heads or (self.width // self.num_heads) % 2:
+            raise ValueError(
+                f"width: expected an even number of channels for each of {self.num_heads} heads, got {self.width}; "
+                "choose a multiple of 2 * num_heads"
+            )
+        if self.freq_dim < 2 or self.freq_dim % 2:
+            raise ValueError(f"freq_dim: expected an even number, got {self.freq_dim}; sines and cosines come in pairs")
+        if len(self.patch_size) != 3 or min(self.patch_size) < 1:
+            raise ValueError(f"patch_size: expected three positive sizes, got {list(self.patch_size)}; e.g. [1, 2, 2]")
+
+    @property
+    def head_dim(self) -> int:
+        """Channels of one attention head."""
+        return self.width // self.num_heads
+
+
+class VideoDiT(nn.Module):
+    """Predicts the velocity `noise - x0` of video latents from text, a camera path and clean context frames.
+
+    Source: Wan 2.1 (the network); the paper, Sec. 3.3 (camera) and Sec. 3.4 (mask channel).
+    """
+
+    def __init__(self, config: VideoDiTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.gradient_checkpointing = False
+        pt, ph, pw = config.patch_size
+        self.patch_size = (pt, ph, pw)
+        width = config.width
+        self.patch_embedding = Patchify(config.in_channels, width, self.patch_size)
+        # The columns of one more input channel of `patch_embedding`, kept apart so that Wan's own tensor stays whole
+        # and a zero channel changes not a single bit of the base's sums.
+        self.mask_embedding = Patchify(1, width, self.patch_size, bias=False) if config.mask_channel else None
+        self.camera_embedding = None
+        if config.camera:
+            self.camera_embedding = CameraEmbedding(
+                width, self.patch_size, config.camera_init_std, config.camera_frequencies
+            )
+        self.text_projection = TextProjection(config.text_dim, width)
+        self.time_embedding = TimestepEmbedding(config.freq_dim, width)
+        self.blocks = nn.ModuleList(
+            Block(width, config.num_heads, config.ffn_dim, config.eps, config.cross_attn_norm)
+            for _ in range(config.num_blocks)
+        )
+        self.head = Head(width, config.out_channels * prod(config.patch_size), config.eps)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Wan's initialisation: Xavier matrices, normal(0.02) text and time embeddings, zero biases and zero head.
+
+        The mask channel and, by default, the camera layer start at zero (ours, so that a loaded base is unchanged at
+        step 0).
+        """
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        for linear in (self.text_projection.linear_1, self.text_projection.linear_2):
+            nn.init.normal_(linear.weight, std=0.02)
+        for linear in (self.time_embedding.linear_1, self.time_embedding.linear_2):
+            nn.init.normal_(linear.weight, std=0.02)
+        nn.init.xavier_uniform_(self.patch_embedding.weight.flatten(1))
+        assert self.patch_embedding.bias is not None
+        nn.init.zeros_(self.patch_embedding.bias)
+        if self.mask_embedding is not None:
+            nn.init.zeros_(self.mask_embedding.weight)
+        nn.init.zeros_(self.head.linear.weight)
+
+    def encode_text(self, text: Float[Tensor, "b n c"]) -> Float[Tensor, "b n d"]:
+        """Projected text, to be passed as `text_tokens` to every solver step of a clip."""
+        return self.text_projection(text)
+
+    def embed_camera(self, plucker: Float[Tensor, "b f 6 h w"]) -> Float[Tensor, "b patch_f patch_hw d"]:
+        """Camera tokens, to be passed as `camera_tokens` to every solver step of a clip.
+
+        Raises:
+            ValueError: If this network has no camera layer.
+        """
+        if self.camera_embedding is None:
+            raise ValueError("plucker: expected None, got a map for a network without camera layer; set camera=True")
+        return self.camera_embedding(plucker)
+
+    def forward(
+        self,
+        latents: Float[Tensor, "b c f h w"],
+        t: Float[Tensor, "b"] | Float[Tensor, "b f"],
+        text: Float[Tensor, "b n c_text"] | None = None,
+        plucker: Float[Tensor, "b f 6 h w"] | None = None,
+        context_mask: Bool[Tensor, "b f"] | None = None,
+        *,
+        text_tokens: Float[Tensor, "b n d"] | None = None,
+        camera_tokens: Float[Tensor, "b patch_f patch_hw d"] | None = None,
+    ) -> Float[Tensor, "b c_out f h w"]:
+        """Velocity of every latent frame (that of context frames carries no meaning).
+
+        Args:
+            latents: Noised latents; clean ones in context frames.
+            t: Diffusion time in [0, 1], one per sample or one per latent frame (context frames may carry 0).
+            text: Encoded prompt; all zeros for the null prompt.
+            plucker: Plucker maps at latent resolution; None or all zeros for the null camera.
+            context_mask: True where a latent frame is given, not generated.
+            text_tokens: Result of `encode_text`, instead of `text`.
+            camera_tokens: Result of `embed_camera`, instead of `plucker`.
+
+        Raises:
+            ValueError: If an argument does not fit the network or the other arguments.
+        """
+        self._check(latents, t, text, plucker, text_tokens, camera_tokens)
+        _, _, f, h, w = latents.shape
+        pt, ph, pw = self.patch_size
+        x = self._embed(latents, context_mask, plucker, camera_tokens)
+        if text_tokens is None:
+            assert text is not None
+            text_tokens = self.encode_text(text)
+        time_embedding, time_modulation = self.time_embedding(t if t.ndim == 2 else t.unsqueeze(1))
+        config = self.config
+        rotary = rotary_table(f // pt, h // ph, w // pw, config.head_dim, config.rope_theta, x.device)
+        for block in self.blocks:
+            if self.gradient_checkpointing and torch.is_grad_enabled():
+                x = checkpoint(block, x, text_tokens, time_modulation, rotary, use_reentrant=False)
+            else:
+                x = block(x, text_tokens, time_modulation, rotary)
+        return unpatchify(self.head(x, time_embedding), self.patch_size, h)
+
+    def _embed(
+        self, latents: Tensor, context_mask: Tensor | None, plucker: Tensor | None, camera_tokens: Tensor | None
+    ) -> Tensor:
+        """Visual tokens plus mask channel plus camera tokens."""
+        x: Tensor = self.patch_embedding(latents)
+        if context_mask is not None:
+            if self.mask_embedding is None:
+                raise ValueError(
+                    "context_mask: expected None, got a mask for a network without that channel; set mask_channel=True"
+                )
+            b, _, f, h, w = latents.shape
+            if tuple(context_mask.shape) != (b, f):
+                raise ValueError(
+                    f"context_mask: expected [{b}, {f}], got {list(context_mask.shape)}; one per latent frame"
+                )
+            mask = context_mask.to(latents.dtype)[:, None, :, None, None].expand(-1, -1, -1, h, w)
+            x = x + self.mask_embedding(mask)
+        if plucker is not None:
+            camera_tokens = self.embed_camera(plucker.to(latents.dtype))
+        return x if camera_tokens is None else x + camera_tokens
+
+    def _check(
+        self,
+        latents: Tensor,
+        t: Tensor,
+        text: Tensor | None,
+        plucker: Tensor | None,
+        text_tokens: Tensor | None,
+        camera_tokens: Tensor | None,
+    ) -> None:
+        config = self.config
+        b, c, f, h, w = latents.shape
+        pt, ph, pw = self.patch_size
+        if c != config.in_channels or f % pt or h % ph or w % pw:
+            raise ValueError(
+                f"latents: expected [b, {config.in_channels}, f, h, w] with f h w multiples of {self.patch_size}, "
+                f"got {list(latents.shape)}; encode with this network's VAE and crop"
+            )
+        if tuple(t.shape) not in ((b,), (b, f)):
+            raise ValueError(
+                f"t: expected [{b}] or [{b}, {f}], got {list(t.shape)}; one per sample or per latent frame"
+            )
+        if t.ndim == 2 and pt != 1:
+            raise ValueError(f"t: expected one per sample for temporal patch {pt}, got {list(t.shape)}; pass t as [b]")
+        if (text is None) == (text_tokens is None):
+            raise ValueError("text: expected exactly one of text and text_tokens, got both or none; pass one")
+        if plucker is not None and camera_tokens is not None:
+            raise ValueError("plucker: expected at most one of plucker and camera_tokens, got both; pass one")
+        if text is not None and text.shape[-1] != config.text_dim:
+            raise ValueError(f"text: expected {config.text_dim} channels, got {text.shape[-1]}; use its text encoder")
+        if plucker is not None and tuple(plucker.shape) != (b, f, 6, h, w):
+            raise ValueError(
+                f"plucker: expected [{b}, {f}, 6, {h}, {w}] like the latents, got {list(plucker.shape)}; "
+                "make one map per latent frame at latent resolution"
+            )
+
+    def flops(self, frames: int, height: int, width: int, num_text_tokens: int) -> int:
+        """Floating-point operations of one forward pass of one sample (multiply-adds count two; matrix products only).
+
+        Args:
+            frames: Latent frames.
+            height: Latent rows.
+            width: Latent columns.
+            num_text_tokens: Text tokens.
+        """
+        config = self.config
+        d, m = config.width, num_text_tokens
+        patch = prod(config.patch_size)
+        n = frames * height * width // patch
+        self_attention = 4 * n * d * d + 2 * n * n * d
+        text_attention = 2 * n * d * d + 2 * m * d * d + 2 * n * m * d
+        block = self_attention + text_attention + 2 * n * d * config.ffn_dim
+        camera_channels = num_camera_channels(config.camera_frequencies) if config.camera else 0
+        inputs = config.in_channels + int(config.mask_channel) + camera_channels
+        ends = n * patch * d * (inputs + config.out_channels) + m * d * (config.text_dim + d)
+        time = d * (config.freq_dim + d + 6 * d)
+        return 2 * (config.num_blocks * block + ends + time)

@@ -1,0 +1,23 @@
+"""Heavy packages are imported only where they are used, and their absence names the extra that brings them."""
+
+import importlib
+from typing import Any
+
+_DISTRIBUTIONS = {"cv2": "opencv-python-headless", "av": "av (PyAV)"}
+
+
+def require(module: str, extra: str = "curation") -> Any:
+    """Returns the imported module.
+
+    Raises:
+        ValueError: it is not installed; the message says what to install.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module.partition(".")[0]:
+            raise
+        name = _DISTRIBUTIONS.get(module, module)
+        raise ValueError(
+            f"{name}: expected it to be installed, found none; pip install 'cameractrlworld[{extra}]'"
+        ) from error

@@ -1,0 +1,197 @@
+"""Everything the oracle can tell about a world beyond PSNR per clip, as sections of one report."""
+
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+from tqdm import tqdm
+
+from model.data.clips import FRAMES_PER_LATENT, ClipSetConfig
+from model.evaluation.camera_accuracy import CameraAccuracy, measure_camera
+from model.evaluation.consistency import measure_revisit, measure_stillness
+from model.evaluation.fidelity import fidelity_per_clip, find_regions
+from model.evaluation.motion import measure_motion, require_flow
+from model.evaluation.moves import MOVES, render_moves
+from model.evaluation.oracle import Autoencoder, OracleResult, OracleScenes, fly, render_oracle_scenes
+from model.evaluation.truth import SceneTruth
+from model.evaluation.video_quality import psnr
+from model.world.protocol import WorldModel
+
+Section = dict[str, object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExaminationConfig:
+    """What to examine; see `OracleConfig`."""
+
+    camera: bool = False
+    camera_every: int = FRAMES_PER_LATENT
+    motion: bool = False
+    kinds: int = 0
+    revisit: int = 0
+    still: int = 0
+    batch_size: int = 16
+
+    def __post_init__(self) -> None:
+        """Checks the numbers, and that the flow is there before hours have been spent.
+
+        Raises:
+            ValueError: a number is negative, or OpenCV is missing and wanted.
+        """
+        for name, least in (("camera_every", 1), ("kinds", 0), ("revisit", 0), ("still", 0), ("batch_size", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}: expected at least {least}, got {getattr(self, name)}")
+        if self.motion:
+            require_flow()
+
+
+@dataclass
+class Examination:
+    """Sections by name, ready for JSON; `camera` is kept for plots."""
+
+    sections: dict[str, Section] = field(default_factory=dict)
+    camera: CameraAccuracy | None = None
+
+    def summary(self) -> dict[str, float]:
+        """The figures that people compare; absent where they were not measured."""
+        figures = {
+            name: self.value(*path)
+            for name, path in {
+                "rot_err_deg": ("camera", "generated", "rot_err_deg"),
+                "trans_err_m": ("camera", "generated", "trans_err_m"),
+                "trans_share": ("camera", "generated", "trans_share"),
+                "rot_err_floor_deg": ("camera", "floor", "rot_err_deg"),
+                "trans_err_floor_m": ("camera", "floor", "trans_err_m"),
+                "camera_frames": ("camera", "generated", "frames"),
+                "camera_solved": ("camera", "generated", "solved"),
+                "motion_ratio": ("motion", "ratio"),
+                "psnr_revisit": ("revisit", "psnr_returned"),
+            }.items()
+        }
+        for name in ("ssim", "psnr_seen", "psnr_revealed"):
+            values = self.sections["fidelity"][name]
+            figures[f"{name}_first_clip"] = values[0] if isinstance(values, list) else None
+        return {name: value for name, value in figures.items() if value is not None}
+
+    def value(self, *path: str) -> float | None:
+        """A number inside the sections, or None where it was not measured."""
+        place: object = self.sections
+        for name in path:
+            if not isinstance(place, dict) or name not in place:
+                return None
+            place = place[name]
+        return float(place) if isinstance(place, (int, float)) else None
+
+
+class Examiner:
+    """Examines one world on given scenes, section by section.
+
+    Args:
+        world: To be examined.
+        autoencoder: Of the world, if it has one: the floor of the camera search through its eyes is measured too.
+        clips: How `scenes` were rendered; other moves are rendered alike.
+        scenes: Held-out scenes.
+        config: What to examine.
+    """
+
+    def __init__(
+        self,
+        world: WorldModel,
+        autoencoder: Autoencoder | None,
+        clips: ClipSetConfig,
+        scenes: OracleScenes,
+        config: ExaminationConfig,
+    ) -> None:
+        self.world, self.autoencoder, self.clips, self.scenes, self.config = world, autoencoder, clips, scenes, config
+        self.step = world.spec.frames_per_clip
+        self.truths: list[SceneTruth] = scenes.truths()
+
+    def examine(self, result: OracleResult) -> Examination:
+        """All sections asked for; `result` holds what the world generated on the scenes."""
+        found = Examination()
+        found.sections["fidelity"] = dict(self.fidelity(result.generated))
+        found.sections["determinism"] = self.determinism(result.generated)
+        if self.config.camera:
+            found.sections["camera"], found.camera = self.camera(result.generated)
+        if self.config.motion:
+            strength = measure_motion(self.truths, result.generated, self.scenes.frame_poses(), self.step)
+            found.sections["motion"] = dict(strength.summary())
+        if self.config.kinds:
+            found.sections["kinds"] = self.kinds()
+        if self.config.revisit:
+            found.sections["revisit"] = self.revisit()
+        if self.config.still:
+            found.sections["still"] = self.still()
+        return found
+
+    def fidelity(self, generated: UInt8[Tensor, "n f h w 3"]) -> dict[str, list[float | None]]:
+        """PSNR and SSIM per clip over pixels seen before, newly revealed and moving."""
+        regions = find_regions(self.truths, self.scenes.frame_poses(), self.step)
+        return fidelity_per_clip(generated, self.scenes.frames, regions, self.step)
+
+    def determinism(self, generated: UInt8[Tensor, "n f h w 3"]) -> Section:
+        """Whether the first clip of the first batch comes out the same, bit for bit, a second time."""
+        rows = min(self.config.batch_size, len(self.truths))
+        poses = self.scenes.poses[:rows, : 1 + self.world.spec.poses_per_clip]
+        again = fly(self.world, self.scenes, poses, self.config.batch_size, "the first clip again")
+        return {"repeats": bool(torch.equal(again, generated[:rows, : again.shape[1]])), "seeds": self.scenes.seeds}
+
+    def camera(self, generated: UInt8[Tensor, "n f h w 3"]) -> tuple[Section, CameraAccuracy]:
+        """Errors of the generated frames; the floor: of true frames, and of true frames through the autoencoder."""
+        poses, every, size = self.scenes.frame_poses(), self.config.camera_every, self.config.batch_size
+        num_clips = (generated.shape[1] - 1) // self.step
+        accuracy = measure_camera(self.truths, generated, poses, every=every)
+        floor = measure_camera(self.truths, self.scenes.frames, poses, every=every, hide_pose=True, label="the floor")
+        section: Section = {
+            "every": every,
+            "generated": accuracy.summary(),
+            "floor": floor.summary(),
+            "per_clip": accuracy.per_clip(num_clips, self.step),
+            "floor_per_clip": floor.per_clip(num_clips, self.step),
+            "per_scene": accuracy.record(),
+        }
+        if self.autoencoder is not None:
+            rebuilt = [self.autoencoder.reconstruct(part) for part in self.scenes.frames.split(size)]
+            seen = measure_camera(
+                self.truths, torch.cat(rebuilt), poses, every=every, hide_pose=True, label="the floor through the VAE"
+            )
+            section["vae_floor"] = seen.summary()
+        return section, accuracy
+
+    def kinds(self) -> Section:
+        """Every controlled move for one clip: PSNR against holding the first frame, camera errors and their floor."""
+        section: Section = {}
+        for kind in tqdm(MOVES, desc="single moves", unit="kind"):
+            clips = ClipSetConfig(**{**vars(self.clips), "num_latents": 1 + self.world.spec.poses_per_clip})
+            scenes, truths = render_moves(clips, kind, self.config.kinds)
+            generated = fly(self.world, scenes, scenes.poses, self.config.batch_size, kind)
+            poses, every, true = scenes.frame_poses(), self.config.camera_every, scenes.frames
+            section[kind] = {
+                "psnr": round(float(psnr(generated[:, 1:], true[:, 1:]).mean()), 3),
+                "psnr_hold": round(float(psnr(true[:, :1].expand_as(true)[:, 1:], true[:, 1:]).mean()), 3),
+                "camera": measure_camera(truths, generated, poses, every=every, label=kind).summary(),
+                "floor": measure_camera(truths, true, poses, every=every, hide_pose=True, label="floor").summary(),
+            }
+        return section
+
+    def revisit(self) -> Section:
+        """Out for some clips and back."""
+        num_poses = 1 + self.config.revisit * self.world.spec.poses_per_clip
+        poses = self.scenes.poses[:, :num_poses]
+        if poses.shape[1] < num_poses:
+            longer = ClipSetConfig(**{**vars(self.clips), "num_latents": num_poses})
+            poses = render_oracle_scenes(longer, len(self.truths)).poses
+        visit = measure_revisit(self.world, self.scenes, self.truths, poses, self.config.batch_size)
+        return dict(visit.summary(self.config.revisit))
+
+    def still(self) -> Section:
+        """Standing still."""
+        return measure_stillness(
+            self.world,
+            self.scenes,
+            self.truths,
+            self.config.still,
+            self.config.batch_size,
+            with_motion=self.config.motion,
+        ).summary()

@@ -1,0 +1,57 @@
+"""Fidelity over pixels that the world had seen before and over those newly revealed, apart."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+from model.evaluation.truth import SceneTruth
+from model.evaluation.video_quality import masked_psnr, ssim_map
+from model.evaluation.visibility import seen_before_clip
+
+
+@dataclass(frozen=True)
+class Regions:
+    """What every pixel of the true frames is: resting and seen before its clip, resting and new, or moving."""
+
+    seen: Bool[Tensor, "n f h w"]
+    revealed: Bool[Tensor, "n f h w"]
+    moving: Bool[Tensor, "n f h w"]
+
+
+def find_regions(truths: list[SceneTruth], poses: Float[Tensor, "n f 4 4"], frames_per_clip: int) -> Regions:
+    """From the renderer's depth, by reprojection."""
+    parts = []
+    for truth, path in zip(truths, poses, strict=True):
+        times = torch.arange(len(path)) / truth.fps
+        full = truth.clip(path, times)
+        seen = seen_before_clip(truth.resting_depth(path), full.depth, path, truth.intrinsics, frames_per_clip)
+        moving = full.moving_mask
+        parts.append((seen & ~moving, ~seen & ~moving, moving))
+    return Regions(*(torch.stack(masks) for masks in zip(*parts, strict=True)))
+
+
+def fidelity_per_clip(
+    frames: UInt8[Tensor, "n f h w 3"], truth: UInt8[Tensor, "n f h w 3"], regions: Regions, frames_per_clip: int
+) -> dict[str, list[float | None]]:
+    """PSNR (dB, over all pixels of a kind in all scenes) and SSIM per clip, and the shares of the kinds.
+
+    PSNR of pooled pixels, not the mean over scenes: a scene with a handful of new pixels must not weigh as much.
+    """
+    rows: dict[str, list[float | None]] = {}
+    kinds = {"seen": regions.seen, "revealed": regions.revealed, "moving": regions.moving}
+    for first in range(1, truth.shape[1], frames_per_clip):
+        clip = slice(first, first + frames_per_clip)
+        ssim = torch.stack([ssim_map(a, b) for a, b in zip(frames[:, clip], truth[:, clip], strict=True)])
+        rows.setdefault("ssim", []).append(_rounded(float(ssim.mean())))
+        for name, masks in kinds.items():
+            mask = masks[:, clip]
+            rows.setdefault(f"psnr_{name}", []).append(_rounded(masked_psnr(frames[:, clip], truth[:, clip], mask)))
+            rows.setdefault(f"ssim_{name}", []).append(_rounded(float(ssim[mask].mean())))
+            rows.setdefault(f"share_{name}", []).append(_rounded(float(mask.float().mean())))
+    return rows
+
+
+def _rounded(value: float) -> float | None:
+    return None if value != value else round(value, 4)

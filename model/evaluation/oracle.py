@@ -1,0 +1,153 @@
+"""Oracle evaluation: a world is given the first frame of held-out synthetic scenes and flown along their trajectories;
+the renderer knows what every frame should have been.
+
+Source: ours, because the paper's metrics need SfM on generated frames and cannot see fidelity at all.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from tqdm import tqdm
+
+from model.data.clips import FRAMES_PER_LATENT, ClipSetConfig, render_record
+from model.evaluation.truth import SceneTruth
+from model.evaluation.video_quality import psnr
+from model.geometry.trajectory import CameraTrajectory
+from model.world.protocol import WorldModel
+from model.world.synthetic_world import SyntheticWorld
+
+# Scenes that people see (seeds 0, 1, 2 ...) and scenes that are trained on (from 1,000,000) stay clear of these.
+HELD_OUT_SEED = 500_000
+
+
+@runtime_checkable
+class Autoencoder(Protocol):
+    """The part of a VAE that the ceiling needs: video `b 3 f h w` -> the same, through the latents."""
+
+    def reconstruct(self, frames: UInt8[Tensor, "b f h w 3"]) -> UInt8[Tensor, "b f h w 3"]: ...
+
+
+@dataclass(frozen=True)
+class OracleScenes:
+    """Held-out truth: frames `n f h w 3`, latent poses `n p 4 4` from identity, seeds, captions, kinds of motion."""
+
+    frames: UInt8[Tensor, "n f h w 3"]
+    poses: Float[Tensor, "n p 4 4"]
+    intrinsics: Float[Tensor, "4"]
+    seeds: list[int]
+    captions: list[str]
+    kinds: list[str]
+    fps: float = 12.0
+    style: str = "soft"
+
+    def truths(self) -> list[SceneTruth]:
+        """The renderer's knowledge of every scene."""
+        height, width = self.frames.shape[2:4]
+        return [SceneTruth.of_seed(seed, self.intrinsics, height, width, self.fps, self.style) for seed in self.seeds]
+
+    def frame_poses(self) -> Float[Tensor, "n f 4 4"]:
+        """The commanded pose of every frame."""
+        paths = [CameraTrajectory(poses, self.intrinsics.expand(len(poses), 4)) for poses in self.poses]
+        return torch.stack([path.upsample(FRAMES_PER_LATENT).c2w for path in paths])
+
+
+def render_oracle_scenes(config: ClipSetConfig, num_scenes: int) -> OracleScenes:
+    """`num_scenes` scenes from `config.first_seed` on, each along its own trajectory."""
+    records = [
+        render_record(config, config.first_seed + i)
+        for i in tqdm(range(num_scenes), desc="rendering the truth", unit="scene")
+    ]
+    return OracleScenes(
+        frames=torch.stack([torch.from_numpy(r.frames) for r in records]),
+        poses=torch.stack([torch.from_numpy(r.poses) for r in records]),
+        intrinsics=config.intrinsics(),
+        seeds=[r.seed for r in records],
+        captions=[r.caption for r in records],
+        kinds=[r.kind for r in records],
+        fps=config.fps,
+        style=config.style,
+    )
+
+
+def _batches(num_scenes: int, batch_size: int) -> Iterator[slice]:
+    for first in range(0, num_scenes, batch_size):
+        yield slice(first, min(first + batch_size, num_scenes))
+
+
+def fly(
+    world: WorldModel, scenes: OracleScenes, poses: Float[Tensor, "n p 4 4"], batch_size: int, label: str
+) -> UInt8[Tensor, "n f h w 3"]:
+    """The frames that the world generates from every scene's first frame along `poses`.
+
+    The synthetic world needs no first frame: it knows the scene by its seed, and must reproduce the truth.
+    """
+    per_clip = world.spec.poses_per_clip
+    needs_image = not isinstance(world, SyntheticWorld)
+    flown = []
+    for rows in tqdm(list(_batches(len(poses), batch_size)), desc=label, unit="batch"):
+        state, first = world.start(
+            seeds=scenes.seeds[rows],
+            images=scenes.frames[rows, 0] if needs_image else None,
+            intrinsics=scenes.intrinsics.expand(len(scenes.seeds[rows]), 4),
+        )
+        clips = [first]
+        for pose in range(1, poses.shape[1], per_clip):
+            state, frames = world.extend(state, poses[rows, pose : pose + per_clip])
+            clips.append(frames)
+        flown.append(torch.cat(clips, dim=1))
+    return torch.cat(flown)
+
+
+def _psnr_per_clip(
+    frames: UInt8[Tensor, "n f h w 3"], truth: UInt8[Tensor, "n f h w 3"], frames_per_clip: int
+) -> Float[Tensor, "n clips"]:
+    firsts = range(1, truth.shape[1], frames_per_clip)
+    return torch.stack(
+        [psnr(frames[:, i : i + frames_per_clip], truth[:, i : i + frames_per_clip]) for i in firsts], dim=1
+    )
+
+
+@dataclass(frozen=True)
+class OracleResult:
+    """PSNR in dB per scene and clip; frames are kept for pictures. Names of `psnr` are the rows of the table."""
+
+    psnr: dict[str, Float[Tensor, "n clips"]]
+    generated: UInt8[Tensor, "n f h w 3"]
+    wrong: UInt8[Tensor, "n f h w 3"]
+
+
+def evaluate_oracle(
+    world: WorldModel, autoencoder: Autoencoder | None, scenes: OracleScenes, *, batch_size: int = 16
+) -> OracleResult:
+    """Flies the world through every scene, once along its trajectory and once along the next scene's, and compares:
+
+    `generated`; `wrong_trajectory`, the control that tells whether the camera is followed; `hold`, the first frame
+    repeated; `mean_frame`, the average over all scenes' frames; `clip_mean`, the true clip's own average over time,
+    which no predictor knows (the best of all still pictures); `vae`, the true clip through the autoencoder: the
+    ceiling.
+    """
+    truth = scenes.frames
+    generated = fly(world, scenes, scenes.poses, batch_size, "flying")
+    wrong = fly(world, scenes, scenes.poses.roll(1, dims=0), batch_size, "flying another scene's trajectory")
+    step = world.spec.frames_per_clip
+    assert step == world.spec.poses_per_clip * FRAMES_PER_LATENT
+    first = truth[:, :1].expand_as(truth)
+    mean_frame = truth.float().mean(dim=(0, 1)).round().byte().expand_as(truth)
+    candidates = {"generated": generated, "wrong_trajectory": wrong, "hold": first, "mean_frame": mean_frame}
+    clip_means = [
+        truth[:, i : i + step].float().mean(dim=1, keepdim=True).round().byte().expand(-1, step, -1, -1, -1)
+        for i in range(1, truth.shape[1], step)
+    ]
+    candidates["clip_mean"] = torch.cat([truth[:, :1], *clip_means], dim=1)
+    if autoencoder is not None:
+        rebuilt = [
+            autoencoder.reconstruct(truth[rows])
+            for rows in tqdm(list(_batches(len(truth), batch_size)), desc="reconstructing", unit="batch")
+        ]
+        candidates["vae"] = torch.cat(rebuilt)
+    scores = {name: _psnr_per_clip(frames, truth, step) for name, frames in candidates.items()}
+    return OracleResult(scores, generated, wrong)

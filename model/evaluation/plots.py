@@ -1,0 +1,90 @@
+"""Plots of an oracle evaluation: curves over the clip index, and the camera commanded against the one achieved."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Float
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from model.evaluation.camera_accuracy import CameraAccuracy
+from model.evaluation.examination import Examination
+from model.evaluation.oracle import OracleResult
+
+Curve = Sequence[float | int | None]
+
+
+def plot_report(path: Path, result: OracleResult, found: Examination) -> None:
+    """Fidelity, and where measured camera errors and standing still, over the clip index."""
+    panels: dict[str, dict[str, Curve]] = {
+        "PSNR, dB": {name: values.mean(dim=0).tolist() for name, values in result.psnr.items()}
+    }
+    fidelity = found.sections["fidelity"]
+    panels["PSNR, dB, by pixels"] = {name: _curve(fidelity[f"psnr_{name}"]) for name in ("seen", "revealed", "moving")}
+    if "camera" in found.sections:
+        for key, unit in (("rot_err_deg", "RotErr, degrees"), ("trans_err_m", "TransErr, metres")):
+            lines = {"generated": "per_clip", "floor": "floor_per_clip"}
+            panels[unit] = {
+                name: [row[key] for row in _curve(found.sections["camera"][part])] for name, part in lines.items()
+            }
+    if "still" in found.sections:
+        still = found.sections["still"]
+        panels["standing still, generated / true"] = {
+            name: _curve(still[f"{name}_ratio"]) for name in ("sharpness", "contrast")
+        }
+        if isinstance(still["motion"], dict):
+            panels["standing still, generated / true"]["motion"] = _curve(still["motion"]["ratio_per_clip"])
+    plot_curves(path, panels)
+
+
+def _curve(values: object) -> list[Any]:
+    assert isinstance(values, list)
+    return values
+
+
+def plot_curves(path: Path, panels: Mapping[str, Mapping[str, Curve]]) -> None:
+    """One panel per entry, named by its unit; a curve per name over clips 1, 2, ...; None leaves a gap."""
+    figure = Figure(figsize=(4.2 * len(panels), 3.4), layout="constrained")
+    for axes, (unit, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        for name, values in curves.items():
+            clips = range(1, len(values) + 1)
+            axes.plot(clips, [float("nan") if v is None else v for v in values], marker="o", markersize=3, label=name)
+        axes.set(xlabel="clip", ylabel=unit)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=7)
+    _save(figure, path)
+
+
+def plot_paths(
+    path: Path, poses: Float[Tensor, "n f 4 4"], accuracy: CameraAccuracy, titles: Sequence[str], num_scenes: int = 8
+) -> None:
+    """Camera centres from above, commanded (line) and achieved (dots; crosses where the search failed)."""
+    count = min(num_scenes, len(titles))
+    columns = min(count, 4)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(3 * columns, 3 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axes in panels[count:]:
+        axes.set_visible(False)
+    for axes, commanded, track, title in zip(panels, poses, accuracy.tracks, titles, strict=False):
+        axes.plot(commanded[:, 0, 3], commanded[:, 2, 3], color="0.6", label="commanded")
+        for solved, marker, label in ((True, ".", "achieved"), (False, "x", "not found (at the commanded place)")):
+            found = [e.found.c2w if solved else commanded[e.frame] for e in track if e.found.is_solved == solved]
+            if found:
+                places = [(float(c2w[0, 3]), float(c2w[2, 3])) for c2w in found]
+                axes.plot(*zip(*places, strict=True), marker, label=label)
+        axes.set_title(title, fontsize=8)
+        axes.set(xlabel="right, m", ylabel="ahead, m")
+        axes.axis("equal")
+    panels[0].legend(fontsize=6)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    FigureCanvasAgg(figure).print_figure(partial, dpi=110)
+    partial.replace(path)

@@ -1,0 +1,59 @@
+"""A look at a world in training: a few held-out scenes against the oracle, as a line of figures and a picture."""
+
+import json
+from pathlib import Path
+
+from model.data.clips import ClipSetConfig
+from model.data.video_io import write_image
+from model.dit.video_dit import VideoDiT
+from model.evaluation.oracle import evaluate_oracle, render_oracle_scenes
+from model.evaluation.report import comparison_sheet, summarise
+from model.text.encoder import TextEncoder
+from model.vae.video_vae import VideoVAE
+from model.world.camera_world import CameraWorld
+from model.world.config import WorldConfig
+
+
+class WorldPreview:
+    """Flies the DiT in training through the same held-out scenes every time.
+
+    Args:
+        folder: Gets `samples/step_*.png` and `samples/curve.jsonl`.
+        vae, text_encoder, config: The rest of the world.
+        clips: Which scenes, how long.
+        num_scenes: How many.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        vae: VideoVAE,
+        text_encoder: TextEncoder,
+        config: WorldConfig,
+        clips: ClipSetConfig,
+        num_scenes: int = 16,
+    ) -> None:
+        self.folder = folder / "samples"
+        self.vae, self.text_encoder, self.config = vae, text_encoder, config
+        self.scenes = render_oracle_scenes(clips, num_scenes)
+
+    def __call__(self, dit: VideoDiT, step: int) -> dict[str, float]:
+        """PSNR figures (dB) of `summarise`; also appended to the curve, and a picture written."""
+        config = self.config
+        world = CameraWorld(
+            dit,
+            self.vae,
+            self.text_encoder,
+            config.spec(),
+            sampler=config.sampler,
+            opening=config.opening,
+            context_latents=config.context_latents,
+            default_prompts=config.default_prompts,
+        )
+        result = evaluate_oracle(world, world, self.scenes)
+        summary = summarise(result)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_image(self.folder / f"step_{step:06d}.png", comparison_sheet(self.scenes, result))
+        with (self.folder / "curve.jsonl").open("a") as curve:
+            curve.write(json.dumps({"step": step, **summary}) + "\n")
+        return summary

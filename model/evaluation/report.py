@@ -1,0 +1,155 @@
+"""What an oracle evaluation found, as numbers, a table and a picture."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from model.evaluation.examination import Examination
+from model.evaluation.oracle import OracleResult, OracleScenes
+
+ROWS = {
+    "vae": "VAE reconstruction of the true clip (ceiling)",
+    "generated": "generated along the commanded trajectory",
+    "clip_mean": "mean of the true clip over time (best still picture, needs the truth)",
+    "hold": "first frame held",
+    "wrong_trajectory": "generated along another scene's trajectory",
+    "mean_frame": "mean frame of all scenes",
+}
+
+
+def summarise(result: OracleResult) -> dict[str, float]:
+    """Means over scenes, dB; `psnr_*` without a clip's name are of the first clip."""
+    first = {name: float(values[:, 0].mean()) for name, values in result.psnr.items()}
+    summary = {
+        "psnr_first_clip": first["generated"],
+        "psnr_hold": first["hold"],
+        "psnr_wrong_trajectory": first["wrong_trajectory"],
+        "psnr_mean_frame": first["mean_frame"],
+        "psnr_clip_mean": first["clip_mean"],
+    }
+    if "vae" in first:
+        summary["vae_psnr"] = first["vae"]
+    for clip in range(result.psnr["generated"].shape[1]):
+        summary[f"psnr_clip_{clip + 1}"] = float(result.psnr["generated"][:, clip].mean())
+    return {name: round(value, 3) for name, value in summary.items()}
+
+
+def markdown_table(result: OracleResult) -> str:
+    """PSNR (dB, mean over scenes ± standard error) per clip index."""
+    num_scenes, num_clips = result.psnr["generated"].shape
+    lines = [
+        f"| PSNR, dB, {num_scenes} held-out scenes | " + " | ".join(f"clip {i + 1}" for i in range(num_clips)) + " |",
+        "|" + " --- |" * (num_clips + 1),
+    ]
+    for name, label in ROWS.items():
+        if name in result.psnr:
+            values = result.psnr[name]
+            error = values.std(dim=0) / num_scenes**0.5 if num_scenes > 1 else torch.zeros(num_clips)
+            cells = [f"{m:.2f} ± {e:.2f}" for m, e in zip(values.mean(0).tolist(), error.tolist(), strict=True)]
+            lines.append(f"| {label} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def comparison_sheet(
+    scenes: OracleScenes, result: OracleResult, num_scenes: int = 8, num_frames: int = 6
+) -> UInt8[Tensor, "h w 3"]:
+    """Truth above generated above wrong trajectory, for the first scenes, at frames evenly over all clips."""
+    total = scenes.frames.shape[1]
+    columns = torch.linspace(0, total - 1, num_frames).round().long()
+    rows = [
+        torch.cat(list(frames[i, columns]), dim=1)
+        for i in range(min(num_scenes, len(scenes.seeds)))
+        for frames in (scenes.frames, result.generated, result.wrong)
+    ]
+    return torch.cat(rows, dim=0)
+
+
+_FIDELITY_ROWS = {
+    "psnr_seen": "PSNR, dB, resting pixels seen before the clip",
+    "psnr_revealed": "PSNR, dB, resting pixels newly revealed",
+    "psnr_moving": "PSNR, dB, moving objects",
+    "ssim": "SSIM",
+    "ssim_seen": "SSIM, seen before",
+    "ssim_revealed": "SSIM, newly revealed",
+    "share_revealed": "share of pixels newly revealed",
+}
+_CAMERA_COLUMNS = {
+    "rot_err_deg": "RotErr, deg",
+    "rot_err_deg_median": "median",
+    "trans_err_m": "TransErr, m",
+    "trans_err_m_median": "median",
+    "trans_share": "share of path",
+    "followed": "followed",
+    "solved": "frames solved",
+    "unseen": "too little of the first view left",
+    "no_match": "no match",
+    "ran_away": "ran away",
+}
+
+
+def examination_tables(found: Examination) -> str:
+    """Markdown tables of every section."""
+    sections = found.sections
+    fidelity = sections["fidelity"]
+    tables = [_per_clip_table("fidelity", {label: fidelity[name] for name, label in _FIDELITY_ROWS.items()})]
+    tables.append(f"The first clip repeated bit for bit: {'yes' if sections['determinism']['repeats'] else 'NO'}.\n")
+    if "camera" in sections:
+        names = {"generated": "generated", "floor": "floor: true frames", "vae_floor": "floor through the VAE"}
+        rows = {label: sections["camera"][name] for name, label in names.items() if name in sections["camera"]}
+        tables.append(_camera_table("camera, all clips", rows))
+        per_clip = sections["camera"]["per_clip"]
+        assert isinstance(per_clip, list)
+        tables.append(_camera_table("camera", {f"clip {i + 1}": row for i, row in enumerate(per_clip)}))
+    if "kinds" in sections:
+        tables.append(_kinds_table(sections["kinds"]))
+    for name in ("motion", "revisit", "still"):
+        if name in sections:
+            tables.append(_plain_table(name, sections[name]))
+    return "".join("\n" + table for table in tables)
+
+
+def _per_clip_table(title: str, rows: dict[str, object]) -> str:
+    length = max(len(values) for values in rows.values() if isinstance(values, list))
+    body = {label: dict(enumerate(values)) for label, values in rows.items() if isinstance(values, list)}
+    return _table(title, {i: f"clip {i + 1}" for i in range(length)}, body)
+
+
+def _camera_table(title: str, rows: Mapping[str, object]) -> str:
+    return _table(title, _CAMERA_COLUMNS, {label: row for label, row in rows.items() if isinstance(row, dict)})
+
+
+def _kinds_table(kinds: Mapping[str, object]) -> str:
+    columns = {"psnr": "PSNR, dB", "psnr_hold": "first frame held"} | _CAMERA_COLUMNS
+    columns |= {"floor_rot": "floor, deg", "floor_trans": "floor, m"}
+    rows = {}
+    for kind, entry in kinds.items():
+        assert isinstance(entry, dict)
+        floor = {"floor_rot": entry["floor"]["rot_err_deg"], "floor_trans": entry["floor"]["trans_err_m"]}
+        rows[kind] = {**entry, **entry["camera"], **floor}
+    return _table("single moves", columns, rows)
+
+
+def _plain_table(title: str, section: Mapping[str, object]) -> str:
+    rows: dict[str, dict[str, object]] = {}
+    for name, value in section.items():
+        entries = value.items() if isinstance(value, dict) else [("", value)]
+        for inner, item in entries:
+            shown = " ".join(_cell(v) for v in item) if isinstance(item, list) else item
+            rows[f"{name} {inner}".strip()] = {"value": shown}
+    return _table(title, {"value": "value"}, rows)
+
+
+def _table(title: str, columns: Mapping[Any, str], rows: Mapping[str, Mapping[Any, object]]) -> str:
+    lines = ["| " + " | ".join([title, *columns.values()]) + " |", "|" + " --- |" * (len(columns) + 1)]
+    for label, row in rows.items():
+        lines.append("| " + " | ".join([label, *(_cell(row.get(name)) for name in columns)]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return "-" if value is None else str(value)

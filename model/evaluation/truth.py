@@ -1,0 +1,79 @@
+"""What the renderer knows of one scene, asked for poses in the episode's own frame (first camera = identity)."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+from model.data.synthetic.renderer import RenderedClip, render, render_frames
+from model.data.synthetic.scene import Scene, sample_scene, static_scene
+from model.data.synthetic.trajectories import sample_trajectory
+
+# Every motion repeats itself within seconds: samples over this span meet an object nearly everywhere it goes.
+_SWEEP_SECONDS = 12.0
+
+
+@dataclass(frozen=True)
+class SceneTruth:
+    """Pictures, depth and masks of a held-out scene from any pose at any time.
+
+    Attributes:
+        scene: As sampled.
+        resting: The same scene without its moving objects.
+        start: The first camera in the scene's own frame.
+        intrinsics: fx, fy, cx, cy, normalised.
+        height: Pixels.
+        width: Pixels.
+        fps: Frames a second; frame 0 is at time 0.
+    """
+
+    scene: Scene
+    resting: Scene
+    start: Float[Tensor, "4 4"]
+    intrinsics: Float[Tensor, "4"]
+    height: int
+    width: int
+    fps: float = 12.0
+
+    @classmethod
+    def of_seed(
+        cls, seed: int, intrinsics: Float[Tensor, "4"], height: int, width: int, fps: float = 12.0, style: str = "soft"
+    ) -> "SceneTruth":
+        """The scene of a seed as `SyntheticWorld` and clip sets open it."""
+        scene = sample_scene(seed, style)
+        start = sample_trajectory(scene, seed, 1)[0].c2w[0]
+        return cls(scene, static_scene(scene), start, intrinsics, height, width, fps)
+
+    def clip(self, c2w: Float[Tensor, "f 4 4"], times: Float[Tensor, " f"]) -> RenderedClip:
+        """Frames, depth and mask of what moves."""
+        return render(self.scene, self.start @ c2w, self.intrinsics, times, self.height, self.width)
+
+    def depth(self, c2w: Float[Tensor, "f 4 4"], times: Float[Tensor, " f"]) -> Float[Tensor, "f h w"]:
+        """Metric z-depth, moving objects and all; infinite in the sky."""
+        return render(self.scene, self.start @ c2w, self.intrinsics, times, self.height, self.width, 1).depth
+
+    def resting_frames(self, c2w: Float[Tensor, "f 4 4"]) -> UInt8[Tensor, "f h w 3"]:
+        """Frames without moving objects and their shadows."""
+        times = torch.zeros(len(c2w))
+        poses = self.start.to(c2w.dtype) @ c2w
+        return render_frames(self.resting, poses, self.intrinsics, times, self.height, self.width)
+
+    def resting_depth(self, c2w: Float[Tensor, "f 4 4"]) -> Float[Tensor, "f h w"]:
+        """Metric z-depth of what stands still."""
+        times = torch.zeros(len(c2w))
+        return render(self.resting, self.start @ c2w, self.intrinsics, times, self.height, self.width, 1).depth
+
+    def disturbed(self, c2w: Float[Tensor, "f 4 4"], times: Float[Tensor, " f"]) -> Bool[Tensor, "f h w"]:
+        """Pixels that moving objects or their shadows change, by however little."""
+        full = render_frames(self.scene, self.start @ c2w, self.intrinsics, times, self.height, self.width)
+        return (full != self.resting_frames(c2w)).any(dim=-1)
+
+    def swept(self, c2w: Float[Tensor, "f 4 4"], num_times: int = 12) -> Bool[Tensor, "f h w"]:
+        """Pixels where a moving object is seen at one of `num_times` moments, whatever its phase."""
+        times = torch.arange(num_times) * (_SWEEP_SECONDS / num_times)
+        poses = (self.start @ c2w).repeat_interleave(num_times, dim=0)
+        seen = render(
+            self.scene, poses, self.intrinsics, times.repeat(len(c2w)), self.height, self.width, 1
+        ).moving_mask
+        return seen.unflatten(0, (len(c2w), num_times)).any(dim=1)

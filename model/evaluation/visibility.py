@@ -1,0 +1,83 @@
+"""Which pixels of a frame showed a surface that earlier frames had shown, and which are newly revealed."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from model.geometry.camera import pixel_grid, project, unproject
+
+_SKY = 1000.0  # metres: where a picture of this size no longer tells a point from one at infinity
+# In inverse metres: the ground's inverse depth is linear in the row, about 0.013 a row for a camera at eye level.
+_TOLERANCE, _RELATIVE_TOLERANCE = 0.015, 0.03
+
+
+def visible_from(
+    depth: Float[Tensor, "h w"],
+    c2w: Float[Tensor, "4 4"],
+    other_depth: Float[Tensor, "k h w"],
+    other_c2w: Float[Tensor, "k 4 4"],
+    intrinsics: Float[Tensor, "4"],
+) -> Bool[Tensor, "k h w"]:
+    """Whether each pixel's surface point is in view of, and not hidden from, each other camera.
+
+    Args:
+        depth: z-depth in metres of the pixels in question; infinite in the sky.
+        c2w: Their camera.
+        other_depth: Of the other cameras' views, with everything that may hide something.
+        other_c2w: The other cameras.
+        intrinsics: Of all of them.
+    """
+    height, width = depth.shape
+    points = unproject(pixel_grid(height, width), depth.clamp(max=_SKY), c2w, intrinsics)
+    uv, distance = project(points[None], other_c2w[:, None, None], intrinsics)
+    column = (uv[..., 0] * width).floor().clamp(-1, width).nan_to_num(-1).long()
+    row = (uv[..., 1] * height).floor().clamp(-1, height).nan_to_num(-1).long()
+    inside = (distance > 0.01) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    at = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
+    met = other_depth.flatten(1).gather(1, at.flatten(1)).view_as(distance)
+    wanted, found = 1 / distance.clamp(min=0.01), 1 / met.clamp(min=0.01)
+    return inside & ((wanted - found).abs() < _TOLERANCE + _RELATIVE_TOLERANCE * wanted)
+
+
+def seen_before_clip(
+    depth: Float[Tensor, "f h w"],
+    full_depth: Float[Tensor, "f h w"],
+    c2w: Float[Tensor, "f 4 4"],
+    intrinsics: Float[Tensor, "4"],
+    frames_per_clip: int,
+    every: int = 4,
+) -> Bool[Tensor, "f h w"]:
+    """For every frame, the pixels whose resting surface was in view at some frame before the frame's own clip began.
+
+    Frame 0 has all pixels seen: it was given.
+
+    Args:
+        depth: Of what stands still.
+        full_depth: With the moving objects, which hide what is behind them.
+        c2w: Camera of every frame.
+        intrinsics: Of all of them.
+        frames_per_clip: Frame 0 stands alone, then clips of this many frames follow.
+        every: Only every so many earlier frames are looked at.
+    """
+    seen = torch.ones(depth.shape, dtype=torch.bool)
+    for frame in range(1, len(depth)):
+        clip_begin = (frame - 1) // frames_per_clip * frames_per_clip
+        others = slice(0, clip_begin + 1, every)
+        seen[frame] = visible_from(depth[frame], c2w[frame], full_depth[others], c2w[others], intrinsics).any(dim=0)
+    return seen
+
+
+def seen_at_start(
+    depth: Float[Tensor, "f h w"],
+    first_depth: Float[Tensor, "h w"],
+    c2w: Float[Tensor, "f 4 4"],
+    first_c2w: Float[Tensor, "4 4"],
+    intrinsics: Float[Tensor, "4"],
+) -> Bool[Tensor, "f h w"]:
+    """For every frame, the pixels whose resting surface the first frame showed: all that a world was told."""
+    return torch.stack(
+        [
+            visible_from(mine, pose, first_depth[None], first_c2w[None], intrinsics)[0]
+            for mine, pose in zip(depth, c2w, strict=True)
+        ]
+    )

@@ -1,0 +1,130 @@
+"""Comparing camera paths: Umeyama's similarity and the paper's TransErr and RotErr (Sec. 4.2)."""
+
+from dataclasses import dataclass
+
+import roma
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from model.geometry import se3
+
+# A path whose second principal extent (squared) is below this share of the first counts as straight.
+_STRAIGHT_BELOW = 1e-3
+_ORIENTATION_WEIGHT = 1e-2  # enough to settle the roll about a straight path, too little to turn its direction
+
+
+@dataclass(frozen=True)
+class TrajectoryErrors:
+    """Errors of a path after its alignment with the reference.
+
+    Attributes:
+        trans_err: Mean distance between the cameras' centres, in the reference's metres.
+        rot_err: Mean angle between the cameras' orientations, in degrees.
+        scale: What the estimated path was multiplied by.
+    """
+
+    trans_err: float
+    rot_err: float
+    scale: float
+
+
+def umeyama(
+    source: Float[Tensor, "n 3"], target: Float[Tensor, "n 3"], with_scale: bool = True
+) -> tuple[Float[Tensor, ""], Float[Tensor, "3 3"], Float[Tensor, "3"]]:
+    """Returns the scale, rotation and translation that bring source nearest to target: scale * R @ p + t.
+
+    Computed in float64. Where the points leave something open it is fixed but arbitrary: the rotation about a
+    straight line; scale 1 if all source points coincide.
+
+    Raises:
+        ValueError: The shapes differ or are not [n, 3] with n >= 1, or a number is not finite.
+
+    Source: S. Umeyama, Least-squares estimation of transformation parameters between two point patterns, 1991.
+    """
+    _check_points(source, target)
+    p, q = source.double(), target.double()
+    covariance = _covariance(p, q)
+    rotation = roma.special_procrustes(covariance)
+    scale, translation = _scale_and_translation(p, q, covariance, rotation, with_scale)
+    return scale.to(source), rotation.to(source), translation.to(source)
+
+
+def transform(
+    c2w: Float[Tensor, "*batch 4 4"],
+    scale: Float[Tensor, ""],
+    rotation: Float[Tensor, "3 3"],
+    translation: Float[Tensor, "3"],
+) -> Float[Tensor, "*batch 4 4"]:
+    """Returns the poses in the world moved by a similarity: centres by scale * R p + t, orientations by R."""
+    centres = scale * (rotation @ c2w[..., :3, 3:])[..., 0] + translation
+    return se3.from_rotation_translation(rotation @ c2w[..., :3, :3], centres)
+
+
+def rotation_error_deg(
+    c2w_a: Float[Tensor, "*#batch 4 4"], c2w_b: Float[Tensor, "*#batch 4 4"]
+) -> Float[Tensor, "..."]:
+    """Returns the angle between the orientations of two poses, in degrees."""
+    return torch.rad2deg(se3.rotation_angle(c2w_a[..., :3, :3], c2w_b[..., :3, :3]))
+
+
+def trajectory_errors(
+    estimated: Float[Tensor, "f 4 4"], reference: Float[Tensor, "f 4 4"], with_scale: bool = True
+) -> TrajectoryErrors:
+    """Returns TransErr and RotErr after the similarity that fits the estimated centres to the reference's.
+
+    The scale is free by default, since structure from motion knows none; a reference that stands still therefore
+    shrinks the estimated path to a point (scale 0, TransErr 0): use with_scale=False where poses are metric.
+
+    Raises:
+        ValueError: The numbers of poses differ, or a matrix is not a rigid motion.
+
+    Source: the paper, Sec. 4.2; ours: where the centres lie on a line or in one point, the rotation that they leave
+    open is taken from the orientations, because otherwise the RotErr of a straight dolly is arbitrary.
+    """
+    se3.check_poses("estimated", estimated)
+    se3.check_poses("reference", reference)
+    p, q = estimated[:, :3, 3].double(), reference[:, :3, 3].double()
+    _check_points(p, q)
+    covariance = _covariance(p, q)
+    rotation = roma.special_procrustes(_determined(covariance, estimated.double(), reference.double()))
+    scale, translation = _scale_and_translation(p, q, covariance, rotation, with_scale)
+    aligned = transform(estimated.double(), scale, rotation, translation)
+    distance = (aligned[:, :3, 3] - q).norm(dim=-1).mean()
+    angle = rotation_error_deg(aligned, reference.double()).mean()
+    return TrajectoryErrors(float(distance), float(angle), float(scale))
+
+
+def _covariance(source: Tensor, target: Tensor) -> Tensor:
+    return (target - target.mean(dim=0)).T @ (source - source.mean(dim=0)) / len(source)
+
+
+def _determined(covariance: Tensor, estimated: Tensor, reference: Tensor) -> Tensor:
+    """Returns a matrix whose nearest rotation is the alignment, with orientations where centres do not suffice."""
+    extents = torch.linalg.svdvals(covariance)
+    if extents[1] > _STRAIGHT_BELOW * extents[0]:
+        return covariance
+    orientations = (reference[:, :3, :3] @ estimated[:, :3, :3].transpose(-1, -2)).mean(dim=0)
+    if extents[0] < 1e-12:  # square metres: neither path goes anywhere
+        return orientations
+    return covariance / extents[0] + _ORIENTATION_WEIGHT * orientations
+
+
+def _scale_and_translation(
+    source: Tensor, target: Tensor, covariance: Tensor, rotation: Tensor, with_scale: bool
+) -> tuple[Tensor, Tensor]:
+    scale = torch.ones((), dtype=source.dtype, device=source.device)
+    variance = (source - source.mean(dim=0)).square().sum(dim=-1).mean()
+    if with_scale and variance > 0:
+        scale = (rotation * covariance).sum() / variance  # trace(R^T C): the least-squares scale for this rotation
+    return scale, target.mean(dim=0) - scale * rotation @ source.mean(dim=0)
+
+
+def _check_points(source: Tensor, target: Tensor) -> None:
+    if source.shape != target.shape or source.ndim != 2 or source.shape[1] != 3 or not len(source):
+        raise ValueError(
+            f"source, target: expected the same shape [n, 3] with n >= 1, got {list(source.shape)} and "
+            f"{list(target.shape)}"
+        )
+    if not (torch.isfinite(source).all() and torch.isfinite(target).all()):
+        raise ValueError("source, target: expected finite points, got NaN or infinity")

@@ -1,0 +1,110 @@
+"""A camera's path: poses and intrinsics, and what one does with paths. Conventions: `model.geometry`."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from model.geometry import se3
+
+
+@dataclass(frozen=True, eq=False)
+class CameraTrajectory:
+    """Poses of one camera, one per latent frame unless said otherwise.
+
+    Attributes:
+        c2w: Camera-to-world matrices, metres.
+        intrinsics: (fx, fy, cx, cy) of every pose, normalised.
+
+    Raises:
+        ValueError: A shape is wrong or there is no pose. Values are checked where they enter (`se3.check_poses`).
+    """
+
+    c2w: Float[Tensor, "f 4 4"]
+    intrinsics: Float[Tensor, "f 4"]
+
+    def __post_init__(self) -> None:
+        """Checks the shapes."""
+        if self.c2w.ndim != 3 or self.c2w.shape[1:] != (4, 4) or not len(self.c2w):
+            raise ValueError(f"c2w: expected shape [f, 4, 4] with f >= 1, got {list(self.c2w.shape)}")
+        if self.intrinsics.shape != (len(self.c2w), 4):
+            raise ValueError(
+                f"intrinsics: expected shape [{len(self.c2w)}, 4], one row for each pose, "
+                f"got {list(self.intrinsics.shape)}"
+            )
+
+    @classmethod
+    def from_twists(
+        cls,
+        start: Float[Tensor, "4 4"],
+        twists: Float[Tensor, "g 6"],
+        intrinsics: Float[Tensor, "4"] | Float[Tensor, "f 4"],
+    ) -> "CameraTrajectory":
+        """Returns the path that begins at start and moves by each twist in turn: g + 1 poses.
+
+        Composed in float64, so that rounding does not add up along the path.
+        """
+        poses = [start.double()]
+        for motion in se3.exp(twists.double()):
+            poses.append(poses[-1] @ motion)
+        return cls(torch.stack(poses).to(start.dtype), intrinsics.expand(len(poses), 4))
+
+    def __len__(self) -> int:
+        """Returns the number of poses."""
+        return len(self.c2w)
+
+    def __getitem__(self, index: slice) -> "CameraTrajectory":
+        """Returns the path of a slice of the poses."""
+        return CameraTrajectory(self.c2w[index], self.intrinsics[index])
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "CameraTrajectory":
+        """Returns the same path on another device or in another precision."""
+        return CameraTrajectory(self.c2w.to(device, dtype), self.intrinsics.to(device, dtype))
+
+    def rebase(self, reference: Float[Tensor, "4 4"] | None = None) -> "CameraTrajectory":
+        """Returns the path as the reference pose sees it; without one, the first pose becomes the identity."""
+        if reference is None:
+            reference = self.c2w[0]
+        return CameraTrajectory(se3.relative(reference, self.c2w), self.intrinsics)
+
+    def resample(self, num_poses: int) -> "CameraTrajectory":
+        """Returns num_poses poses evenly spaced in index, on the geodesics between mine; both ends are kept.
+
+        A single pose is repeated: the camera stands still.
+
+        Raises:
+            ValueError: num_poses is less than 1.
+        """
+        if num_poses < 1:
+            raise ValueError(f"num_poses: expected at least 1, got {num_poses}")
+        # Whole numbers first: poses that fall on one of mine are that one, bit for bit.
+        steps = max(num_poses - 1, 1)
+        position = torch.arange(num_poses, device=self.c2w.device) * (len(self) - 1)
+        return self._at(position // steps, (position % steps).to(self.c2w.dtype) / steps)
+
+    def upsample(self, frames_per_pose: int = 4) -> "CameraTrajectory":
+        """Returns the pose of every frame: (f - 1) * frames_per_pose + 1, mine at every frames_per_pose-th.
+
+        Source: ours, because a latent frame k covers frames 4k-3..4k and has the pose of frame 4k.
+        """
+        return self.resample((len(self) - 1) * frames_per_pose + 1)
+
+    def concatenate(self, other: "CameraTrajectory") -> "CameraTrajectory":
+        """Returns me and then other, carried over so that its first pose is my last (and is not repeated)."""
+        moved = self.c2w[-1] @ se3.relative(other.c2w[0], other.c2w[1:])
+        return CameraTrajectory(torch.cat((self.c2w, moved)), torch.cat((self.intrinsics, other.intrinsics[1:])))
+
+    def twists(self) -> Float[Tensor, "g 6"]:
+        """Returns the f - 1 twists that lead from each pose to the next, in the camera's own axes."""
+        return se3.log(se3.relative(self.c2w[:-1], self.c2w[1:]))
+
+    def path_length(self) -> float:
+        """Returns the sum of the distances between successive camera centres, in metres."""
+        return float(self.c2w[:, :3, 3].diff(dim=0).norm(dim=-1).sum())
+
+    def _at(self, index: Int[Tensor, " n"], fraction: Float[Tensor, " n"]) -> "CameraTrajectory":
+        after = (index + 1).clamp(max=len(self) - 1)
+        c2w = se3.interpolate(self.c2w[index], self.c2w[after], fraction)
+        intrinsics = torch.lerp(self.intrinsics[index], self.intrinsics[after], fraction[:, None])
+        return CameraTrajectory(c2w, intrinsics)

@@ -1,0 +1,205 @@
+"""A diffusers-format folder: config.json beside diffusion_pytorch_model.safetensors, whole or sharded.
+
+Tensors travel one by one, memory-mapped, into a module built on the meta device: never twice in memory.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+CONFIG_NAME = "config.json"
+WEIGHTS_STEM = "diffusion_pytorch_model"
+WEIGHTS_NAME = f"{WEIGHTS_STEM}.safetensors"
+INDEX_NAME = f"{WEIGHTS_NAME}.index.json"
+
+
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """The folder's config.json as a dictionary.
+
+    Raises:
+        FileNotFoundError: the folder has no config.json.
+        ValueError: config.json is not a JSON object.
+    """
+    return _read_json(_require(Path(folder) / CONFIG_NAME))
+
+
+def iterate_tensors(folder: str | Path) -> Iterator[tuple[str, Tensor]]:
+    """Yields (name, tensor) of every stored tensor, one at a time, on the CPU in the stored dtype.
+
+    Raises:
+        FileNotFoundError: there are no safetensors weights, or a shard of the index is missing.
+        ValueError: a weight file is corrupt, or disagrees with the index.
+    """
+    folder = Path(folder)
+    if (folder / INDEX_NAME).is_file() and not (folder / WEIGHTS_NAME).is_file():
+        for shard, names in _read_index(folder).items():
+            yield from _iterate_file(_require(folder / shard), expected=names)
+    else:
+        yield from _iterate_file(_require(folder / WEIGHTS_NAME), expected=None)
+
+
+def load_into(module: nn.Module, tensors: Iterable[tuple[str, Tensor]], dtype: torch.dtype | None = None) -> None:
+    """Assigns tensors to the parameters and persistent buffers of a module built on the meta device.
+
+    Args:
+        module: built under `torch.device("meta")`; it must hold no non-persistent buffer.
+        tensors: (name in the module, value) pairs; each is released as soon as it is assigned.
+        dtype: converts floating-point tensors; None keeps what is stored.
+
+    Raises:
+        ValueError: a name is unknown, given twice or missing, or a shape differs.
+    """
+    expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    missing = set(expected)
+    for name, tensor in tensors:
+        if name not in missing:
+            problem = "twice" if name in expected else "unknown to the model"
+            raise ValueError(f"weights: expected each parameter of the model once, got '{name}' {problem}")
+        if tuple(tensor.shape) != expected[name]:
+            raise ValueError(
+                f"weights: expected '{name}' of shape {expected[name]}, got {tuple(tensor.shape)}; "
+                "do the weights belong to this config.json?"
+            )
+        value = tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
+        _assign(module, name, value)
+        missing.remove(name)
+    if missing:
+        raise ValueError(f"weights: expected {len(expected)} tensors, got none for {_some(missing)}")
+    left = [name for name, buffer in module.named_buffers() if buffer.is_meta]
+    assert not left, f"non-persistent buffers cannot come from a file: {left}"
+
+
+def write_folder(
+    folder: str | Path,
+    config: dict[str, Any],
+    tensors: Iterable[tuple[str, Tensor]],
+    max_shard_bytes: int | float = 5e9,
+) -> None:
+    """Writes config.json and the weights, in shards with an index once they exceed `max_shard_bytes`.
+
+    New files are completed under another name first, so that a reader never sees half a file.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    shards = _write_shards(folder, tensors, max_shard_bytes)
+    stale = set(folder.glob(f"{WEIGHTS_STEM}*.safetensors")) | set(folder.glob(INDEX_NAME))
+    if len(shards) == 1:
+        written = {folder / WEIGHTS_NAME}
+        os.replace(shards[0][0], folder / WEIGHTS_NAME)
+    else:
+        weight_map: dict[str, str] = {}
+        for i, (temporary, sizes) in enumerate(shards):
+            name = f"{WEIGHTS_STEM}-{i + 1:05d}-of-{len(shards):05d}.safetensors"
+            os.replace(temporary, folder / name)
+            weight_map.update(dict.fromkeys(sizes, name))
+        total = sum(size for _, sizes in shards for size in sizes.values())
+        _write_json(folder / INDEX_NAME, {"metadata": {"total_size": total}, "weight_map": weight_map})
+        written = {folder / INDEX_NAME, *(folder / name for name in weight_map.values())}
+    _write_json(folder / CONFIG_NAME, config)
+    for path in stale - written:
+        path.unlink()
+
+
+def _write_shards(
+    folder: Path, tensors: Iterable[tuple[str, Tensor]], max_shard_bytes: int | float
+) -> list[tuple[Path, dict[str, int]]]:
+    """Temporary shard files, each with the bytes of its tensors by name."""
+    shards: list[tuple[Path, dict[str, int]]] = []
+    shard: dict[str, Tensor] = {}
+
+    def flush() -> None:
+        path = folder / f".{WEIGHTS_STEM}.{len(shards)}.tmp"
+        save_file(shard, path, metadata={"format": "pt"})
+        shards.append((path, {name: tensor.nbytes for name, tensor in shard.items()}))
+        shard.clear()
+
+    size = 0
+    for name, tensor in tensors:
+        if shard and size + tensor.nbytes > max_shard_bytes:
+            flush()
+            size = 0
+        shard[name] = _own_storage(tensor)
+        size += tensor.nbytes
+    flush()
+    return shards
+
+
+def _own_storage(tensor: Tensor) -> Tensor:
+    """The tensor on the CPU, contiguous, alone in its storage (safetensors refuses to write views)."""
+    tensor = tensor.detach().cpu().contiguous()
+    return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
+
+
+def _assign(module: nn.Module, name: str, value: Tensor) -> None:
+    owner_name, _, leaf = name.rpartition(".")
+    owner = module.get_submodule(owner_name)
+    if leaf in owner._parameters:
+        setattr(owner, leaf, nn.Parameter(value, requires_grad=value.is_floating_point()))
+    else:
+        setattr(owner, leaf, value)
+
+
+def _iterate_file(path: Path, expected: set[str] | None) -> Iterator[tuple[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = set(file.keys())
+            if expected is not None and not expected <= names:
+                raise ValueError(
+                    f"{path}: expected the tensors that the index names, got none for "
+                    f"{_some(expected - names)}; download the folder again"
+                )
+            for name in sorted(names if expected is None else expected):
+                yield name, file.get_tensor(name)
+    except SafetensorError as error:
+        raise ValueError(f"{path}: expected a safetensors file, got a damaged one ({error}); fetch it again") from error
+
+
+def _read_index(folder: Path) -> dict[str, set[str]]:
+    """Tensor names by shard file."""
+    path = folder / INDEX_NAME
+    weight_map = _read_json(path).get("weight_map")
+    if not isinstance(weight_map, dict):
+        raise ValueError(f"{path}: expected an object 'weight_map', got {type(weight_map).__name__}")
+    shards: dict[str, set[str]] = {}
+    for name, shard in weight_map.items():
+        if not isinstance(shard, str) or Path(shard).name != shard:
+            raise ValueError(f"{path}: expected plain file names in 'weight_map', got {shard!r}")
+        shards.setdefault(shard, set()).add(name)
+    return shards
+
+
+def _require(path: Path) -> Path:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"folder: expected a file {path.name} in {path.parent}, got none; "
+            "give a folder in diffusers' format with safetensors weights"
+        )
+    return path
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: expected JSON, got a damaged file ({error}); fetch it again") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected a JSON object, got {type(content).__name__}")
+    return content
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _some(names: set[str], count: int = 3) -> str:
+    shown = ", ".join(f"'{name}'" for name in sorted(names)[:count])
+    return shown if len(names) <= count else f"{shown} and {len(names) - count} more"

@@ -1,0 +1,1 @@
+"""Prompts to token embeddings: the protocol, the tiny closed-vocabulary encoder, and an adapter round UMT5."""

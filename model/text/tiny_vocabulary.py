@@ -1,0 +1,89 @@
+"""A text encoder without weights for a closed vocabulary: each word has a fixed random sign vector."""
+
+import hashlib
+import math
+import re
+import warnings
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+_LONGEST_PERIOD = 100.0  # In tokens: several times the longest prompt, so that no two positions look alike.
+
+
+class TinyVocabularyEncoder:
+    """Embeds a prompt word by word: a sign vector that depends on the word alone, plus a code of its position.
+
+    The signs come from a hash, not from a random generator: the same in every version of every library, and a word
+    keeps its vector when the vocabulary grows. The empty prompt is all zeros, and so is what follows the last word.
+
+    Source: ours, because a few dozen words do not need a language model.
+    """
+
+    def __init__(self, vocabulary: Sequence[str], dim: int = 64, num_tokens: int = 24) -> None:
+        self.vocabulary = tuple(dict.fromkeys(_checked_word(word) for word in vocabulary))
+        self.dim = dim
+        self.num_tokens = num_tokens
+        self._row_of = {word: row for row, word in enumerate(self.vocabulary, start=1)}  # Row 0: no word.
+        self._table = torch.stack([torch.zeros(dim), *(_sign_vector(word, dim) for word in self.vocabulary)])
+        self._positions = _position_codes(num_tokens, dim)
+        self._warned: set[str] = set()
+
+    def encode(self, prompts: list[str]) -> Float[Tensor, "b n d"]:
+        """The embedded prompts on the CPU, entries of unit scale.
+
+        Unknown words are left out, and words beyond `num_tokens` cut off, with a warning, once for each word.
+        """
+        rows = torch.zeros(len(prompts), self.num_tokens, dtype=torch.long)
+        for index, prompt in enumerate(prompts):
+            words = self._known_words(prompt)
+            rows[index, : len(words)] = torch.tensor([self._row_of[word] for word in words], dtype=torch.long)
+        is_word = (rows > 0).unsqueeze(-1)
+        return (self._table[rows] + self._positions * is_word) / math.sqrt(1.5)
+
+    def null(self, num_prompts: int) -> Float[Tensor, "b n d"]:
+        """All zeros: what `encode` makes of empty prompts."""
+        return torch.zeros(num_prompts, self.num_tokens, self.dim)
+
+    def _known_words(self, prompt: str) -> list[str]:
+        words = split_words(prompt)
+        for word in words:
+            if word not in self._row_of:
+                self._warn_once(word, f"prompt: {word!r} is not in the vocabulary of this world and is left out")
+        known = [word for word in words if word in self._row_of]
+        if len(known) > self.num_tokens:
+            self._warn_once(prompt, f"prompt: expected at most {self.num_tokens} words, got {len(known)}; rest cut off")
+        return known[: self.num_tokens]
+
+    def _warn_once(self, key: str, message: str) -> None:
+        if key not in self._warned:
+            self._warned.add(key)
+            warnings.warn(message, UserWarning, stacklevel=4)
+
+
+def split_words(prompt: str) -> list[str]:
+    """The words of a prompt in lower case, without punctuation; hyphens and apostrophes inside a word stay."""
+    return re.findall(r"[^\W_]+(?:['-][^\W_]+)*", prompt.lower())
+
+
+def _checked_word(word: str) -> str:
+    words = split_words(word)
+    if len(words) != 1:
+        raise ValueError(f"vocabulary: expected single words, got {word!r}; split it into words")
+    return words[0]
+
+
+def _sign_vector(word: str, dim: int) -> Tensor:
+    digest = hashlib.shake_256(word.encode()).digest((dim + 7) // 8)
+    bits = [digest[i // 8] >> (i % 8) & 1 for i in range(dim)]
+    return torch.tensor(bits, dtype=torch.float32) * 2 - 1
+
+
+def _position_codes(num_tokens: int, dim: int) -> Float[Tensor, "n d"]:
+    """Sines and cosines with periods from 2 pi to `_LONGEST_PERIOD` tokens."""
+    slowest = 2 * math.pi / _LONGEST_PERIOD
+    frequencies = slowest ** torch.linspace(0, 1, (dim + 1) // 2)
+    angles = torch.arange(num_tokens).unsqueeze(1) * frequencies
+    return torch.cat([angles.sin(), angles.cos()], dim=1)[:, :dim]

@@ -1,0 +1,79 @@
+"""Adapter round the UMT5 encoder of Wan: a local folder in the layout of diffusers' pipelines."""
+
+import html
+import re
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+class UMT5Encoder:
+    """Embeds prompts as Wan's pipelines do: cleaned text, UMT5, zeros after the prompt's own tokens."""
+
+    def __init__(
+        self,
+        folder: str | Path,
+        num_tokens: int = 512,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """Loads tokenizer and encoder.
+
+        Args:
+            folder: Has `text_encoder/` and `tokenizer/`; nothing is downloaded.
+            num_tokens: Tokens per prompt; Wan uses 512. Longer prompts are cut off.
+            device: Where it runs and where embeddings come out.
+            dtype: The encoder's weights; embeddings are float32 all the same.
+
+        Raises:
+            ImportError: without the extra packages.
+            FileNotFoundError: if the folder lacks one of the two.
+        """
+        try:
+            import ftfy
+            from transformers import AutoTokenizer, UMT5EncoderModel
+        except ImportError as error:
+            message = f"UMT5Encoder needs {error.name}; install the extra: pip install 'cameractrlworld[wan]'"
+            raise ImportError(message, name=error.name) from error
+        for part in ("text_encoder", "tokenizer"):
+            if not (Path(folder) / part).is_dir():
+                raise FileNotFoundError(
+                    f"{folder}: expected text_encoder/ and tokenizer/ as in diffusers' Wan pipelines, got no {part}/; "
+                    "download the whole pipeline folder"
+                )
+        self._tokenizer = AutoTokenizer.from_pretrained(Path(folder) / "tokenizer", local_files_only=True)
+        self._model = UMT5EncoderModel.from_pretrained(
+            Path(folder) / "text_encoder", local_files_only=True, torch_dtype=dtype
+        )
+        self._model.requires_grad_(False).eval().to(device)
+        self._fix_text = ftfy.fix_text
+        self.num_tokens = num_tokens
+        self.dim = int(self._model.config.d_model)
+        self._null: Tensor | None = None
+
+    @torch.no_grad()
+    def encode(self, prompts: list[str]) -> Float[Tensor, "b n d"]:
+        """The embedded prompts, float32, on the encoder's device."""
+        tokens = self._tokenizer(
+            [self._clean(prompt) for prompt in prompts],
+            padding="max_length",
+            max_length=self.num_tokens,
+            truncation=True,
+            return_attention_mask=True,
+            return_tensors="pt",
+        ).to(self._model.device)
+        hidden = self._model(tokens.input_ids, tokens.attention_mask).last_hidden_state
+        return (hidden * tokens.attention_mask.unsqueeze(-1)).float()
+
+    def null(self, num_prompts: int) -> Float[Tensor, "b n d"]:
+        """The embedding of the empty prompt, repeated."""
+        if self._null is None:
+            self._null = self.encode([""])
+        return self._null.expand(num_prompts, -1, -1)
+
+    def _clean(self, prompt: str) -> str:
+        # Twice unescaped, as Wan's training text was.
+        text = html.unescape(html.unescape(self._fix_text(prompt)))
+        return re.sub(r"\s+", " ", text).strip()

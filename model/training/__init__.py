@@ -1,0 +1,1 @@
+"""Training: one loop, and a step function for each stage."""

@@ -1,0 +1,97 @@
+"""torch.distributed from torchrun's environment; with one process every function here is a no-op."""
+
+import os
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.nn.parallel import DistributedDataParallel
+
+
+def start(device: str = "cpu") -> torch.device:
+    """Joins torchrun's processes, if it started us; returns this one's device (`cuda` becomes `cuda:LOCAL_RANK`)."""
+    local = torch.device(device)
+    if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
+        return local
+    if local.type == "cuda":
+        local = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(local)
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if local.type == "cuda" else "gloo")
+    return local
+
+
+def stop() -> None:
+    """Leaves the process group, if there is one."""
+    if is_distributed():
+        dist.destroy_process_group()
+
+
+def is_distributed() -> bool:
+    """Whether several processes train together."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def rank() -> int:
+    """This process's number among all, 0 when alone."""
+    return dist.get_rank() if is_distributed() else 0
+
+
+def world_size() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if is_distributed() else 1
+
+
+def is_main() -> bool:
+    """Whether this process writes files and draws the progress bar."""
+    return rank() == 0
+
+
+def barrier() -> None:
+    """Waits for the other processes."""
+    if is_distributed():
+        dist.barrier()
+
+
+def wrap(module: nn.Module) -> nn.Module:
+    """Returns the module whose backward averages gradients over processes; itself when alone or already sharded."""
+    if not is_distributed() or isinstance(module, FSDPModule):
+        return module
+    devices = [p.device for p in module.parameters()][:1]
+    return DistributedDataParallel(module, device_ids=devices if devices[0].type == "cuda" else None)
+
+
+def shard(module: nn.Module, blocks: str = "blocks") -> nn.Module:
+    """Shards parameters, gradients and optimiser state over processes (FSDP2), block by block; for large models.
+
+    Call it before the optimisers are built. When alone, nothing changes.
+    """
+    if is_distributed():
+        for block in getattr(module, blocks, []):
+            fully_shard(block)
+        fully_shard(module)
+    return module
+
+
+def mean(values: Tensor) -> Tensor:
+    """Returns the mean over processes."""
+    if is_distributed():
+        values = values.clone()
+        dist.all_reduce(values)
+        values /= world_size()
+    return values
+
+
+def shared_choice(choice: int, device: torch.device) -> int:
+    """Returns process 0's choice on all: shapes must agree, or the fast processes wait for the slow."""
+    if not is_distributed():
+        return choice
+    tensor = torch.tensor(choice, device=device)
+    dist.broadcast(tensor, 0)
+    return int(tensor.item())
+
+
+def is_sharded(module: nn.Module) -> bool:
+    """Whether every process holds only a part of the module, so that all must take part in its forward."""
+    return isinstance(module, FSDPModule)

@@ -1,0 +1,173 @@
+"""One step of the video DiT: text-to-video, image-to-video and extension are one loss with 0, 1 or n context frames."""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from model.diffusion.objective import velocity_loss
+from model.diffusion.path import interpolate
+from model.diffusion.timesteps import TimestepDensity, sample_timesteps
+from model.geometry import se3
+from model.geometry.plucker import plucker_map
+from model.training import distributed
+
+_MAX_PITCH = math.radians(15)
+_JITTER_SHARE = 0.8
+
+
+class LatentBatch(NamedTuple):
+    """Clips as latents. Poses are those of the latent frames, with the clip's first frame as the reference."""
+
+    latents: Float[Tensor, "b c f h w"]
+    c2w: Float[Tensor, "b f 4 4"]
+    intrinsics: Float[Tensor, "b 4"]
+    text: Float[Tensor, "b n d"]
+    labelled: Bool[Tensor, "b"]
+
+
+class FlowMatchingStep:
+    """Step function of `fit` for a VideoDiT and a LatentBatch.
+
+    Source: the paper, Sec. 3.3 (unlabelled video trains with an all-zero Plucker map) and Sec. 3.4 (clean context
+    frames with a mask, loss on the new ones, joint with single clips).
+    """
+
+    def __init__(
+        self,
+        null_text: Float[Tensor, "n d"],
+        *,
+        context_shares: Mapping[int, float],
+        num_new: int = 4,
+        single_latent_share: float = 0.5,
+        text_dropout: float = 0.1,
+        density: TimestepDensity = "logit_normal",
+        shift: float = 1.0,
+        context_noise: float = 0.0,
+        reference_jitter: float = 6.0,
+        channel_weights: Float[Tensor, " c"] | None = None,
+    ) -> None:
+        """Settles what is trained, and on which noise.
+
+        Args:
+            null_text: The empty prompt's code, which replaces a share `text_dropout` of the texts.
+            context_shares: For each number of context latents the share of the steps: 0 text-to-video, 1
+                image-to-video, more extension.
+            num_new: Latent frames that a window generates after its context (in text-to-video: after the first).
+            single_latent_share: Of the text-to-video steps, how many generate the first latent only (a still).
+            text_dropout: Share of the texts that are dropped.
+            density: Of the diffusion time, see `sample_timesteps`.
+            shift: Likewise.
+            context_noise: Standard deviation of noise added to context latents (the paper's Table 5 advises 0).
+            reference_jitter: Metres; how far an extension window's reference is moved from the clip's start.
+            channel_weights: Of each latent channel's squared error, mean 1 (see `latent_set.channel_weights`); None:
+                equal.
+
+        Raises:
+            ValueError: The shares are empty or negative, or `num_new` is not positive.
+        """
+        if not context_shares or min(context_shares) < 0 or min(context_shares.values()) < 0:
+            raise ValueError(f"context_shares: expected counts >= 0 with shares >= 0, got {dict(context_shares)}")
+        if sum(context_shares.values()) <= 0 or num_new < 1:
+            raise ValueError(f"context_shares, num_new: expected a positive sum and number, got {num_new}")
+        self.null_text = null_text
+        self.context_shares = dict(sorted(context_shares.items()))
+        self.num_new, self.single_latent_share, self.text_dropout = num_new, single_latent_share, text_dropout
+        self.density, self.shift = density, shift
+        self.context_noise, self.reference_jitter = context_noise, reference_jitter
+        self.error_scale = None if channel_weights is None else channel_weights.sqrt().view(-1, 1, 1, 1)
+
+    def __call__(
+        self, module: nn.Module, batch: LatentBatch, generator: torch.Generator
+    ) -> tuple[Float[Tensor, ""], dict[str, Tensor | float]]:
+        """Returns the mean loss of the new frames, and the same under the task's name (t2v, i2v or ext)."""
+        num_context, num_new = self.choose_task(generator)
+        start = choose_starts(batch, num_context, num_new, generator)
+        window = cut_window(batch, start, num_context + num_new)
+        if self.reference_jitter > 0:
+            # An episode's first window has its reference at its first frame, always; later ones anywhere.
+            moved = jitter_reference(window.c2w, self.reference_jitter, generator)
+            window = window._replace(c2w=torch.where((start > 0)[:, None, None, None], moved, window.c2w))
+        x0 = window.latents
+        b, _, f, height, width = x0.shape
+        context = torch.arange(f, device=x0.device).expand(b, f) < num_context
+        t = sample_timesteps(b, generator, self.density, self.shift)[:, None].expand(b, f).masked_fill(context, 0.0)
+        noise = torch.empty_like(x0).normal_(generator=generator)
+        x_t = interpolate(x0, noise, t)
+        if self.context_noise > 0:
+            extra = torch.empty_like(x0).normal_(generator=generator) * self.context_noise
+            x_t = torch.where(context[:, None, :, None, None], x0 + extra, x_t)
+        plucker = plucker_map(window.c2w, window.intrinsics, height, width)
+        plucker = torch.where(window.labelled[:, None, None, None, None], plucker, 0.0)
+        prediction = module(x_t, t, self.drop_text(window.text, generator), plucker=plucker, context_mask=context)
+        if self.error_scale is not None:
+            prediction, x0, noise = (self.error_scale.to(x0) * value for value in (prediction, x0, noise))
+        loss = velocity_loss(prediction, x0, noise, ~context).mean()
+        task = {0: "t2v", 1: "i2v"}.get(num_context, "ext")
+        return loss, {f"loss_{task}": loss.detach()}
+
+    def choose_task(self, generator: torch.Generator) -> tuple[int, int]:
+        """Returns the numbers of context and new frames of this step, the same for all rows and processes."""
+        task, still = torch.rand(2, generator=generator, device=generator.device).tolist()
+        counts, shares = list(self.context_shares), list(self.context_shares.values())
+        cumulative = torch.tensor(shares, dtype=torch.float64).cumsum(0)
+        chosen = int(torch.searchsorted(cumulative, task * float(cumulative[-1]), right=True))
+        num_context = counts[min(chosen, len(counts) - 1)]
+        num_new = self.num_new
+        if num_context == 0:
+            num_new = 1 if still < self.single_latent_share else 1 + self.num_new
+        code = distributed.shared_choice(num_context * 1000 + num_new, generator.device)
+        return divmod(code, 1000)
+
+    def drop_text(self, text: Float[Tensor, "b n d"], generator: torch.Generator) -> Float[Tensor, "b n d"]:
+        """Replaces a share of the texts by the empty prompt's code."""
+        dropped = torch.rand(len(text), generator=generator, device=text.device) < self.text_dropout
+        return torch.where(dropped[:, None, None], self.null_text.to(text), text)
+
+
+def choose_starts(batch: LatentBatch, num_context: int, num_new: int, generator: torch.Generator) -> Int[Tensor, "b"]:
+    """Returns each row's first frame: anywhere for two or more frames of context, else the clip's own.
+
+    Only a clip's first latent stands for a single frame, so a window that begins an episode begins there.
+
+    Raises:
+        ValueError: The clips are too short.
+    """
+    length, (b, _, f, _, _) = num_context + num_new, batch.latents.shape
+    if length > f:
+        raise ValueError(
+            f"context_shares, num_new: expected windows of at most {f} latent frames (the clips'), got "
+            f"{num_context} + {num_new}; render longer clips"
+        )
+    last = f - length if num_context > 1 else 0
+    return torch.randint(last + 1, (b,), generator=generator, device=generator.device)
+
+
+def cut_window(batch: LatentBatch, start: Int[Tensor, "b"], length: int) -> LatentBatch:
+    """Returns `length` frames of every clip from the row's own start on; poses keep their reference."""
+    device = batch.latents.device
+    frames = start[:, None] + torch.arange(length, device=device)
+    rows = torch.arange(len(start), device=device)[:, None]
+    latents = batch.latents.transpose(1, 2)[rows, frames].transpose(1, 2).contiguous()
+    return batch._replace(latents=latents, c2w=batch.c2w[rows, frames])
+
+
+def jitter_reference(
+    c2w: Float[Tensor, "b f 4 4"], max_distance: float, generator: torch.Generator
+) -> Float[Tensor, "b f 4 4"]:
+    """Returns the same camera paths in another world frame: any yaw, little pitch, metres away; one in five stays.
+
+    Source: ours, because in a long episode the reference is a start far away, and training clips are too short for it.
+    """
+    b, device = len(c2w), c2w.device
+    u = torch.rand(b, 6, generator=generator, device=device) * 2 - 1
+    zero = torch.zeros(b, device=device)
+    yaw = se3.exp(torch.stack((zero, zero, zero, zero, u[:, 0] * math.pi, zero), -1))
+    pitch = se3.exp(torch.stack((zero, zero, zero, u[:, 1] * _MAX_PITCH, zero, zero), -1))
+    shift = torch.stack((u[:, 2], 0.15 * u[:, 3], u[:, 4]), -1) * max_distance  # little in height: cameras fly level
+    motion = se3.from_rotation_translation((yaw @ pitch)[:, :3, :3], shift)
+    moved = motion[:, None] @ c2w
+    return torch.where((u[:, 5] < 2 * _JITTER_SHARE - 1)[:, None, None, None], moved, c2w)

@@ -1,0 +1,250 @@
+"""`fit`: the only training loop. A stage is a step function; everything else about training is here."""
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
+
+from model.training import distributed, run_folder
+from model.training.curve import Curve
+from model.training.optim import ScheduleConfig, learning_rate_share, set_learning_rate
+from model.training.signals import StopRequest
+from model.training.state import TrainState, gathered, generator_for
+
+
+@runtime_checkable
+class StepFunction(Protocol):
+    """What makes a stage: one batch in; a loss and numbers for the curve out; randomness only by the generator."""
+
+    def __call__(
+        self, module: nn.Module, batch: Any, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor | float]]:
+        """Returns the loss, with gradients, and the metrics."""
+        ...
+
+
+@runtime_checkable
+class Batches(Protocol):
+    """The data as a pure function, so that a resumed run sees the very same batches."""
+
+    def __call__(self, step: int, micro: int) -> Any:
+        """Returns this process's batch number `micro` of a step: a tensor, or a tuple or dictionary of tensors."""
+        ...
+
+
+@dataclass(kw_only=True)
+class FitConfig:
+    """How to train, whatever is trained."""
+
+    accumulation: int = 1
+    max_grad_norm: float | None = 1.0
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    bfloat16: bool = False  # autocast, for GPUs
+    checkpoint_steps: int | None = None
+    checkpoint_minutes: float | None = 5.0
+    sample_every: int | None = None
+    max_skipped_steps: int = 0  # updates in all that may be left out because a number was not finite
+    tensorboard: bool = False
+    progress: bool = True
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss or a gradient is not finite; the state before that step is in the run's folder."""
+
+
+def fit(
+    step_fn: StepFunction,
+    state: TrainState,
+    batches: Batches,
+    *,
+    num_steps: int,
+    config: FitConfig | None = None,
+    folder: Path | None = None,
+    sample: Callable[[nn.Module, int], None] | None = None,
+    flops_per_step: float | None = None,
+) -> TrainState:
+    """Trains until `num_steps` updates are done; with a folder, first continues what is there, exactly.
+
+    Torch's global generators are reseeded at every step, denormal numbers are flushed to zero from here on.
+
+    Args:
+        step_fn: One stage's loss.
+        state: What to train; its tensors change in place.
+        batches: The data as a function of (step, micro).
+        num_steps: Updates in all, those before a resume included.
+        config: Settings; the defaults are the paper's schedule.
+        folder: Gets `curve.jsonl` and `training_state.safetensors`; None keeps nothing.
+        sample: Called every `config.sample_every` steps with the averaged module (in eval mode) and the step.
+        flops_per_step: Floating-point operations of one update, for the rate in the progress bar.
+
+    Raises:
+        TrainingDiverged: The loss or the gradient is not finite.
+        KeyboardInterrupt: After Ctrl-C, with a checkpoint written. SIGTERM does the same and raises SystemExit.
+    """
+    config = config or FitConfig()
+    if (config.sample_every is None) != (sample is None):
+        raise ValueError("sample_every: expected a number of steps and a `sample` function, got one of them; give both")
+    if config.accumulation < 1:
+        raise ValueError(f"accumulation: expected at least 1 batch a step, got {config.accumulation}")
+    torch.set_flush_denormal(True)  # layers that start at zero make denormals, which are slow on CPUs
+    if folder:
+        run_folder.restore(folder, state)
+    module = distributed.wrap(state.module)
+    clock = _Clock(state)
+    with (
+        StopRequest() as stop,
+        Curve(folder, state.step, tensorboard=config.tensorboard) as curve,
+        _progress_bar(state, num_steps, folder, config) as bar,
+    ):
+        while state.step < num_steps:
+            try:
+                record = _update(step_fn, module, state, batches, num_steps, config)
+            except TrainingDiverged:
+                _save(folder, state)
+                raise
+            clock.tick()
+            curve.write(state.step, {**record, "hours": state.elapsed_seconds / 3600})
+            bar.update()
+            bar.set_postfix(_summary(record, state, clock, flops_per_step), refresh=False)
+            if sample is not None and config.sample_every and state.step % config.sample_every == 0:
+                _sample(sample, state)
+            is_stopped = stop.agreed(state.device)
+            if is_stopped or state.step == num_steps or clock.is_checkpoint_due(config):
+                _save(folder, state)
+                clock.last_saved = time.monotonic()
+            if is_stopped:
+                stop.leave()
+    return state
+
+
+class _Clock:
+    """Time and steps since this call began, and since the last checkpoint."""
+
+    def __init__(self, state: TrainState) -> None:
+        self.state, self.first_step, self.earlier_seconds = state, state.step, state.elapsed_seconds
+        self.begun = self.last_saved = time.monotonic()
+
+    def tick(self) -> None:
+        """Brings the state's hours, which earlier runs are part of, up to now."""
+        self.state.elapsed_seconds = self.earlier_seconds + time.monotonic() - self.begun
+
+    def seconds_per_step(self) -> float:
+        """The mean since this call began, samples and checkpoints included."""
+        return (self.state.elapsed_seconds - self.earlier_seconds) / max(1, self.state.step - self.first_step)
+
+    def is_checkpoint_due(self, config: FitConfig) -> bool:
+        """By steps or by minutes; all processes agree."""
+        if config.checkpoint_steps is not None and self.state.step % config.checkpoint_steps == 0:
+            return True
+        if config.checkpoint_minutes is None:
+            return False
+        is_late = time.monotonic() - self.last_saved > 60 * config.checkpoint_minutes
+        return bool(distributed.shared_choice(int(is_late), self.state.device))
+
+
+def _update(
+    step_fn: StepFunction, module: nn.Module, state: TrainState, batches: Batches, num_steps: int, config: FitConfig
+) -> dict[str, float]:
+    """One update of the parameters; returns its line of the curve."""
+    lr = set_learning_rate(state.optimizers, learning_rate_share(state.step, num_steps, config.schedule))
+    state.module.train()
+    record = _accumulate_gradients(step_fn, module, state, batches, config)
+    limit = math.inf if config.max_grad_norm is None else config.max_grad_norm
+    norm = float(gathered(nn.utils.clip_grad_norm_(state.module.parameters(), limit)))
+    if math.isfinite(record["loss"]) and math.isfinite(norm):
+        for optimizer in state.optimizers:
+            optimizer.step()
+        if state.ema:
+            state.ema.update(state.module, state.step)
+    else:
+        _refuse(state, config, record["loss"], norm)
+    state.module.zero_grad(set_to_none=True)
+    state.step += 1
+    return {**record, "lr": lr, "grad_norm": norm}
+
+
+def _accumulate_gradients(
+    step_fn: StepFunction, module: nn.Module, state: TrainState, batches: Batches, config: FitConfig
+) -> dict[str, float]:
+    """Leaves the mean gradient of all batches of this step; returns their mean loss and metrics."""
+    totals: dict[str, list[Tensor | float]] = {}
+    for micro in range(config.accumulation):
+        generator = generator_for(state.device, state.seed, state.step, micro, distributed.rank())
+        torch.manual_seed(generator.initial_seed())  # for layers with randomness of their own, such as dropout
+        batch = to_device(batches(state.step, micro), state.device)
+        is_last = micro == config.accumulation - 1
+        with _gradient_sync(module, is_last), torch.autocast(state.device.type, torch.bfloat16, config.bfloat16):
+            loss, metrics = step_fn(module, batch, generator)
+            (loss / config.accumulation).backward()
+        for name, value in {"loss": loss.detach(), **metrics}.items():
+            totals.setdefault(name, []).append(value)
+    record = {name: sum(map(float, values)) / len(values) for name, values in totals.items()}
+    loss = torch.tensor(record["loss"], dtype=torch.float64, device=state.device)
+    return {**record, "loss": float(distributed.mean(loss))}
+
+
+def _refuse(state: TrainState, config: FitConfig, loss: float, norm: float) -> None:
+    """Counts an update that is left out, or stops."""
+    state.module.zero_grad(set_to_none=True)
+    if state.skipped_steps >= config.max_skipped_steps:
+        raise TrainingDiverged(
+            f"step {state.step}: expected a finite loss and gradient, got loss {loss} and norm {norm} "
+            f"after {state.skipped_steps} skipped steps; lower the learning rate or raise max_skipped_steps"
+        )
+    state.skipped_steps += 1
+
+
+def _gradient_sync(module: nn.Module, is_last: bool) -> Any:
+    """Gradients of several batches are summed locally; only the last one's backward talks to the other processes."""
+    if is_last or not isinstance(module, DistributedDataParallel):
+        return nullcontext()
+    return module.no_sync()
+
+
+def _sample(sample: Callable[[nn.Module, int], None], state: TrainState) -> None:
+    average = state.ema.applied_to(state.module) if state.ema else nullcontext(state.module)
+    if not distributed.is_main() and not distributed.is_sharded(state.module):
+        return
+    with average as module, torch.no_grad():
+        module.eval()
+        sample(module, state.step)
+    state.module.train()
+
+
+def _save(folder: Path | None, state: TrainState) -> None:
+    if folder:
+        run_folder.save(folder, state)
+
+
+def _progress_bar(state: TrainState, num_steps: int, folder: Path | None, config: FitConfig) -> Any:
+    is_hidden = not (config.progress and distributed.is_main())
+    name = folder.name if folder else "training"
+    return tqdm(total=num_steps, initial=state.step, disable=is_hidden, desc=name, mininterval=1)
+
+
+def _summary(record: dict[str, float], state: TrainState, clock: _Clock, flops: float | None) -> dict[str, str]:
+    summary = {"loss": f"{record['loss']:.4f}", "hours": f"{state.elapsed_seconds / 3600:.2f}"}
+    if flops is not None:
+        summary["GFLOP/s"] = f"{flops / clock.seconds_per_step() / 1e9:.0f}"
+    return summary
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """Returns the batch on a device: a tensor, or tuples, named tuples, lists and dictionaries of tensors."""
+    if isinstance(batch, Tensor):
+        return batch.to(device, non_blocking=True)
+    if isinstance(batch, dict):
+        return {key: to_device(value, device) for key, value in batch.items()}
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(to_device(value, device) for value in batch))
+    if isinstance(batch, tuple | list):
+        return type(batch)(to_device(value, device) for value in batch)
+    return batch

@@ -1,0 +1,198 @@
+"""The learned world: each step samples the latents of the next clip along the commanded poses and decodes them.
+
+An episode is one long causal video: the decoder's cache is part of the state, so clips join without a seam.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from jaxtyping import UInt8
+from tensordict import TensorDict
+from torch import Tensor
+
+from model.data.video_io import to_float, to_uint8
+from model.dit.video_dit import VideoDiT
+from model.text.encoder import TextEncoder
+from model.vae.video_vae import VideoVAE
+from model.world import memory
+from model.world.arguments import check_images, check_intrinsics, check_prompts, check_seeds, check_segment
+from model.world.clip_sampler import SamplerConfig, sample_clip
+from model.world.noise import episode_noise, noise_seed
+from model.world.protocol import WorldSpec, WorldState
+
+
+class CameraWorld:
+    """A `WorldModel` made of a video DiT, a causal VAE and a text encoder.
+
+    A state's memory holds `window` (see `model.world.memory`), `text` `[b, n, d]` and the VAE's cache `decoder`.
+
+    Args:
+        dit: Predicts velocities; in eval mode, its device and dtype are the world's.
+        vae: Between frames and latents; on the same device.
+        text_encoder: Prompts to embeddings.
+        spec: Sizes; `evaluations_per_clip` is filled in from `sampler`.
+        sampler: How clips are solved for.
+        opening: How the first latent frame is, when there is no image; the same as `sampler` by default.
+        context_latents: Most latent frames that condition the next clip.
+        default_prompts: One is drawn by the seed for episodes that get neither prompt nor image.
+
+    Raises:
+        ValueError: if sizes do not fit the networks.
+    """
+
+    def __init__(
+        self,
+        dit: VideoDiT,
+        vae: VideoVAE,
+        text_encoder: TextEncoder,
+        spec: WorldSpec,
+        *,
+        sampler: SamplerConfig,
+        opening: SamplerConfig | None = None,
+        context_latents: int = 5,
+        default_prompts: Sequence[str] = (),
+    ) -> None:
+        _check_fit(dit, vae, text_encoder, spec, context_latents)
+        self._dit, self._vae, self._text_encoder = dit, vae, text_encoder
+        self._sampler, self._opening = sampler, opening or sampler
+        self._spec = replace(spec, evaluations_per_clip=sampler.evaluations_per_clip)
+        self._context_latents = context_latents
+        self._default_prompts = tuple(default_prompts)
+        self._device = next(dit.parameters()).device
+
+    @property
+    def spec(self) -> WorldSpec:
+        """Sizes and units."""
+        return self._spec
+
+    def default_prompt(self, seed: int) -> str:
+        """The prompt of an episode that is given neither prompt nor image: a function of the seed alone."""
+        if not self._default_prompts:
+            return ""
+        return self._default_prompts[noise_seed(seed, -1) % len(self._default_prompts)]
+
+    def start(
+        self,
+        seeds: Sequence[int] | Tensor,
+        prompts: Sequence[str] | None = None,
+        images: Tensor | None = None,
+        intrinsics: Tensor | None = None,
+    ) -> tuple[WorldState, UInt8[Tensor, "b 1 h w 3"]]:
+        """See `WorldModel.start`. An image becomes the first latent; without one the prompt's is generated."""
+        values = check_seeds(seeds)
+        batch = len(values)
+        check_prompts(prompts, batch)
+        check_images(images, self._spec, batch)
+        if prompts is None:
+            prompts = [""] * batch if images is not None else [self.default_prompt(seed) for seed in values]
+        state = WorldState(
+            c2w=torch.eye(4).repeat(batch, 1, 1),
+            intrinsics=check_intrinsics(intrinsics, self._spec, batch),
+            seed=torch.tensor(values),
+            step=torch.zeros(batch, dtype=torch.int64),
+            memory=TensorDict({"text": self._text_encoder.encode(list(prompts))}, batch_size=[batch]),
+            batch_size=[batch],
+        ).to(self._device)
+        with torch.inference_mode():
+            latents = (
+                self._open(state) if images is None else self._vae.encode(to_float(images[:, None].to(self._device)))
+            )
+            video, cache = self._vae.decode_chunk(latents, None)
+            state.memory["window"] = memory.open_window(latents, state.c2w[:, None], self._context_latents)
+            state.memory["decoder"] = TensorDict(dict(cache), batch_size=[batch])
+        return _outside(state, to_uint8(video))
+
+    def extend(self, state: WorldState, c2w: Tensor) -> tuple[WorldState, UInt8[Tensor, "b frames h w 3"]]:
+        """See `WorldModel.extend`."""
+        if "window" not in state.memory:
+            raise ValueError("state: expected one of this world, got another world's; start an episode here")
+        c2w = check_segment(state, c2w, self._spec)
+        with torch.inference_mode():
+            latents = self._continue(state, c2w)
+            video, cache = self._vae.decode_chunk(latents, dict(state.memory["decoder"].items()))
+            extended = WorldState(
+                c2w=c2w[:, -1],
+                intrinsics=state.intrinsics,
+                seed=state.seed,
+                step=state.step + 1,
+                memory=TensorDict(
+                    {
+                        "text": state.memory["text"],
+                        "window": memory.slide(state.memory["window"], latents, c2w),
+                        "decoder": TensorDict(dict(cache), batch_size=state.batch_size),
+                    },
+                    batch_size=state.batch_size,
+                ),
+                batch_size=state.batch_size,
+            )
+        return _outside(extended, to_uint8(video))
+
+    def reconstruct(self, frames: UInt8[Tensor, "b f h w 3"]) -> UInt8[Tensor, "b f h w 3"]:
+        """Frames through the VAE and back: the ceiling of what this world can show."""
+        with torch.inference_mode():
+            return to_uint8(self._vae.decode(self._vae.encode(to_float(frames.to(self._device))))).clone()
+
+    def _open(self, state: WorldState) -> Tensor:
+        """The first latent frame of each row, from noise."""
+        rows = torch.arange(len(state.seed), device=self._device)
+        shape = self._latent_shape(1)
+        noise = episode_noise(state.seed, state.step, shape).to(self._device)
+        none = noise[:, :, :0]
+        return self._sample(state, rows, noise, none, state.c2w[:, None], self._opening)
+
+    def _continue(self, state: WorldState, c2w: Tensor) -> Tensor:
+        """The latents of the next clip of each row; rows with equally many context frames share network calls."""
+        window = state.memory["window"]
+        # step 0 opened the episode, so the noise of the first clip is that of step 1
+        noise = episode_noise(state.seed, state.step + 1, self._latent_shape(self._spec.poses_per_clip)).to(
+            self._device
+        )
+        latents = torch.empty_like(noise)
+        for rows, count in memory.rows_by_count(window):
+            first = self._context_latents - count
+            context, poses = window["latents"][rows, :, first:], window["c2w"][rows, first:]
+            poses = torch.cat([poses, c2w[rows]], dim=1)
+            latents[rows] = self._sample(state, rows, noise[rows], context, poses, self._sampler)
+        return latents
+
+    def _sample(
+        self, state: WorldState, rows: Tensor, noise: Tensor, context: Tensor, c2w: Tensor, sampler: SamplerConfig
+    ) -> Tensor:
+        null = self._text_encoder.null(len(rows)).to(self._device)
+        text = state.memory["text"][rows]
+        return sample_clip(self._dit, noise, context, c2w, state.intrinsics[rows], text, null, sampler)
+
+    def _latent_shape(self, num_latents: int) -> tuple[int, int, int, int]:
+        stride = self._vae.spatial_stride
+        channels = self._dit.config.in_channels
+        return channels, num_latents, self._spec.height // stride, self._spec.width // stride
+
+
+def _outside(state: WorldState, frames: Tensor) -> tuple[WorldState, Tensor]:
+    """Copies made outside inference mode: ordinary tensors, rows of which may be assigned, that share no memory."""
+    return state.clone(), frames.clone()
+
+
+def _check_fit(dit: VideoDiT, vae: VideoVAE, text_encoder: TextEncoder, spec: WorldSpec, context_latents: int) -> None:
+    _, patch_h, patch_w = dit.config.patch_size
+    unit_h, unit_w = vae.spatial_stride * patch_h, vae.spatial_stride * patch_w
+    if spec.height % unit_h or spec.width % unit_w:
+        raise ValueError(
+            f"height, width: expected multiples of {unit_h} and {unit_w}, got {spec.height} and {spec.width}"
+        )
+    if spec.frames_per_clip != spec.poses_per_clip * vae.temporal_stride:
+        raise ValueError(
+            f"frames_per_clip: expected {spec.poses_per_clip} poses times {vae.temporal_stride} frames, "
+            f"got {spec.frames_per_clip}"
+        )
+    if dit.config.in_channels != vae.config.latent_channels:
+        raise ValueError(
+            f"dit: expected {vae.config.latent_channels} latent channels like the VAE's, got {dit.config.in_channels}"
+        )
+    if dit.config.text_dim != text_encoder.dim:
+        raise ValueError(f"text_encoder: expected width {dit.config.text_dim} like the DiT's, got {text_encoder.dim}")
+    if context_latents < 1:
+        raise ValueError(f"context_latents: expected at least 1, got {context_latents}")

@@ -1,0 +1,112 @@
+"""One clip from noise: clean context latents in front, Eq. 3 guidance, an ODE solver (the paper, Sec. 3.4)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from model.diffusion.guidance import guided_velocity
+from model.diffusion.solver import evaluations_of, solver_named
+from model.diffusion.timesteps import sampling_schedule
+from model.dit.video_dit import VideoDiT
+from model.geometry.plucker import plucker_map
+
+
+@dataclass(kw_only=True)
+class SamplerConfig:
+    """How a clip is solved for. Weights of 1 are the plain conditional velocity and cost one evaluation a call.
+
+    Raises:
+        ValueError: for a setting out of range.
+    """
+
+    num_steps: int = 8
+    solver: str = "euler"
+    shift: float = 1.0
+    guidance_text: float = 1.0
+    guidance_camera: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Rejects what cannot be sampled with."""
+        if not isinstance(self.num_steps, int) or self.num_steps < 1:
+            raise ValueError(f"sampler_steps: expected a whole number, at least 1, got {self.num_steps!r}")
+        if self.solver not in ("euler", "heun"):
+            raise ValueError(f"solver: expected 'euler' or 'heun', got {self.solver!r}")
+        if not (self.shift > 0 and math.isfinite(self.shift)):
+            raise ValueError(f"shift: expected a positive number, got {self.shift}")
+        for name in ("guidance_text", "guidance_camera"):
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"{name}: expected a finite number, got {getattr(self, name)}")
+
+    @property
+    def evaluations_per_clip(self) -> int:
+        """Network evaluations per sample for one prompted clip (without a prompt there may be fewer)."""
+        coefficients = (1 - self.guidance_text, self.guidance_text - self.guidance_camera, self.guidance_camera)
+        branches = sum(coefficient != 0 for coefficient in coefficients)
+        return branches * evaluations_of(self.solver, self.num_steps)  # type: ignore[arg-type]
+
+
+def sample_clip(
+    dit: VideoDiT,
+    noise: Float[Tensor, "b c new h w"],
+    context: Float[Tensor, "b c n h w"],
+    c2w: Float[Tensor, "b n_plus_new 4 4"],
+    intrinsics: Float[Tensor, "b 4"],
+    text: Float[Tensor, "b tokens d"],
+    null_text: Float[Tensor, "b tokens d"],
+    sampler: SamplerConfig,
+) -> Float[Tensor, "b c new h w"]:
+    """New latents, float32, that continue `context` (n may be 0) along the poses of context and new latents.
+
+    All poses are in the one world frame. Context tokens are clean, marked in the mask channel, and carry timestep 0.
+    """
+    b, _, num_new, h, w = noise.shape
+    num_context = context.shape[2]
+    is_context = torch.arange(num_context + num_new, device=noise.device).expand(b, -1) < num_context
+    plucker = plucker_map(c2w, intrinsics, h, w) if dit.config.camera else None
+    guided = guided_velocity(
+        _Conditioned(dit), text, null_text, plucker, sampler.guidance_text, sampler.guidance_camera, is_context
+    )
+
+    def velocity(x: Tensor, t: Tensor) -> Tensor:
+        frame_t = t[:, None] * ~is_context
+        return guided(torch.cat([context, x], dim=2), frame_t)[:, :, num_context:]
+
+    schedule = sampling_schedule(sampler.num_steps, sampler.shift, noise.device)
+    return solver_named(sampler.solver)(velocity, noise, schedule)  # type: ignore[arg-type]
+
+
+class _Conditioned:
+    """The network with its text and camera tokens made at the first call of a clip, not at every solver step."""
+
+    def __init__(self, dit: VideoDiT) -> None:
+        self._dit = dit
+        self._dtype = next(dit.parameters()).dtype
+        self._made_from: tuple[Tensor, Tensor | None] | None = None
+        self._text_tokens = torch.empty(0)
+        self._camera_tokens: Tensor | None = None
+
+    def __call__(
+        self,
+        latents: Tensor,
+        t: Tensor,
+        text: Tensor,
+        plucker: Tensor | None = None,
+        context_mask: Tensor | None = None,
+    ) -> Tensor:
+        if self._made_from is None or self._made_from[0] is not text or self._made_from[1] is not plucker:
+            self._text_tokens = self._dit.encode_text(text.to(self._dtype))
+            self._camera_tokens = None if plucker is None else self._dit.embed_camera(plucker.to(self._dtype))
+            self._made_from = (text, plucker)
+        velocity: Tensor = self._dit(
+            latents.to(self._dtype),
+            t,
+            context_mask=context_mask if self._dit.config.mask_channel else None,
+            text_tokens=self._text_tokens,
+            camera_tokens=self._camera_tokens,
+        )
+        return velocity.float()

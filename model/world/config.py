@@ -1,0 +1,128 @@
+"""`world.yaml`: what a world folder says about itself, and its reading and writing."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from model.geometry.camera import intrinsics_from_fov
+from model.world.clip_sampler import SamplerConfig
+from model.world.protocol import WorldSpec
+
+WORLD_FILE = "world.yaml"
+
+
+@dataclass(kw_only=True)
+class TextEncoderConfig:
+    """Which text encoder. `tiny_vocabulary`: `vocabulary`, `dim`, `num_tokens`; `umt5`: `num_tokens` and `folder`.
+
+    `folder` holds `text_encoder/` and `tokenizer/`, relative to the world's own folder.
+    """
+
+    kind: str = "tiny_vocabulary"
+    vocabulary: list[str] = field(default_factory=list)
+    dim: int = 64
+    num_tokens: int = 24
+    folder: str = "."
+
+    def __post_init__(self) -> None:
+        """Rejects unknown kinds.
+
+        Raises:
+            ValueError: for a kind that does not exist.
+        """
+        if self.kind not in ("tiny_vocabulary", "umt5"):
+            raise ValueError(f"text_encoder.kind: expected 'tiny_vocabulary' or 'umt5', got {self.kind!r}")
+
+
+@dataclass(kw_only=True)
+class WorldConfig:
+    """Everything about a world that is not weights.
+
+    Attributes:
+        height: Pixels.
+        width: Pixels.
+        fps: Frames a second.
+        horizontal_fov_deg: Default field of view.
+        poses_per_clip: Latent frames, each with a pose, generated at once.
+        frames_per_latent: Frames of a latent frame; the VAE's temporal stride.
+        context_latents: Most latent frames that condition the next clip.
+        sampler: How a clip is solved for.
+        opening: How the first latent frame is, in an episode without image.
+        text_encoder: Which one.
+        default_prompts: One is drawn by the seed for an episode without prompt and image.
+    """
+
+    height: int = 48
+    width: int = 80
+    fps: float = 12.0
+    horizontal_fov_deg: float = 75.0
+    poses_per_clip: int = 4
+    frames_per_latent: int = 4
+    context_latents: int = 5
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    opening: SamplerConfig = field(default_factory=SamplerConfig)
+    text_encoder: TextEncoderConfig = field(default_factory=TextEncoderConfig)
+    default_prompts: list[str] = field(default_factory=list)
+
+    def spec(self) -> WorldSpec:
+        """The sizes that the world shows."""
+        intrinsics = intrinsics_from_fov(math.radians(self.horizontal_fov_deg), self.height, self.width)
+        fx, fy, cx, cy = intrinsics.tolist()
+        return WorldSpec(
+            height=self.height,
+            width=self.width,
+            intrinsics=(fx, fy, cx, cy),
+            fps=self.fps,
+            poses_per_clip=self.poses_per_clip,
+            frames_per_clip=self.poses_per_clip * self.frames_per_latent,
+        )
+
+
+def wan_config() -> WorldConfig:
+    """What holds for a downloaded Wan 2.1 pipeline (1.3B, 480p) without a `world.yaml`.
+
+    Both weights are Wan's own guidance scale: with a camera layer still at zero that is plain text guidance, and the
+    branch between the two costs nothing. Source: Wan 2.1's defaults (shift 3 and scale 5 at 480p, 16 fps).
+    """
+    return WorldConfig(
+        height=480,
+        width=832,
+        fps=16.0,
+        sampler=SamplerConfig(num_steps=32, shift=3.0, guidance_text=5.0, guidance_camera=5.0),
+        opening=SamplerConfig(num_steps=50, shift=3.0, guidance_text=5.0, guidance_camera=5.0),
+        text_encoder=TextEncoderConfig(kind="umt5", dim=4096, num_tokens=512),
+    )
+
+
+def read_world_config(folder: Path) -> WorldConfig:
+    """The folder's `world.yaml`.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: for broken YAML, unknown keys, or values of the wrong type or out of range.
+    """
+    path = folder / WORLD_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"expected {WORLD_FILE} in {folder}, found none")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(WorldConfig), values))
+    except (yaml.YAMLError, UnicodeDecodeError, OmegaConfBaseException, ValueError, TypeError) as error:
+        raise ValueError(f"{path}: expected the settings of a world, got {error}; correct them") from error
+    assert isinstance(config, WorldConfig)
+    return config
+
+
+def write_world_config(folder: Path, config: WorldConfig) -> None:
+    """Writes `world.yaml`, whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{WORLD_FILE}.{os.getpid()}"
+    temporary.write_text(OmegaConf.to_yaml(OmegaConf.structured(config)), encoding="utf-8")
+    temporary.replace(folder / WORLD_FILE)

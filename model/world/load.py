@@ -1,0 +1,176 @@
+"""A world by name or folder: `tiny` (shipped), `synthetic`, a folder of ours, or a downloaded Wan pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model.checkpoint import load_component, save_component
+from model.dit.video_dit import VideoDiT, VideoDiTConfig
+from model.pretrained import wan
+from model.text.encoder import TextEncoder
+from model.text.tiny_vocabulary import TinyVocabularyEncoder
+from model.text.umt5 import UMT5Encoder
+from model.vae.video_vae import VideoVAE, VideoVAEConfig
+from model.world.camera_world import CameraWorld
+from model.world.config import (
+    WORLD_FILE,
+    TextEncoderConfig,
+    WorldConfig,
+    read_world_config,
+    wan_config,
+    write_world_config,
+)
+from model.world.protocol import WorldModel
+from model.world.synthetic_world import SyntheticWorld
+
+
+@dataclass(frozen=True)
+class _Components:
+    config: WorldConfig
+    dit: VideoDiT
+    vae: VideoVAE
+    text_encoder: TextEncoder
+
+
+def load_world(
+    world: str | Path = "tiny",
+    *,
+    device: str = "cpu",
+    sampler_steps: int | None = None,
+    guidance_text: float | None = None,
+    guidance_camera: float | None = None,
+) -> WorldModel:
+    """The world of this name or folder. Weights are read once per process and shared by worlds of other settings.
+
+    Args:
+        world: `tiny`, `synthetic`, a folder that `save_world` wrote, or one in the layout of diffusers' Wan pipelines
+            (`transformer/ vae/ text_encoder/ tokenizer/`, with a `world.yaml` if other than the defaults).
+        device: Where the networks run and the states live.
+        sampler_steps: Solver steps of a clip; by default what `world.yaml` says.
+        guidance_text: Text weight of Eq. 3, for clips and opening frames; likewise.
+        guidance_camera: Camera weight of Eq. 3; likewise.
+
+    Raises:
+        FileNotFoundError: if the folder or one of its files is missing.
+        ValueError: for an unknown name, damaged files, a setting out of range or one without effect.
+    """
+    given = {"sampler_steps": sampler_steps, "guidance_text": guidance_text, "guidance_camera": guidance_camera}
+    settings = {name: value for name, value in given.items() if value is not None}
+    _check_device(device)
+    if world == "synthetic":
+        if settings or torch.device(device).type != "cpu":
+            name = next(iter(settings), "device")
+            raise ValueError(f"{name}: expected the default, it has no effect on world='synthetic', which is rendered")
+        return SyntheticWorld()
+    folder = _folder_of(world)
+    components = _load_folder(folder, device, _fingerprint(folder))
+    return _assemble(components, settings)
+
+
+def save_world(
+    folder: str | Path,
+    dit: VideoDiT,
+    vae: VideoVAE,
+    config: WorldConfig,
+    *,
+    meta: Mapping[str, Any] | None = None,
+    card: str | None = None,
+    dtype: torch.dtype | None = torch.float16,
+) -> None:
+    """Writes a folder that `load_world` reads: `dit/`, `vae/` (each atomically), then `world.yaml`, and `card.md`.
+
+    Args:
+        folder: Where to; parents are made.
+        dit: Its weights and configuration.
+        vae: Likewise.
+        config: Everything else; a UMT5 encoder's own files are not copied.
+        meta: Anything JSON can hold, kept beside both components.
+        card: The model card, Markdown.
+        dtype: Weights are stored in it; None keeps theirs.
+    """
+    folder = Path(folder)
+    save_component(folder / "dit", dit, dit.config, dict(meta or {}), dtype)
+    save_component(folder / "vae", vae, vae.config, dict(meta or {}), dtype)
+    write_world_config(folder, config)
+    if card is not None:
+        (folder / "card.md").write_text(card, encoding="utf-8")
+
+
+def build_text_encoder(config: TextEncoderConfig, folder: Path, device: str = "cpu") -> TextEncoder:
+    """The text encoder that a world's configuration names; `folder` is the world's."""
+    if config.kind == "umt5":
+        return UMT5Encoder(folder / config.folder, config.num_tokens, device)
+    return TinyVocabularyEncoder(config.vocabulary, config.dim, config.num_tokens)
+
+
+def _check_device(device: str) -> None:
+    """Tries the device out: torch itself complains only when the first tensor goes there."""
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # AssertionError: torch built without CUDA
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"device: expected one that torch can use here, got {device!r} ({reason}); use 'cpu'"
+        ) from error
+
+
+def _folder_of(world: str | Path) -> Path:
+    folder = Path(str(files("model.pretrained"))) / "tiny" if world == "tiny" else Path(world)
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"world: expected 'tiny', 'synthetic' or a folder, got {str(world)!r} but there is no {folder}; "
+            "check the path, or train a world first"
+        )
+    return folder.resolve()
+
+
+def _fingerprint(folder: Path) -> int:
+    """Changes when a file of the world does: a process that trains must not be handed yesterday's weights."""
+    stats = [(path, path.stat()) for path in sorted(folder.glob("*")) + sorted(folder.glob("*/*")) if path.is_file()]
+    return hash(tuple((str(path), stat.st_mtime_ns, stat.st_size) for path, stat in stats))
+
+
+@lru_cache(maxsize=2)
+def _load_folder(folder: Path, device: str, fingerprint: int) -> _Components:
+    """Loads a folder; the fingerprint is part of the cache's key only."""
+    try:
+        if (folder / "transformer").is_dir():
+            config = read_world_config(folder) if (folder / WORLD_FILE).is_file() else wan_config()
+            # what is stored (bfloat16) suits accelerators; CPUs without bfloat16 units would crawl
+            dtype = torch.float32 if torch.device(device).type == "cpu" else None
+            dit, vae = wan.load_dit(folder / "transformer", dtype), wan.load_vae(folder / "vae")
+        else:
+            config = read_world_config(folder)
+            dit = load_component(folder / "dit", VideoDiTConfig, VideoDiT)
+            vae = load_component(folder / "vae", VideoVAEConfig, VideoVAE)
+        text_encoder = build_text_encoder(config.text_encoder, folder, device)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"world: {folder} is incomplete: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"world: {folder} cannot be loaded: {error}") from error
+    for network in (dit, vae):
+        network.requires_grad_(False).eval().to(device)
+    return _Components(config, dit, vae, text_encoder)
+
+
+def _assemble(components: _Components, settings: Mapping[str, Any]) -> CameraWorld:
+    config = components.config
+    guidance = {name: value for name, value in settings.items() if name != "sampler_steps"}
+    steps = {"num_steps": settings["sampler_steps"]} if "sampler_steps" in settings else {}
+    return CameraWorld(
+        components.dit,
+        components.vae,
+        components.text_encoder,
+        config.spec(),
+        sampler=replace(config.sampler, **guidance, **steps),
+        opening=replace(config.opening, **guidance),
+        context_latents=config.context_latents,
+        default_prompts=config.default_prompts,
+    )

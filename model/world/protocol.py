@@ -1,0 +1,126 @@
+"""What every world promises: `start` and `extend`, state in and state out, nothing hidden in the model.
+
+The world frame is the camera of the first frame (its pose is the identity) and is never re-based.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, UInt8
+from tensordict import TensorClass, TensorDict
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldSpec:
+    """Sizes and units of a world; what an environment needs to build its spaces.
+
+    `intrinsics` are (fx, fy, cx, cy) divided by width and height. `evaluations_per_clip` counts samples passed
+    through the network for one clip of one row (solver steps times guidance branches); 0 for a renderer.
+    """
+
+    height: int
+    width: int
+    intrinsics: tuple[float, float, float, float]
+    fps: float = 12.0
+    frames_per_clip: int = 16
+    poses_per_clip: int = 4
+    evaluations_per_clip: int = 0
+
+    @property
+    def frames_per_pose(self) -> int:
+        """Frames between two commanded poses."""
+        return self.frames_per_clip // self.poses_per_clip
+
+
+class WorldState(TensorClass):
+    """Everything a world knows about `b` running episodes; shape of the batch: `[b]`.
+
+    Snapshot = keep it; restore = pass it again; fork = index it (`state[[0, 0, 0]]`); reset of single
+    environments = `state.with_rows(rows, other)`, or assign in place, `state[i] = other[0]`, if nobody else holds it.
+
+    Fields:
+        c2w: `[b, 4, 4]` float32, current camera pose in the world frame, metres.
+        intrinsics: `[b, 4]` float32, normalised fx fy cx cy.
+        seed: `[b]` int64, the episode's seed; all its randomness is a function of (seed, step).
+        step: `[b]` int64, clips generated so far.
+        memory: what only this kind of world needs, every entry batch first and of constant shape.
+    """
+
+    c2w: Tensor
+    intrinsics: Tensor
+    seed: Tensor
+    step: Tensor
+    memory: TensorDict
+
+    def with_rows(self, rows: Sequence[int] | Tensor, other: WorldState) -> WorldState:
+        """A copy whose `rows` are those of `other` (in order); neither input changes."""
+        copy = self.clone()
+        copy[torch.as_tensor(rows)] = other
+        return copy
+
+
+@runtime_checkable
+class WorldModel(Protocol):
+    """A generated scene that a camera can be flown through, for a batch of episodes at once."""
+
+    @property
+    def spec(self) -> WorldSpec:
+        """Sizes and units."""
+        ...
+
+    def start(
+        self,
+        seeds: Sequence[int] | Tensor,
+        prompts: Sequence[str] | None = None,
+        images: Tensor | None = None,
+        intrinsics: Tensor | None = None,
+    ) -> tuple[WorldState, UInt8[Tensor, "b 1 h w 3"]]:
+        """Open one episode per seed: its state and its first frame, seen from the identity pose.
+
+        Args:
+            seeds: `b` integers in [0, 2**63); all randomness of an episode is a function of its seed.
+            prompts: One per seed.
+            images: First frames, uint8 `[b, height, width, 3]`.
+            intrinsics: `[4]` or `[b, 4]`, normalised; the spec's by default.
+
+        Raises:
+            ValueError: for a bad argument, also for one that has no effect in this world.
+        """
+        ...
+
+    def extend(self, state: WorldState, c2w: Tensor) -> tuple[WorldState, UInt8[Tensor, "b frames h w 3"]]:
+        """Fly on along `poses_per_clip` absolute poses: the next state and `frames_per_clip` frames.
+
+        `state` is never changed, also when this fails, and shares no memory with the state returned.
+
+        Args:
+            state: Of `b` episodes.
+            c2w: `[b, poses_per_clip, 4, 4]`, metres, in the world frame. Pose k is that of the last of its
+                `frames_per_pose` frames; the frames between are on the geodesics.
+
+        Raises:
+            ValueError: for poses of a wrong shape, not finite, or not rigid.
+        """
+        ...
+
+
+@runtime_checkable
+class KnowsFreeSpace(Protocol):
+    """A world that can say where a solid camera would have to stop."""
+
+    def free_fraction(self, state: WorldState, twists: Tensor) -> Float[Tensor, "b n"]:
+        """The share in [0, 1] of each move's translation that a solid camera gets through; below 1 it is blocked.
+
+        A move starts where the one before it ended, cut or not, and turns by all of its rotation: its pose is that of
+        `exp((share * v, w))`.
+
+        Args:
+            state: Of `b` episodes; the first move starts at its pose and time.
+            twists: `[b, n, 6]`, metres and radians in the camera's own axes; each takes `1 / poses_per_clip` of a clip.
+        """
+        ...

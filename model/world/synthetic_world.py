@@ -1,0 +1,134 @@
+"""The procedural world behind the same protocol: exact pose, depth and motion, no weights; oracle and fast double."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Literal
+
+import torch
+from jaxtyping import Float, UInt8
+from tensordict import TensorDict
+from torch import Tensor
+
+from model.data.synthetic.free_space import free_fraction
+from model.data.synthetic.renderer import RenderedClip, render
+from model.data.synthetic.scene import Scene, sample_scene
+from model.data.synthetic.trajectories import CAMERA_MARGIN, sample_trajectory
+from model.geometry import se3
+from model.geometry.camera import intrinsics_from_fov
+from model.world.arguments import check_intrinsics, check_seeds, check_segment
+from model.world.protocol import WorldSpec, WorldState
+
+
+@lru_cache(maxsize=64)
+def _scene(seed: int, style: Literal["soft", "textured"]) -> Scene:
+    return sample_scene(seed, style)  # pure: the cache saves time and holds no state of an episode
+
+
+class SyntheticWorld:
+    """A `WorldModel` that ray-casts the moving scene of each seed.
+
+    A state's memory holds `start_c2w` `[b, 4, 4]`, the first camera in the scene's own frame. The same (seed, camera
+    path) always gives the same bytes; there is nothing to prompt.
+    """
+
+    def __init__(
+        self,
+        *,
+        height: int = 48,
+        width: int = 80,
+        horizontal_fov_deg: float = 75.0,
+        fps: float = 12.0,
+        style: Literal["soft", "textured"] = "soft",
+    ) -> None:
+        intrinsics = intrinsics_from_fov(math.radians(horizontal_fov_deg), height, width)
+        fx, fy, cx, cy = intrinsics.tolist()
+        self._spec = WorldSpec(height=height, width=width, intrinsics=(fx, fy, cx, cy), fps=fps)
+        self._style = style
+
+    @property
+    def spec(self) -> WorldSpec:
+        """Sizes and units."""
+        return self._spec
+
+    def scene(self, seed: int) -> Scene:
+        """The procedural scene of a seed, in its own frame."""
+        return _scene(seed, self._style)
+
+    def start(
+        self,
+        seeds: Sequence[int] | Tensor,
+        prompts: Sequence[str] | None = None,
+        images: Tensor | None = None,
+        intrinsics: Tensor | None = None,
+    ) -> tuple[WorldState, UInt8[Tensor, "b 1 h w 3"]]:
+        """See `WorldModel.start`; a prompt or an image would have no effect and raises."""
+        for name, value in (("prompts", prompts), ("images", images)):
+            if value is not None:
+                raise ValueError(
+                    f"{name}: expected None, the synthetic world is made from its seed alone; choose another world"
+                )
+        values = check_seeds(seeds)
+        batch = len(values)
+        starts = [sample_trajectory(self.scene(seed), seed, 1)[0].c2w[0] for seed in values]
+        state = WorldState(
+            c2w=torch.eye(4).repeat(batch, 1, 1),
+            intrinsics=check_intrinsics(intrinsics, self._spec, batch),
+            seed=torch.tensor(values),
+            step=torch.zeros(batch, dtype=torch.int64),
+            memory=TensorDict({"start_c2w": torch.stack(starts).float()}, batch_size=[batch]),
+            batch_size=[batch],
+        )
+        frames = [self._render_row(state, row, state.c2w[row : row + 1], torch.zeros(1)).frames for row in range(batch)]
+        return state, torch.stack([torch.as_tensor(frame) for frame in frames])
+
+    def extend(self, state: WorldState, c2w: Tensor) -> tuple[WorldState, UInt8[Tensor, "b frames h w 3"]]:
+        """See `WorldModel.extend`."""
+        clips = self.render_segment(state, c2w)
+        extended = state.clone()
+        extended.c2w = c2w[:, -1].to(torch.float32).clone()
+        extended.step = state.step + 1
+        return extended, torch.stack([torch.as_tensor(clip.frames) for clip in clips])
+
+    def render_segment(self, state: WorldState, c2w: Tensor) -> list[RenderedClip]:
+        """Frames, metric depth and moving-object mask of every row's next clip; the oracle's view of `extend`."""
+        if "start_c2w" not in state.memory:
+            raise ValueError("state: expected one of this world, got another world's; start an episode here")
+        c2w = check_segment(state, c2w, self._spec)
+        poses = frame_poses(state.c2w, c2w, self._spec.frames_per_pose)
+        first = state.step * self._spec.frames_per_clip + 1
+        seconds = (first[:, None] + torch.arange(self._spec.frames_per_clip)) / self._spec.fps
+        return [self._render_row(state, row, poses[row], seconds[row]) for row in range(len(poses))]
+
+    def free_fraction(self, state: WorldState, twists: Tensor) -> Float[Tensor, "b n"]:
+        """See `KnowsFreeSpace.free_fraction`: exact, a camera keeps `CAMERA_MARGIN` metres from every surface."""
+        seconds = self._spec.frames_per_pose / self._spec.fps
+        shares = torch.ones(twists.shape[:2])
+        for row, moves in enumerate(twists.double()):
+            scene, pose = self.scene(int(state.seed[row])), state.memory["start_c2w"][row] @ state.c2w[row]
+            pose, start = pose.double(), float(state.step[row] * self._spec.frames_per_clip / self._spec.fps)
+            for index, (move, motion) in enumerate(zip(moves, se3.exp(moves), strict=True)):
+                share = free_fraction(scene, pose, move, start + index * seconds, seconds, CAMERA_MARGIN)
+                if share < 1:
+                    motion = se3.exp(torch.cat([share * move[:3], move[3:]]))
+                    shares[row, index] = share
+                pose = pose @ motion
+        return shares
+
+    def _render_row(self, state: WorldState, row: int, c2w: Tensor, seconds: Tensor) -> RenderedClip:
+        scene = self.scene(int(state.seed[row]))
+        scene_c2w = state.memory["start_c2w"][row] @ c2w
+        return render(scene, scene_c2w, state.intrinsics[row], seconds, self._spec.height, self._spec.width)
+
+
+def frame_poses(
+    c2w: Float[Tensor, "b 4 4"], segment: Float[Tensor, "b poses 4 4"], frames_per_pose: int
+) -> Float[Tensor, "b frames 4 4"]:
+    """Poses of every frame of a segment that follows `c2w`, on the geodesics between the commanded ones."""
+    before = torch.cat([c2w[:, None], segment[:, :-1]], dim=1)
+    fractions = torch.arange(1, frames_per_pose + 1, dtype=c2w.dtype) / frames_per_pose
+    poses = se3.interpolate(before[:, :, None], segment[:, :, None], fractions[None, None])
+    poses[:, :, -1] = segment
+    return poses.flatten(1, 2)

@@ -1,0 +1,162 @@
+"""The whole way: a command line goes in, a folder with a film and its numbers comes out."""
+
+import importlib
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from agents.explore import ExploreConfig, explore, quote_text
+from cc2env.geometry import CameraTrajectory, read_trajectory, write_npy, write_realestate10k
+
+OUTPUTS = {"tour.mp4", "tour.gif", "contact_sheet.png", "trajectory.png", "poses.txt", "episode.json"}
+
+
+def run(*arguments, cwd):
+    command = [sys.executable, "-m", "agents.explore", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+
+
+def count_frames(film):
+    return imageio_ffmpeg.count_frames_and_secs(str(film))[0]
+
+
+def path(num_poses, step):
+    twists = torch.tensor([0.0, 0.0, step, 0.0, 0.05, 0.0]).expand(num_poses - 1, 6)
+    return CameraTrajectory.from_twists(torch.eye(4), twists, torch.tensor([0.65, 1.09, 0.5, 0.5]))
+
+
+@pytest.fixture(scope="module")
+def toured(tmp_path_factory):
+    out = tmp_path_factory.mktemp("explore") / "flight"
+    done = run("world=synthetic", "num_clips=2", "seed=3", f"out={out}", cwd=out.parent)
+    assert done.returncode == 0, done.stderr
+    return out, done
+
+
+def test_a_tour_leaves_a_whole_folder_and_no_litter(toured):
+    out, done = toured
+    assert {file.name for file in out.iterdir()} == OUTPUTS
+    assert [file.name for file in out.parent.iterdir()] == ["flight"]
+    assert f"written: {out}" in done.stdout and "frames per second" in done.stdout
+    assert "flying" in done.stderr  # the progress bar
+
+
+def test_the_film_has_every_frame_and_the_pictures_are_pictures(toured):
+    out, _ = toured
+    assert count_frames(out / "tour.mp4") == 33
+    assert Image.open(out / "tour.gif").n_frames > 20  # equal neighbours are stored once
+    assert Image.open(out / "contact_sheet.png").size[0] > 1000
+    assert min(Image.open(out / "trajectory.png").size) > 500
+
+
+def test_the_numbers_are_all_there(toured):
+    out, _ = toured
+    episode = json.loads((out / "episode.json").read_text())
+    assert (episode["seed"], episode["world"], episode["prompt"], episode["num_clips"]) == (3, "synthetic", "", 2)
+    assert np.array(episode["actions"]).shape == (2, 4, 6) and np.array(episode["poses"]).shape == (9, 4, 4)
+    assert len(episode["timings"]["step_seconds"]) == 2 and episode["timings"]["frames_per_second"] > 0
+    poses = read_trajectory(out / "poses.txt").c2w
+    assert np.allclose(poses, episode["poses"], atol=1e-5)
+
+
+def test_the_poses_it_leaves_fly_the_same_path_again(toured):
+    out, _ = toured
+    again = explore(
+        ExploreConfig(
+            world="synthetic", seed=3, trajectory=str(out / "poses.txt"), out=str(out.parent / "again"), progress=False
+        )
+    )
+    first, second = (json.loads((folder / "episode.json").read_text()) for folder in (out, again))
+    assert np.allclose(first["poses"], second["poses"], atol=1e-5)
+    assert np.allclose(first["actions"], second["actions"], atol=1e-5)
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".npy"])
+def test_a_trajectory_file_drives_the_camera(tmp_path, suffix, capsys):
+    given = path(6, 0.25)
+    write = write_realestate10k if suffix == ".txt" else write_npy
+    write(tmp_path / f"path{suffix}", given)
+    config = ExploreConfig(
+        world="synthetic", trajectory=str(tmp_path / f"path{suffix}"), out=str(tmp_path / "out"), progress=False
+    )
+    poses = json.loads((explore(config) / "episode.json").read_text())["poses"]
+    assert len(poses) == 9 and np.allclose(poses[:6], given.c2w, atol=1e-4) and np.allclose(poses[8], poses[5])
+    assert "resampled" not in capsys.readouterr().out
+
+
+def test_one_is_told_when_a_path_is_resampled_or_denser_than_poses(tmp_path, capsys):
+    write_realestate10k(tmp_path / "fast.txt", path(3, 1.0), timestamps=[0, 83333, 166667])
+    config = ExploreConfig(
+        world="synthetic", trajectory=str(tmp_path / "fast.txt"), out=str(tmp_path / "out"), progress=False
+    )
+    explore(config)
+    said = capsys.readouterr().out
+    assert "resampled to 2 times as many poses" in said and "stride=4" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trajectory=nowhere.txt"], "error: nowhere.txt: expected a readable RealEstate10K text file"),
+        (["trajectory=notes.md"], "error: notes.md: expected a trajectory file ending in .txt or .npy"),
+        (["world=nowhere"], "error: world: expected 'tiny', 'synthetic' or a folder"),
+        (["image=notes.md"], "error: image: expected a readable picture file, got notes.md"),
+        (["agent.script=sideways"], "error: script: expected a tour"),
+        (["agent.kind=clever"], "error: agent.kind: expected scripted or random, got 'clever'"),
+        (["num_clips=0"], "error: num_clips: expected at least 1, got 0"),
+        (["stride=2"], "error: stride: expected 1 without a trajectory, got 2"),
+        (["scale=0.1"], "error: scale: expected 1 without a trajectory, got 0.1"),
+        (["out=notes.md"], "error: out: expected a folder, got the file notes.md"),
+        (["prompt=dusk, {mist} and a=b"], "error: prompts: expected None"),
+    ],
+)
+def test_bad_input_is_one_clear_line(tmp_path, monkeypatch, capsys, arguments, message):
+    """In this process, for speed: `main` reads the command line just as `python -m` would."""
+    (tmp_path / "notes.md").write_text("no picture, no path")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["explore", "world=synthetic", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        importlib.import_module("agents.explore").main()
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2 and error.startswith(message) and error.count("\n") == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["notes.md"]
+
+
+def test_a_path_in_other_units_is_not_flown_for_hours(tmp_path):
+    write_npy(tmp_path / "millimetres.npy", path(9, 100.0))
+    config = ExploreConfig(world="synthetic", trajectory=str(tmp_path / "millimetres.npy"), out=str(tmp_path / "out"))
+    with pytest.raises(ValueError, match=r"^trajectory: expected a path of at most 200 clips.*scale="):
+        explore(config)
+    assert not (tmp_path / "out").exists()
+
+
+def test_help_names_every_option(tmp_path):
+    done = run("--help", cwd=tmp_path)
+    assert done.returncode == 0
+    for option in ("world", "trajectory", "image", "prompt", "seed", "num_clips", "out", "stride", "scale"):
+        assert f"{option}=" in done.stdout
+    from agents.scripted import MOVES
+
+    assert all(move in done.stdout for move in MOVES)
+    assert not list(tmp_path.iterdir())
+
+
+def test_texts_reach_hydra_as_they_stand():
+    assert quote_text("prompt=a dusk, with {two} [red] boxes") == "prompt='a dusk, with {two} [red] boxes'"
+    assert quote_text("prompt=it's a day") == "prompt='it\\'s a day'"
+    assert quote_text("seed=3") == "seed=3" and quote_text("prompt=null") == "prompt=null"
+    assert quote_text("prompt='quoted'") == "prompt='quoted'" and quote_text("--help") == "--help"
+
+
+def test_console_scripts_import():
+    pyproject = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    module, function = pyproject["project"]["scripts"]["cc2-explore"].split(":")
+    assert callable(getattr(importlib.import_module(module), function))

@@ -1,0 +1,41 @@
+"""What every benchmark shares: torch's default threads, a machine's matrix-product rate, and figures in the summary."""
+
+import os
+import time
+from collections.abc import Callable
+
+import pytest
+import torch
+
+_DEFAULT_THREADS = torch.get_num_threads()
+
+
+@pytest.fixture(autouse=True)
+def default_threads(seeded_and_single_threaded: None) -> None:
+    """As a user has them; the tests proper run on one."""
+    torch.set_num_threads(_DEFAULT_THREADS)
+
+
+@pytest.fixture
+def matrix_product_rate() -> Callable[[], float]:
+    """FLOP/s of a float32 product of two 1024 x 1024 matrices on the threads in force, the best of several."""
+
+    def measure() -> float:
+        a, seconds = torch.randn(1024, 1024), []
+        for _ in range(10):
+            start = time.perf_counter()
+            a @ a
+            seconds.append(time.perf_counter() - start)
+        return 2 * 1024**3 / min(seconds)
+
+    return measure
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Prints frames a second, FLOP/s and ratios to the floor, which pytest-benchmark keeps to its JSON file."""
+    session = getattr(config, "_benchmarksession", None)
+    rows = [(b.name, b.extra_info) for b in getattr(session, "benchmarks", []) if b.extra_info]
+    if rows:
+        terminalreporter.section(f"figures ({os.cpu_count()} cores, {_DEFAULT_THREADS} threads)")
+    for name, figures in rows:
+        terminalreporter.write_line(f"{name}: " + ", ".join(f"{key} {value}" for key, value in figures.items()))

@@ -1,0 +1,24 @@
+"""Importing the package registers the environment and loads no network library; the arrows of the house hold."""
+
+import subprocess
+import sys
+
+import gymnasium as gym
+
+import cc2env
+
+
+def test_import_registers_without_torch():
+    code = (
+        "import sys, gymnasium, cc2env; "
+        "assert 'torch' not in sys.modules and 'model' not in sys.modules; "
+        "print(gymnasium.spec('CameraCtrlWorld-v0').entry_point)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "cc2env.env:CameraCtrlWorldEnv"
+
+
+def test_the_spec_is_plain_data():
+    spec = gym.spec(cc2env.ENV_ID)
+    assert spec.max_episode_steps == cc2env.MAX_EPISODE_STEPS and not spec.nondeterministic
+    assert gym.envs.registration.EnvSpec.from_json(spec.to_json()) == spec

@@ -1,0 +1,152 @@
+"""The recorder keeps every frame and the pose of each; pictures show what they should."""
+
+import gymnasium as gym
+import imageio_ffmpeg
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import cc2env
+from cc2env.env import CameraCtrlWorldEnv
+from cc2env.geometry import CameraTrajectory, read_realestate10k
+from cc2env.recording import atomic_path, write_film
+from cc2env.rendering import contact_sheet, trajectory_picture
+from cc2env.wrappers import RecordEpisode
+
+
+def read_film(path):
+    reader = imageio_ffmpeg.read_frames(str(path))
+    width, height = next(reader)["size"]
+    return np.stack([np.frombuffer(frame, np.uint8).reshape(height, width, 3) for frame in reader])
+
+
+def fly(env, num_clips, seed=0):
+    frames = [env.reset(seed=seed)[0][:1]]
+    env.action_space.seed(seed)
+    for _ in range(num_clips):
+        frames.append(env.step(env.action_space.sample() * 0.2)[0])
+    return np.concatenate(frames)
+
+
+def test_every_frame_comes_back_from_the_film(tmp_path):
+    env = RecordEpisode(gym.make(cc2env.ENV_ID, world="synthetic"), tmp_path)
+    frames = fly(env, 2)
+    env.close()
+    film = read_film(tmp_path / "episode-0000.mp4")
+    assert film.shape == frames.shape == (33, 48, 80, 3)
+    assert np.abs(film.astype(int) - frames).mean() < 4  # H.264 with half-resolution colours
+    each_to_each = np.abs(film[:, None].astype(int) - frames[None]).mean(axis=(2, 3, 4))
+    assert (each_to_each.argmin(axis=1) == np.arange(33)).mean() > 0.9  # in order
+    assert sum(frame_duration(tmp_path / "episode-0000.gif")) == pytest.approx(33 * 1000 / 12, rel=0.05)
+    assert {file.name for file in tmp_path.iterdir()} == {f"episode-0000.{s}" for s in ("mp4", "gif", "txt")}
+
+
+def frame_duration(path):
+    with Image.open(path) as gif:
+        for index in range(gif.n_frames):
+            gif.seek(index)
+            yield gif.info["duration"]
+
+
+def test_every_frame_has_its_pose(flat_world, tmp_path):
+    env = RecordEpisode(CameraCtrlWorldEnv(flat_world), tmp_path, formats=[".mp4"])
+    env.reset(seed=0)
+    action = np.zeros((4, 6), np.float32)
+    action[:, 2], action[:, 4] = 0.4, 0.1
+    env.step(action)
+    env.step(action)
+    expected = CameraTrajectory.from_twists(torch.eye(4), torch.from_numpy(action[0] / 4).expand(32, 6), torch.ones(4))
+    assert torch.allclose(env.frame_trajectory().c2w, expected.c2w, atol=1e-5)
+    env.close()
+    written = read_realestate10k(tmp_path / "episode-0000.txt")
+    assert torch.allclose(written.trajectory.c2w, expected.c2w, atol=1e-5)
+    assert written.timestamps[:3] == (0, 83333, 166667) and len(written.timestamps) == 33
+    assert torch.allclose(written.trajectory.intrinsics[0], torch.tensor(flat_world.spec.intrinsics))
+
+
+def test_an_episode_is_written_at_its_end_at_reset_and_at_close(flat_world, tmp_path):
+    env = RecordEpisode(gym.wrappers.TimeLimit(CameraCtrlWorldEnv(flat_world), 2), tmp_path, formats=[], prefix="e")
+    names = lambda: sorted(file.name for file in tmp_path.iterdir())  # noqa: E731
+    fly(env, 1)
+    assert names() == []
+    fly(env, 2)
+    assert names() == ["e-0000.txt", "e-0001.txt"]
+    env.reset()
+    env.reset()
+    fly(env, 1)
+    env.close()
+    env.close()
+    assert names() == ["e-0000.txt", "e-0001.txt", "e-0004.txt"]
+
+
+def test_only_every_nth_episode_is_recorded(flat_world, tmp_path):
+    env = RecordEpisode(CameraCtrlWorldEnv(flat_world), tmp_path, formats=[], every=2)
+    for _ in range(4):
+        fly(env, 1)
+    env.close()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["episode-0000.txt", "episode-0002.txt"]
+
+
+def test_a_failed_step_is_not_in_the_film(flat_world, tmp_path):
+    env = RecordEpisode(CameraCtrlWorldEnv(flat_world), tmp_path, formats=[])
+    fly(env, 1)
+    with pytest.raises(ValueError):
+        env.step(np.full((4, 6), np.nan))
+    env.step(np.zeros((4, 6), np.float32))
+    assert len(env.frame_trajectory()) == 33
+
+
+def test_what_cannot_be_recorded_is_an_error(flat_world, tmp_path):
+    env = CameraCtrlWorldEnv(flat_world)
+    with pytest.raises(ValueError, match=r"^env: expected observations uint8 \(frames"):
+        RecordEpisode(gym.wrappers.FlattenObservation(env), tmp_path)
+    with pytest.raises(ValueError, match=r"^formats: .*avi"):
+        RecordEpisode(env, tmp_path, formats=[".avi"])
+    with pytest.raises(ValueError, match=r"^every: "):
+        RecordEpisode(env, tmp_path, every=0)
+
+
+def test_the_wrapper_is_named_in_the_spec(tmp_path):
+    env = RecordEpisode(gym.make(cc2env.ENV_ID, world="synthetic"), tmp_path, formats=[])
+    twin = gym.make(env.spec)
+    assert isinstance(twin, RecordEpisode) and twin.formats == ()
+
+
+@pytest.mark.parametrize("size", [(48, 80), (49, 81)])
+def test_films_of_any_size_keep_all_frames(tmp_path, size):
+    frames = np.random.default_rng(0).integers(0, 255, (5, *size, 3), dtype=np.uint8)
+    assert read_film(write_film(tmp_path / "film.mp4", frames, 12)).shape == frames.shape
+    assert read_film(write_film(tmp_path / "large.mp4", frames, 12, scale=2)).shape[1:3] == (size[0] * 2, size[1] * 2)
+
+
+def test_a_film_that_fails_leaves_the_old_one(tmp_path):
+    path = tmp_path / "film.mp4"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), atomic_path(path) as partial:
+        partial.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+    for name, frames, scale in (("film.avi", 2, 1), ("film.mp4", 0, 1), ("film.mp4", 2, 0)):
+        with pytest.raises(ValueError, match=r"^(path|frames|scale): expected"):
+            write_film(tmp_path / name, np.zeros((frames, 6, 10, 3), np.uint8), 12, scale)
+
+
+def test_a_contact_sheet_shows_each_clip_in_its_row():
+    clips = [np.full((16, 48, 80, 3), value, np.uint8) for value in (60, 120, 240)]
+    sheet = np.asarray(contact_sheet(clips, ["a", "b", "c"], columns=4))
+    rows = [np.asarray(sheet[int(sheet.shape[0] * (i + 0.6) / 3), 50]) for i in range(3)]
+    assert [row.tolist() for row in rows] == [[60] * 3, [120] * 3, [240] * 3]
+    with pytest.raises(ValueError, match=r"^labels: expected 3"):
+        contact_sheet(clips, ["a"])
+    with pytest.raises(ValueError, match=r"^clips: expected at least one"):
+        contact_sheet([])
+
+
+def test_a_plan_can_be_drawn_of_any_path():
+    still = np.tile(np.eye(4, dtype=np.float32), (2, 1, 1))
+    far = still.copy()
+    far[1, :3, 3] = (40, -3, 10)
+    for c2w in (still, far, still[:1]):
+        picture = np.asarray(trajectory_picture(c2w, np.array([0.65, 1.09, 0.5, 0.5], np.float32)))
+        assert picture.shape[2] == 3 and picture.std() > 5

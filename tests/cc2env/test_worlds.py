@@ -1,0 +1,135 @@
+"""What holds in every world that `gymnasium.make` can name: the renderer, a folder of weights, the shipped one."""
+
+import gc
+import hashlib
+import json
+import subprocess
+import sys
+import warnings
+from importlib.resources import files
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium.utils.env_checker import check_env
+
+import cc2env
+from model.dit.video_dit import VideoDiT, VideoDiTConfig
+from model.vae.video_vae import VideoVAE, VideoVAEConfig
+from model.world.clip_sampler import SamplerConfig
+from model.world.config import TextEncoderConfig, WorldConfig
+from model.world.load import save_world
+
+HAS_TINY = files("model.pretrained").joinpath("tiny", "world.yaml").is_file()
+
+
+@pytest.fixture(scope="module")
+def random_world(tmp_path_factory):
+    """A learned world of a few thousand random weights, in a folder."""
+    text = TextEncoderConfig(vocabulary=["red", "box"], dim=8, num_tokens=4)
+    sampler = SamplerConfig(num_steps=2, guidance_text=2.0, guidance_camera=3.0)
+    config = WorldConfig(height=16, width=32, sampler=sampler, text_encoder=text, default_prompts=["red box"])
+    sizes = {"in_channels": 4, "out_channels": 4, "width": 24, "num_heads": 2, "num_blocks": 1}
+    dit = VideoDiT(VideoDiTConfig(**sizes, ffn_dim=32, text_dim=8, freq_dim=8))
+    vae = VideoVAE(VideoVAEConfig(latent_channels=4, base_dim=4, num_res_blocks=1, dim_mult=[1, 1, 1, 1]))
+    generator = torch.Generator().manual_seed(1)
+    for parameter in [*dit.parameters(), *vae.parameters()]:
+        # zero-initialised layers too: a network that does nothing would hide mistakes
+        torch.nn.init.normal_(parameter, std=0.2, generator=generator)
+    folder = tmp_path_factory.mktemp("world")
+    save_world(folder, dit, vae, config, dtype=None)
+    return str(folder)
+
+
+@pytest.fixture(params=["synthetic", "random", pytest.param("tiny", marks=pytest.mark.skipif(not HAS_TINY, reason=""))])
+def world(request):
+    return request.getfixturevalue("random_world") if request.param == "random" else request.param
+
+
+def fly(env, seed, num_clips=2):
+    """The bytes of an episode of random actions."""
+    env.action_space.seed(seed)
+    clips = [env.reset(seed=seed)[0]]
+    clips += [env.step(env.action_space.sample())[0] for _ in range(num_clips)]
+    return hashlib.sha256(np.stack(clips).tobytes()).hexdigest()
+
+
+_FLY_ELSEWHERE = """
+import hashlib, json, sys, gymnasium, numpy, torch
+torch.set_num_threads(1)
+for world in json.loads(sys.argv[1]):
+    env = gymnasium.make("cc2env:CameraCtrlWorld-v0", world=world)
+    env.action_space.seed(5)
+    clips = [env.reset(seed=5)[0]] + [env.step(env.action_space.sample())[0] for _ in range(2)]
+    print(hashlib.sha256(numpy.stack(clips).tobytes()).hexdigest())
+"""
+
+
+def test_gymnasiums_checker_is_content(world):
+    env = gym.make(cc2env.ENV_ID, world=world, render_mode="rgb_array")  # it makes the other modes itself
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(env.unwrapped)
+    env.close()
+
+
+def test_the_same_seed_and_actions_give_the_same_bytes_and_another_seed_others(world):
+    env, twin = (gym.make(cc2env.ENV_ID, world=world) for _ in range(2))
+    once = fly(env, 5)
+    assert fly(env, 5) == once == fly(twin, 5) and fly(env, 6) != once
+
+
+def test_another_process_gives_the_same_bytes(random_world):
+    worlds = ["synthetic", random_world] + ["tiny"] * HAS_TINY
+    here = [fly(gym.make(cc2env.ENV_ID, world=world), 5) for world in worlds]
+    command = [sys.executable, "-c", _FLY_ELSEWHERE, json.dumps(worlds)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == here
+
+
+def test_a_restored_snapshot_continues_bit_for_bit(world):
+    env = gym.make(cc2env.ENV_ID, world=world)
+    env.action_space.seed(1)
+    actions = [env.action_space.sample() for _ in range(4)]
+    env.reset(seed=5)
+    env.step(actions[0])
+    kept = env.unwrapped.snapshot()
+    ahead = [env.step(action)[0] for action in actions[1:3]]
+    env.step(actions[3])
+    for _ in range(2):
+        env.unwrapped.restore(kept)
+        again = [env.step(action)[0] for action in actions[1:3]]
+        assert all((a == b).all() for a, b in zip(ahead, again, strict=True))
+
+
+def test_bad_actions_change_nothing(world):
+    env, untroubled = (gym.make(cc2env.ENV_ID, world=world) for _ in range(2))
+    action = np.full((4, 6), 0.05, np.float32)
+    env.reset(seed=0), untroubled.reset(seed=0)
+    for value in (np.nan, np.inf, 9.0):
+        with pytest.raises(ValueError, match=r"^action: expected"):
+            env.step(np.full((4, 6), value, np.float32))
+    assert (env.step(action)[0] == untroubled.step(action)[0]).all()
+
+
+def test_a_learned_world_names_its_prompt_and_its_cost(random_world):
+    env = gym.make(cc2env.ENV_ID, world=random_world)
+    _, info = env.reset(seed=0)
+    assert info["prompt"] == "red box"
+    assert env.step(env.action_space.sample())[-1]["function_evaluations"] == 2 * 3  # steps, branches of Eq. 3
+    dear = gym.make(cc2env.ENV_ID, world=random_world, sampler_steps=5, guidance_text=1, guidance_camera=1)
+    _, info = dear.reset(seed=0, options={"prompt": "box"})
+    assert info["prompt"] == "box" and dear.step(env.action_space.sample())[-1]["function_evaluations"] == 5
+
+
+def test_long_flights_do_not_fill_the_memory(random_world):
+    env = gym.make(cc2env.ENV_ID, world=random_world)
+    env.reset(seed=0)
+    sizes = []
+    for _ in range(14):
+        env.step(np.zeros((4, 6), np.float32))
+        held = [item for item in gc.get_objects() if type(item) is torch.Tensor]
+        sizes.append((len(held), sum(item.numel() for item in held)))
+        del held
+    assert len(set(sizes[9:])) == 1

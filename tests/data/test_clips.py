@@ -1,0 +1,55 @@
+"""Clip sets: rendered once, the same whoever renders them, resumed where a killed run stopped."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.data.clips import ClipSet, ClipSetConfig, render_clip_set, render_record
+from model.geometry import se3
+
+CONFIG = ClipSetConfig(num_clips=3, num_latents=2, height=16, width=24, shard_size=2)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clips")
+    render_clip_set(folder, CONFIG, num_workers=1)
+    return folder
+
+
+def test_a_shard_holds_what_its_scene_renders(folder: Path) -> None:
+    clips = ClipSet(folder)
+    record = render_record(CONFIG, CONFIG.first_seed + 2)
+    assert len(clips) == 3
+    assert np.array_equal(clips.frames(2), record.frames)
+    assert np.array_equal(clips.poses[2].numpy(), record.poses)
+    assert (clips.captions[2], clips.kinds[2], clips.seeds[2]) == (record.caption, record.kind, record.seed)
+    assert record.frames.shape == (5, 16, 24, 3)
+
+
+def test_poses_start_at_the_identity_and_are_rigid(folder: Path) -> None:
+    poses = ClipSet(folder).poses
+    assert torch.allclose(poses[:, 0], torch.eye(4).expand(3, 4, 4), atol=1e-6)
+    se3.check_poses("poses", poses)
+
+
+def test_an_unfinished_shard_is_rendered_again_and_finished_ones_are_kept(folder: Path) -> None:
+    before = (folder / "frames_00000.npy").stat().st_mtime_ns
+    (folder / "records_00001.json").unlink()
+    (folder / "frames_00001.npy").write_bytes(b"torn")
+    clips = render_clip_set(folder, CONFIG, num_workers=1)
+    assert (folder / "frames_00000.npy").stat().st_mtime_ns == before
+    assert clips.frames(2).shape == (5, 16, 24, 3)
+
+
+def test_another_configuration_is_refused(folder: Path) -> None:
+    other = ClipSetConfig(num_clips=3, num_latents=2, height=24, width=24, shard_size=2)
+    with pytest.raises(ValueError, match="expected a clip set of"):
+        render_clip_set(folder, other, num_workers=1)
+
+
+def test_a_folder_without_clips_says_so(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="expected a clip set"):
+        ClipSet(tmp_path)

@@ -1,0 +1,72 @@
+"""The oracle evaluation, tested on worlds whose score is known."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tensordict import TensorDict
+
+from model.data.clips import ClipSetConfig
+from model.evaluation.oracle import OracleScenes, evaluate_oracle, render_oracle_scenes
+from model.evaluation.report import comparison_sheet, markdown_table, summarise
+from model.evaluation.video_quality import psnr
+from model.world.protocol import WorldSpec, WorldState
+from model.world.synthetic_world import SyntheticWorld
+
+
+@pytest.fixture(scope="module")
+def scenes() -> OracleScenes:
+    return render_oracle_scenes(ClipSetConfig(num_clips=3, num_latents=9, height=16, width=24, first_seed=7), 3)
+
+
+class StillWorld:
+    """Repeats the picture it was given."""
+
+    def __init__(self, spec: WorldSpec) -> None:
+        self.spec = spec
+
+    def start(self, seeds, prompts=None, images=None, intrinsics=None):  # type: ignore[no-untyped-def]
+        b = len(seeds)
+        state = WorldState(
+            c2w=torch.eye(4).repeat(b, 1, 1),
+            intrinsics=intrinsics,
+            seed=torch.tensor(seeds),
+            step=torch.zeros(b, dtype=torch.int64),
+            memory=TensorDict({"image": images}, batch_size=[b]),
+            batch_size=[b],
+        )
+        return state, images[:, None]
+
+    def extend(self, state, c2w):  # type: ignore[no-untyped-def]
+        return state, state.memory["image"][:, None].repeat(1, self.spec.frames_per_clip, 1, 1, 1)
+
+
+def test_psnr_of_known_errors() -> None:
+    black = torch.zeros(1, 2, 4, 4, 3, dtype=torch.uint8)
+    assert psnr(black, black).item() == pytest.approx(100)
+    assert psnr(black, black + 255).item() == pytest.approx(0, abs=1e-5)
+    assert psnr(black, black + 51).item() == pytest.approx(-20 * torch.tensor(0.2).log10().item(), abs=1e-4)
+
+
+def test_the_renderer_itself_scores_at_the_ceiling(scenes: OracleScenes) -> None:
+    result = evaluate_oracle(SyntheticWorld(height=16, width=24), None, scenes, batch_size=2)
+    assert torch.equal(result.generated, scenes.frames)
+    assert (result.psnr["generated"] == 100).all()
+    assert summarise(result)["psnr_wrong_trajectory"] < 60
+
+
+def test_a_still_world_scores_as_holding_the_first_frame(scenes: OracleScenes) -> None:
+    spec = SyntheticWorld(height=16, width=24).spec
+    result = evaluate_oracle(StillWorld(spec), None, scenes, batch_size=2)
+    assert torch.equal(result.psnr["generated"], result.psnr["hold"])
+    assert torch.equal(result.psnr["wrong_trajectory"], result.psnr["hold"])
+    # no still picture is nearer to a clip than the clip's own mean
+    assert (result.psnr["clip_mean"] >= result.psnr["hold"] - 0.05).all()
+
+
+def test_the_report_names_every_row_and_shows_every_scene(scenes: OracleScenes) -> None:
+    spec = replace(SyntheticWorld(height=16, width=24).spec)
+    result = evaluate_oracle(StillWorld(spec), None, scenes, batch_size=3)
+    table = markdown_table(result)
+    assert table.count("\n") == 2 + len(result.psnr)
+    assert comparison_sheet(scenes, result).shape == (3 * 3 * 16, 6 * 24, 3)

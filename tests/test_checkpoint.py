@@ -1,0 +1,311 @@
+"""Components and training states: round trips, clear errors, and whole files whenever a save is killed."""
+
+import json
+import os
+import random
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from model import checkpoint
+
+
+@dataclass(kw_only=True)
+class Config:
+    """A component's settings of every kind in use."""
+
+    width: int = 4
+    depths: list[int] = field(default_factory=lambda: [1, 2])
+    means: list[float] | None = None
+    name: str = "net"
+
+
+class Net(nn.Module):
+    """Parameters, a buffer, an integer buffer and tied weights."""
+
+    def __init__(self, width: int = 4) -> None:
+        super().__init__()
+        self.first = nn.Linear(3, width)
+        self.second = nn.Linear(3, width, bias=False)
+        self.second.weight = self.first.weight
+        self.register_buffer("steps", torch.tensor(7))
+
+
+def same(a: nn.Module, b: nn.Module) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(os.listdir(folder))
+
+
+class Killed(BaseException):
+    """kill -9 at this very call: nothing after it runs."""
+
+
+# --- components -----------------------------------------------------------------------------------------------------
+
+
+def test_a_component_comes_back(tmp_path: Path) -> None:
+    net, config = Net(), Config(means=[0.1, 1e-7])
+    checkpoint.save_component(tmp_path / "world" / "dit", net, config, {"steps": 10, "scores": [0.5]})
+    folder = tmp_path / "world" / "dit"
+    assert names(folder) == ["config.yaml", "meta.json", "weights.safetensors"]
+    assert names(folder.parent) == ["dit"]
+    assert checkpoint.load_config(folder, Config) == config
+    assert checkpoint.load_meta(folder) == {"steps": 10, "scores": [0.5]}
+    assert same(checkpoint.load_weights(folder, Net()), net)
+    assert same(checkpoint.load_component(folder, Config, lambda config: Net(config.width)), net)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_sixteen_bit_weights_are_half_the_size_and_load_as_float32(tmp_path: Path, dtype: torch.dtype) -> None:
+    net = nn.Linear(64, 64)
+    checkpoint.save_component(tmp_path / "a", net, Config())
+    checkpoint.save_component(tmp_path / "b", net, Config(), dtype=dtype)
+    size_a, size_b = ((tmp_path / x / checkpoint.WEIGHTS_FILE).stat().st_size for x in "ab")
+    assert size_b < 0.55 * size_a
+    loaded = checkpoint.load_weights(tmp_path / "b", nn.Linear(64, 64))
+    assert loaded.weight.dtype == torch.float32
+    assert torch.equal(loaded.weight, net.weight.to(dtype).float())
+    assert checkpoint.load_weights(tmp_path / "b", nn.Linear(64, 64), dtype=dtype).weight.dtype == dtype
+
+
+def test_loading_keeps_parameters_in_place_and_fills_meta_modules(tmp_path: Path) -> None:
+    net = Net()
+    checkpoint.save_component(tmp_path / "net", net, Config())
+    target = Net()
+    before = target.first.weight
+    checkpoint.load_weights(tmp_path / "net", target)
+    assert target.first.weight is before and target.second.weight is before
+    with torch.device("meta"):
+        empty = Net()
+    loaded = checkpoint.load_weights(tmp_path / "net", empty)
+    assert same(loaded, net) and loaded.first.weight.requires_grad
+
+
+def test_saving_again_replaces_the_whole_folder(tmp_path: Path) -> None:
+    checkpoint.save_component(tmp_path / "net", Net(), Config(), {"steps": 1})
+    (tmp_path / "net" / "stray.txt").write_text("old")
+    new = Net()
+    checkpoint.save_component(tmp_path / "net", new, Config(name="new"), {"steps": 2})
+    assert names(tmp_path) == ["net"] and "stray.txt" not in names(tmp_path / "net")
+    assert checkpoint.load_meta(tmp_path / "net") == {"steps": 2}
+    assert same(checkpoint.load_weights(tmp_path / "net", Net()), new)
+
+
+@pytest.mark.parametrize("kill_at", range(9))
+@pytest.mark.parametrize("previous", [False, True])
+def test_a_save_killed_anywhere_leaves_the_old_or_the_new_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kill_at: int, previous: bool
+) -> None:
+    folder = tmp_path / "net"
+    old, new = Net(), Net()
+    if previous:
+        checkpoint.save_component(folder, old, Config(name="old"), {"steps": 1})
+    with monkeypatch.context() as patch:
+        kill_after(patch, kill_at)
+        finished = True
+        try:
+            checkpoint.save_component(folder, new, Config(name="new"), {"steps": 2})
+        except Killed:
+            finished = False
+    if checkpoint.component_exists(folder):
+        steps = checkpoint.load_meta(folder)["steps"]
+        assert steps == 2 or (steps == 1 and previous and not finished)
+        assert checkpoint.load_config(folder, Config).name == {1: "old", 2: "new"}[steps]
+        assert same(checkpoint.load_weights(folder, Net()), {1: old, 2: new}[steps])
+    else:
+        assert not previous and not finished
+    # The next save cleans up whatever was left.
+    checkpoint.save_component(folder, old, Config(), {"steps": 3})
+    assert names(tmp_path) == ["net"]
+    assert checkpoint.load_meta(folder) == {"steps": 3}
+
+
+def kill_after(patch: pytest.MonkeyPatch, num_calls: int) -> None:
+    """Raises Killed at call number `num_calls` of those that order a save, and lets no clean-up run after it."""
+    left = num_calls
+
+    def counted(call: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapper(*args: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                patch.setattr(shutil, "rmtree", lambda *args, **kwargs: None)
+                patch.setattr(Path, "unlink", lambda *args, **kwargs: None)
+                raise Killed
+            return call(*args)
+
+        return wrapper
+
+    for name in ("rename", "replace", "fsync"):
+        patch.setattr(os, name, counted(getattr(os, name)))
+
+
+def test_a_missing_component_is_named_with_what_it_should_hold(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"absent: expected a component folder .* got no such folder"):
+        checkpoint.load_config(tmp_path / "absent", Config)
+    checkpoint.save_component(tmp_path / "net", Net(), Config())
+    (tmp_path / "net" / checkpoint.WEIGHTS_FILE).unlink()
+    with pytest.raises(FileNotFoundError, match=r"got no such file as .*weights\.safetensors"):
+        checkpoint.load_weights(tmp_path / "net", Net())
+
+
+@pytest.mark.parametrize("keep", [0, 5, 100, -1])
+def test_a_truncated_weight_file_is_called_corrupt(tmp_path: Path, keep: int) -> None:
+    checkpoint.save_component(tmp_path / "net", Net(), Config())
+    path = tmp_path / "net" / checkpoint.WEIGHTS_FILE
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ValueError, match=r"weights\.safetensors: expected safetensors, .* corrupt"):
+        checkpoint.load_weights(tmp_path / "net", Net())
+
+
+def test_wrong_weights_are_named(tmp_path: Path) -> None:
+    checkpoint.save_component(tmp_path / "net", nn.Linear(3, 4), Config())
+    with pytest.raises(ValueError, match=r"\[bias, weight\] too many and \[0\.bias, 0\.weight\] missing"):
+        checkpoint.load_weights(tmp_path / "net", nn.Sequential(nn.Linear(3, 4)))
+    with pytest.raises(ValueError, match=r"expected shape \[5(, 3)?\], got \[4(, 3)?\]"):
+        checkpoint.load_weights(tmp_path / "net", nn.Linear(3, 5))
+    loaded = checkpoint.load_weights(tmp_path / "net", nn.Linear(3, 4, bias=False), strict=False)
+    assert loaded.weight.shape == (4, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("width: 4\nlenght: 3\n", r"unknown \['lenght'\]"),
+        ("width: wide\n", "expected settings of Config"),
+        ("width: [\n", "expected YAML"),
+        ("- 1\n", "expected a mapping"),
+        ("", "expected a mapping"),
+    ],
+)
+def test_a_bad_config_is_named(tmp_path: Path, text: str, message: str) -> None:
+    checkpoint.save_component(tmp_path / "net", Net(), Config())
+    (tmp_path / "net" / checkpoint.CONFIG_FILE).write_text(text)
+    with pytest.raises(ValueError, match=rf"config\.yaml: .*{message}"):
+        checkpoint.load_config(tmp_path / "net", Config)
+
+
+def test_settings_absent_from_an_older_config_take_their_defaults(tmp_path: Path) -> None:
+    checkpoint.save_component(tmp_path / "net", Net(), Config())
+    (tmp_path / "net" / checkpoint.CONFIG_FILE).write_text("width: 8\n")
+    assert checkpoint.load_config(tmp_path / "net", Config) == Config(width=8)
+
+
+def test_a_bad_meta_is_named(tmp_path: Path) -> None:
+    checkpoint.save_component(tmp_path / "net", Net(), Config())
+    (tmp_path / "net" / checkpoint.META_FILE).write_text('{"steps": ')
+    with pytest.raises(ValueError, match=r"meta\.json: expected JSON"):
+        checkpoint.load_meta(tmp_path / "net")
+
+
+# --- training states ------------------------------------------------------------------------------------------------
+
+
+def trained() -> tuple[nn.Module, torch.optim.AdamW]:
+    torch.manual_seed(0)
+    net = nn.Linear(3, 4)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.1)
+    step(net, optimizer)
+    return net, optimizer
+
+
+def step(net: nn.Module, optimizer: torch.optim.Optimizer) -> float:
+    optimizer.zero_grad()
+    loss: torch.Tensor = net(torch.randn(8, 3)).square().mean()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def test_training_resumes_bit_for_bit(tmp_path: Path) -> None:
+    net, optimizer = trained()
+    state = {"net": net.state_dict(), "optimizer": optimizer.state_dict(), "rng": torch.get_rng_state(), "step": 1}
+    checkpoint.save_training_state(tmp_path / "run" / "state.safetensors", state)
+    losses = [step(net, optimizer) for _ in range(3)]
+
+    net, optimizer = trained()
+    torch.manual_seed(99)
+    state = checkpoint.load_training_state(tmp_path / "run" / "state.safetensors")
+    net.load_state_dict(state["net"])
+    optimizer.load_state_dict(state["optimizer"])
+    torch.set_rng_state(state["rng"])
+    assert state["step"] == 1
+    assert [step(net, optimizer) for _ in range(3)] == losses
+
+
+def test_every_kind_of_value_comes_back_as_it_was(tmp_path: Path) -> None:
+    shared = torch.arange(6.0)
+    state = {
+        "plain": [None, True, 3, 0.1, 1e-300, float("inf"), "text", 2**100],
+        "tuple": (0.9, (0.95, [1])),
+        "empty": {"dict": {}, "list": [], "tuple": ()},
+        "int keys": {0: {"step": 1}, 7: (2,)},
+        "marker": {"__tensor__": "no tensor", "__tuple__": 1},
+        "random": random.Random(0).getstate(),
+    }
+    tensors: dict[str, Any] = {
+        "a": shared, "same": shared, "view": shared[2:4], "strided": shared.view(2, 3).T, "scalar": torch.tensor(2),
+        "none": torch.zeros(0, 3), "bool": torch.tensor([True]), "byte": torch.tensor([255], dtype=torch.uint8),
+        "bfloat16": torch.tensor([1.5], dtype=torch.bfloat16), "float64": torch.tensor([0.1], dtype=torch.float64),
+        "x/y": torch.tensor([1]), "x": {"y": torch.tensor([2])},
+    }  # fmt: skip
+    checkpoint.save_training_state(tmp_path / "s", {**state, "tensors": tensors})
+    loaded = checkpoint.load_training_state(tmp_path / "s")
+    restored = loaded.pop("tensors")
+    assert loaded == state
+    assert restored.keys() == tensors.keys()
+    assert torch.equal(restored.pop("x")["y"], tensors.pop("x")["y"])
+    for name, tensor in tensors.items():
+        assert restored[name].dtype == tensor.dtype and torch.equal(restored[name], tensor), name
+
+
+def test_a_value_that_cannot_be_kept_is_named_and_nothing_is_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"state/optimizer/0/hook: expected tensors, .* got function"):
+        checkpoint.save_training_state(tmp_path / "s", {"optimizer": [{"hook": trained}]})
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("kill_at", range(3))
+def test_a_killed_save_leaves_the_previous_or_the_new_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kill_at: int
+) -> None:
+    path = tmp_path / "state.safetensors"
+    checkpoint.save_training_state(path, {"step": 1, "x": torch.ones(3)})
+    with monkeypatch.context() as patch:
+        kill_after(patch, kill_at)
+        with pytest.raises(Killed):
+            checkpoint.save_training_state(path, {"step": 2, "x": torch.full((3,), 2.0)})
+    state = checkpoint.load_training_state(path)
+    assert state["step"] == (2 if kill_at == 2 else 1)
+    assert (state["x"] == state["step"]).all()
+    checkpoint.save_training_state(path, {"step": 3})
+    assert names(tmp_path) == ["state.safetensors"]
+
+
+def test_bad_training_states_are_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="expected a training state, got no file"):
+        checkpoint.load_training_state(tmp_path / "absent")
+    checkpoint.save_training_state(tmp_path / "s", {"x": torch.ones(100)})
+    whole = (tmp_path / "s").read_bytes()
+    (tmp_path / "s").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="expected safetensors"):
+        checkpoint.load_training_state(tmp_path / "s")
+    checkpoint.save_component(tmp_path / "net", Net(), Config())
+    with pytest.raises(ValueError, match="expected a training state, got other safetensors"):
+        checkpoint.load_training_state(tmp_path / "net" / checkpoint.WEIGHTS_FILE)
+
+
+def test_the_structure_is_readable_json_in_the_header(tmp_path: Path) -> None:
+    checkpoint.save_training_state(tmp_path / "s", {"step": 5, "x": [torch.ones(1)]})
+    content = (tmp_path / "s").read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    assert json.loads(header["__metadata__"]["structure"]) == {"step": 5, "x": [{"__tensor__": "/x/0"}]}

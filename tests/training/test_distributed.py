@@ -1,0 +1,83 @@
+"""Two processes of half a batch train as one process of the whole batch, replicated or sharded."""
+
+import importlib.util
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from model.training import distributed
+
+SCRIPT = Path(__file__).with_name("two_processes.py")
+ROOT = SCRIPT.parents[2]
+
+
+@pytest.fixture(scope="module")
+def toy() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("two_processes", SCRIPT)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes over gloo leave."""
+    folder = tmp_path_factory.mktemp("run")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2"}
+    environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(SCRIPT), str(folder)],
+            env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    errors = [process.communicate(timeout=500)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], errors
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["plain", "sharded"])
+def test_two_processes_train_as_one_with_the_whole_batch(kind: str, toy: ModuleType, folder: Path) -> None:
+    alone = toy.train().tensors()
+    together = load_file(folder / f"{kind}.safetensors")
+    assert together.keys() == alone.keys()
+    for name, tensor in alone.items():
+        # float32 sums in another order, through five updates; AdamW's division magnifies the tiniest gradients
+        torch.testing.assert_close(together[name], tensor, rtol=1e-3, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.mark.slow
+def test_only_one_process_writes_the_curve(folder: Path) -> None:
+    assert len((folder / "curve.jsonl").read_text().splitlines()) == 5
+
+
+def test_accumulated_micro_batches_equal_the_large_batch(toy: ModuleType) -> None:
+    whole, parts = toy.train(), toy.train(accumulation=4)
+    for name, tensor in whole.tensors().items():
+        torch.testing.assert_close(parts.tensors()[name], tensor, rtol=1e-3, atol=1e-5)
+
+
+def test_alone_every_function_is_a_no_op(toy: ModuleType) -> None:
+    module: torch.nn.Module = toy.Toy()
+    values: Tensor = torch.arange(3.0)
+    assert distributed.wrap(module) is module and distributed.shard(module) is module
+    assert (distributed.rank(), distributed.world_size(), distributed.is_main()) == (0, 1, True)
+    assert distributed.mean(values) is values
+    assert distributed.shared_choice(4, torch.device("cpu")) == 4
+    assert distributed.start("cpu") == torch.device("cpu")

@@ -1,0 +1,185 @@
+"""Worlds and states on disk."""
+
+import hashlib
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from model.dit.video_dit import VideoDiT, VideoDiTConfig
+from model.pretrained import wan
+from model.vae.video_vae import VideoVAE, VideoVAEConfig
+from model.world.camera_world import CameraWorld
+from model.world.clip_sampler import SamplerConfig
+from model.world.config import TextEncoderConfig, WorldConfig, read_world_config, write_world_config
+from model.world.load import load_world, save_world
+from model.world.protocol import WorldState
+from model.world.state_io import load_state, save_state
+from model.world.synthetic_world import SyntheticWorld
+
+_ELSEWHERE = """
+import hashlib, sys, torch
+from model.world.load import load_world
+from model.world.state_io import load_state
+torch.set_num_threads(1)
+world = load_world(sys.argv[1])
+poses = torch.eye(4).repeat(2, 4, 1, 1)
+poses[:, :, 2, 3] = torch.tensor([0.1, 0.2, 0.3, 0.4])
+for state in (load_state(sys.argv[2]), world.extend(world.start([1, 2])[0], poses)[0]):
+    print(hashlib.sha256(world.extend(state, poses)[1].numpy().tobytes()).hexdigest())
+"""
+
+
+def _poses() -> Tensor:
+    poses = torch.eye(4).repeat(2, 4, 1, 1)
+    poses[:, :, 2, 3] = torch.tensor([0.1, 0.2, 0.3, 0.4])
+    return poses
+
+
+@pytest.mark.slow
+def test_another_process_generates_the_same_bytes(folder: Path, tmp_path: Path) -> None:
+    world = load_world(str(folder))
+    state, _ = world.extend(world.start([1, 2])[0], _poses())
+    save_state(tmp_path / "state", state)
+    here = hashlib.sha256(world.extend(state, _poses())[1].numpy().tobytes()).hexdigest()
+    command = [sys.executable, "-c", _ELSEWHERE, str(folder), str(tmp_path / "state")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [here, here]  # from the saved state, and from the seeds
+
+
+def test_a_saved_state_comes_back_bit_for_bit(world: CameraWorld, tmp_path: Path) -> None:
+    state = world.extend(world.start([1, 2])[0], _poses())[0]
+    for index, name in ((slice(None), "all"), ([1, 0, 0], "fork"), (1, "single")):
+        save_state(tmp_path / name, state[index])
+        back = load_state(tmp_path / name)
+        assert isinstance(back, WorldState) and back.batch_size == state[index].batch_size
+        assert bool((back == state[index]).all())
+    assert not list(tmp_path.glob(".*"))  # no temporary file stays
+
+
+def test_a_damaged_state_is_refused(world: CameraWorld, tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    with pytest.raises(FileNotFoundError, match=r"^path: expected a saved world state"):
+        load_state(path)
+    save_state(path, world.start([1])[0])
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"^path: expected a saved world state"):
+        load_state(path)
+
+
+def test_a_failed_save_keeps_the_old_state(world: CameraWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "state"
+    save_state(path, world.start([1])[0])
+    before = path.read_bytes()
+
+    def full_disk(*_: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("os.replace", full_disk)
+    with pytest.raises(OSError):
+        save_state(path, world.start([2])[0])
+    assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["state"]
+
+
+def test_a_saved_world_comes_back(folder: Path, config: WorldConfig, make_world: Callable[..., CameraWorld]) -> None:
+    loaded, world = load_world(folder), make_world(opening=config.opening)
+    assert loaded.spec == world.spec
+    assert torch.equal(loaded.start([3])[1], world.start([3])[1])
+    assert (folder / "card.md").is_file()
+
+
+def test_weights_are_shared_between_settings(folder: Path) -> None:
+    one = load_world(folder)
+    two = load_world(folder, sampler_steps=5, guidance_text=1.0, guidance_camera=1.0)
+    assert isinstance(one, CameraWorld) and isinstance(two, CameraWorld)
+    assert one._dit is two._dit and one._vae is two._vae
+    assert (one.spec.evaluations_per_clip, two.spec.evaluations_per_clip) == (6, 5)
+
+
+def test_new_weights_in_a_folder_are_seen(tmp_path: Path, dit: VideoDiT, vae: VideoVAE, config: WorldConfig) -> None:
+    save_world(tmp_path / "w", dit, vae, config)
+    before = load_world(tmp_path / "w").start([1])[1]
+    other = VideoDiT(dit.config)
+    torch.nn.init.normal_(other.head.linear.weight)
+    save_world(tmp_path / "w", other, vae, config)
+    assert not torch.equal(load_world(tmp_path / "w").start([1])[1], before)
+
+
+def test_half_precision_files_make_float32_worlds(
+    tmp_path: Path, dit: VideoDiT, vae: VideoVAE, config: WorldConfig, world: CameraWorld
+) -> None:
+    save_world(tmp_path, dit, vae, config, dtype=torch.float16)
+    loaded = load_world(tmp_path)
+    assert isinstance(loaded, CameraWorld)
+    assert next(loaded._dit.parameters()).dtype == torch.float32
+    size = sum(path.stat().st_size for path in tmp_path.glob("*/weights.safetensors"))
+    count = sum(p.numel() for network in (dit, vae) for p in network.state_dict().values())
+    assert size < 2 * count + 40_000  # headers
+
+
+def test_the_synthetic_world_by_name() -> None:
+    assert isinstance(load_world("synthetic"), SyntheticWorld)
+    with pytest.raises(ValueError, match=r"^sampler_steps: expected the default"):
+        load_world("synthetic", sampler_steps=3)
+
+
+def test_a_wan_pipeline_folder_loads(tmp_path: Path, config: WorldConfig) -> None:
+    dit = VideoDiT(VideoDiTConfig(width=24, num_heads=2, num_blocks=1, ffn_dim=32, text_dim=8, freq_dim=8))
+    vae = VideoVAE(VideoVAEConfig(base_dim=4, num_res_blocks=1))
+    wan.save_dit(dit, tmp_path / "transformer")
+    wan.save_vae(vae, tmp_path / "vae")
+    write_world_config(tmp_path, config)
+    state, _ = load_world(tmp_path).start([1])
+    assert load_world(tmp_path).extend(state, _poses()[:1])[1].shape == (1, 16, 16, 32, 3)
+
+
+def test_a_world_file_says_it_all(tmp_path: Path) -> None:
+    config = WorldConfig(
+        fps=16.0,
+        sampler=SamplerConfig(num_steps=3, solver="heun"),
+        text_encoder=TextEncoderConfig(kind="umt5", num_tokens=512),
+        default_prompts=["a: b"],
+    )
+    write_world_config(tmp_path, config)
+    assert read_world_config(tmp_path) == config
+
+
+@pytest.mark.parametrize("text", ["heigth: 3", "sampler: {num_steps: many}", "a: [", "sampler: {shift: -1.0}", "3"])
+def test_a_wrong_world_file_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "world.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"^world: .*world\.yaml: expected the settings of a world"):
+        load_world(tmp_path)
+
+
+def test_missing_and_damaged_folders_are_refused(
+    tmp_path: Path, dit: VideoDiT, vae: VideoVAE, config: WorldConfig
+) -> None:
+    with pytest.raises(FileNotFoundError, match=r"^world: expected 'tiny', 'synthetic' or a folder"):
+        load_world("no such world")
+    with pytest.raises(FileNotFoundError, match=r"^world: .*world\.yaml"):
+        load_world(tmp_path)
+    save_world(tmp_path, dit, vae, config)
+    weights = tmp_path / "dit" / "weights.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"^world: .*weights\.safetensors"):
+        load_world(tmp_path)
+    weights.unlink()
+    with pytest.raises(FileNotFoundError, match=r"^world: .*weights\.safetensors"):
+        load_world(tmp_path)
+    weights.write_bytes(whole)
+    load_world(tmp_path)
+
+
+def test_sizes_that_do_not_fit_the_networks_are_refused(
+    tmp_path: Path, dit: VideoDiT, vae: VideoVAE, config: WorldConfig
+) -> None:
+    config = WorldConfig(height=20, text_encoder=config.text_encoder)
+    save_world(tmp_path, dit, vae, config)
+    with pytest.raises(ValueError, match="height, width: expected multiples of 16 and 16, got 20 and 80"):
+        load_world(tmp_path)
