@@ -23,8 +23,9 @@ def start(device: str = "cpu") -> torch.device:
 
 
 def stop() -> None:
-    """Leaves the process group, if there is one."""
+    """Leaves the process group, if there is one, when all have come to their end."""
     if is_distributed():
+        dist.barrier()  # a process that leaves first would take down connections that another still uses
         dist.destroy_process_group()
 
 
