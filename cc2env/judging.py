@@ -96,16 +96,37 @@ class Judge:
 
     def open(self, state: WorldState, first_frames: UInt8[Tensor, "n h w 3"]) -> TensorDict:
         """Returns the books of episodes that begin."""
+        rows = range(len(first_frames))
+        memories = [self.task.open(self._opening(state[[row]], first_frames[row])) for row in rows]
+        return self._books(state.c2w, first_frames, memories)
+
+    def _books(
+        self, c2w: Float[Tensor, "n 4 4"], first_frames: UInt8[Tensor, "n h w 3"], memories: list[Memory]
+    ) -> TensorDict:
         count = len(first_frames)
-        memories = [self.task.open(self._opening(state[[row]], first_frames[row])) for row in range(count)]
         books = {
-            "achieved": state.c2w[:, None].repeat(1, self.poses_per_clip, 1, 1).cpu(),
+            "achieved": c2w[:, None].repeat(1, self.poses_per_clip, 1, 1).cpu(),
             "blocked": torch.zeros(count, dtype=torch.bool),
             "reward": torch.zeros(count, dtype=torch.float64),
             "terminated": torch.zeros(count, dtype=torch.bool),
             "first_frame": first_frames.cpu(),
         }
         return _with_memories(TensorDict(books, batch_size=[count]), memories)
+
+    def blank(self) -> TensorDict:
+        """Returns the books of one episode that begins in an empty world: what any books of this task look like."""
+        spec, poses = self.world.spec, self.poses_per_clip
+        first_frame = np.zeros((spec.height, spec.width, 3), np.uint8)
+        opening = Opening(
+            first_frame=first_frame,
+            c2w=np.eye(4, dtype=np.float32),
+            intrinsics=np.array(spec.intrinsics, np.float32),
+            poses_per_clip=poses,
+            rng=np.random.default_rng(0),
+            plan=lambda twists: to_poses(torch.eye(4)[None], torch.from_numpy(twists)[None])[0].numpy(),
+            look=lambda _: first_frame.copy(),
+        )
+        return self._books(torch.eye(4)[None], torch.from_numpy(first_frame)[None], [self.task.open(opening)])
 
     def judge(
         self,

@@ -16,7 +16,7 @@ from torch import Tensor
 from cc2env.actions import to_poses
 from cc2env.judging import Judge, Rules, task_memory
 from cc2env.world_choice import WorldChoice
-from model.world.protocol import WorldModel, WorldState
+from model.world.protocol import RecognisesStates, WorldModel, WorldState
 
 
 @runtime_checkable
@@ -221,6 +221,10 @@ class Session:
         """Returns what the task tells of a row, the same keys always."""
         return self.rules.task.info(task_memory(self.books, row))
 
+    def blank_task_info(self) -> dict[str, Any]:
+        """Returns what the task tells of an episode in an empty world: the keys, shapes and types of `task_info`."""
+        return self.rules.task.info(task_memory(self._judge().blank(), 0))
+
     def snapshot(self) -> SessionSnapshot:
         """Returns a copy of everything that `step` depends on."""
         return self._held()[range(self.num_rows)]
@@ -246,8 +250,15 @@ class Session:
                 f"snapshot: expected clips of shape {list(self.frames.shape[1:])}, "
                 f"got {list(snapshot.frames.shape[1:])}; restore it in the world it was taken in"
             )
-        if self.is_started and set(snapshot.books.keys(True)) != set(self.books.keys(True)):
-            raise ValueError("snapshot: expected one of the same task, got another's; restore it where it was taken")
+        if isinstance(self.world, RecognisesStates) and not self.world.recognises(snapshot.state):
+            raise ValueError(
+                "snapshot: expected one of this world, got another world's; restore it in the world it was taken in"
+            )
+        if _layout(snapshot.books) != _layout(self.books if self.is_started else self._judge().blank()):
+            raise ValueError(
+                "snapshot: expected one of the same task, got another's or one with other arguments; "
+                "restore it where it was taken"
+            )
         assert rows is None or self._state is not None, "rows: start all rows before single ones"
         self._place(snapshot[range(num_rows)], rows)
 
@@ -301,3 +312,8 @@ class Session:
 
     def _judge(self) -> Judge:
         return Judge(self.world, self.poses_per_clip, self.rules)
+
+
+def _layout(books: TensorDict) -> dict[Any, tuple[Any, ...]]:
+    """What books look like, whatever is written in them: names, shapes of a row, types."""
+    return {name: (*value.shape[1:], value.dtype) for name, value in books.items(True, True)}

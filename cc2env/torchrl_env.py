@@ -15,13 +15,13 @@ from torchrl.data import Bounded, Categorical, Composite, Unbounded
 from torchrl.envs import EnvBase
 
 from cc2env import MAX_EPISODE_STEPS, TASK_EPISODE_STEPS, spaces
-from cc2env.actions import check_action, to_poses
+from cc2env.actions import check_action
 from cc2env.episodes import Episodes
 from cc2env.judging import make_rules
 from cc2env.pictures import load_picture
 from cc2env.rewards import RewardFunction
 from cc2env.snapshot import EnvSnapshot
-from cc2env.tasks import Opening, Task
+from cc2env.tasks import Task
 from cc2env.world_choice import WorldChoice
 from model.world.protocol import WorldModel
 
@@ -239,18 +239,7 @@ class CameraCtrlWorldTorchRLEnv(EnvBase):
 
     def _task_specs(self) -> dict[str, Any]:
         """Specs of what the task tells, as it tells them of an episode in an empty world."""
-        session, spec = self._session, self._session.world.spec
-        blank = np.zeros((spec.height, spec.width, 3), np.uint8)
-        opening = Opening(
-            first_frame=blank,
-            c2w=np.eye(4, dtype=np.float32),
-            intrinsics=np.array(spec.intrinsics, np.float32),
-            poses_per_clip=session.poses_per_clip,
-            rng=np.random.default_rng(0),
-            plan=lambda twists: to_poses(torch.eye(4)[None], torch.from_numpy(twists)[None])[0].numpy(),
-            look=lambda _: blank.copy(),
-        )
-        told = _as_arrays(session.rules.task.info(session.rules.task.open(opening)))
+        told = _as_arrays(self._session.blank_task_info())
         specs: dict[str, Any] = {}
         for key, value in told.items():
             shape, dtype = (self.num_envs, *value.shape), torch.from_numpy(value).dtype

@@ -107,7 +107,7 @@ class CameraWorld:
 
     def extend(self, state: WorldState, c2w: Tensor) -> tuple[WorldState, UInt8[Tensor, "b frames h w 3"]]:
         """See `WorldModel.extend`."""
-        if "window" not in state.memory:
+        if not self.recognises(state):
             raise ValueError("state: expected one of this world, got another world's; start an episode here")
         c2w = check_segment(state, c2w, self._spec)
         with torch.inference_mode():
@@ -129,6 +129,14 @@ class CameraWorld:
                 batch_size=state.batch_size,
             )
         return _outside(extended, to_uint8(video))
+
+    def recognises(self, state: WorldState) -> bool:
+        """See `RecognisesStates`."""
+        if not {"text", "window", "decoder"} <= set(state.memory.keys()):
+            return False
+        latents, text = state.memory["window", "latents"], state.memory["text"]
+        expected = list(self._latent_shape(self._context_latents))
+        return list(latents.shape[1:]) == expected and text.shape[-1] == self._text_encoder.dim
 
     def reconstruct(self, frames: UInt8[Tensor, "b f h w 3"]) -> UInt8[Tensor, "b f h w 3"]:
         """Frames through the VAE and back: the ceiling of what this world can show."""

@@ -110,6 +110,15 @@ class WorldModel(Protocol):
 
 
 @runtime_checkable
+class RecognisesStates(Protocol):
+    """A world that can tell its own states from those of other worlds before it flies on from them."""
+
+    def recognises(self, state: WorldState) -> bool:
+        """Whether `extend` can go on from this state; a world with other weights of the same shape looks the same."""
+        ...
+
+
+@runtime_checkable
 class KnowsFreeSpace(Protocol):
     """A world that can say where a solid camera would have to stop."""
 

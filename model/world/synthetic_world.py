@@ -94,13 +94,17 @@ class SyntheticWorld:
 
     def render_segment(self, state: WorldState, c2w: Tensor) -> list[RenderedClip]:
         """Frames, metric depth and moving-object mask of every row's next clip; the oracle's view of `extend`."""
-        if "start_c2w" not in state.memory:
+        if not self.recognises(state):
             raise ValueError("state: expected one of this world, got another world's; start an episode here")
         c2w = check_segment(state, c2w, self._spec)
         poses = frame_poses(state.c2w, c2w, self._spec.frames_per_pose)
         first = state.step * self._spec.frames_per_clip + 1
         seconds = (first[:, None] + torch.arange(self._spec.frames_per_clip)) / self._spec.fps
         return [self._render_row(state, row, poses[row], seconds[row]) for row in range(len(poses))]
+
+    def recognises(self, state: WorldState) -> bool:
+        """See `RecognisesStates`."""
+        return set(state.memory.keys()) == {"start_c2w"}
 
     def free_fraction(self, state: WorldState, twists: Tensor) -> Float[Tensor, "b n"]:
         """See `KnowsFreeSpace.free_fraction`: exact, a camera keeps `CAMERA_MARGIN` metres from every surface."""

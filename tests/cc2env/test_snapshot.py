@@ -13,7 +13,9 @@ from cc2env.env import CameraCtrlWorldEnv
 from cc2env.snapshot import EnvSnapshot
 from cc2env.torchrl_env import CameraCtrlWorldTorchRLEnv
 from cc2env.vector_env import CameraCtrlWorldVectorEnv
+from model.world.load import load_world
 from model.world.state_io import save_state
+from model.world.synthetic_world import SyntheticWorld
 
 _GO_ON_ELSEWHERE = """
 import hashlib, json, sys, numpy, torch
@@ -109,3 +111,42 @@ def test_another_process_goes_on_bit_for_bit(learned_folder, tmp_path):
     command = [sys.executable, "-c", _GO_ON_ELSEWHERE, learned_folder, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == [hashlib.sha256(clip.tobytes()).hexdigest() for clip in clips]
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_a_snapshot_of_another_world_is_refused_before_anything_changes(learned_folder, started):
+    """Clips of both worlds have the same shape: only the memory of their states tells them apart."""
+    size = load_world(learned_folder).spec
+    rendered = SyntheticWorld(height=size.height, width=size.width)
+    kinds = (CameraCtrlWorldEnv, CameraCtrlWorldVectorEnv, CameraCtrlWorldTorchRLEnv)
+    for home, abroad in ((rendered, learned_folder), (learned_folder, rendered)):
+        stranger = CameraCtrlWorldEnv(abroad)
+        stranger.reset(seed=0)
+        for kind in kinds:
+            env = kind(world=home)
+            if started:
+                env.reset()
+                before = env.snapshot()
+            with pytest.raises(ValueError, match=r"^snapshot: expected one of this world, got another world's"):
+                env.restore(stranger.snapshot())
+            assert env._session.is_started == started
+            if started:
+                assert_equal(env.snapshot(), before)
+
+
+def test_a_snapshot_of_another_task_is_refused_before_the_first_reset(small_world):
+    explorer, free = (CameraCtrlWorldEnv(small_world, task=task) for task in ("Explore", None))
+    explorer.reset(seed=0), free.reset(seed=0)
+    refused = pytest.raises(ValueError, match=r"^snapshot: expected one of the same task, got another's")
+    for task, arguments, moment in (
+        ("HoldStill", {}, explorer.snapshot()),
+        ("Explore", {"extent": 16.0}, explorer.snapshot()),  # a map of another size
+        ("Explore", {}, free.snapshot()),
+        (None, {}, explorer.snapshot()),
+    ):
+        with refused:
+            CameraCtrlWorldEnv(small_world, task=task, **arguments).restore(moment)
+    twin = CameraCtrlWorldEnv(small_world, task="Explore")
+    twin.restore(explorer.snapshot())
+    action = np.full((4, 6), 0.1, np.float32)
+    assert twin.step(action)[1] == explorer.step(action)[1]
