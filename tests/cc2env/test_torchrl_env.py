@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from tensordict import TensorDict
-from torchrl.collectors import Collector
+from torchrl.collectors import Collector, MultiSyncCollector
 from torchrl.envs import Compose, ParallelEnv, RewardSum, StepCounter, ToTensorImage, TransformedEnv, check_env_specs
 from torchrl.record import VideoRecorder
 from torchrl.record.loggers.common import Logger
@@ -185,6 +185,20 @@ def test_collectors_fly_it(env):
     collector.shutdown()
     assert [batch.shape for batch in batches] == [(3, 4), (3, 4)]
     assert torch.cat([batch["clip_index"] for batch in batches], 1)[0].flatten().tolist() == [0, 1] * 4
+
+
+@pytest.mark.slow
+def test_collectors_in_other_processes_fly_it(learned_folder):
+    def make():
+        torch.set_num_threads(1)
+        return CameraCtrlWorldTorchRLEnv(2, learned_folder, max_episode_steps=2)
+
+    collector = MultiSyncCollector([make], frames_per_batch=4, total_frames=8)
+    try:
+        clips = [batch["next", "clip_index"].flatten().tolist() for batch in collector]
+    finally:
+        collector.shutdown()
+    assert clips == [[1, 2, 1, 2]] * 2
 
 
 class _Films(Logger):
