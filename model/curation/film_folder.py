@@ -1,0 +1,76 @@
+"""What is known so far about one film: its ledger and the records that passed, kept until the whole set is balanced."""
+
+import fcntl
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from model.curation.ledger import Ledger, LedgerLine
+from model.data.manifest import ClipRecord, Manifest
+
+_LEDGER, _FINISHED, _LOCK = "ledger.jsonl", "finished", "lock"
+
+
+class FilmFolder:
+    """The work on one film, open to one process at a time.
+
+    The lock belongs to the process and goes with it, so that a run started right after a kill waits for workers that
+    outlived their parent, and goes on from where they stopped. A clip's record is written before its line: one whose
+    line is missing was interrupted, and is computed again.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        """Names the folder; it is made when it is opened."""
+        self.folder = Path(folder)
+        self._lock: IO[bytes] | None = None
+
+    def __enter__(self) -> "FilmFolder":
+        """Waits for the lock, then reads what is there."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.folder / _LOCK).open("wb")
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self._ledger = Ledger(self.folder / _LEDGER)
+        self._manifest = Manifest(self.folder)
+        if any(name not in self._ledger for name in self._manifest.ids):
+            self._manifest.replace([record for record in self._manifest if record.id in self._ledger])
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Gives the lock back."""
+        assert self._lock is not None
+        self._lock.close()
+
+    def __contains__(self, line_id: str) -> bool:
+        """Returns whether the clip has been dealt with."""
+        return line_id in self._ledger
+
+    @property
+    def is_started(self) -> bool:
+        """Whether a process has ever opened it."""
+        return (self.folder / _LOCK).exists()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all clips of the film have been dealt with."""
+        return (self.folder / _FINISHED).exists()
+
+    def add(self, line: LedgerLine, record: ClipRecord | None = None) -> None:
+        """Writes a clip's line, and before it the record of a clip that passed."""
+        assert (record is None) == (line.verdict == "rejected")
+        if record is not None:
+            self._manifest.append(record)
+        self._ledger.append(line)
+
+    def finish(self) -> None:
+        """Marks the film as done; it is not opened again."""
+        (self.folder / _FINISHED).touch()
+
+    def lines(self) -> list[LedgerLine]:
+        """Returns the ledger as it is on disk."""
+        return list(Ledger(self.folder / _LEDGER))
+
+    def records(self) -> list[ClipRecord]:
+        """Returns the records of the clips that passed."""
+        return list(Manifest(self.folder))

@@ -1,0 +1,50 @@
+"""The films of a folder: their ids, and the captions that lie beside them."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+FILM_SUFFIXES = frozenset(
+    (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp", ".ogv", ".gif")
+)
+_LONGEST_NAME = 80
+
+
+@dataclass(frozen=True)
+class Film:
+    """A film's file, an id that is fit for file names, and what its author says is seen."""
+
+    id: str
+    path: Path
+    caption: str = ""
+
+
+def find_films(videos: str | Path) -> list[Film]:
+    """Returns the films in a folder and below it, in the order of their paths; or the one film that is named.
+
+    A film's id is its path inside the folder, with a digest, so that `a/1.mp4` and `b/1.mp4` are told apart. The
+    caption is the content of the text file of the same name (`NAME.txt` beside `NAME.mp4`).
+
+    Raises:
+        FileNotFoundError: there is no film.
+    """
+    root = Path(videos).resolve()
+    if root.is_file():
+        return [_film(root.parent, root)]
+    paths = [path for path in root.rglob("*") if path.suffix.lower() in FILM_SUFFIXES and path.is_file()]
+    inside = [path for path in paths if not any(part.startswith(".") for part in path.relative_to(root).parts)]
+    if not inside:
+        raise FileNotFoundError(
+            f"videos: expected films such as .mp4 or .mov, found none in {videos}; check the folder"
+        )
+    return [_film(root, path) for path in sorted(inside)]
+
+
+def _film(root: Path, path: Path) -> Film:
+    relative = path.relative_to(root).as_posix()
+    name = re.sub(r"[^A-Za-z0-9]+", "_", relative.rpartition(".")[0]).strip("_") or "film"
+    digest = hashlib.sha256(relative.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    caption = path.with_suffix(".txt")
+    text = caption.read_text(encoding="utf-8", errors="replace") if caption.is_file() else ""
+    return Film(f"{name[:_LONGEST_NAME]}-{digest}", path, " ".join(text.split()))

@@ -1,0 +1,115 @@
+"""What became of every clip: a JSON line each, on disk for good before the next clip begins."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+Verdict = Literal["kept", "unlabelled", "rejected"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerLine:
+    """One clip, or one film that could not be read.
+
+    Attributes:
+        id: The clip's, or the film's.
+        source: The film.
+        verdict: Kept with its camera, kept as video without one, or rejected.
+        step: The last one that it saw, which rejected it if it was: read, motion, poses, scale, balance.
+        reason: Why it was not kept with its camera; empty if it was.
+        numbers: What the steps measured, by `step.name`.
+        seconds: How long each step took.
+    """
+
+    id: str
+    source: str
+    verdict: Verdict
+    step: str
+    reason: str = ""
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    def encode(self) -> bytes:
+        """Returns the line of the file; a number that is not finite becomes null."""
+        values = asdict(self)
+        values["numbers"] = {k: v if abs(v) < float("inf") else None for k, v in self.numbers.items()}
+        values["seconds"] = {k: round(v, 3) for k, v in self.seconds.items()}
+        return json.dumps(values, allow_nan=False, ensure_ascii=False).encode() + b"\n"
+
+
+class Ledger:
+    """A ledger's file; one process writes. A torn last line, left by a killed one, is cut off by the next append."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Reads the lines that are there; nothing is written before the first append."""
+        self.path = Path(path)
+        self._lines = {line.id: line for line in read_ledger(self.path)}
+
+    def __contains__(self, line_id: str) -> bool:
+        """Returns whether there is a line for the clip."""
+        return line_id in self._lines
+
+    def __iter__(self) -> Iterator[LedgerLine]:
+        """Yields the lines in the order of writing."""
+        return iter(self._lines.values())
+
+    def __len__(self) -> int:
+        """Returns the number of lines."""
+        return len(self._lines)
+
+    def append(self, line: LedgerLine) -> None:
+        """Writes a line for good before it returns.
+
+        Raises:
+            ValueError: there is a line for that clip.
+        """
+        if line.id in self._lines:
+            raise ValueError(f"id: expected a new clip, got {line.id!r} twice in {self.path}; rename one")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab+") as file:
+            file.truncate(_whole_bytes(self.path))
+            file.write(line.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        self._lines[line.id] = line
+
+
+def read_ledger(path: str | Path) -> list[LedgerLine]:
+    """Returns the whole lines of a ledger; none if there is no file.
+
+    Raises:
+        ValueError: a line is not of a ledger.
+    """
+    path = Path(path)
+    if not path.exists():
+        return []
+    text = path.read_bytes()[: _whole_bytes(path)].decode()
+    lines = []
+    for number, row in enumerate(text.split("\n")[:-1], start=1):
+        try:
+            values = json.loads(row)
+            values["numbers"] = {k: float("nan") if v is None else v for k, v in values["numbers"].items()}
+            if values["verdict"] not in get_args(Verdict):
+                raise ValueError(f"verdict {values['verdict']!r}")
+            lines.append(LedgerLine(**values))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"{path}, line {number}: expected a line of a ledger, got: {error!r}") from error
+    return lines
+
+
+def write_ledger(path: str | Path, lines: Iterable[LedgerLine]) -> None:
+    """Writes a whole ledger at once."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.partial")
+    with temporary.open("wb") as file:
+        file.writelines(line.encode() for line in lines)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _whole_bytes(path: Path) -> int:
+    return path.read_bytes().rfind(b"\n") + 1
