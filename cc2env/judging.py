@@ -74,8 +74,12 @@ class Judge:
         if rules.collision == "stop" and not isinstance(world, KnowsFreeSpace):
             raise ValueError(
                 f'collision: expected "none", {type(world).__name__} does not know its free space, got "stop"; '
-                'choose world="synthetic", which does'
+                'choose world="synthetic", which does, or give this one a depth head with model.cli.train_depth'
             )
+        # an estimate is asked only of those who want to stop by it
+        self._guide: KnowsFreeSpace | None = None
+        if isinstance(world, KnowsFreeSpace) and (world.free_space_is_exact or rules.collision == "stop"):
+            self._guide = world
         self.world, self.poses_per_clip = world, poses_per_clip
         self.task, self.reward, self.collision = rules.task, rules.reward, rules.collision
 
@@ -84,11 +88,11 @@ class Judge:
     ) -> tuple[Float[Tensor, "n p 4 4"], Bool[Tensor, " n"]]:
         """Returns the poses that the cameras reach, and whether the commanded path led into an obstacle.
 
-        A world that does not know its free space blocks nothing.
+        A world that does not know its free space blocks nothing, nor does one that estimates it unless cameras stop.
         """
-        if not isinstance(self.world, KnowsFreeSpace):
+        if self._guide is None:
             return commanded, torch.zeros(len(twists), dtype=torch.bool)
-        shares = self.world.free_fraction(state, twists)
+        shares = self._guide.free_fraction(state, twists)
         blocked = (shares < 1).any(dim=1).cpu()
         if self.collision == "none" or not blocked.any():
             return commanded, blocked
@@ -171,8 +175,8 @@ class Judge:
     def _opening(self, state: WorldState, first_frame: UInt8[Tensor, "h w 3"]) -> Opening:
         def plan(twists: np.ndarray) -> np.ndarray:
             moves = torch.from_numpy(twists).to(state.c2w)[None]
-            if isinstance(self.world, KnowsFreeSpace):
-                moves = _cut(moves, self.world.free_fraction(state, moves))
+            if self._guide is not None:
+                moves = _cut(moves, self._guide.free_fraction(state, moves))
             poses: np.ndarray = to_poses(state.c2w, moves)[0].cpu().numpy()
             return poses
 

@@ -6,10 +6,10 @@ from torch import Tensor
 
 from model.data.clips import FRAMES_PER_LATENT, ClipSetConfig
 from model.data.synthetic.free_space import clearance
-from model.data.synthetic.trajectories import CAMERA_MARGIN
 from model.evaluation.oracle import OracleScenes
 from model.evaluation.truth import SceneTruth
 from model.geometry import primitives
+from model.geometry.clearance import CAMERA_MARGIN
 from model.geometry.trajectory import CameraTrajectory
 
 _METRES, _RISE, _TURN, _NOD = 0.25, 0.12, 0.10, 0.06  # per latent pose: brisk but usual in training

@@ -136,7 +136,7 @@ class CameraWorld:
             return False
         latents, text = state.memory["window", "latents"], state.memory["text"]
         expected = list(self._latent_shape(self._context_latents))
-        return list(latents.shape[1:]) == expected and text.shape[-1] == self._text_encoder.dim
+        return list(latents.shape[-4:]) == expected and text.shape[-1] == self._text_encoder.dim
 
     def reconstruct(self, frames: UInt8[Tensor, "b f h w 3"]) -> UInt8[Tensor, "b f h w 3"]:
         """Frames through the VAE and back: the ceiling of what this world can show."""

@@ -11,12 +11,14 @@ from typing import Any
 
 import torch
 
-from model.checkpoint import load_component, save_component
+from model.checkpoint import component_exists, load_component, load_meta, save_component
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
+from model.estimators.latent_depth import LatentDepth, LatentDepthConfig
 from model.pretrained import wan
 from model.text.encoder import TextEncoder
 from model.text.tiny_vocabulary import TinyVocabularyEncoder
 from model.text.umt5 import UMT5Encoder
+from model.training.latent_set import fingerprint
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.camera_world import CameraWorld
 from model.world.config import (
@@ -27,8 +29,11 @@ from model.world.config import (
     wan_config,
     write_world_config,
 )
+from model.world.free_space import SolidCameraWorld
 from model.world.protocol import WorldModel
 from model.world.synthetic_world import SyntheticWorld
+
+DEPTH_FOLDER = "depth"  # of a world's folder: its depth head, if it has one (`python -m model.cli.train_depth`)
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,7 @@ class _Components:
     dit: VideoDiT
     vae: VideoVAE
     text_encoder: TextEncoder
+    depth: LatentDepth | None
 
 
 def load_world(
@@ -151,26 +157,34 @@ def _load_folder(folder: Path, device: str, fingerprint: int) -> _Components:
             dit = load_component(folder / "dit", VideoDiTConfig, VideoDiT)
             vae = load_component(folder / "vae", VideoVAEConfig, VideoVAE)
         text_encoder = build_text_encoder(config.text_encoder, folder, device)
+        depth = _load_depth(folder / DEPTH_FOLDER, vae)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"world: {folder} is incomplete: {error}") from error
     except ValueError as error:
         raise ValueError(f"world: {folder} cannot be loaded: {error}") from error
-    for network in (dit, vae):
+    for network in (dit, vae, *([] if depth is None else [depth])):
         network.requires_grad_(False).eval().to(device)
-    return _Components(config, dit, vae, text_encoder)
+    return _Components(config, dit, vae, text_encoder, depth)
+
+
+def _load_depth(folder: Path, vae: VideoVAE) -> LatentDepth | None:
+    """The depth head, if there is one and it was trained on latents of this very encoder: others mean nothing to it."""
+    if not component_exists(folder) or load_meta(folder).get("latents") != fingerprint(vae):
+        return None
+    return load_component(folder, LatentDepthConfig, LatentDepth)
 
 
 def _assemble(components: _Components, settings: Mapping[str, Any]) -> CameraWorld:
     config = components.config
     guidance = {name: value for name, value in settings.items() if name != "sampler_steps"}
     steps = {"num_steps": settings["sampler_steps"]} if "sampler_steps" in settings else {}
-    return CameraWorld(
-        components.dit,
-        components.vae,
-        components.text_encoder,
-        config.spec(),
-        sampler=replace(config.sampler, **guidance, **steps),
-        opening=replace(config.opening, **guidance),
-        context_latents=config.context_latents,
-        default_prompts=config.default_prompts,
-    )
+    networks = (components.dit, components.vae, components.text_encoder, config.spec())
+    arguments: dict[str, Any] = {
+        "sampler": replace(config.sampler, **guidance, **steps),
+        "opening": replace(config.opening, **guidance),
+        "context_latents": config.context_latents,
+        "default_prompts": config.default_prompts,
+    }
+    if components.depth is None:
+        return CameraWorld(*networks, **arguments)
+    return SolidCameraWorld(*networks, depth=components.depth, **arguments)

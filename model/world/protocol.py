@@ -120,7 +120,13 @@ class RecognisesStates(Protocol):
 
 @runtime_checkable
 class KnowsFreeSpace(Protocol):
-    """A world that can say where a solid camera would have to stop."""
+    """A world that can say where a solid camera would have to stop.
+
+    Attributes:
+        free_space_is_exact: Whether it knows, or estimates from what it has shown.
+    """
+
+    free_space_is_exact: bool
 
     def free_fraction(self, state: WorldState, twists: Tensor) -> Float[Tensor, "b n"]:
         """The share in [0, 1] of each move's translation that a solid camera gets through; below 1 it is blocked.

@@ -15,9 +15,10 @@ from torch import Tensor
 from model.data.synthetic.free_space import free_fraction
 from model.data.synthetic.renderer import RenderedClip, render
 from model.data.synthetic.scene import Scene, sample_scene
-from model.data.synthetic.trajectories import CAMERA_MARGIN, sample_trajectory
+from model.data.synthetic.trajectories import sample_trajectory
 from model.geometry import se3
 from model.geometry.camera import intrinsics_from_fov
+from model.geometry.clearance import CAMERA_MARGIN
 from model.world.arguments import check_intrinsics, check_seeds, check_segment
 from model.world.protocol import WorldSpec, WorldState
 
@@ -33,6 +34,8 @@ class SyntheticWorld:
     A state's memory holds `start_c2w` `[b, 4, 4]`, the first camera in the scene's own frame. The same (seed, camera
     path) always gives the same bytes; there is nothing to prompt.
     """
+
+    free_space_is_exact = True
 
     def __init__(
         self,

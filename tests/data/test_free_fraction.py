@@ -8,8 +8,8 @@ import torch
 
 from model.data.synthetic.free_space import clearance, distance_to_surface, free_fraction
 from model.data.synthetic.scene import Scene, sample_scene
-from model.data.synthetic.trajectories import CAMERA_MARGIN
 from model.geometry import se3
+from model.geometry.clearance import CAMERA_MARGIN
 
 EMPTY = dataclasses.replace(sample_scene(0), objects=())
 

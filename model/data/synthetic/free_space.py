@@ -8,11 +8,7 @@ from torch import Tensor
 
 from model.data.synthetic.scene import Scene, SceneObject
 from model.data.synthetic.shapes import distance, intersect
-from model.geometry import se3
-
-_SAMPLES = 16  # instants of a move that are looked at: no surface is thinner than the margin on both its sides
-_ROUNDS = 3  # each looks 16 times closer: 0.15 mm of a move of 0.6 m
-_SLACK = 1e-3  # metres beyond the margin at which a move ends, so that rounding does not block the next one
+from model.geometry.clearance import clear_share
 
 
 def distance_to_surface(
@@ -76,10 +72,7 @@ def is_free(
 def free_fraction(
     scene: Scene, c2w: Float[Tensor, "4 4"], twist: Float[Tensor, "6"], start: float, seconds: float, margin: float
 ) -> float:
-    """Largest share in [0, 1] of a twist's translation that keeps a camera's centre `margin` metres from all surfaces.
-
-    The camera turns by all of the rotation whatever the share: the move is `exp((share * v, w))`. What comes nearer by
-    itself blocks nothing, and neither does a move that leads away: free is also where standing still is no better.
+    """Largest share in [0, 1] of a twist's translation that keeps a camera clear of a scene; see `clear_share`.
 
     Args:
         scene: objects move while the camera does.
@@ -89,27 +82,9 @@ def free_fraction(
         seconds: how long it takes.
         margin: metres.
     """
-    pose, move = c2w.detach().cpu().double(), twist.detach().cpu().double()
-    origin = pose[:3, 3].numpy()
-    if clearance(scene, origin[None])[0] > margin + float(move[:3].norm()):
+    if clearance(scene, c2w[None, :3, 3].detach().cpu().double().numpy())[0] > margin + float(twist[:3].norm()):
         return 1.0  # nothing is within reach: most moves
-    tau = torch.arange(1, _SAMPLES + 1, dtype=torch.float64) / _SAMPLES
-    path = (se3.exp(tau[:, None] * move)[:, :3, 3] @ pose[:3, :3].T).numpy()
-    times = start + tau.numpy() * seconds
-    standing = _nearest(scene, np.broadcast_to(origin, path.shape), times)
-
-    def is_clear(shares: NDArray[np.float64], margin: float) -> NDArray[np.bool_]:
-        points = (origin + shares[:, None, None] * path).reshape(-1, 3)
-        nearest = _nearest(scene, points, np.tile(times, len(shares))).reshape(len(shares), -1)
-        return np.asarray(((nearest > margin) | (nearest >= standing)).all(axis=1))
-
-    if is_clear(np.ones(1), margin)[0]:
-        return 1.0
-    free, width = 0.0, 1.0  # a share of 0, standing still, is always clear
-    for _ in range(_ROUNDS):
-        shares = free + np.linspace(0, width, _SAMPLES, endpoint=False)
-        free, width = float(shares[is_clear(shares, margin + _SLACK)][-1]), width / _SAMPLES
-    return free
+    return clear_share(lambda points, parts: _nearest(scene, points, start + parts * seconds), c2w, twist, margin)
 
 
 def clearance(scene: Scene, points: NDArray[np.float64]) -> NDArray[np.float64]:

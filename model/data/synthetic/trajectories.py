@@ -11,12 +11,12 @@ from model.data.synthetic.free_space import clearance
 from model.data.synthetic.scene import SCENE_RADIUS, Scene
 from model.geometry import se3
 from model.geometry.camera import intrinsics_from_fov
+from model.geometry.clearance import CAMERA_MARGIN
 from model.geometry.trajectory import CameraTrajectory
 
 MAX_TRANSLATION_PER_POSE = 0.6  # metres between two latent poses (1/3 s)
 MAX_ROTATION_PER_POSE = 0.2  # radians between two latent poses
 HORIZONTAL_FOV = math.radians(75)
-CAMERA_MARGIN = 0.35  # metres to any surface at any time
 _MAX_HEIGHT = 4.0  # metres
 _MAX_PITCH, _MAX_ROLL = math.radians(28), math.radians(25)
 _FRAMES_PER_POSE = 4
