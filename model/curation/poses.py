@@ -1,0 +1,76 @@
+"""Which reconstructions are good enough to label a clip, and the poses of the few frames that they lack."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from model.estimators.sfm import Reconstruction
+from model.geometry import se3
+from model.geometry.trajectory import CameraTrajectory
+
+
+@dataclass(kw_only=True)
+class PosesConfig:
+    """What a reconstruction must reach.
+
+    Attributes:
+        min_registered: Share of the frames that have a pose.
+        min_observations: Points that every registered frame sees: a pose on fewer is not to be trusted.
+        max_reprojection_error: Pixels, mean over all observations.
+        max_gap: Successive frames without a pose that are filled in.
+    """
+
+    min_registered: float = 0.8
+    min_observations: int = 20
+    max_reprojection_error: float = 1.5
+    max_gap: int = 4
+
+
+def accept(reconstruction: Reconstruction, config: PosesConfig) -> str:
+    """Returns why the clip is left out, with the numbers; empty if it is kept."""
+    registered = reconstruction.registered
+    share = float(registered.float().mean())
+    if share < config.min_registered or not registered.any():
+        return f"{int(registered.sum())} of {len(registered)} frames have a pose, less than {config.min_registered}"
+    fewest = int(reconstruction.num_observations[registered].min())
+    if fewest < config.min_observations:
+        return f"a frame sees {fewest} points, fewer than {config.min_observations}"
+    error = reconstruction.reprojection_error
+    if not error <= config.max_reprojection_error:
+        return f"points are reprojected {error:.2f} pixels off, more than {config.max_reprojection_error}"
+    if not (registered[0] and registered[-1]):
+        return "the first or the last frame has no pose"
+    gap = longest_gap(registered)
+    if gap > config.max_gap:
+        return f"{gap} successive frames have no pose, more than {config.max_gap}"
+    return ""
+
+
+def longest_gap(registered: Bool[Tensor, " f"]) -> int:
+    """Returns the number of successive frames without a pose, at most."""
+    longest = current = 0
+    for known in registered.tolist():
+        current = 0 if known else current + 1
+        longest = max(longest, current)
+    return longest
+
+
+def fill_gaps(reconstruction: Reconstruction) -> CameraTrajectory:
+    """Returns the path with a pose for every frame: in gaps, on the screw between their ends, at even steps.
+
+    Raises:
+        ValueError: the first or the last frame has no pose: nothing is known beyond the ends.
+
+    Source: ours, because the mean of two matrices is no rotation (`se3.interpolate`).
+    """
+    registered, c2w = reconstruction.registered, reconstruction.c2w.clone()
+    if not (registered[0] and registered[-1]):
+        raise ValueError("reconstruction: expected a pose of the first and the last frame, got none; reject the clip")
+    known = registered.nonzero()[:, 0]
+    for before, after in zip(known.tolist(), known[1:].tolist(), strict=False):
+        inside = torch.arange(before + 1, after)
+        fraction = ((inside - before) / (after - before)).to(c2w.dtype)
+        c2w[inside] = se3.interpolate(c2w[before], c2w[after], fraction)
+    return CameraTrajectory(c2w, reconstruction.intrinsics.expand(len(c2w), 4))

@@ -1,0 +1,120 @@
+"""One COLMAP reconstruction in a process of its own: `python colmap_worker.py FOLDER`, started by `sfm.ColmapSfM`.
+
+Its own process, because COLMAP's libraries clash with other packages' inside one process (images then hang or abort),
+and because a crash of native code must cost one clip, not a run. FOLDER holds `job.json`, `images/` and, if asked for,
+`masks/`; the answer is `result.npz`. Nothing of ours is imported, so that it starts fast.
+"""
+
+import json
+import sys
+import zlib  # noqa: F401  before pycolmap, whose own copy breaks PNG otherwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pycolmap
+
+
+def main(folder: Path) -> None:
+    """Reads the job, writes `result.npz`: only statistics, if there is no model."""
+    job = json.loads((folder / "job.json").read_text())
+    pycolmap.set_random_seed(job["seed"])
+    database = folder / "database.db"
+    _match(folder, database, job)
+    models = _map(folder, database, job)
+    statistics = _statistics(database)
+    best = max(models.values(), key=lambda model: (model.num_reg_images(), model.num_points3D()), default=None)
+    arrays = {} if best is None else _arrays(best, job["num_frames"])
+    np.savez(folder / "result.npz", num_models=len(models), **statistics, **arrays)
+
+
+def _match(folder: Path, database: Path, job: dict[str, Any]) -> None:
+    reader = pycolmap.ImageReaderOptions(camera_model=job["camera_model"])
+    if job["camera_params"]:
+        reader.camera_params = ",".join(map(repr, job["camera_params"]))
+    if job["masked"]:
+        reader.mask_path = folder / "masks"
+    extraction = pycolmap.FeatureExtractionOptions(num_threads=job["num_threads"], use_gpu=False)
+    extraction.sift.max_num_features = job["max_features"]
+    extraction.sift.peak_threshold = job["peak_threshold"]
+    device = pycolmap.Device.cpu
+    mode = pycolmap.CameraMode.SINGLE
+    pycolmap.extract_features(
+        database,
+        folder / "images",
+        camera_mode=mode,
+        reader_options=reader,
+        extraction_options=extraction,
+        device=device,
+    )
+    matching = pycolmap.FeatureMatchingOptions(num_threads=job["num_threads"], use_gpu=False)
+    pairing = pycolmap.SequentialPairingOptions(overlap=job["overlap"], num_threads=job["num_threads"])
+    verification = pycolmap.TwoViewGeometryOptions()
+    verification.ransac.random_seed = job["seed"]
+    verification.ransac.max_error = job["max_error"]
+    pycolmap.match_sequential(database, matching, pairing, verification, device=device)
+
+
+def _map(folder: Path, database: Path, job: dict[str, Any]) -> dict[int, Any]:
+    known = bool(job["camera_params"])
+    models = folder / "models"
+    models.mkdir()
+    if job["mapper"] == "global":
+        options = pycolmap.GlobalPipelineOptions(num_threads=job["num_threads"], random_seed=job["seed"])
+        adjustment = options.mapper.bundle_adjustment
+        adjustment.refine_focal_length = adjustment.refine_extra_params = not known
+        adjustment.ceres.use_gpu = options.mapper.global_positioning.use_gpu = False
+        return dict(pycolmap.global_mapping(database, folder / "images", models, options))
+    options = pycolmap.IncrementalPipelineOptions(
+        num_threads=job["num_threads"],
+        random_seed=job["seed"],
+        min_model_size=3,
+        extract_colors=False,
+        ba_refine_focal_length=not known,
+        ba_refine_extra_params=not known,
+    )
+    options.mapper.init_min_tri_angle = job["init_angle"]
+    options.mapper.init_max_error = options.mapper.filter_max_reproj_error = job["max_error"]
+    options.triangulation.merge_max_reproj_error = options.triangulation.complete_max_reproj_error = job["max_error"]
+    options.mapper.abs_pose_refine_focal_length = options.mapper.abs_pose_refine_extra_params = not known
+    return dict(pycolmap.incremental_mapping(database, folder / "images", models, options))
+
+
+def _statistics(path: Path) -> dict[str, int]:
+    database = pycolmap.Database.open(path)
+    statistics = {"num_keypoints": database.num_keypoints(), "num_pairs": database.num_verified_image_pairs()}
+    database.close()
+    return statistics
+
+
+def _arrays(model: Any, num_frames: int) -> dict[str, Any]:
+    """Poses c2w [f 4 4], points [p 3] and observations, pixels counted from the picture's upper left corner."""
+    c2w = np.tile(np.eye(4), (num_frames, 1, 1))
+    registered = np.zeros(num_frames, dtype=bool)
+    rows = {identity: row for row, identity in enumerate(model.points3D)}
+    frame_of, point_of, pixels = [], [], []
+    for image in (model.images[identity] for identity in sorted(model.reg_image_ids())):
+        index = int(Path(image.name).stem)
+        registered[index] = True
+        c2w[index, :3] = image.cam_from_world().inverse().matrix()
+        for seen in image.get_observation_points2D():
+            frame_of.append(index)
+            point_of.append(rows[seen.point3D_id])
+            pixels.append(seen.xy)
+    camera = next(iter(model.cameras.values()))
+    fx, fy = camera.focal_length_x, camera.focal_length_y
+    lens = [fx, fy, camera.principal_point_x, camera.principal_point_y]
+    return {
+        "registered": registered,
+        "c2w": c2w,
+        "lens": np.array(lens),
+        "points": np.array([point.xyz for point in model.points3D.values()]).reshape(-1, 3),
+        "frame_of": np.array(frame_of, dtype=np.int64),
+        "point_of": np.array(point_of, dtype=np.int64),
+        "pixels": np.array(pixels, dtype=np.float64).reshape(-1, 2),
+        "reprojection_error": model.compute_mean_reprojection_error(),
+    }
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

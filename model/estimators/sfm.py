@@ -1,0 +1,204 @@
+"""Camera paths from pictures alone, behind a protocol; COLMAP's structure from motion as the adapter that ships."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from PIL import Image
+from torch import Tensor
+
+from model.geometry.camera import project
+
+_WORKER = Path(__file__).with_name("colmap_worker.py")
+
+
+class ReconstructionFailed(Exception):  # noqa: N818  (an outcome that a data set must expect, not a mistake)
+    """A clip has no reconstruction; `reason` says why, in one line fit for a ledger."""
+
+    def __init__(self, reason: str) -> None:
+        """Keeps the reason."""
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Reconstruction:
+    """Poses and sparse points of one clip, in a world and a unit of length of their own (metres are another step).
+
+    Attributes:
+        registered: Frames that have a pose.
+        c2w: Poses; the identity where there is none.
+        intrinsics: fx, fy, cx, cy, normalised, of the one lens that all frames share.
+        points: Sparse points of the static scene.
+        frame_of: The frame of every observation of a point, sorted.
+        point_of: The index of the point that is observed.
+        pixels: Where it is observed: (x, y), pixels from the upper left corner, so that a pixel's centre is at +0.5.
+        reprojection_error: Mean distance in pixels between observed and projected points.
+    """
+
+    registered: Bool[Tensor, " f"]
+    c2w: Float[Tensor, "f 4 4"]
+    intrinsics: Float[Tensor, "4"]
+    points: Float[Tensor, "p 3"]
+    frame_of: Int[Tensor, " o"]
+    point_of: Int[Tensor, " o"]
+    pixels: Float[Tensor, "o 2"]
+    reprojection_error: float
+
+    @property
+    def num_observations(self) -> Int[Tensor, " f"]:
+        """The points that each frame sees: the inliers that hold its pose."""
+        return torch.bincount(self.frame_of, minlength=len(self.registered))
+
+    def sparse_depth(self, frame: int) -> tuple[Float[Tensor, "n 2"], Float[Tensor, " n"]]:
+        """Returns where a frame sees points (pixels, as `pixels`) and their z-depth in the reconstruction's unit."""
+        rows = self.frame_of == frame
+        _, depth = project(self.points[self.point_of[rows]], self.c2w[frame], self.intrinsics)
+        return self.pixels[rows], depth
+
+
+@runtime_checkable
+class StructureFromMotion(Protocol):
+    """Anything that poses the frames of one clip: COLMAP here; VGGSfM or VGGT by an adapter of a few lines."""
+
+    def __call__(
+        self,
+        frames: UInt8[Tensor, "f h w 3"],
+        masks: Bool[Tensor, "f h w"] | None,
+        intrinsics: Float[Tensor, "4"] | None,
+    ) -> Reconstruction:
+        """Returns the reconstruction.
+
+        Args:
+            frames: In the order of time.
+            masks: True where an object moves by itself: not to be used.
+            intrinsics: The lens if it is known, normalised: then it is kept; None: it is estimated.
+
+        Raises:
+            ReconstructionFailed: the clip has none.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColmapSfM:
+    """SIFT on the CPU, sequential matching, then incremental (COLMAP) or global (GLOMAP) mapping.
+
+    The result depends on the seed; it is the same bits again if `num_threads` is 1.
+
+    Attributes:
+        mapper: "incremental" is slower and surer.
+        overlap: Each frame is matched with so many next ones, and with those at powers of two farther on.
+        max_features: Keypoints a frame, the largest ones.
+        peak_threshold: Contrast of the faintest keypoint; COLMAP's own 0.0067 leaves small soft films too few.
+        max_error: Pixels that a match or a point may be off, per 640 of the width (never below 0.5).
+        init_angle: Degrees between the rays of the first pair; short clips have no 16, COLMAP's own value.
+        num_threads: -1: all cores.
+        seed: Of every RANSAC.
+        timeout: Seconds after which a clip is given up.
+
+    Raises:
+        ValueError: pycolmap is not installed.
+
+    Source: the paper takes VGGSfM (Sec. 3.2); ours, because COLMAP needs no weights and no GPU.
+    """
+
+    mapper: Literal["incremental", "global"] = "incremental"
+    overlap: int = 10
+    max_features: int = 4096
+    peak_threshold: float = 0.001
+    max_error: float = 2.0
+    init_angle: float = 4.0
+    num_threads: int = -1
+    seed: int = 0
+    timeout: float = 1800.0
+
+    def __call__(
+        self,
+        frames: UInt8[Tensor, "f h w 3"],
+        masks: Bool[Tensor, "f h w"] | None,
+        intrinsics: Float[Tensor, "4"] | None,
+    ) -> Reconstruction:
+        """Returns the largest model; see `StructureFromMotion`."""
+        if importlib.util.find_spec("pycolmap") is None:
+            raise ValueError(
+                "pycolmap: expected it to be installed, found none; pip install 'cameractrlworld[curation]'"
+            )
+        if masks is not None and masks.shape != frames.shape[:3]:
+            raise ValueError(f"masks: expected shape {list(frames.shape[:3])}, got {list(masks.shape)}")
+        with tempfile.TemporaryDirectory(prefix="colmap-") as name:
+            folder = Path(name)
+            _write_pictures(folder, frames, masks)
+            (folder / "job.json").write_text(json.dumps(self._job(frames, masks is not None, intrinsics)))
+            self._run(folder)
+            return _read_result(folder, frames.shape[1], frames.shape[2])
+
+    def _job(self, frames: Tensor, masked: bool, intrinsics: Tensor | None) -> dict[str, Any]:
+        height, width = frames.shape[1:3]
+        in_pixels = [] if intrinsics is None else (intrinsics.double() * intrinsics.new_tensor([width, height] * 2))
+        return {
+            "num_frames": len(frames),
+            "masked": masked,
+            "camera_model": "SIMPLE_PINHOLE" if intrinsics is None else "PINHOLE",
+            "camera_params": [float(value) for value in in_pixels],
+            "mapper": self.mapper,
+            "overlap": self.overlap,
+            "max_features": self.max_features,
+            "peak_threshold": self.peak_threshold,
+            "max_error": max(0.5, self.max_error * width / 640),
+            "init_angle": self.init_angle,
+            "num_threads": self.num_threads,
+            "seed": self.seed,
+        }
+
+    def _run(self, folder: Path) -> None:
+        command = [sys.executable, "-P", str(_WORKER), str(folder)]
+        with (folder / "log.txt").open("w+") as log:
+            try:
+                code = subprocess.run(
+                    command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, timeout=self.timeout, check=False
+                ).returncode
+            except subprocess.TimeoutExpired:
+                raise ReconstructionFailed(f"COLMAP was not done after {self.timeout:g} s") from None
+            if code:
+                log.seek(0)
+                last = (log.read().strip().splitlines() or ["no message"])[-1]
+                raise ReconstructionFailed(f"COLMAP ended with code {code}: {last[:200]}")
+
+
+def _write_pictures(folder: Path, frames: Tensor, masks: Tensor | None) -> None:
+    (folder / "images").mkdir()
+    (folder / "masks").mkdir()
+    for index, frame in enumerate(frames.cpu().numpy()):
+        Image.fromarray(frame).save(folder / "images" / f"{index:06d}.png", compress_level=1)
+    for index, mask in enumerate([] if masks is None else masks.cpu().numpy()):
+        # COLMAP finds no keypoints where its mask is black
+        black = np.where(mask, np.uint8(0), np.uint8(255))
+        Image.fromarray(black).save(folder / "masks" / f"{index:06d}.png.png", compress_level=1)
+
+
+def _read_result(folder: Path, height: int, width: int) -> Reconstruction:
+    with np.load(folder / "result.npz", allow_pickle=False) as result:
+        if not int(result["num_models"]):
+            keypoints, pairs = int(result["num_keypoints"]), int(result["num_pairs"])
+            raise ReconstructionFailed(f"no model: {keypoints} keypoints, {pairs} pairs of frames agree")
+        arrays = {name: torch.from_numpy(result[name]) for name in result.files if result[name].ndim}
+        error = float(result["reprojection_error"])
+    return Reconstruction(
+        registered=arrays["registered"],
+        c2w=arrays["c2w"].float(),
+        intrinsics=(arrays["lens"] / torch.tensor([width, height, width, height])).float(),
+        points=arrays["points"].float(),
+        frame_of=arrays["frame_of"],
+        point_of=arrays["point_of"],
+        pixels=arrays["pixels"].float(),
+        reprojection_error=error,
+    )
