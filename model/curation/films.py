@@ -9,6 +9,7 @@ FILM_SUFFIXES = frozenset(
     (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp", ".ogv", ".gif")
 )
 _LONGEST_NAME = 80
+_HEAD = 65536  # bytes that tell films of one name apart
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,9 @@ class Film:
 def find_films(videos: str | Path) -> list[Film]:
     """Returns the films in a folder and below it, in the order of their paths; or the one film that is named.
 
-    A film's id is its path inside the folder, with a digest, so that `a/1.mp4` and `b/1.mp4` are told apart. The
-    caption is the content of the text file of the same name (`NAME.txt` beside `NAME.mp4`).
+    A film's id is its path inside the folder with a digest of that path, the file's size and its beginning: the same
+    wherever the folder lies, and another one for another film of the same name. The caption is the content of the
+    text file of the same name (`NAME.txt` beside `NAME.mp4`).
 
     Raises:
         FileNotFoundError: there is no film.
@@ -44,7 +46,12 @@ def find_films(videos: str | Path) -> list[Film]:
 def _film(root: Path, path: Path) -> Film:
     relative = path.relative_to(root).as_posix()
     name = re.sub(r"[^A-Za-z0-9]+", "_", relative.rpartition(".")[0]).strip("_") or "film"
-    digest = hashlib.sha256(relative.encode("utf-8", "surrogateescape")).hexdigest()[:8]
     caption = path.with_suffix(".txt")
     text = caption.read_text(encoding="utf-8", errors="replace") if caption.is_file() else ""
-    return Film(f"{name[:_LONGEST_NAME]}-{digest}", path, " ".join(text.split()))
+    return Film(f"{name[:_LONGEST_NAME]}-{_digest(relative, path)}", path, " ".join(text.split()))
+
+
+def _digest(relative: str, path: Path) -> str:
+    with path.open("rb") as file:
+        parts = (relative.encode("utf-8", "surrogateescape"), b"%d" % path.stat().st_size, file.read(_HEAD))
+    return hashlib.sha256(b"\n".join(parts)).hexdigest()[:10]

@@ -104,5 +104,10 @@ def test_films_are_found_with_their_captions_and_told_apart(tmp_path: Path) -> N
     assert len({film.id for film in films}) == 3
     assert [film.caption for film in films] == ["a blue lagoon", "", ""]
     assert find_films(tmp_path / "a/1.mp4")[0].caption == "a blue lagoon"
+    (tmp_path / "a/1.mp4").write_bytes(b"another film")
+    assert find_films(tmp_path)[0].id != films[0].id
+    tmp_path.rename(tmp_path.with_name("moved"))
+    assert [film.id for film in find_films(tmp_path.with_name("moved"))][1:] == [film.id for film in films][1:]
+    tmp_path.with_name("moved").rename(tmp_path)
     with pytest.raises(FileNotFoundError, match="videos: expected films"):
         find_films(tmp_path / ".hidden" / "none")

@@ -1,0 +1,104 @@
+"""From what is known of every film to the data set: some held out, paths balanced, a manifest, a ledger, a plot."""
+
+import dataclasses
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from model.curation.balance import BalanceConfig, PathDescription, describe, plot_balance, prune
+from model.curation.film_folder import FilmFolder
+from model.curation.ledger import LedgerLine, write_ledger
+from model.data.manifest import ClipRecord, Manifest
+
+HELD_OUT = "held_out"  # a data set of its own, inside the data set
+
+
+@dataclass(kw_only=True)
+class PublishConfig:
+    """What is done with all clips together; it may change from run to run, because it is done anew each time.
+
+    Attributes:
+        cap: Paths of one category that stay, the most important ones; 0: all.
+        held_out: Share of the films that go, whole and unpruned, into the data set `held_out/`; by a digest of a
+            film's id, so that a film stays on its side when others come.
+        paths: How paths are described.
+    """
+
+    cap: int = 1000
+    held_out: float = 0.0
+    paths: BalanceConfig = field(default_factory=BalanceConfig)
+
+
+@dataclass(frozen=True)
+class Published:
+    """What was written: the final ledger, the paths before pruning, and the ids of those that stay."""
+
+    lines: list[LedgerLine]
+    paths: dict[str, PathDescription]
+    kept_paths: list[str]
+
+
+def publish(out: str | Path, config: PublishConfig) -> Published:
+    """Writes `OUT/manifest.jsonl`, `cameras/`, `ledger.jsonl`, `balance.png`, and `OUT/held_out` if films are.
+
+    Depends on what `OUT/work` holds, not on the order in which it came there.
+
+    Raises:
+        ValueError: a setting is out of its range.
+    """
+    if config.cap < 0 or not 0 <= config.held_out < 1:
+        raise ValueError(f"cap, held_out: expected cap >= 0 and 0 <= held_out < 1, got {config.cap}, {config.held_out}")
+    out = Path(out)
+    folders = sorted((folder for folder in (out / "work").iterdir() if folder.is_dir()), key=lambda folder: folder.name)
+    training = [folder for folder in folders if not is_held_out(folder.name, config.held_out)]
+    held_out = [folder for folder in folders if is_held_out(folder.name, config.held_out)]
+    records, lines = _gather(training)
+    paths = {r.id: describe(r.camera.c2w, config.paths) for r in records if r.camera is not None}
+    kept, removed = prune(paths, config.cap) if config.cap else (list(paths), [])
+    gone = set(removed)
+    Manifest(out).replace(record for record in records if record.id not in gone)
+    _write_held_out(out / HELD_OUT, held_out)
+    final = [_pruned(line, paths[line.id], config.cap) if line.id in gone else line for line in lines]
+    final += _gather(held_out)[1]
+    write_ledger(out / "ledger.jsonl", final)
+    if paths:
+        plot_balance(out / "balance.png", paths, kept)
+    return Published(final, paths, kept)
+
+
+def is_held_out(film_id: str, share: float) -> bool:
+    """Returns whether a film is among the share that is held out."""
+    digest = hashlib.sha256(f"held out {film_id}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") < share * 2**64
+
+
+def ledger_table(lines: Iterable[LedgerLine]) -> str:
+    """Returns the number of clips, and the seconds they took, by verdict and last step, as Markdown."""
+    counts: Counter[tuple[str, str]] = Counter()
+    seconds: Counter[tuple[str, str]] = Counter()
+    for line in lines:
+        counts[(line.verdict, line.step)] += 1
+        seconds[(line.verdict, line.step)] += sum(line.seconds.values())
+    rows = [
+        f"| {verdict} | {step} | {counts[(verdict, step)]} | {seconds[(verdict, step)]:.1f} |"
+        for verdict, step in sorted(counts)
+    ]
+    return "\n".join(["| verdict | last step | clips | seconds |", "| --- | --- | --- | --- |", *rows])
+
+
+def _gather(folders: list[Path]) -> tuple[list[ClipRecord], list[LedgerLine]]:
+    films = [FilmFolder(folder) for folder in folders]
+    return [r for film in films for r in film.records()], [line for film in films for line in film.lines()]
+
+
+def _write_held_out(folder: Path, films: list[Path]) -> None:
+    if films or (folder / "manifest.jsonl").exists():
+        Manifest(folder).replace(_gather(films)[0])
+
+
+def _pruned(line: LedgerLine, path: PathDescription, cap: int) -> LedgerLine:
+    primary, turn = path.category
+    reason = f"more than {cap} paths are {primary} with turn {turn}; this one's importance is {path.importance:.2f}"
+    return dataclasses.replace(line, verdict="rejected", step="balance", reason=reason)

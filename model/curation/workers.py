@@ -1,0 +1,88 @@
+"""Many independent jobs over processes, by joblib: on one machine (loky) or, by the same command, a Ray cluster."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from tqdm import tqdm
+
+from model.estimators.optional_dependency import require
+
+_STREAMING = ("loky", "threading", "sequential")  # backends that hand out results as they come
+
+
+def run_all(
+    function: Callable[..., None],
+    arguments: Sequence[tuple[Any, ...]],
+    *,
+    num_workers: int,
+    backend: str,
+    label: str,
+    initial: int = 0,
+    is_suspect: Callable[[int], bool] = lambda index: True,
+) -> list[int]:
+    """Calls the function with each tuple of arguments; returns the indices of jobs that kill their process.
+
+    A process that dies (native code that crashes, memory that runs out) takes all others of joblib's pool along. Then
+    every suspect runs alone, which tells the guilty one, and the rest goes on in parallel. With one worker the jobs
+    run in this process, and a death is a death.
+
+    Args:
+        function: Importable by its name in another process.
+        arguments: Of every call.
+        num_workers: Processes.
+        backend: joblib's: loky, ray ...
+        label: Of the progress bar.
+        initial: Jobs that were done before, for the bar.
+        is_suspect: Whether a job may have been running when a process died.
+
+    Raises:
+        ValueError: there is no worker, or no such backend.
+    """
+    if num_workers < 1:
+        raise ValueError(f"num_workers: expected at least 1, got {num_workers}")
+    joblib = require("joblib")
+    _register(joblib, backend)
+    loky = require("joblib.externals.loky.process_executor")
+    waiting, dead = list(range(len(arguments))), []
+    with tqdm(total=initial + len(arguments), initial=initial, desc=label, unit="film") as bar:
+        while waiting:
+            try:
+                for index in _results(joblib, function, arguments, list(waiting), num_workers, backend):
+                    waiting.remove(index)
+                    bar.update()
+            except loky.TerminatedWorkerError:
+                for index in filter(is_suspect, list(waiting)):
+                    try:
+                        list(_results(joblib, function, arguments, [index], 2, backend))
+                    except loky.TerminatedWorkerError:
+                        dead.append(index)
+                    waiting.remove(index)
+                    bar.update()
+    return dead
+
+
+def _results(
+    joblib: Any,
+    function: Callable[..., None],
+    arguments: Sequence[tuple[Any, ...]],
+    indices: list[int],
+    num_workers: int,
+    backend: str,
+) -> Iterator[int]:
+    """Yields the indices of jobs as they end (at the end, where the backend cannot tell earlier)."""
+    return_as = "generator_unordered" if backend in _STREAMING else "list"
+    pool = joblib.Parallel(n_jobs=num_workers, backend=backend, batch_size=1, return_as=return_as)
+    yield from pool(joblib.delayed(_indexed)(index, function, arguments[index]) for index in indices)
+
+
+def _indexed(index: int, function: Callable[..., None], arguments: tuple[Any, ...]) -> int:
+    function(*arguments)
+    return index
+
+
+def _register(joblib: Any, backend: str) -> None:
+    if backend == "ray":
+        require("ray.util.joblib", extra="ray").register_ray()
+    known = joblib.parallel.BACKENDS
+    if backend not in known and backend not in joblib.parallel.EXTERNAL_BACKENDS:
+        raise ValueError(f"backend: expected one of {sorted(known)} or ray, got {backend!r}")

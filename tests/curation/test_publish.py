@@ -1,0 +1,112 @@
+"""The whole set: capped categories, films held out whole, a ledger that says why; whatever came first."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.curation.exchange import export_clips, import_clips, read_data_set
+from model.curation.film_folder import FilmFolder
+from model.curation.ledger import LedgerLine, read_ledger
+from model.curation.publish import HELD_OUT, PublishConfig, is_held_out, ledger_table, publish
+from model.data.colmap_model import write_colmap_text
+from model.data.manifest import ClipRecord, Manifest
+from model.geometry import se3
+from model.geometry.trajectory import CameraTrajectory
+
+LENS = torch.tensor([0.8, 1.2, 0.5, 0.5])
+
+
+def add(out: Path, name: str, turn: float | None) -> None:
+    times = torch.arange(9, dtype=torch.float64) / 12
+    camera = None if turn is None else CameraTrajectory(forward(turn), LENS.expand(9, 4))
+    record = ClipRecord(id=f"{name}_000_000", source=f"{name}.mp4", times=times, camera=camera, scale=camera and 1.0)
+    verdict = "unlabelled" if turn is None else "kept"
+    with FilmFolder(out / "work" / name) as film:
+        film.add(LedgerLine(id=record.id, source=record.source, verdict=verdict, step="scale"), record)
+        film.finish()
+
+
+def forward(turn: float) -> torch.Tensor:
+    """Two metres straight ahead, while the camera turns about its vertical by so many degrees."""
+    share = torch.arange(9) / 8
+    zero = torch.zeros(9)
+    c2w = se3.exp(torch.stack([zero, zero, zero, zero, torch.deg2rad(turn * share), zero], dim=-1))
+    c2w[:, 2, 3] = 2 * share
+    return c2w
+
+
+def test_a_full_category_keeps_its_most_important_paths_and_the_ledger_says_so(tmp_path: Path) -> None:
+    for name, turn in {"a": 0.0, "b": 40.0, "c": 20.0, "d": None}.items():
+        add(tmp_path, name, turn)
+    published = publish(tmp_path, PublishConfig(cap=2))
+    assert Manifest(tmp_path).ids == ("b_000_000", "c_000_000", "d_000_000")
+    lines = {line.id: line for line in read_ledger(tmp_path / "ledger.jsonl")}
+    assert lines["a_000_000"].verdict == "rejected" and lines["a_000_000"].step == "balance"
+    assert "more than 2 paths are forward" in lines["a_000_000"].reason
+    assert lines["d_000_000"].verdict == "unlabelled"
+    assert (tmp_path / "balance.png").stat().st_size > 1000
+    assert "| rejected | balance | 1 |" in ledger_table(published.lines)
+    publish(tmp_path, PublishConfig(cap=0))  # changed its mind: nothing was lost
+    assert len(Manifest(tmp_path)) == 4
+
+
+def test_the_order_of_arrival_does_not_matter(tmp_path: Path) -> None:
+    turns = {"a": 0.0, "b": 40.0, "c": 20.0}
+    for folder, names in (("1", "abc"), ("2", "cab")):
+        for name in names:
+            add(tmp_path / folder, name, turns[name])
+        publish(tmp_path / folder, PublishConfig(cap=2))
+    for file in ("manifest.jsonl", "ledger.jsonl", "cameras/b_000_000.safetensors"):
+        assert (tmp_path / "1" / file).read_bytes() == (tmp_path / "2" / file).read_bytes()
+
+
+def test_films_are_held_out_whole_and_stay_on_their_side(tmp_path: Path) -> None:
+    names = [f"film{k}" for k in range(20)]
+    for name in names:
+        add(tmp_path, name, 0.0)
+    publish(tmp_path, PublishConfig(held_out=0.3))
+    training, held_out = Manifest(tmp_path).ids, Manifest(tmp_path / HELD_OUT).ids
+    assert len(training) + len(held_out) == 20 and not set(training) & set(held_out)
+    assert 2 <= len(held_out) <= 12
+    assert {name for name in names if is_held_out(name, 0.3)} <= {name for name in names if is_held_out(name, 0.5)}
+    publish(tmp_path, PublishConfig(held_out=0.0))
+    assert len(Manifest(tmp_path)) == 20 and len(Manifest(tmp_path / HELD_OUT)) == 0
+
+
+@pytest.mark.parametrize("config", [PublishConfig(cap=-1), PublishConfig(held_out=1.0)])
+def test_settings_out_of_range_are_refused(tmp_path: Path, config: PublishConfig) -> None:
+    with pytest.raises(ValueError, match="cap, held_out: expected"):
+        publish(tmp_path, config)
+
+
+def test_colmap_scenes_are_imported_once_and_exported_again(tmp_path: Path) -> None:
+    camera = CameraTrajectory(forward(30.0), LENS.expand(9, 4))
+    write_colmap_text(tmp_path / "scenes" / "one" / "sparse" / "0", camera, 240, 320)
+    (tmp_path / "scenes" / "two" / "sparse").mkdir(parents=True)
+    for file in ("cameras.txt", "images.txt"):
+        (tmp_path / "scenes" / "two" / "sparse" / file).write_text("nonsense\n")
+    for _ in range(2):
+        import_clips(tmp_path / "data", "colmap", *read_data_set("colmap", tmp_path / "scenes", fps=12.0, scale=2.0))
+        publish(tmp_path / "data", PublishConfig())
+    (record,) = Manifest(tmp_path / "data")
+    assert (record.id, record.scale, record.source) == ("one", 2.0, str(tmp_path / "scenes" / "one" / "images"))
+    lines = read_ledger(tmp_path / "data" / "ledger.jsonl")
+    assert [(line.id, line.verdict) for line in lines] == [("one", "kept"), ("two", "rejected")]
+    assert export_clips(tmp_path / "data", "colmap", tmp_path / "colmap", 240, 320) == 1
+    assert export_clips(tmp_path / "data", "realestate10k", tmp_path / "poses") == 1
+    records, rejected = read_data_set("realestate10k", tmp_path / "poses")
+    assert not rejected and records[0].camera is not None and record.camera is not None
+    assert torch.allclose(records[0].camera.c2w, record.camera.c2w, atol=1e-5)
+    assert float(record.camera.c2w[-1, 2, 3]) == pytest.approx(4.0, abs=1e-5)
+
+
+def test_settings_without_effect_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="scale: expected no such setting for realestate10k"):
+        read_data_set("realestate10k", tmp_path, scale=2.0)
+    with pytest.raises(ValueError, match="media: expected no such setting for nerfstudio"):
+        read_data_set("nerfstudio", tmp_path, media="images")
+    with pytest.raises(FileNotFoundError, match=r"expected transforms.json in or below"):
+        read_data_set("nerfstudio", tmp_path)
+    with pytest.raises(ValueError, match="data: expected a manifest with cameras"):
+        export_clips(tmp_path, "realestate10k", tmp_path / "out")
