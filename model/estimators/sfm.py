@@ -20,7 +20,7 @@ from model.geometry.camera import project
 _WORKER = Path(__file__).with_name("colmap_worker.py")
 
 
-class ReconstructionFailed(Exception):  # noqa: N818  (an outcome that a data set must expect, not a mistake)
+class ReconstructionFailed(Exception):
     """A clip has no reconstruction; `reason` says why, in one line fit for a ledger."""
 
     def __init__(self, reason: str) -> None:

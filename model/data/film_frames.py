@@ -1,0 +1,84 @@
+"""Frames of any film that PyAV opens, one at a time, upright, with square pixels and their true times."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from model.estimators.optional_dependency import require
+
+
+@dataclass(frozen=True)
+class FilmFrame:
+    """A decoded frame; its pixels are converted only when they are asked for.
+
+    Attributes:
+        time: Seconds in the film; greater than the frame's before.
+        height: Pixels, upright.
+        width: Pixels, upright, if they are square.
+    """
+
+    time: float
+    height: int
+    width: int
+    _frame: Any
+    _quarter_turns: int  # counterclockwise
+
+    def rgb(self, shrink: float = 1.0) -> UInt8[np.ndarray, "h w 3"]:
+        """Returns the picture, upright; with `shrink` < 1 each side is that share as long."""
+        height, width = (max(1, round(side * shrink)) for side in (self.height, self.width))
+        if self._quarter_turns % 2:
+            height, width = width, height
+        picture = self._frame.to_ndarray(format="rgb24", width=width, height=height)
+        return np.ascontiguousarray(np.rot90(picture, self._quarter_turns))
+
+
+def film_frames(path: str | Path) -> Iterator[FilmFrame]:
+    """Yields the frames of a film's first video stream, whatever its container, rate or rotation flag.
+
+    Frames without a time, or with one not after the last frame's, are left out: they cannot be placed.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no film, has no pictures, or breaks off; then all frames before the break were yielded.
+    """
+    av = require("av")
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected a file, got none there; check the path")
+    last = -float("inf")
+    try:
+        # a title in an odd encoding must not stop a film whose pictures are whole
+        with av.open(str(path), metadata_errors="ignore") as container:
+            stream = _video_stream(path, container)
+            for frame in container.decode(stream):
+                if frame.time is not None and frame.time > last:
+                    last = float(frame.time)
+                    yield _film_frame(frame, stream.sample_aspect_ratio)
+    except av.error.FFmpegError as error:
+        where = f"breaks off after {last:.3f} s" if last > -float("inf") else "cannot be opened"
+        raise ValueError(
+            f"{path}: expected a film, got one that {where} ({error.strerror}); record it again"
+        ) from error
+    if last == -float("inf"):
+        raise ValueError(f"{path}: expected a film, got one without frames; record it again")
+
+
+def _video_stream(path: Path, container: Any) -> Any:
+    # the cover of a song is a "video" of one picture
+    cover = require("av").stream.Disposition.attached_pic
+    pictures = [stream for stream in container.streams.video if not stream.disposition & cover]
+    if not pictures:
+        kinds = sorted({stream.type for stream in container.streams}) or ["nothing"]
+        raise ValueError(f"{path}: expected a video stream, got only {', '.join(kinds)}; leave the file out")
+    return pictures[0]
+
+
+def _film_frame(frame: Any, pixel_aspect: Any) -> FilmFrame:
+    width = round(frame.width * float(pixel_aspect)) if pixel_aspect else frame.width
+    turns = round(frame.rotation / 90) % 4
+    height, width = (width, frame.height) if turns % 2 else (frame.height, width)
+    return FilmFrame(float(frame.time), height, width, frame, turns)
