@@ -70,7 +70,7 @@ class LatentBatches:
     """Batches as a pure function of (seed, step, micro): an interrupted run resumes with the very same ones.
 
     Every epoch is a fresh permutation; `labelled_share` of the clips (4 : 1, the paper's Sec. 3.3) keep their camera,
-    always the same ones, the others train as unlabelled video.
+    always the same ones, the others train as unlabelled video. Clips that have no camera are among those others.
     """
 
     def __init__(
@@ -95,10 +95,12 @@ class LatentBatches:
         self.text = text_encoder.encode(captions).half()
         position = {caption: i for i, caption in enumerate(captions)}
         self.caption_index = torch.tensor([position[c] for c in clips.captions])
-        self.intrinsics = clips.config.intrinsics()
+        self.intrinsics = clips.intrinsics
         order = torch.randperm(len(clips), generator=torch.Generator().manual_seed(20 + seed))
+        order = order[torch.argsort(~clips.labelled[order], stable=True)]  # those with a camera first
         self.labelled = torch.zeros(len(clips), dtype=torch.bool)
         self.labelled[order[: round(labelled_share * len(clips))]] = True
+        self.labelled &= clips.labelled
         self.batch_size, self.seed, self.micro_batches = batch_size, seed, micro_batches
         self.rank, self.world_size = rank, world_size
         self._epoch = (-1, torch.empty(0))
@@ -119,7 +121,7 @@ class LatentBatches:
         return LatentBatch(
             latents=self.latents[rows].float(),
             c2w=self.poses[rows],
-            intrinsics=self.intrinsics.expand(len(rows), 4),
+            intrinsics=self.intrinsics[rows],
             text=self.text[self.caption_index[rows]].float(),
             labelled=self.labelled[rows],
         )

@@ -48,6 +48,8 @@ class FitConfig:
     max_grad_norm: float | None = 1.0
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     bfloat16: bool = False  # autocast, for GPUs
+    # "high", "medium": products of float32 matrices in TF32, bfloat16, where the processor has them (GPUs, AMX)
+    matmul_precision: str = "highest"
     checkpoint_steps: int | None = None
     checkpoint_minutes: float | None = 5.0
     sample_every: int | None = None
@@ -94,6 +96,9 @@ def fit(
         raise ValueError("sample_every: expected a number of steps and a `sample` function, got one of them; give both")
     if config.accumulation < 1:
         raise ValueError(f"accumulation: expected at least 1 batch a step, got {config.accumulation}")
+    if config.matmul_precision not in ("highest", "high", "medium"):
+        raise ValueError(f"matmul_precision: expected highest, high or medium, got {config.matmul_precision!r}")
+    torch.set_float32_matmul_precision(config.matmul_precision)
     torch.set_flush_denormal(True)  # layers that start at zero make denormals, which are slow on CPUs
     if folder:
         run_folder.restore(folder, state)

@@ -70,7 +70,10 @@ def orthogonalize(matrices: Float[Tensor, "m rows columns"], num_steps: int = 5)
     x = matrices.mT if is_tall else matrices
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
     # Wide matrices need fewer operations by their small Gram matrix, whose rounding bfloat16 would not forgive.
-    is_wide = x.shape[-1] >= 2 * x.shape[-2] and x.dtype in (torch.float32, torch.float64)
+    is_exact = x.dtype == torch.float64 or (
+        x.dtype == torch.float32 and torch.get_float32_matmul_precision() == "highest"
+    )
+    is_wide = x.shape[-1] >= 2 * x.shape[-2] and is_exact
     x = _iterate_gram(x, num_steps) if is_wide else _iterate(x, num_steps)
     return x.mT if is_tall else x
 

@@ -40,6 +40,18 @@ def test_gram_form_of_a_matrix_of_low_rank_keeps_its_digits() -> None:
     assert (orthogonalize(matrices) - exact).abs().max() < 1e-3 * exact.abs().max()
 
 
+def test_orthogonalize_survives_bfloat16_products() -> None:
+    # a processor without them computes in float32, and has nothing to survive
+    steep = torch.randn(2, 48, 192) * torch.logspace(0, -2, 48)[:, None]
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        values = torch.linalg.svdvals(orthogonalize(steep))
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert values.max() < 1.3
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_muon_follows_torch_optim_muon(shape: tuple[int, int]) -> None:
     start = torch.randn(shape)
