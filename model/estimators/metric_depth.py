@@ -1,0 +1,164 @@
+"""Depth in metres from single frames, behind a protocol; transformers' networks, and depth that is already known."""
+
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, UInt8
+from safetensors import SafetensorError
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from model.estimators.optional_dependency import require
+
+_INVERSE_DEPTH = (1e-4, 1e4)  # 1/m: what Depth Pro clamps to
+
+
+@runtime_checkable
+class MetricDepth(Protocol):
+    """How far away everything is."""
+
+    def __call__(self, frames: UInt8[Tensor, "*f h w 3"]) -> Float[Tensor, "*f h w"]:
+        """Returns z-depth in metres of every pixel of one frame or of several, each judged by itself.
+
+        Where nothing is known it is infinite, zero or NaN; users of depth leave such pixels out.
+        """
+        ...
+
+
+class GivenDepth:
+    """Depth that came with the data (a sensor, a renderer), found by the picture it belongs to."""
+
+    def __init__(self, frames: UInt8[Tensor, "f h w 3"], depth: Float[Tensor, "f h w"]) -> None:
+        """Keeps a depth map for each frame."""
+        self._depth = dict(zip(map(_digest, frames), depth, strict=True))
+
+    def __call__(self, frames: UInt8[Tensor, "*f h w 3"]) -> Float[Tensor, "*f h w"]:
+        """Returns the frames' depth.
+
+        Raises:
+            ValueError: a frame is none of those that depth was given for, to the last bit.
+        """
+        maps = []
+        for frame in frames.reshape(-1, *frames.shape[-3:]):
+            found = self._depth.get(_digest(frame))
+            if found is None:
+                raise ValueError("frames: expected pictures that depth was given for, got another one; give its depth")
+            maps.append(found)
+        return torch.stack(maps).reshape(frames.shape[:-1])
+
+
+class TransformersDepth:
+    """Depth Pro (the paper's choice) or metric Depth Anything, from a local folder in transformers' format.
+
+    The folder holds `config.json`, `preprocessor_config.json` and safetensors. The pictures are prepared here, as the
+    folder's processor does, because Depth Pro's own needs torchvision.
+
+    Raises:
+        ValueError: transformers is not installed; the folder has no such model, or one that knows no metres.
+
+    Source: A. Bochkovskii et al., Depth Pro, 2024, Eq. 1 and Sec. 3.3; L. Yang et al., Depth Anything V2, 2024.
+    """
+
+    def __init__(
+        self, folder: str | Path, *, device: torch.device | str = "cpu", horizontal_fov_deg: float | None = None
+    ) -> None:
+        """Loads the network.
+
+        Args:
+            folder: The model's folder.
+            device: Where it runs.
+            horizontal_fov_deg: The frames' angle of view if it is known: Depth Pro then need not guess it.
+        """
+        transformers = require("transformers", extra="depth")
+        self._folder = Path(folder)
+        self._device = torch.device(device)
+        self._fov = horizontal_fov_deg
+        self._processor = self._read_processor()
+        try:
+            self._model = transformers.AutoModelForDepthEstimation.from_pretrained(
+                str(self._folder), local_files_only=True, use_safetensors=True, dtype=torch.float32
+            )
+        except (OSError, ValueError, SafetensorError) as error:
+            raise ValueError(
+                f"{folder}: expected a depth model in transformers' format, got: {error}; save one there"
+            ) from error
+        self._model.to(self._device).eval().requires_grad_(False)
+        self._check_metric()
+
+    def __call__(self, frames: UInt8[Tensor, "*f h w 3"]) -> Float[Tensor, "*f h w"]:
+        """Returns metres, on the CPU; one frame at a time is on the device."""
+        maps = [self._depth(frame) for frame in frames.reshape(-1, *frames.shape[-3:])]
+        return torch.stack(maps).reshape(frames.shape[:-1])
+
+    def _depth(self, frame: Tensor) -> Tensor:
+        with torch.inference_mode():
+            output = self._model(pixel_values=self._prepared(frame).to(self._device))
+            depth = output.predicted_depth.float()[:, None]
+            if not self._is_depth_pro:
+                return interpolate(depth, frame.shape[:2], mode="bicubic", align_corners=False)[0, 0].cpu()
+            fov = self._fov if self._fov is not None else float(output.field_of_view)
+            # the network says 1 / depth for a camera whose focal length is the picture's width
+            inverse = depth * (2 * math.tan(math.radians(fov) / 2))
+            inverse = interpolate(inverse, frame.shape[:2], mode="bilinear", align_corners=False)[0, 0]
+            return inverse.clamp(*_INVERSE_DEPTH).reciprocal().cpu()
+
+    def _prepared(self, frame: Tensor) -> Float[Tensor, "1 3 h w"]:
+        picture = frame.movedim(-1, 0)[None].float()
+        size = self._input_size(*frame.shape[:2])
+        if not self._is_depth_pro:  # resized as bytes, with a filter
+            picture = interpolate(picture, size, mode="bicubic", align_corners=False, antialias=True)
+            picture = picture.round().clamp(0, 255)
+        mean, deviation = (torch.tensor(self._processor[key])[:, None, None] for key in ("image_mean", "image_std"))
+        picture = (picture / 255 - mean) / deviation
+        return interpolate(picture, size, mode="bilinear", align_corners=False) if self._is_depth_pro else picture
+
+    def _input_size(self, height: int, width: int) -> tuple[int, int]:
+        wanted = self._processor["size"]
+        rows, columns = wanted["height"] / height, wanted["width"] / width
+        if self._processor.get("keep_aspect_ratio", False):
+            # the side that must change least decides
+            rows = columns = columns if abs(1 - columns) < abs(1 - rows) else rows
+        multiple = self._processor.get("ensure_multiple_of", 1)
+        return round(rows * height / multiple) * multiple, round(columns * width / multiple) * multiple
+
+    @property
+    def _is_depth_pro(self) -> bool:
+        return self._model.config.model_type == "depth_pro"
+
+    def _read_processor(self) -> dict[str, Any]:
+        path = self._folder / "preprocessor_config.json"
+        try:
+            processor = json.loads(path.read_text())
+        except (OSError, json.JSONDecodeError) as error:
+            raise ValueError(
+                f"{path}: expected the processor's settings, got: {error}; copy the whole folder"
+            ) from error
+        missing = {"image_mean", "image_std", "size"} - set(processor)
+        if missing:
+            raise ValueError(f"{path}: expected also {sorted(missing)}; copy the whole folder")
+        return dict(processor)
+
+    def _check_metric(self) -> None:
+        config = self._model.config
+        if config.model_type == "depth_pro":
+            if self._fov is None and not config.use_fov_model:
+                raise ValueError(
+                    f"{self._folder}: expected a Depth Pro with use_fov_model, got one that knows no angle of view; "
+                    "give horizontal_fov_deg"
+                )
+            return
+        if getattr(config, "depth_estimation_type", "relative") != "metric":
+            raise ValueError(
+                f"{self._folder}: expected a model of metric depth, got a relative {config.model_type}; "
+                "take a metric one, such as Depth-Anything-V2-Metric-Indoor"
+            )
+        if self._fov is not None:
+            raise ValueError("horizontal_fov_deg: expected none, for only Depth Pro uses it; leave it out")
+
+
+def _digest(frame: Tensor) -> bytes:
+    return hashlib.sha256(frame.cpu().contiguous().numpy().tobytes() + repr(tuple(frame.shape)).encode()).digest()
