@@ -1,13 +1,16 @@
 """Shape and type annotations are checked at run time in every test: jaxtyping with beartype on our own packages."""
 
 import os
+import sys
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 from jaxtyping import install_import_hook
 
+# Benchmarks time the code as users run it.
 # PEP 484's numeric tower, as mypy reads it: an int is welcome wherever a float is.
-install_import_hook(["model", "cc2env"], "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+if "--benchmark-only" not in sys.argv:
+    install_import_hook(["model", "cc2env"], "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 import pytest
 import torch

@@ -8,6 +8,9 @@ from torch import Tensor, nn
 from model.dit.rms_norm import RMSNorm
 from model.dit.rope import rotate
 
+KeyValue = tuple[Tensor, Tensor]
+"""Keys and values of a source, `b m k c` each: what `Attention.project` returns."""
+
 _FEW_KEYS = 32
 
 
@@ -53,16 +56,20 @@ class Attention(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "b n d"],
-        source: Float[Tensor, "b m d"],
+        source: Float[Tensor, "b m d"] | KeyValue,
         rotary: Complex64[Tensor, "n 1 pairs"] | None = None,
     ) -> Float[Tensor, "b n d"]:
-        """Tokens `x` attend to `source` (themselves, or the text)."""
-        query, key = self._heads(self.query_norm(self.query(x))), self._heads(self.key_norm(self.key(source)))
-        value = self._heads(self.value(source))
+        """Tokens `x` attend to `source` (themselves, or the text; its keys and values, if they are there already)."""
+        query = self._heads(self.query_norm(self.query(x)))
+        key, value = source if isinstance(source, tuple) else self.project(source)
         if rotary is not None:
             query, key = rotate(query, rotary), rotate(key, rotary)
         mixed = mix_values(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2))
         return self.out(mixed.transpose(1, 2).flatten(2))
+
+    def project(self, source: Float[Tensor, "b m d"]) -> KeyValue:
+        """Keys and values of a source that several calls attend to."""
+        return self._heads(self.key_norm(self.key(source))), self._heads(self.value(source))
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.num_heads, -1))

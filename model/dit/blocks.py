@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Complex64, Float
 from torch import Tensor, nn
 
-from model.dit.attention import Attention
+from model.dit.attention import Attention, KeyValue
 
 
 def modulate(
@@ -53,7 +53,7 @@ class Block(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "b f s d"],
-        text_tokens: Float[Tensor, "b m d"],
+        text: Float[Tensor, "b m d"] | KeyValue,
         time_modulation: Float[Tensor, "b #f 6 d"],
         rotary: Complex64[Tensor, "n 1 pairs"],
     ) -> Float[Tensor, "b f s d"]:
@@ -66,7 +66,7 @@ class Block(nn.Module):
         x = add_gated(x, self.self_attention(y, y, rotary).unflatten(1, (f, s)), gate_a)
 
         y = self._normalise_for_text(x).flatten(1, 2)
-        x = x + self.text_attention(y, text_tokens).unflatten(1, (f, s))
+        x = x + self.text_attention(y, text).unflatten(1, (f, s))
 
         y = modulate(x, shift_f, scale_f, self.eps)
         return add_gated(x, self.feed_forward(y), gate_f)

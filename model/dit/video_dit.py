@@ -1,5 +1,6 @@
 """VideoDiT: Wan 2.1's video transformer plus the camera patchify layer and the context-mask channel."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
 
@@ -8,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from model.dit.attention import KeyValue
 from model.dit.blocks import Block, Head
 from model.dit.camera_embed import CameraEmbedding, num_camera_channels
 from model.dit.embeddings import Patchify, TextProjection, TimestepEmbedding, unpatchify
@@ -122,9 +124,10 @@ class VideoDiT(nn.Module):
             nn.init.zeros_(self.mask_embedding.weight)
         nn.init.zeros_(self.head.linear.weight)
 
-    def encode_text(self, text: Float[Tensor, "b n c"]) -> Float[Tensor, "b n d"]:
-        """Projected text, to be passed as `text_tokens` to every solver step of a clip."""
-        return self.text_projection(text)
+    def encode_text(self, text: Float[Tensor, "b n c"]) -> list[KeyValue]:
+        """What each block reads of the text, to be passed as `text_keys` to every solver step of a clip."""
+        tokens = self.text_projection(text)
+        return [block.text_attention.project(tokens) for block in self.blocks]  # type: ignore[union-attr, operator]
 
     def embed_camera(self, plucker: Float[Tensor, "b f 6 h w"]) -> Float[Tensor, "b patch_f patch_hw d"]:
         """Camera tokens, to be passed as `camera_tokens` to every solver step of a clip.
@@ -144,7 +147,7 @@ class VideoDiT(nn.Module):
         plucker: Float[Tensor, "b f 6 h w"] | None = None,
         context_mask: Bool[Tensor, "b f"] | None = None,
         *,
-        text_tokens: Float[Tensor, "b n d"] | None = None,
+        text_keys: Sequence[KeyValue] | None = None,
         camera_tokens: Float[Tensor, "b patch_f patch_hw d"] | None = None,
     ) -> Float[Tensor, "b c_out f h w"]:
         """Velocity of every latent frame (that of context frames carries no meaning).
@@ -155,27 +158,25 @@ class VideoDiT(nn.Module):
             text: Encoded prompt; all zeros for the null prompt.
             plucker: Plucker maps at latent resolution; None or all zeros for the null camera.
             context_mask: True where a latent frame is given, not generated.
-            text_tokens: Result of `encode_text`, instead of `text`.
+            text_keys: Result of `encode_text`, instead of `text`.
             camera_tokens: Result of `embed_camera`, instead of `plucker`.
 
         Raises:
             ValueError: If an argument does not fit the network or the other arguments.
         """
-        self._check(latents, t, text, plucker, text_tokens, camera_tokens)
+        self._check(latents, t, text, plucker, text_keys, camera_tokens)
         _, _, f, h, w = latents.shape
         pt, ph, pw = self.patch_size
-        x = self._embed(latents, context_mask, plucker, camera_tokens)
-        if text_tokens is None:
-            assert text is not None
-            text_tokens = self.encode_text(text)
-        time_embedding, time_modulation = self.time_embedding(t if t.ndim == 2 else t.unsqueeze(1))
         config = self.config
+        x = self._embed(latents, context_mask, plucker, camera_tokens)
+        texts: Sequence[Tensor | KeyValue] = text_keys or [self.text_projection(text)] * config.num_blocks
+        time_embedding, time_modulation = self.time_embedding(t if t.ndim == 2 else t.unsqueeze(1))
         rotary = rotary_table(f // pt, h // ph, w // pw, config.head_dim, config.rope_theta, x.device)
-        for block in self.blocks:
+        for block, read in zip(self.blocks, texts, strict=True):
             if self.gradient_checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, x, text_tokens, time_modulation, rotary, use_reentrant=False)
+                x = checkpoint(block, x, read, time_modulation, rotary, use_reentrant=False)
             else:
-                x = block(x, text_tokens, time_modulation, rotary)
+                x = block(x, read, time_modulation, rotary)
         return unpatchify(self.head(x, time_embedding), self.patch_size, h)
 
     def _embed(
@@ -205,7 +206,7 @@ class VideoDiT(nn.Module):
         t: Tensor,
         text: Tensor | None,
         plucker: Tensor | None,
-        text_tokens: Tensor | None,
+        text_keys: Sequence[KeyValue] | None,
         camera_tokens: Tensor | None,
     ) -> None:
         config = self.config
@@ -222,8 +223,8 @@ class VideoDiT(nn.Module):
             )
         if t.ndim == 2 and pt != 1:
             raise ValueError(f"t: expected one per sample for temporal patch {pt}, got {list(t.shape)}; pass t as [b]")
-        if (text is None) == (text_tokens is None):
-            raise ValueError("text: expected exactly one of text and text_tokens, got both or none; pass one")
+        if (text is None) == (text_keys is None):
+            raise ValueError("text: expected exactly one of text and text_keys, got both or none; pass one")
         if plucker is not None and camera_tokens is not None:
             raise ValueError("plucker: expected at most one of plucker and camera_tokens, got both; pass one")
         if text is not None and text.shape[-1] != config.text_dim:

@@ -80,7 +80,7 @@ class CausalConv3d(nn.Conv3d):
         kernel = self.kernel_size[0]
         num_frames = extended.shape[2] - kernel + 1
         frames = rearrange(extended, "1 c f h w -> f c h w")
-        stacked = torch.cat([frames[i : i + num_frames] for i in range(kernel)], dim=1)
-        weight = rearrange(self.weight, "o c f h w -> o (f c) h w")
-        y = F.conv2d(stacked, weight, self.bias, padding=self.padding[1:])
+        # in the order of the weight's own memory, which is then only looked at in another shape
+        stacked = torch.stack([frames[i : i + num_frames] for i in range(kernel)], dim=2).flatten(1, 2)
+        y = F.conv2d(stacked, self.weight.flatten(1, 2), self.bias, padding=self.padding[1:])
         return rearrange(y, "f c h w -> 1 c f h w")

@@ -12,6 +12,7 @@ from torch import Tensor
 from model.diffusion.guidance import guided_velocity
 from model.diffusion.solver import evaluations_of, solver_named
 from model.diffusion.timesteps import sampling_schedule
+from model.dit.attention import KeyValue
 from model.dit.video_dit import VideoDiT
 from model.geometry.plucker import plucker_map
 
@@ -81,13 +82,13 @@ def sample_clip(
 
 
 class _Conditioned:
-    """The network with its text and camera tokens made at the first call of a clip, not at every solver step."""
+    """The network with the text's keys and values and the camera tokens made at the first call of a clip, not at every solver step."""
 
     def __init__(self, dit: VideoDiT) -> None:
         self._dit = dit
         self._dtype = next(dit.parameters()).dtype
         self._made_from: tuple[Tensor, Tensor | None] | None = None
-        self._text_tokens = torch.empty(0)
+        self._text_keys: list[KeyValue] = []
         self._camera_tokens: Tensor | None = None
 
     def __call__(
@@ -99,14 +100,14 @@ class _Conditioned:
         context_mask: Tensor | None = None,
     ) -> Tensor:
         if self._made_from is None or self._made_from[0] is not text or self._made_from[1] is not plucker:
-            self._text_tokens = self._dit.encode_text(text.to(self._dtype))
+            self._text_keys = self._dit.encode_text(text.to(self._dtype))
             self._camera_tokens = None if plucker is None else self._dit.embed_camera(plucker.to(self._dtype))
             self._made_from = (text, plucker)
         velocity: Tensor = self._dit(
             latents.to(self._dtype),
             t,
             context_mask=context_mask if self._dit.config.mask_channel else None,
-            text_tokens=self._text_tokens,
+            text_keys=self._text_keys,
             camera_tokens=self._camera_tokens,
         )
         return velocity.float()

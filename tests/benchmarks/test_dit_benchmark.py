@@ -47,7 +47,7 @@ def test_sampling_evaluation(
     torch.set_num_threads(num_threads)
     dit, inputs = tiny_dit(), example(batch)
     with torch.inference_mode():
-        inputs |= {"text_tokens": dit.encode_text(inputs.pop("text"))}
+        inputs |= {"text_keys": dit.encode_text(inputs.pop("text"))}
         inputs |= {"camera_tokens": dit.embed_camera(inputs.pop("plucker"))}
         benchmark.pedantic(lambda: dit(**inputs), rounds=20, warmup_rounds=3)
     report(benchmark, batch * dit.flops(FRAMES, HEIGHT, WIDTH, TEXT_TOKENS), matrix_product_rate())

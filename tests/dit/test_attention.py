@@ -19,7 +19,7 @@ def bfloat16_products() -> Iterator[None]:
 
 @pytest.mark.parametrize("num_keys", [1, 24, 32, 33, 100])
 def test_it_is_scaled_dot_product_attention(num_keys: int) -> None:
-    query, key, value = torch.randn(2, 3, 40, 12), torch.randn(2, 3, num_keys, 12), torch.randn(2, 3, num_keys, 5)
+    query, key, value = torch.randn(2, 3, 40, 12), torch.randn(2, 3, num_keys, 12), torch.randn(2, 3, num_keys, 12)
     expected = F.scaled_dot_product_attention(query, key, value)
     torch.testing.assert_close(mix_values(query, key, value), expected, rtol=1e-5, atol=1e-6)
 

@@ -113,7 +113,7 @@ def test_rows_of_a_batch_do_not_see_each_other() -> None:
 @torch.no_grad()
 def test_reused_text_and_camera_tokens_give_the_same_bits() -> None:
     dit, inputs = with_additions(random_dit()), example()
-    tokens = {"text_tokens": dit.encode_text(inputs["text"]), "camera_tokens": dit.embed_camera(inputs["plucker"])}
+    tokens = {"text_keys": dit.encode_text(inputs["text"]), "camera_tokens": dit.embed_camera(inputs["plucker"])}
     kept = {name: inputs[name] for name in ("latents", "t", "context_mask")}
     assert torch.equal(dit(**kept, **tokens), dit(**inputs))
 
@@ -184,7 +184,7 @@ def test_flops_are_those_that_pytorch_counts() -> None:
         ({"latents": torch.zeros(3, 4, 3, 5, 6), "plucker": None}, "latents: expected"),
         ({"text": torch.zeros(3, 5, 11)}, "text: expected 10 channels, got 11"),
         ({"text": None}, "text: expected exactly one"),
-        ({"text_tokens": torch.zeros(3, 5, 24)}, "text: expected exactly one"),
+        ({"text_keys": []}, "text: expected exactly one"),
         ({"camera_tokens": torch.zeros(3, 3, 6, 24)}, "plucker: expected at most one"),
     ],
 )
