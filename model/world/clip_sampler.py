@@ -82,7 +82,7 @@ def sample_clip(
 
 
 class _Conditioned:
-    """The network with the text's keys and values and the camera tokens made at the first call of a clip, not at every solver step."""
+    """The network with what it reads of text and camera made at the first call of a clip, not at every solver step."""
 
     def __init__(self, dit: VideoDiT) -> None:
         self._dit = dit
