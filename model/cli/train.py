@@ -13,11 +13,13 @@ from torch import Tensor, nn
 
 from model.build import TrainConfig, flow_matching_step, register_schemas, require_component, train_state
 from model.checkpoint import load_component, load_weights
-from model.data.clips import ClipSet, ClipSetConfig, render_clip_set
+from model.curation.training_clips import clip_set
+from model.data.clips import ClipSet, ClipSetConfig
 from model.data.synthetic.captions import VOCABULARY
 from model.dit.video_dit import VideoDiT
-from model.evaluation.preview import WorldPreview
+from model.evaluation.preview import WorldPreview, preview_scenes
 from model.text.encoder import TextEncoder
+from model.text.tiny_vocabulary import split_words
 from model.training import distributed
 from model.training.latent_set import LatentBatches, channel_weights, encode_clip_set
 from model.training.loop import TrainingDiverged, fit
@@ -39,7 +41,7 @@ def train(config: TrainConfig) -> Path:
     torch.manual_seed(config.seed)
     vae = load_component(require_component("vae", config.vae), VideoVAEConfig, VideoVAE).to(device)
     vae.requires_grad_(False).eval()
-    clips = render_clip_set(Path(config.data.folder), config.data.clips, config.data.num_workers)
+    clips = clip_set(Path(config.data.folder), config.data.clips, config.data.num_workers)
     text_encoder = build_text_encoder(world_config(config, clips).text_encoder, Path(config.out))
     batches, weights = latent_batches(config, clips, vae, text_encoder)
     dit = VideoDiT(config.dit)
@@ -76,8 +78,8 @@ class WorldSaver:
         held_out = dataclasses.replace(
             clips.config, num_latents=1 + 2 * config.diffusion.num_new, first_seed=PREVIEW_SEED
         )
-        scenes = config.num_preview_scenes
-        self._preview = WorldPreview(Path(config.out), vae, text_encoder, self.world, held_out, scenes)
+        scenes = preview_scenes(Path(config.data.folder), held_out, config.num_preview_scenes)
+        self._preview = WorldPreview(Path(config.out), vae, text_encoder, self.world, scenes)
 
     def __call__(self, module: nn.Module, step: int) -> None:
         assert isinstance(module, VideoDiT)
@@ -100,10 +102,15 @@ def world_config(config: TrainConfig, clips: ClipSet) -> WorldConfig:
         sampler=config.sampler,
         opening=config.opening,
         text_encoder=TextEncoderConfig(
-            vocabulary=list(VOCABULARY), dim=config.text.dim, num_tokens=config.text.num_tokens
+            vocabulary=vocabulary(clips), dim=config.text.dim, num_tokens=config.text.num_tokens
         ),
         default_prompts=sorted(set(clips.captions[:256])),
     )
+
+
+def vocabulary(clips: ClipSet) -> list[str]:
+    """The words of rendered scenes, and those of the clips' own captions."""
+    return list(dict.fromkeys([*VOCABULARY, *sorted({w for caption in clips.captions for w in split_words(caption)})]))
 
 
 def latent_batches(

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from model.build import TrainVAEConfig, register_schemas, train_state
 from model.checkpoint import save_component
-from model.data.clips import ClipSet, render_clip_set
+from model.curation.training_clips import clip_set, held_out_set
+from model.data.clips import ClipSet
 from model.data.video_io import to_float
 from model.training.loop import TrainingDiverged, fit
 from model.training.state import TrainState
@@ -54,9 +55,9 @@ def train_vae(config: TrainVAEConfig) -> Path:
 
 def render_data(config: TrainVAEConfig) -> tuple[ClipSet, Float[Tensor, "b 3 f h w"]]:
     """The clips to train on, and held-out ones as video."""
-    clips = render_clip_set(Path(config.data.folder), config.data.clips, config.data.num_workers)
-    held_out = render_clip_set(
-        Path(f"{config.data.folder}_held_out"),
+    clips = clip_set(Path(config.data.folder), config.data.clips, config.data.num_workers)
+    held_out = held_out_set(
+        Path(config.data.folder),
         dataclasses.replace(config.data.clips, num_clips=config.num_held_out, first_seed=config.held_out_seed),
         config.data.num_workers,
     )

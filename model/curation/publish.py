@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,8 +52,9 @@ def publish(out: str | Path, config: PublishConfig) -> Published:
         raise ValueError(f"cap, held_out: expected cap >= 0 and 0 <= held_out < 1, got {config.cap}, {config.held_out}")
     out = Path(out)
     folders = sorted((folder for folder in (out / "work").iterdir() if folder.is_dir()), key=lambda folder: folder.name)
-    training = [folder for folder in folders if not is_held_out(folder.name, config.held_out)]
-    held_out = [folder for folder in folders if is_held_out(folder.name, config.held_out)]
+    chosen = held_out_films([folder.name for folder in folders], config.held_out)
+    training = [folder for folder in folders if folder.name not in chosen]
+    held_out = [folder for folder in folders if folder.name in chosen]
     records, lines = _gather(training)
     paths = {r.id: describe(r.camera.c2w, config.paths) for r in records if r.camera is not None}
     kept, removed = prune(paths, config.cap) if config.cap else (list(paths), [])
@@ -68,16 +69,19 @@ def publish(out: str | Path, config: PublishConfig) -> Published:
     return Published(final, paths, kept)
 
 
-def is_held_out(film_id: str, share: float) -> bool:
-    """Returns whether a film is among the share that is held out."""
-    digest = hashlib.sha256(f"held out {film_id}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") < share * 2**64
+def held_out_films(films: Iterable[str], share: float) -> set[str]:
+    """Returns the ids of the films that are held out: of two or more at least one, if any are to be."""
+    draws = {film: int.from_bytes(hashlib.sha256(f"held out {film}".encode()).digest()[:8], "big") for film in films}
+    chosen = {film for film, draw in draws.items() if draw < share * 2**64}
+    if share > 0 and len(draws) > 1 and not chosen:
+        chosen.add(min(draws, key=lambda film: draws[film]))
+    return chosen
 
 
 def ledger_table(lines: Iterable[LedgerLine]) -> str:
     """Returns the number of clips, and the seconds they took, by verdict and last step, as Markdown."""
     counts: Counter[tuple[str, str]] = Counter()
-    seconds: Counter[tuple[str, str]] = Counter()
+    seconds: dict[tuple[str, str], float] = defaultdict(float)
     for line in lines:
         counts[(line.verdict, line.step)] += 1
         seconds[(line.verdict, line.step)] += sum(line.seconds.values())

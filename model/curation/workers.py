@@ -17,6 +17,7 @@ def run_all(
     num_workers: int,
     backend: str,
     label: str,
+    unit: str = "film",
     initial: int = 0,
     is_suspect: Callable[[int], bool] = lambda index: True,
 ) -> list[int]:
@@ -32,6 +33,7 @@ def run_all(
         num_workers: Processes.
         backend: joblib's: loky, ray ...
         label: Of the progress bar.
+        unit: What it counts.
         initial: Jobs that were done before, for the bar.
         is_suspect: Whether a job may have been running when a process died.
 
@@ -44,7 +46,7 @@ def run_all(
     _register(joblib, backend)
     loky = require("joblib.externals.loky.process_executor")
     waiting, dead = list(range(len(arguments))), []
-    with tqdm(total=initial + len(arguments), initial=initial, desc=label, unit="film") as bar:
+    with tqdm(total=initial + len(arguments), initial=initial, desc=label, unit=unit) as bar:
         while waiting:
             try:
                 for index in _results(joblib, function, arguments, list(waiting), num_workers, backend):

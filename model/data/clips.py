@@ -79,21 +79,23 @@ def _render_shard(folder: str, config: ClipSetConfig, shard: int) -> None:
     first = shard * config.shard_size
     last = min(first + config.shard_size, config.num_clips)
     records = [render_record(config, config.first_seed + i) for i in range(first, last)]
-    _save_array(Path(folder) / f"frames_{shard:05d}.npy", np.stack([r.frames for r in records]))
-    _save_array(Path(folder) / f"poses_{shard:05d}.npy", np.stack([r.poses for r in records]))
+    save_array(Path(folder) / f"frames_{shard:05d}.npy", np.stack([r.frames for r in records]))
+    save_array(Path(folder) / f"poses_{shard:05d}.npy", np.stack([r.poses for r in records]))
     # written last: a shard without records is unfinished and is rendered again
     text = json.dumps([{"seed": r.seed, "caption": r.caption, "kind": r.kind} for r in records])
-    _save_text(Path(folder) / f"records_{shard:05d}.json", text)
+    save_text(Path(folder) / f"records_{shard:05d}.json", text)
 
 
-def _save_array(path: Path, array: NDArray[Any]) -> None:
+def save_array(path: Path, array: NDArray[Any]) -> None:
+    """Writes an `.npy`, whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with temporary.open("wb") as stream:
         np.save(stream, array)
     temporary.replace(path)
 
 
-def _save_text(path: Path, text: str) -> None:
+def save_text(path: Path, text: str) -> None:
+    """Writes a text, whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(text)
     temporary.replace(path)
@@ -118,7 +120,7 @@ def render_clip_set(folder: Path, config: ClipSetConfig, num_workers: int = 2) -
             raise ValueError(
                 f"data.folder: expected a clip set of {wanted}, got {found} in {folder}; name another folder"
             )
-    _save_text(description, json.dumps(wanted, indent=1))
+    save_text(description, json.dumps(wanted, indent=1))
     num_shards = -(-config.num_clips // config.shard_size)
     missing = [s for s in range(num_shards) if not (folder / f"records_{s:05d}.json").exists()]
     if missing:
@@ -145,10 +147,14 @@ class ClipSet:
         shards = range(-(-self.config.num_clips // self.config.shard_size))
         self.shards: list[NDArray[np.uint8]] = [np.load(folder / f"frames_{s:05d}.npy", mmap_mode="r") for s in shards]
         self.poses = torch.from_numpy(np.concatenate([np.load(folder / f"poses_{s:05d}.npy") for s in shards]))
+        lenses = [np.load(path) for path in sorted(folder.glob("intrinsics_*.npy"))]  # only of clips from real films
+        one_lens = self.config.intrinsics().expand(len(self.poses), 4)
+        self.intrinsics = torch.from_numpy(np.concatenate(lenses)) if lenses else one_lens
         records = [r for s in shards for r in json.loads((folder / f"records_{s:05d}.json").read_text())]
         self.captions: list[str] = [r["caption"] for r in records]
         self.kinds: list[str] = [r["kind"] for r in records]
         self.seeds: list[int] = [r["seed"] for r in records]
+        self.labelled = torch.tensor([bool(r.get("labelled", True)) for r in records])
 
     def __len__(self) -> int:
         return len(self.captions)

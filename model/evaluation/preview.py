@@ -3,10 +3,13 @@
 import json
 from pathlib import Path
 
+import torch
+
+from model.curation.training_clips import held_out_set, is_data_set
 from model.data.clips import ClipSetConfig
 from model.data.video_io import write_image
 from model.dit.video_dit import VideoDiT
-from model.evaluation.oracle import evaluate_oracle, render_oracle_scenes
+from model.evaluation.oracle import OracleScenes, evaluate_oracle, render_oracle_scenes
 from model.evaluation.report import comparison_sheet, summarise
 from model.text.encoder import TextEncoder
 from model.vae.video_vae import VideoVAE
@@ -20,8 +23,7 @@ class WorldPreview:
     Args:
         folder: Gets `samples/step_*.png` and `samples/curve.jsonl`.
         vae, text_encoder, config: The rest of the world.
-        clips: Which scenes, how long.
-        num_scenes: How many.
+        scenes: What it flies through.
     """
 
     def __init__(
@@ -30,12 +32,11 @@ class WorldPreview:
         vae: VideoVAE,
         text_encoder: TextEncoder,
         config: WorldConfig,
-        clips: ClipSetConfig,
-        num_scenes: int = 16,
+        scenes: OracleScenes,
     ) -> None:
         self.folder = folder / "samples"
         self.vae, self.text_encoder, self.config = vae, text_encoder, config
-        self.scenes = render_oracle_scenes(clips, num_scenes)
+        self.scenes = scenes
 
     def __call__(self, dit: VideoDiT, step: int) -> dict[str, float]:
         """PSNR figures (dB) of `summarise`; also appended to the curve, and a picture written."""
@@ -57,3 +58,26 @@ class WorldPreview:
         with (self.folder / "curve.jsonl").open("a") as curve:
             curve.write(json.dumps({"step": step, **summary}) + "\n")
         return summary
+
+
+def preview_scenes(folder: Path, clips: ClipSetConfig, num_scenes: int) -> OracleScenes:
+    """Held-out scenes as long and large as `clips` says: rendered ones, or those of a data set's held-out films.
+
+    Raises:
+        ValueError: the folder is a data set of films that holds out none with a metric camera.
+    """
+    if not is_data_set(folder):
+        return render_oracle_scenes(clips, num_scenes)
+    films = held_out_set(folder, clips)
+    rows = films.labelled.nonzero()[:num_scenes, 0].tolist()
+    if not rows:
+        raise ValueError(f"data.folder: expected held-out clips with a metric camera in {folder}; hold out more films")
+    return OracleScenes(
+        frames=torch.stack([torch.from_numpy(films.frames(row).copy()) for row in rows]),
+        poses=films.poses[rows],
+        intrinsics=films.intrinsics[rows].median(dim=0).values,
+        seeds=rows,
+        captions=[films.captions[row] for row in rows],
+        kinds=[films.kinds[row] for row in rows],
+        fps=clips.fps,
+    )

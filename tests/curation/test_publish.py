@@ -8,7 +8,7 @@ import torch
 from model.curation.exchange import export_clips, import_clips, read_data_set
 from model.curation.film_folder import FilmFolder
 from model.curation.ledger import LedgerLine, read_ledger
-from model.curation.publish import HELD_OUT, PublishConfig, is_held_out, ledger_table, publish
+from model.curation.publish import HELD_OUT, PublishConfig, held_out_films, ledger_table, publish
 from model.data.colmap_model import write_colmap_text
 from model.data.manifest import ClipRecord, Manifest
 from model.geometry import se3
@@ -69,7 +69,8 @@ def test_films_are_held_out_whole_and_stay_on_their_side(tmp_path: Path) -> None
     training, held_out = Manifest(tmp_path).ids, Manifest(tmp_path / HELD_OUT).ids
     assert len(training) + len(held_out) == 20 and not set(training) & set(held_out)
     assert 2 <= len(held_out) <= 12
-    assert {name for name in names if is_held_out(name, 0.3)} <= {name for name in names if is_held_out(name, 0.5)}
+    assert held_out_films(names, 0.3) <= held_out_films([*names, "another"], 0.5)
+    assert len(held_out_films(names[:2], 1e-9)) == 1 and not held_out_films(names, 0.0)
     publish(tmp_path, PublishConfig(held_out=0.0))
     assert len(Manifest(tmp_path)) == 20 and len(Manifest(tmp_path / HELD_OUT)) == 0
 

@@ -1,0 +1,163 @@
+"""`python -m model.cli.curate videos=FOLDER out=DATASET`: from a folder of ordinary films to metric camera labels.
+
+Other verbs: `import` and `export` (data sets that exist), `proof` (how good is it, on films whose truth is known),
+`pictures` (what every step saw of one film). Each has its own `--help`.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from model.curation.exchange import export_clips, import_clips, read_data_set
+from model.curation.pipeline import CurationConfig, curate_films
+from model.curation.publish import PublishConfig, Published, ledger_table, publish
+from model.data.manifest import Manifest
+
+
+@dataclass(kw_only=True)
+class CurateConfig(CurationConfig):
+    """`python -m model.cli.curate`.
+
+    Attributes:
+        videos: The folder of films, or one film.
+        out: The data set's folder.
+        num_workers: Processes.
+        backend: joblib's: loky (this machine) or ray (a cluster).
+        publish: What is done with all clips together.
+    """
+
+    videos: str = MISSING
+    out: str = MISSING
+    num_workers: int = 1
+    backend: str = "loky"
+    publish: PublishConfig = field(default_factory=PublishConfig)
+
+
+@dataclass(kw_only=True)
+class ImportConfig(CurationConfig):
+    """`python -m model.cli.curate import`; see `model.curation.exchange.read_data_set`; films are cut, not labelled."""
+
+    kind: str = MISSING
+    path: str = MISSING
+    out: str = MISSING
+    media: str | None = None
+    fps: float = 1.0
+    scale: float | None = None
+    ignore_distortion: bool = False
+    num_workers: int = 1
+    backend: str = "loky"
+    publish: PublishConfig = field(default_factory=PublishConfig)
+
+
+@dataclass(kw_only=True)
+class ExportConfig:
+    """`python -m model.cli.curate export`; see `model.curation.exchange.export_clips`."""
+
+    data: str = MISSING
+    kind: str = MISSING
+    out: str = MISSING
+    height: int = 0
+    width: int = 0
+
+
+def register_schemas() -> None:
+    """Makes Hydra check every key and type against the dataclasses."""
+    store = ConfigStore.instance()
+    store.store(name="curate_schema", node=CurateConfig)
+    store.store(name="curate_import_schema", node=ImportConfig)
+    store.store(name="curate_export_schema", node=ExportConfig)
+
+
+register_schemas()
+
+
+def curate(config: CurateConfig) -> Published:
+    """Runs (or resumes) the whole pipeline, prints the ledger's table, and says what was written."""
+    settings = CurationConfig(**{name: getattr(config, name) for name in CurationConfig.__dataclass_fields__})
+    curate_films(config.videos, config.out, settings, num_workers=config.num_workers, backend=config.backend)
+    return _publish(config.out, config.publish)
+
+
+def import_data_set(config: ImportConfig) -> Published:
+    """Adds a data set that exists, or films without a camera, to the data set `out`."""
+    match config.kind:
+        case "films":
+            settings = CurationConfig(**{name: getattr(config, name) for name in CurationConfig.__dataclass_fields__})
+            curate_films(
+                config.path,
+                config.out,
+                settings,
+                labelled=False,
+                num_workers=config.num_workers,
+                backend=config.backend,
+            )
+        case "realestate10k" | "colmap" | "nerfstudio" as kind:
+            found = read_data_set(
+                kind,
+                config.path,
+                media=config.media,
+                fps=config.fps,
+                scale=config.scale,
+                ignore_distortion=config.ignore_distortion,
+            )
+            import_clips(config.out, kind, *found)
+        case kind:
+            raise ValueError(f"kind: expected films, realestate10k, colmap or nerfstudio, got {kind!r}")
+    return _publish(config.out, config.publish)
+
+
+def export_data_set(config: ExportConfig) -> int:
+    """Writes the cameras of the data set `data` in another format."""
+    match config.kind:
+        case "realestate10k" | "colmap" as kind:
+            count = export_clips(config.data, kind, config.out, config.height, config.width)
+        case kind:
+            raise ValueError(f"kind: expected realestate10k or colmap, got {kind!r}")
+    print(f"written: {count} clips to {config.out}")
+    return count
+
+
+def _publish(out: str, config: PublishConfig) -> Published:
+    published = publish(out, config)
+    print(ledger_table(published.lines))
+    metric = sum(record.scale is not None for record in Manifest(out))
+    print(f"written: {out}, {len(Manifest(out))} clips, {metric} of them with metric poses")
+    return published
+
+
+def _main(name: str, schema: type, run: Callable[..., object]) -> Callable[[], None]:
+    """Returns a Hydra main of its own configuration, whose errors are one line."""
+
+    @hydra.main(version_base=None, config_path="pkg://configs.curate", config_name=name)
+    def main(config: DictConfig) -> None:
+        try:
+            settings = OmegaConf.to_object(config)
+            assert isinstance(settings, schema)
+            run(settings)
+        except (ValueError, OSError, OmegaConfBaseException) as error:
+            sys.exit(f"error: {error}")
+
+    return main
+
+
+def main() -> None:
+    """Dispatches on the first word; without a verb it is the pipeline."""
+    verbs = {
+        "import": _main("import", ImportConfig, import_data_set),
+        "export": _main("export", ExportConfig, export_data_set),
+    }
+    verb = sys.argv[1] if len(sys.argv) > 1 else ""
+    if verb in verbs:
+        del sys.argv[1]
+        verbs[verb]()
+    else:
+        _main("run", CurateConfig, curate)()
+
+
+if __name__ == "__main__":
+    main()

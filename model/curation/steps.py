@@ -1,0 +1,169 @@
+"""One clip through the steps of Sec. 3.2: does the camera move, where was it, and in which metres?"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+from model.curation.camera_motion import CameraMotionConfig, camera_motion
+from model.curation.poses import PosesConfig, accept, fill_gaps
+from model.curation.scale import FrameScale, ScaleConfig, SceneScale, frame_scale, keyframes, rescale, scene_scale
+from model.curation.shots import ClipFrames
+from model.estimators.metric_depth import MetricDepth
+from model.estimators.motion_mask import MotionMask
+from model.estimators.optical_flow import OpticalFlow
+from model.estimators.sfm import Reconstruction, StructureFromMotion
+from model.geometry.camera import intrinsics_from_fov
+from model.geometry.trajectory import CameraTrajectory
+
+
+@dataclass(kw_only=True)
+class StepsConfig:
+    """What decides about a single clip.
+
+    Attributes:
+        motion: How much the camera must move.
+        poses: Which reconstructions are accepted.
+        scale: How Eq. 2 is solved.
+        max_spread: Keyframes' scales that differ by more (standard deviation over mean) are no scale.
+        horizontal_fov_deg: The lens of all films if it is known; None: structure from motion estimates it per clip.
+    """
+
+    motion: CameraMotionConfig = field(default_factory=CameraMotionConfig)
+    poses: PosesConfig = field(default_factory=PosesConfig)
+    scale: ScaleConfig = field(default_factory=ScaleConfig)
+    max_spread: float = 0.25
+    horizontal_fov_deg: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tools:
+    """The estimators that the steps use; without a mask nothing moves by itself, without depth poses have no metres."""
+
+    flow: OpticalFlow
+    sfm: StructureFromMotion
+    mask: MotionMask | None = None
+    depth: MetricDepth | None = None
+
+
+class ClipRejected(Exception):
+    """A step does not let the clip pass; the message says why, with the numbers."""
+
+
+@dataclass
+class StepLog:
+    """Where a clip is, what was measured, how long it took."""
+
+    step: str = "read"
+    numbers: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def at(self, step: str) -> Iterator[None]:
+        """Times a step; where it raises, `step` tells where that was."""
+        self.step = step
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[step] = time.perf_counter() - begin
+
+    def measure(self, **numbers: float) -> None:
+        """Keeps numbers under the step's name, rounded to six digits."""
+        self.numbers |= {f"{self.step}.{name}": float(f"{value:.6g}") for name, value in numbers.items()}
+
+    def demand(self, rejection: str) -> None:
+        """Raises ClipRejected if there is a reason to reject."""
+        if rejection:
+            raise ClipRejected(rejection)
+
+
+@dataclass(frozen=True)
+class ClipLabel:
+    """A clip's camera, and the metres per unit of its reconstruction; None: the poses are not metric."""
+
+    camera: CameraTrajectory
+    scale: float | None
+
+
+def label_clip(clip: ClipFrames, tools: Tools, config: StepsConfig, log: StepLog) -> ClipLabel:
+    """Returns the camera of a clip that passes all steps.
+
+    Raises:
+        ClipRejected: a step does not let it pass.
+        ReconstructionFailed: structure from motion finds no poses.
+
+    Source: the paper, Sec. 3.2.
+    """
+    with log.at("motion"):
+        moving = moving_pixels(clip.frames, tools)
+        motion = camera_motion(clip.frames, moving, rate(clip.times), tools.flow)
+        log.measure(pixels_per_frame=motion.pixels_per_frame, speed=motion.speed, static_share=motion.static_share)
+        log.demand(motion.rejection(config.motion))
+    with log.at("poses"):
+        lens = known_lens(clip.frames, config.horizontal_fov_deg)
+        reconstruction = tools.sfm(clip.frames, moving if tools.mask is not None else None, lens)
+        log.measure(**reconstruction_numbers(reconstruction))
+        log.demand(accept(reconstruction, config.poses))
+        camera = fill_gaps(reconstruction)
+    if tools.depth is None:
+        return ClipLabel(camera, None)
+    with log.at("scale"):
+        scale = metric_scale(clip, reconstruction, tools.depth, config.scale)
+        if scale is None:
+            raise ClipRejected("no keyframe has enough points whose depths agree")
+        log.measure(scale=scale.scale, spread=scale.spread, keyframes=len(scale.frames))
+        if scale.spread > config.max_spread:
+            log.demand(
+                f"the keyframes' scales spread by {scale.spread:.3f} of their mean, more than {config.max_spread}"
+            )
+        return ClipLabel(CameraTrajectory(rescale(camera.c2w, scale.scale), camera.intrinsics), scale.scale)
+
+
+def moving_pixels(frames: UInt8[Tensor, "f h w 3"], tools: Tools) -> Bool[Tensor, "f h w"]:
+    """Returns the mask of what moves by itself; nothing does, if there is no estimator."""
+    return torch.zeros(frames.shape[:3], dtype=torch.bool) if tools.mask is None else tools.mask(frames)
+
+
+def rate(times: Float[Tensor, " f"]) -> float:
+    """Returns frames a second, from the seconds of every frame."""
+    return (len(times) - 1) / float(times[-1] - times[0]) if len(times) > 1 else 1.0
+
+
+def known_lens(frames: UInt8[Tensor, "f h w 3"], horizontal_fov_deg: float | None) -> Float[Tensor, "4"] | None:
+    """Returns the intrinsics of a given angle of view."""
+    if horizontal_fov_deg is None:
+        return None
+    return intrinsics_from_fov(horizontal_fov_deg * torch.pi / 180, *frames.shape[1:3])
+
+
+def reconstruction_numbers(reconstruction: Reconstruction) -> dict[str, float]:
+    """Returns what the ledger keeps of a reconstruction."""
+    registered = reconstruction.registered
+    inliers = reconstruction.num_observations[registered]
+    return {
+        "registered_share": float(registered.float().mean()),
+        "points": float(len(reconstruction.points)),
+        "median_inliers": float(inliers.float().median()) if len(inliers) else 0.0,
+        "reprojection_error": reconstruction.reprojection_error,
+    }
+
+
+def metric_scale(
+    clip: ClipFrames, reconstruction: Reconstruction, depth: MetricDepth, config: ScaleConfig
+) -> SceneScale | None:
+    """Returns Eq. 2 on the sparse points of keyframes that have a pose; metric depth is read at the points' pixels."""
+    registered = reconstruction.registered.nonzero()[:, 0]
+    chosen = [int(registered[k]) for k in keyframes(len(registered), config.num_keyframes)]
+    scales: dict[int, FrameScale | None] = {}
+    for index in chosen:
+        pixels, sparse = reconstruction.sparse_depth(index)
+        x, y = pixels.floor().long().unbind(dim=-1)
+        metric = depth(clip.frames[index])
+        inside = (x >= 0) & (y >= 0) & (x < metric.shape[1]) & (y < metric.shape[0])
+        scales[index] = frame_scale(sparse[inside], metric[y[inside], x[inside]], config)
+    return scene_scale(scales)

@@ -1,0 +1,106 @@
+"""From settings to the estimators that the steps use."""
+
+import importlib.metadata
+import importlib.util
+from dataclasses import dataclass
+
+from model.curation.steps import Tools
+from model.estimators.metric_depth import MetricDepth, TransformersDepth
+from model.estimators.motion_mask import EpipolarMotionMask, MotionMask
+from model.estimators.optical_flow import DISFlow, OpticalFlow, RAFTFlow
+from model.estimators.optional_dependency import require
+from model.estimators.sfm import ColmapSfM, StructureFromMotion
+
+_PACKAGES = ("av", "scenedetect-headless", "opencv-python-headless", "pycolmap", "torch")
+
+
+@dataclass(kw_only=True)
+class ToolsConfig:
+    """Which estimators; weights are local folders or files, nothing is downloaded.
+
+    Attributes:
+        flow: dis (OpenCV, no weights) or raft (torchvision; `raft_weights`).
+        raft_weights: Its weights' file.
+        mask: epipolar (no weights), or none: nothing is taken to move by itself.
+        mapper: COLMAP's: incremental or global.
+        sfm_threads: Of COLMAP, in each process; with more than 1 its bits differ from run to run.
+        depth: none (poses stay without metres), or transformers (Depth Pro, Depth Anything metric; `depth_folder`).
+        depth_folder: The model's folder.
+        device: Of the networks.
+    """
+
+    flow: str = "dis"
+    raft_weights: str | None = None
+    mask: str = "epipolar"
+    mapper: str = "incremental"
+    sfm_threads: int = 1
+    depth: str = "none"
+    depth_folder: str | None = None
+    device: str = "cpu"
+
+    def provenance(self) -> dict[str, str]:
+        """Returns what a record says of how it came to be: estimators and versions of the packages behind them."""
+        chosen = {"flow": self.flow, "mask": self.mask, "sfm": f"colmap {self.mapper}", "depth": self.depth}
+        return {"pipeline": "model.curation"} | chosen | {"versions": _versions()}
+
+
+def build_tools(config: ToolsConfig) -> Tools:
+    """Returns the estimators.
+
+    Raises:
+        ValueError: a name is unknown, a package is missing, or a setting has no effect.
+    """
+    for module in ("av", "scenedetect", "cv2", "pycolmap"):
+        if importlib.util.find_spec(module) is None:
+            require(module)  # says what to install, before any film is blamed
+    flow = _flow(config)
+    return Tools(flow=flow, mask=_mask(config.mask, flow), sfm=_sfm(config), depth=_depth(config))
+
+
+def tool_failures() -> tuple[type[Exception], ...]:
+    """Returns what estimators and decoders raise on data that they cannot cope with; anything else is a mistake."""
+    return (ValueError, RuntimeError, ArithmeticError, require("cv2").error)
+
+
+def _flow(config: ToolsConfig) -> OpticalFlow:
+    match config.flow, config.raft_weights:
+        case "dis", None:
+            return DISFlow()
+        case "raft", str(weights):
+            return RAFTFlow(weights, device=config.device)
+    raise ValueError(
+        f"tools.flow: expected dis, or raft and its raft_weights, got {config.flow!r} and {config.raft_weights!r}"
+    )
+
+
+def _mask(name: str, flow: OpticalFlow) -> MotionMask | None:
+    match name:
+        case "epipolar":
+            return EpipolarMotionMask(flow)
+        case "none":
+            return None
+    raise ValueError(f"tools.mask: expected epipolar or none, got {name!r}")
+
+
+def _sfm(config: ToolsConfig) -> StructureFromMotion:
+    match config.mapper:
+        case "incremental" | "global" as mapper:
+            return ColmapSfM(mapper=mapper, num_threads=config.sfm_threads)
+        case name:
+            raise ValueError(f"tools.mapper: expected incremental or global, got {name!r}")
+
+
+def _depth(config: ToolsConfig) -> MetricDepth | None:
+    match config.depth, config.depth_folder:
+        case "none", None:
+            return None
+        case "transformers", str(folder):
+            return TransformersDepth(folder, device=config.device)
+    raise ValueError(
+        "tools.depth: expected none, or transformers and the model's depth_folder, got "
+        f"{config.depth!r} and {config.depth_folder!r}"
+    )
+
+
+def _versions() -> str:
+    return " ".join(f"{package} {importlib.metadata.version(package)}" for package in _PACKAGES)

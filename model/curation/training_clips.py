@@ -1,0 +1,178 @@
+"""What training reads: windows of a data set's clips at a world's own size and rate, stored as rendered clips are."""
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.curation.publish import HELD_OUT
+from model.curation.shots import ShotsConfig, plan_clips
+from model.curation.workers import run_all
+from model.data.clips import FRAMES_PER_LATENT, ClipSet, ClipSetConfig, render_clip_set, save_array, save_text
+from model.data.cropping import crop_and_resize, cropped_intrinsics
+from model.data.film_frames import FilmFrame, film_frames
+from model.data.manifest import ClipRecord, Manifest
+from model.data.video_io import read_image
+from model.geometry import se3
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """Consecutive frames of a clip, as many as training takes.
+
+    Attributes:
+        record: The clip.
+        numbers: Which of its frames.
+    """
+
+    record: ClipRecord
+    numbers: tuple[int, ...]
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether it has a camera in metres: one of unknown scale would teach a wrong speed."""
+        return self.record.camera is not None and self.record.scale is not None
+
+
+def is_data_set(folder: Path) -> bool:
+    """Returns whether the folder holds a manifest of clips from films."""
+    return (folder / "manifest.jsonl").exists()
+
+
+def clip_set(folder: Path, config: ClipSetConfig, num_workers: int = 1) -> ClipSet:
+    """Opens the clips of a data set's films, if the folder holds a manifest; otherwise rendered ones, as ever.
+
+    What is missing is decoded first, into `FOLDER/clips/`, whose name tells the manifest and the settings apart.
+
+    Args:
+        folder: A data set of `model.cli.curate`, or the folder of a rendered clip set.
+        config: Size, rate and length; of films at most `num_clips` windows are taken. Their lenses are their own:
+            `horizontal_fov_deg` becomes the median, `style` and `first_seed` say nothing.
+        num_workers: Processes.
+
+    Raises:
+        ValueError: no clip is long enough, or a film that the manifest names is gone.
+    """
+    if not is_data_set(folder):
+        return render_clip_set(folder, config, num_workers)
+    windows = list(_windows(Manifest(folder), config))[: config.num_clips]
+    if not windows:
+        raise ValueError(
+            f"data.folder: expected clips of at least {config.num_frames} frames at {config.fps:g} a second, found "
+            f"none in {folder}; curate longer ones (shots.min_frames) or lower data.clips.num_latents"
+        )
+    digest = hashlib.sha256((folder / "manifest.jsonl").read_bytes() + repr(config).encode()).hexdigest()[:10]
+    clips = folder / "clips" / f"{config.height}x{config.width}_{config.num_frames}_{digest}"
+    clips.mkdir(parents=True, exist_ok=True)
+    shards = range(-(-len(windows) // config.shard_size))
+    missing = [shard for shard in shards if not (clips / f"records_{shard:05d}.json").exists()]
+    parts = {shard: windows[shard * config.shard_size : (shard + 1) * config.shard_size] for shard in missing}
+    run_all(
+        write_shard,
+        [(clips, shard, parts[shard], config) for shard in missing],
+        num_workers=num_workers,
+        backend="loky",
+        label="decoding clips",
+        unit="shard",
+    )
+    found = dataclasses.replace(config, num_clips=len(windows), horizontal_fov_deg=_median_fov(clips, windows, config))
+    save_text(clips / "clip_set.json", json.dumps(dataclasses.asdict(found), indent=1))
+    labelled = sum(window.is_labelled for window in windows)
+    print(f"{folder}: {len(windows)} windows of {config.num_frames} frames, {labelled} of them with a metric camera")
+    return ClipSet(clips)
+
+
+def held_out_set(folder: Path, config: ClipSetConfig, num_workers: int = 1) -> ClipSet:
+    """Opens clips that are not trained on: those of a data set's held-out films, or scenes rendered beside.
+
+    Raises:
+        ValueError: the data set holds no film out.
+    """
+    if not is_data_set(folder):
+        return render_clip_set(Path(f"{folder}_held_out"), config, num_workers)
+    if not len(Manifest(folder / HELD_OUT)):
+        raise ValueError(
+            f"data.folder: expected held-out films in {folder / HELD_OUT}, found none; curate again with "
+            "publish.held_out=0.1, which computes nothing anew"
+        )
+    return clip_set(folder / HELD_OUT, config, num_workers)
+
+
+def write_shard(folder: Path, shard: int, windows: Sequence[Window], config: ClipSetConfig) -> None:
+    """Decodes the frames of some windows and writes them; the records come last, and mark the shard as whole."""
+    parts = [_decoded(window, config) for window in windows]
+    for name, values in (("frames", 0), ("poses", 1), ("intrinsics", 2)):
+        save_array(folder / f"{name}_{shard:05d}.npy", np.stack([part[values] for part in parts]))
+    records = [
+        {"seed": 0, "caption": w.record.caption, "kind": w.record.id, "labelled": w.is_labelled} for w in windows
+    ]
+    save_text(folder / f"records_{shard:05d}.json", json.dumps(records))
+
+
+def _windows(records: Manifest, config: ClipSetConfig) -> Iterator[Window]:
+    """Yields whole windows end to end, films in an order that has nothing to do with their names."""
+    length = config.num_frames
+    plan = ShotsConfig(fps=config.fps, height=config.height, width=config.width, min_frames=length, max_frames=length)
+    mixed = sorted(records, key=lambda record: (hashlib.sha256(record.source.encode()).digest(), record.id))
+    for record in mixed:
+        for clip in plan_clips(record.times.tolist(), [], plan):
+            yield Window(record, clip.numbers)
+
+
+def _decoded(window: Window, config: ClipSetConfig) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Frames `f h w 3`, latent poses `l 4 4` relative to the first, and intrinsics `4` of the cropped pictures."""
+    record, numbers = window.record, list(window.numbers)
+    frames, source_size = [], (0, 0)
+    for picture in _pictures(record, numbers):
+        frames.append(crop_and_resize(picture, config.height, config.width))
+        source_size = picture.shape[:2]
+    if len(frames) != len(numbers):
+        raise ValueError(f"{record.source}: expected a film of {float(record.times[-1]):.3f} s, got a shorter one")
+    if not window.is_labelled:
+        return np.stack(frames), np.tile(np.eye(4, dtype=np.float32), (config.num_latents, 1, 1)), _lens(config)
+    assert record.camera is not None
+    c2w = record.camera.c2w[numbers[::FRAMES_PER_LATENT]]
+    lens = cropped_intrinsics(record.camera.intrinsics[numbers[0]], *source_size, config.height, config.width)
+    return np.stack(frames), se3.relative(c2w[:1], c2w).float().numpy(), lens.float().numpy()
+
+
+def _pictures(record: ClipRecord, numbers: list[int]) -> Iterator[NDArray[np.uint8]]:
+    if record.files:
+        yield from (read_image(Path(record.source) / record.files[number]).numpy() for number in numbers)
+    else:
+        yield from (frame.rgb() for frame in _nearest_frames(Path(record.source), record.times[numbers].tolist()))
+
+
+def _nearest_frames(path: Path, times: list[float]) -> Iterator[FilmFrame]:
+    """Yields the frame nearest to each time, in one pass."""
+    previous: FilmFrame | None = None
+    waiting = 0
+    for frame in film_frames(path):
+        while waiting < len(times) and times[waiting] <= frame.time:
+            is_nearer = previous is not None and times[waiting] - previous.time < frame.time - times[waiting]
+            yield previous if previous is not None and is_nearer else frame
+            waiting += 1
+        if waiting == len(times):
+            return
+        previous = frame
+    last = times[waiting:]
+    if previous is not None and len(last) == 1 and last[0] - previous.time < 0.1:
+        yield previous  # time stamps of other tools may lie a little behind the film's last frame
+
+
+def _lens(config: ClipSetConfig) -> NDArray[Any]:
+    return config.intrinsics().numpy()
+
+
+def _median_fov(folder: Path, windows: list[Window], config: ClipSetConfig) -> float:
+    """The horizontal angle of view of the cropped pictures, degrees; the configuration's, if no lens is known."""
+    lenses = np.concatenate([np.load(path) for path in sorted(folder.glob("intrinsics_*.npy"))])
+    known = [lens[0] for lens, window in zip(lenses, windows, strict=True) if window.is_labelled]
+    return math.degrees(2 * math.atan(0.5 / float(np.median(known)))) if known else config.horizontal_fov_deg

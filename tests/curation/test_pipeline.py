@@ -1,0 +1,152 @@
+"""The pipeline as a whole: what becomes of every film, a kill at any moment, settings that change."""
+
+import dataclasses
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from model.curation.ledger import LedgerLine, read_ledger
+from model.curation.pipeline import curate_films
+from model.curation.publish import PublishConfig, publish
+from model.curation.steps import StepsConfig
+from model.data.manifest import Manifest
+from model.data.video_io import write_video
+
+for name in ("cv2", "av", "scenedetect", "joblib"):
+    pytest.importorskip(name)
+
+SCRIPT = Path(__file__).with_name("planted_tools.py")
+
+
+@pytest.fixture(scope="module")
+def planted() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("planted_tools", SCRIPT)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["planted_tools"] = module  # dataclasses look themselves up there
+    spec.loader.exec_module(module)
+    return module
+
+
+def sliding(seed: int, frames: int, step: int, brightness: float = 1.0) -> torch.Tensor:
+    """A window of 48x80 that slides over a smooth random picture, `step` pixels a frame."""
+    noise = torch.rand(1, 3, 6, 12, generator=torch.Generator().manual_seed(seed))
+    large = torch.nn.functional.interpolate(noise, (48, 80 + 3 * frames), mode="bicubic").clamp(0, 1)
+    wide = (large[0] * 255 * brightness).to(torch.uint8).movedim(0, -1)
+    return torch.stack([wide[:, step * k : step * k + 80] for k in range(frames)]).contiguous()
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two good films of two clips each, one that stands still, one that cannot be solved, two that are no films."""
+    folder = tmp_path_factory.mktemp("films")
+    write_video(folder / "a.mp4", sliding(0, 18, 2), 12)
+    write_video(folder / "b.mp4", sliding(1, 18, 3), 12)
+    write_video(folder / "dark.mp4", sliding(2, 9, 3, 0.15), 12)
+    write_video(folder / "still.mp4", sliding(3, 9, 0), 12)
+    write_video(folder / "short.mp4", sliding(4, 3, 2), 12)
+    (folder / "broken.mp4").write_bytes(b"no film at all")
+    (folder / "a.txt").write_text("a smooth wall")
+    return folder
+
+
+def by_film(lines: list[LedgerLine]) -> dict[str, list[tuple[str, str]]]:
+    found: dict[str, list[tuple[str, str]]] = {}
+    for line in lines:
+        found.setdefault(Path(line.source).stem, []).append((line.verdict, line.step))
+    return found
+
+
+def test_every_clip_of_every_film_has_a_line_that_says_what_became_of_it(
+    films: Path, tmp_path: Path, planted: ModuleType
+) -> None:
+    curate_films(films, tmp_path, planted.CONFIG, make_tools=planted.PlantedTools())
+    lines = publish(tmp_path, PublishConfig()).lines
+    assert by_film(lines) == {
+        "a": [("kept", "scale")] * 2,
+        "b": [("kept", "scale")] * 2,
+        "broken": [("rejected", "read")],
+        "dark": [("rejected", "poses")],
+        "short": [("rejected", "read")],
+        "still": [("rejected", "motion")],
+    }
+    reasons = {Path(line.source).stem: line.reason for line in lines}
+    assert "the camera moves by" in reasons["still"] and "no model" in reasons["dark"]
+    assert "cannot be opened" in reasons["broken"] and "no shot is long enough" in reasons["short"]
+    records = list(Manifest(tmp_path))
+    assert [record.id for record in records] == [line.id for line in lines if line.verdict == "kept"]
+    first = records[0]
+    assert first.caption == "a smooth wall" and first.scores["poses.points"] == 60 and first.camera is not None
+    assert first.scale == pytest.approx(planted.SCALE, rel=1e-3)
+    assert first.provenance["sfm"] == "colmap incremental"
+
+
+def run(films: Path, out: Path, die_at: int = 0, num_workers: int = 1) -> int:
+    command = [sys.executable, str(SCRIPT), str(films), str(out), str(die_at), str(num_workers)]
+    root = Path(__file__).parents[2]
+    environment = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, env=environment, stderr=subprocess.DEVNULL, check=False).returncode
+
+
+def content(out: Path) -> dict[str, object]:
+    """Everything that was written, but the seconds."""
+    files: dict[str, object] = {
+        str(path.relative_to(out)): path.read_bytes()
+        for path in sorted(out.rglob("*"))
+        if path.suffix in {".safetensors", ".png"} or path.name == "manifest.jsonl"
+    }
+    lines = [dataclasses.replace(line, seconds={}) for line in read_ledger(out / "ledger.jsonl")]
+    return files | {"ledger": json.dumps([dataclasses.asdict(line) for line in lines])}
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_any_clip_goes_on_with_nothing_redone_and_nothing_lost(films: Path, tmp_path: Path) -> None:
+    assert run(films, tmp_path / "whole" / "data") == 0
+    whole = content(tmp_path / "whole" / "data")
+    calls = len((tmp_path / "whole" / "calls.txt").read_text().splitlines())
+    assert calls == 5  # four good clips and the dark one
+    for die_at in (2, 3):
+        out = tmp_path / f"killed_{die_at}" / "data"
+        assert run(films, out, die_at) == -signal.SIGKILL
+        assert not (out / "manifest.jsonl").exists()
+        assert run(films, out) == 0
+        assert content(out) == whole
+        assert len((out.with_name("calls.txt")).read_text().splitlines()) == calls + 1  # the clip in hand, once more
+    assert run(films, out) == 0  # nothing is left to do
+    assert len((out.with_name("calls.txt")).read_text().splitlines()) == calls + 1
+
+
+@pytest.mark.slow
+def test_several_processes_write_the_same_bits_as_one(films: Path, tmp_path: Path) -> None:
+    assert run(films, tmp_path / "one" / "data") == 0
+    assert run(films, tmp_path / "two" / "data", num_workers=2) == 0
+    assert content(tmp_path / "one" / "data") == content(tmp_path / "two" / "data")
+
+
+def test_other_settings_are_refused_and_named_before_anything_is_done(
+    films: Path, tmp_path: Path, planted: ModuleType
+) -> None:
+    curate_films(films / "still.mp4", tmp_path, planted.CONFIG, make_tools=planted.PlantedTools())
+    other = dataclasses.replace(planted.CONFIG, steps=StepsConfig(max_spread=0.5), keep_unsolved=True)
+    with pytest.raises(ValueError, match=r"keep_unsolved was False, is True; steps.max_spread was 0.25, is 0.5"):
+        curate_films(films, tmp_path, other, make_tools=planted.PlantedTools())
+    assert len(list((tmp_path / "work").iterdir())) == 1
+
+
+def test_unsolved_and_unlabelled_films_stay_as_video_without_a_camera(
+    films: Path, tmp_path: Path, planted: ModuleType
+) -> None:
+    config = dataclasses.replace(planted.CONFIG, keep_unsolved=True)
+    curate_films(films / "dark.mp4", tmp_path, config, make_tools=planted.PlantedTools())
+    curate_films(films / "still.mp4", tmp_path, config, labelled=False)
+    lines = publish(tmp_path, PublishConfig()).lines
+    assert by_film(lines) == {"dark": [("unlabelled", "poses")], "still": [("unlabelled", "read")]}
+    assert [(record.camera, len(record)) for record in Manifest(tmp_path)] == [(None, 9), (None, 9)]

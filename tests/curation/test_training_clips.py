@@ -1,0 +1,171 @@
+"""What training reads of a data set of films: the right frames, the camera of the cropped picture, captions, labels."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+
+from model.build import TrainConfig, TrainVAEConfig
+from model.cli.train import train
+from model.cli.train_vae import train_vae
+from model.curation.film_folder import FilmFolder
+from model.curation.ledger import LedgerLine
+from model.curation.publish import PublishConfig, publish
+from model.curation.training_clips import clip_set, held_out_set
+from model.data.clips import ClipSet, ClipSetConfig
+from model.data.manifest import ClipRecord
+from model.data.video_io import write_image, write_video
+from model.geometry import se3
+from model.geometry.trajectory import CameraTrajectory
+from model.text.tiny_vocabulary import TinyVocabularyEncoder
+from model.training.latent_set import LatentBatches
+
+for name in ("cv2", "av", "joblib"):
+    pytest.importorskip(name)
+
+LENS = torch.tensor([0.6, 1.2, 0.45, 0.55])
+CONFIG = ClipSetConfig(num_clips=100, num_latents=3, height=48, width=48, fps=12.0, shard_size=2)
+
+
+def numbered(first: int, count: int, height: int = 48, width: int = 96) -> torch.Tensor:
+    """Frames whose brightness tells their number: 4 a frame."""
+    values = (4 * torch.arange(first, first + count)).to(torch.uint8)
+    return values[:, None, None, None].expand(count, height, width, 3).contiguous()
+
+
+def path(frames: int) -> CameraTrajectory:
+    """From anywhere, 0.1 m to the right a frame."""
+    start = se3.exp(torch.tensor([3.0, -2.0, 1.0, 0.1, 0.4, 0.0]))
+    twists = torch.arange(frames)[:, None] * torch.tensor([0.1, 0.0, 0.0, 0.0, 0.02, 0.0])
+    return CameraTrajectory(start @ se3.exp(twists), LENS.expand(frames, 4))
+
+
+def add(data: Path, record: ClipRecord) -> None:
+    verdict = "unlabelled" if record.camera is None else "kept"
+    with FilmFolder(data / "work" / record.id) as folder:
+        folder.add(LedgerLine(id=record.id, source=record.source, verdict=verdict, step="read"), record)
+        folder.finish()
+
+
+def film(folder: Path, name: str, frames: int, fps: float, **fields: object) -> ClipRecord:
+    write_video(folder / f"{name}.mp4", numbered(0, frames), fps)
+    times = torch.arange(frames, dtype=torch.float64) / fps
+    return ClipRecord(id=name, source=str(folder / f"{name}.mp4"), times=times, **fields)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Films at 12 and 24 frames a second, one without camera, one with a camera of unknown scale, and pictures."""
+    folder = tmp_path / "data"
+    add(folder, film(tmp_path, "fast", 20, 24.0, camera=path(20), scale=2.0, caption="a blue wall"))
+    add(folder, film(tmp_path, "plain", 20, 12.0, camera=path(20), scale=1.0))
+    add(folder, film(tmp_path, "unknown", 9, 12.0, camera=path(9)))
+    add(folder, film(tmp_path, "unlabelled", 9, 12.0))
+    add(folder, film(tmp_path, "short", 8, 12.0))
+    for number, picture in enumerate(numbered(0, 9)):
+        write_image(tmp_path / "pictures" / f"{number}.png", picture)
+    files = tuple(f"{number}.png" for number in range(9))
+    times = torch.arange(9, dtype=torch.float64) / 12
+    add(
+        folder,
+        ClipRecord(id="p", source=str(tmp_path / "pictures"), times=times, files=files, camera=path(9), scale=1.0),
+    )
+    publish(folder, PublishConfig())
+    return folder
+
+
+def rows(clips: ClipSet) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for row, kind in enumerate(clips.kinds):
+        found.setdefault(kind, []).append(row)
+    return found
+
+
+def test_windows_have_the_frames_of_their_time_and_the_cameras_of_those_frames(data: Path) -> None:
+    clips = clip_set(data, CONFIG)
+    found = rows(clips)
+    assert {kind: len(windows) for kind, windows in found.items()} == {
+        "fast": 1, "plain": 2, "unknown": 1, "unlabelled": 1, "p": 1
+    }  # fmt: skip
+    for kind, window, first, step in (("plain", 1, 9, 1), ("fast", 0, 0, 2), ("p", 0, 0, 1), ("unlabelled", 0, 0, 1)):
+        frames = clips.frames(found[kind][window])
+        assert frames.shape == (9, 48, 48, 3)
+        shown = frames.astype(float).mean(axis=(1, 2, 3)) / 4
+        assert np.abs(shown - (first + step * np.arange(9))).max() < 0.6  # of a frame; H.264 and its colours lose some
+    numbers = 9 + torch.arange(0, 9, 4)
+    truth = path(20).c2w[numbers]
+    torch.testing.assert_close(clips.poses[found["plain"][1]], se3.relative(truth[:1], truth))
+    assert clips.captions[found["fast"][0]] == "a blue wall"
+
+
+def test_lenses_are_those_of_the_cropped_pictures(data: Path) -> None:
+    clips = clip_set(data, CONFIG)
+    # of 96 columns the middle 48 stay
+    expected = torch.tensor([0.6 * 2, 1.2, (0.45 * 96 - 24) / 48, 0.55])
+    torch.testing.assert_close(clips.intrinsics[rows(clips)["plain"][0]], expected)
+    assert clips.config.horizontal_fov_deg == pytest.approx(2 * np.degrees(np.arctan(0.5 / 1.2)))
+
+
+def test_only_metric_cameras_label_and_the_share_of_labelled_clips_counts_those_without(data: Path) -> None:
+    clips = clip_set(data, CONFIG)
+    found = rows(clips)
+    assert {kind for kind in found if clips.labelled[found[kind]].all()} == {"fast", "plain", "p"}
+    assert torch.equal(clips.poses[found["unknown"][0]], torch.eye(4).expand(3, 4, 4))
+
+    latents = torch.zeros(6, 1, 3, 1, 1)
+    for share, number in ((1.0, 4), (0.5, 3), (0.0, 0)):
+        batches = LatentBatches(
+            clips, latents, TinyVocabularyEncoder(["blue", "wall"]), batch_size=6, labelled_share=share
+        )
+        assert int(batches.labelled.sum()) == number and not (batches.labelled & ~clips.labelled).any()
+        batch = batches(0)
+        assert torch.equal(batch.intrinsics, clips.intrinsics[batches.indices(0)])
+
+
+def test_decoded_shards_are_kept_and_another_manifest_is_decoded_anew(data: Path) -> None:
+    first = clip_set(data, CONFIG)
+    stamp = (first.folder / "frames_00000.npy").stat().st_mtime_ns
+    (first.folder / "records_00001.json").unlink()
+    again = clip_set(data, CONFIG)
+    assert (again.folder / "frames_00000.npy").stat().st_mtime_ns == stamp
+    assert (again.folder / "records_00001.json").exists()
+    publish(data, PublishConfig(held_out=0.4))
+    other = clip_set(data, CONFIG)
+    assert other.folder != first.folder and len(other) < len(first)
+    assert len(other) + len(held_out_set(data, CONFIG)) == len(first)
+
+
+def test_what_cannot_be_trained_on_is_named(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"expected clips of at least 129 frames at 12 a second, found none"):
+        clip_set(data, dataclasses.replace(CONFIG, num_latents=33))
+    with pytest.raises(ValueError, match=r"curate again with publish.held_out=0.1"):
+        held_out_set(data, CONFIG)
+
+
+@pytest.mark.slow
+def test_both_mains_train_on_a_data_set_of_films(tmp_path: Path) -> None:
+    for number in range(8):
+        record = film(tmp_path, f"film{number}", 33, 12.0, camera=path(33), scale=1.0, caption="grey fog over nowhere")
+        add(tmp_path / "data", record)
+    publish(tmp_path / "data", PublishConfig(held_out=0.3))
+
+    def composed(main: str, *overrides: str) -> object:
+        shared = (f"data.folder={tmp_path}/data", "experiment=debug", "training.batch_size=2")
+        with initialize_config_module(config_module=f"configs.{main}", version_base=None):
+            return OmegaConf.to_object(compose("config", [*shared, *overrides]))
+
+    vae_config = composed("train_vae", f"out={tmp_path}/vae", "training.num_steps=2")
+    assert isinstance(vae_config, TrainVAEConfig)
+    train_vae(vae_config)
+    run = (f"out={tmp_path}/run", f"vae={tmp_path}/vae/vae", "training.num_steps=3", "num_preview_scenes=2")
+    config = composed("train", *run)
+    assert isinstance(config, TrainConfig)
+    world = train(config)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "curve.jsonl").read_text().splitlines()]
+    assert len(lines) == 3 and all(np.isfinite(line["loss"]) for line in lines)
+    assert "nowhere" in (world / "world.yaml").read_text()
