@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from model.data.clips import ClipSetConfig
 from model.diffusion.timesteps import TimestepDensity
 from model.dit.video_dit import VideoDiTConfig
+from model.estimators.latent_depth import LatentDepthConfig
 from model.training.ema import ExponentialMovingAverage
 from model.training.flow_matching_step import FlowMatchingStep
 from model.training.loop import FitConfig
@@ -109,6 +110,38 @@ class TrainConfig:
 
 
 @dataclass(kw_only=True)
+class TrainDepthConfig:
+    """`python -m model.cli.train_depth`: the depth head of a learned world, by the renderer's depth."""
+
+    out: str = MISSING
+    world: str = MISSING
+    install: bool = False
+    seed: int = 0
+    device: str = "cpu"
+    num_threads: int = 0
+    num_clips: int = 64  # of the clip set, the last two in a hundred (at least one) held out
+    data: DataConfig = field(default_factory=DataConfig)
+    depth: LatentDepthConfig = field(default_factory=LatentDepthConfig)
+    noise: float = 0.3
+    near: float = 4.0
+    near_weight: float = 3.0
+    training: StageConfig = field(default_factory=StageConfig)
+
+
+@dataclass(kw_only=True)
+class BlockedConfig:
+    """`python -m model.cli.evaluate blocked`."""
+
+    world: str = "tiny"
+    num_scenes: int = 64
+    num_clips: int = 1
+    out: str = "runs/evaluate/blocked.json"
+    first_seed: int = 500_000
+    batch_size: int = 16
+    device: str = "cpu"
+
+
+@dataclass(kw_only=True)
 class OracleConfig:
     """`python -m model.cli.evaluate oracle`; what is off by default is slow or needs the extra `evaluation`.
 
@@ -143,7 +176,9 @@ def register_schemas() -> None:
     store = ConfigStore.instance()
     store.store(name="train_vae_schema", node=TrainVAEConfig)
     store.store(name="train_schema", node=TrainConfig)
+    store.store(name="train_depth_schema", node=TrainDepthConfig)
     store.store(name="evaluate_oracle_schema", node=OracleConfig)
+    store.store(name="evaluate_blocked_schema", node=BlockedConfig)
 
 
 def require_component(argument: str, folder: str) -> Path:

@@ -12,13 +12,15 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from model.build import OracleConfig, register_schemas
+from model.build import BlockedConfig, OracleConfig, register_schemas
 from model.data.clips import ClipSetConfig
 from model.data.video_io import write_image
+from model.evaluation.blocked import BlockedResult, blocked_table, evaluate_blocked
 from model.evaluation.examination import Examination, ExaminationConfig, Examiner
 from model.evaluation.oracle import Autoencoder, OracleResult, OracleScenes, evaluate_oracle, render_oracle_scenes
 from model.evaluation.plots import plot_paths, plot_report
 from model.evaluation.report import comparison_sheet, examination_tables, markdown_table, summarise
+from model.world.free_space import SolidCameraWorld
 from model.world.load import load_world
 from model.world.protocol import WorldSpec
 
@@ -29,6 +31,7 @@ Measure a world; each evaluation has its own options.
   python -m model.cli.evaluate EVALUATION --help
 
   oracle    fly held-out synthetic scenes and compare every pixel with the renderer's truth
+  blocked   does the world know what its camera would bump into? precision and recall, against the renderer
 """
 
 register_schemas()
@@ -61,6 +64,31 @@ def run_oracle(config: OracleConfig) -> dict[str, object]:
     }
     write_report(Path(config.out), report, scenes, result, found)
     return report
+
+
+def run_blocked(config: BlockedConfig) -> BlockedResult:
+    """Evaluates and writes `out`, a JSON file of the config and every answer; beside it the table (`.md`).
+
+    Raises:
+        ValueError: The world has no depth head.
+    """
+    world = load_world(config.world, device=config.device)
+    if not isinstance(world, SolidCameraWorld):
+        raise ValueError(
+            f"world: expected a learned world with a depth head for its latents, got {config.world!r}; "
+            "train one with python -m model.cli.train_depth"
+        )
+    for name in ("num_scenes", "num_clips", "batch_size"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name}: expected at least 1, got {getattr(config, name)}")
+    seeds = range(config.first_seed, config.first_seed + config.num_scenes)
+    result = evaluate_blocked(world, seeds, config.num_clips, config.batch_size)
+    answers = {field.name: getattr(result, field.name).tolist() for field in dataclasses.fields(result)}
+    table, out = blocked_table(result), Path(config.out)
+    write_text(out, json.dumps({"config": dataclasses.asdict(config), "answers": answers}))
+    write_text(out.with_suffix(".md"), table)
+    print(f"{table}\nwritten: {out} {out.with_suffix('.md')}")
+    return result
 
 
 def write_report(
@@ -131,9 +159,19 @@ def _oracle_main(config: DictConfig) -> None:
         sys.exit(f"error: {error}")
 
 
+@hydra.main(version_base=None, config_path="pkg://configs", config_name="evaluate_blocked")
+def _blocked_main(config: DictConfig) -> None:
+    try:
+        settings = OmegaConf.to_object(config)
+        assert isinstance(settings, BlockedConfig)
+        run_blocked(settings)
+    except (ValueError, OSError, OmegaConfBaseException) as error:
+        sys.exit(f"error: {error}")
+
+
 def main() -> None:
     """Dispatches on the first word, so that every evaluation has its own options."""
-    evaluations = {"oracle": _oracle_main}
+    evaluations = {"oracle": _oracle_main, "blocked": _blocked_main}
     if len(sys.argv) < 2 or sys.argv[1] not in evaluations:
         if sys.argv[1:2] in (["--help"], ["-h"]):
             print(USAGE)

@@ -6,14 +6,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.data.video_io import to_float
 from model.estimators.latent_depth import LatentDepth
 from model.geometry import se3
 from model.geometry.camera import pixel_grid, unproject
 from model.geometry.clearance import CAMERA_MARGIN, clear_share
+from model.world import memory
 from model.world.camera_world import CameraWorld
 from model.world.protocol import WorldState
 
@@ -53,6 +55,19 @@ class SolidCameraWorld(CameraWorld):
                 (age > 0).float().flatten(),
             ).unflatten(0, (batch, capacity))
         return (depth * (age >= 0)[..., None, None]).clone()
+
+    def with_seen(
+        self, state: WorldState, frames: UInt8[Tensor, "b f h w 3"], c2w: Float[Tensor, "b n 4 4"]
+    ) -> WorldState:
+        """A copy that remembers these frames, not what it generated; `c2w` are the poses of their latent frames.
+
+        For measuring what is seen apart from what is generated; to fly on from it would mix the two.
+        """
+        with torch.inference_mode():
+            latents = self._vae.encode(to_float(frames.to(self._device)))
+        seen = state.clone()
+        seen.memory["window"] = memory.open_window(latents.clone(), c2w.to(self._device), self._context_latents)
+        return seen
 
     def surfaces(self, state: WorldState) -> list[Float[np.ndarray, "n 3"]]:
         """Points on the surfaces that each row's window shows, world frame, metres."""

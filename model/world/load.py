@@ -75,7 +75,7 @@ def load_world(
             name = next(iter(settings), "device")
             raise ValueError(f"{name}: expected the default, it has no effect on world='synthetic', which is rendered")
         return SyntheticWorld()
-    folder = _folder_of(world)
+    folder = world_folder(world)
     components = _load_folder(folder, device, _fingerprint(folder))
     return _assemble(components, settings)
 
@@ -127,7 +127,12 @@ def _check_device(device: str) -> None:
         ) from error
 
 
-def _folder_of(world: str | Path) -> Path:
+def world_folder(world: str | Path) -> Path:
+    """The folder of a world that is not `synthetic`.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
     folder = Path(str(files("model.pretrained"))) / "tiny" if world == "tiny" else Path(world)
     if not folder.is_dir():
         raise FileNotFoundError(

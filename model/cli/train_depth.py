@@ -1,0 +1,129 @@
+"""`python -m model.cli.train_depth experiment=debug|tiny`: the depth head of a learned world; writes `OUT/depth`."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import hydra
+import torch
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from model.build import TrainDepthConfig, register_schemas, train_state
+from model.checkpoint import load_component, load_meta, save_component
+from model.data.clips import ClipSet, render_clip_set
+from model.data.depth_maps import depth_maps
+from model.estimators.latent_depth import LatentDepth
+from model.training.depth_step import DepthPairs, DepthStep
+from model.training.latent_set import encode_clip_set, fingerprint
+from model.training.loop import TrainingDiverged, fit
+from model.vae.video_vae import VideoVAE, VideoVAEConfig
+from model.world.load import DEPTH_FOLDER, world_folder
+
+_HELD_OUT = 50  # one clip in so many is measured on, not trained on
+
+register_schemas()
+
+
+def train_depth(config: TrainDepthConfig) -> Path:
+    """Runs (or resumes) the whole stage; returns the folder of the finished head, `out/depth`."""
+    if config.num_threads:
+        torch.set_num_threads(config.num_threads)
+    torch.manual_seed(config.seed)
+    world = world_folder(config.world)
+    vae = load_component(world / "vae", VideoVAEConfig, VideoVAE).to(config.device)
+    vae.requires_grad_(False).eval()
+    clips = render_clip_set(Path(config.data.folder), config.data.clips, config.data.num_workers)
+    trained, held_out = pairs(config, clips, vae)
+    state = train_state(LatentDepth(config.depth).to(config.device), config.training, config.seed)
+    step = DepthStep(noise=config.noise, near=config.near, near_weight=config.near_weight)
+    num_steps = config.training.num_steps
+    fit(step, state, trained, num_steps=num_steps, config=config.training.fit, folder=Path(config.out))
+    assert state.ema is not None and isinstance(state.module, LatentDepth)
+    with state.ema.applied_to(state.module) as module:
+        meta = {
+            "latents": fingerprint(vae),
+            "steps": state.step,
+            "hours": round(state.elapsed_seconds / 3600, 2),
+            "clips": config.num_clips,
+            **held_out_errors(module, held_out, config.near),
+        }
+        save_component(Path(config.out) / DEPTH_FOLDER, module, config.depth, meta, torch.float16)
+    return Path(config.out) / DEPTH_FOLDER
+
+
+def pairs(config: TrainDepthConfig, clips: ClipSet, vae: VideoVAE) -> tuple[DepthPairs, DepthPairs]:
+    """What is trained on, and what is only measured on: latents, poses and depth of the clips.
+
+    Raises:
+        ValueError: The head does not fit the VAE, or there are too few clips.
+    """
+    if config.depth.latent_channels != vae.config.latent_channels:
+        raise ValueError(
+            f"depth.latent_channels: expected {vae.config.latent_channels} like the VAE's, "
+            f"got {config.depth.latent_channels}"
+        )
+    if config.num_clips < 2:
+        raise ValueError(f"num_clips: expected at least 2, one to train on and one to measure, got {config.num_clips}")
+    latents = encode_clip_set(clips, vae)[: config.num_clips]
+    rows, columns = (side * config.depth.cells for side in latents.shape[-2:])
+    depth = depth_maps(clips, config.num_clips, rows, columns, config.depth.max_depth)
+    first = config.num_clips - max(1, config.num_clips // _HELD_OUT)
+
+    def part(chosen: slice) -> DepthPairs:
+        return DepthPairs(
+            latents[chosen],
+            clips.poses[: config.num_clips][chosen],
+            depth[chosen],
+            clips.config.intrinsics(),
+            batch_size=config.training.batch_size,
+            seed=config.seed,
+        )
+
+    return part(slice(first)), part(slice(first, None))
+
+
+@torch.no_grad()
+def held_out_errors(module: LatentDepth, held_out: DepthPairs, near: float) -> dict[str, float]:
+    """Mean absolute logarithm of estimated over true depth, of all and of what is near, on the held-out clips."""
+    num_clips, num_frames = held_out.depth.shape[:2]
+    device = next(module.parameters()).device
+    rows, frames = (
+        index.flatten() for index in torch.cartesian_prod(torch.arange(num_clips), torch.arange(num_frames)).unbind(1)
+    )
+    errors, depths = [], []
+    for row, frame in zip(rows.split(64), frames.split(64), strict=True):
+        batch = held_out.pairs(row, frame)
+        depth = module.eval()(*(each.to(device) for each in batch[:4])).cpu()
+        errors.append((depth.log() - batch.depth.log()).abs()), depths.append(batch.depth)
+    error, is_near = torch.cat(errors), torch.cat(depths) < near
+    return {"error": round(float(error.mean()), 4), "near_error": round(float(error[is_near].mean()), 4)}
+
+
+def install(depth: Path, world: str) -> Path:
+    """Puts a trained head into the folder of its world, where `load_world` finds it; returns where."""
+    where = world_folder(world) / DEPTH_FOLDER
+    partial = where.with_name(f".{where.name}.partial")
+    shutil.copytree(depth, partial, dirs_exist_ok=True)
+    shutil.rmtree(where, ignore_errors=True)
+    partial.rename(where)
+    return where
+
+
+@hydra.main(version_base=None, config_path="pkg://configs.train_depth", config_name="config")
+def main(config: DictConfig) -> None:
+    """Runs the command line: `python -m model.cli.train_depth --help`."""
+    try:
+        settings = OmegaConf.to_object(config)
+        assert isinstance(settings, TrainDepthConfig)
+        depth = train_depth(settings)
+        print(f"written: {depth} ({json.dumps(load_meta(depth))})")
+        if settings.install:
+            print(f"written: {install(depth, settings.world)}")
+    except (ValueError, OSError, OmegaConfBaseException, TrainingDiverged) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()
