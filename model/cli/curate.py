@@ -4,19 +4,27 @@ Other verbs: `import` and `export` (data sets that exist), `proof` (how good is 
 `pictures` (what every step saw of one film). Each has its own `--help`.
 """
 
+import itertools
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from model.curation.exchange import export_clips, import_clips, read_data_set
 from model.curation.pipeline import CurationConfig, curate_films
 from model.curation.publish import PublishConfig, Published, ledger_table, publish
+from model.curation.shots import read_clips
+from model.curation.tools import build_tools
 from model.data.manifest import Manifest
+from model.estimators.sfm import ReconstructionFailed
+from model.evaluation.curation_pictures import step_pictures
+from model.evaluation.curation_proof import ProofConfig, proof_tables, prove
 
 
 @dataclass(kw_only=True)
@@ -65,12 +73,23 @@ class ExportConfig:
     width: int = 0
 
 
+@dataclass(kw_only=True)
+class PicturesConfig(CurationConfig):
+    """`python -m model.cli.curate pictures`: one film, the number of its clip, and a folder."""
+
+    film: str = MISSING
+    clip: int = 0
+    out: str = "runs/curate/pictures"
+
+
 def register_schemas() -> None:
     """Makes Hydra check every key and type against the dataclasses."""
     store = ConfigStore.instance()
     store.store(name="curate_schema", node=CurateConfig)
     store.store(name="curate_import_schema", node=ImportConfig)
     store.store(name="curate_export_schema", node=ExportConfig)
+    store.store(name="curate_proof_schema", node=ProofConfig)
+    store.store(name="curate_pictures_schema", node=PicturesConfig)
 
 
 register_schemas()
@@ -122,6 +141,33 @@ def export_data_set(config: ExportConfig) -> int:
     return count
 
 
+def prove_curation(config: ProofConfig) -> None:
+    """Runs the pipeline on films whose truth is known; writes `proof.json` and `proof.md`, and prints the tables."""
+    report = prove(config)
+    tables = proof_tables(report)
+    out = Path(config.out)
+    (out / "proof.json").write_text(json.dumps(report, indent=1))
+    (out / "proof.md").write_text(tables)
+    print(tables)
+    print(f"written: {out / 'proof.md'} {out / 'proof.json'} {out / 'balance.png'}")
+
+
+def draw_pictures(config: PicturesConfig) -> None:
+    """Writes what every step saw of one clip of a film.
+
+    Raises:
+        ValueError: the film has no such clip, or it has no poses.
+    """
+    clip = next(itertools.islice(read_clips(config.film, config.shots), config.clip, None), None)
+    if clip is None:
+        raise ValueError(f"clip: expected the number of a clip of {config.film}, from 0, got {config.clip}")
+    try:
+        files = step_pictures(config.out, clip, build_tools(config.tools), config.steps)
+    except ReconstructionFailed as error:
+        raise ValueError(f"film: expected poses, got {error.reason}; flow and mask are in {config.out}") from error
+    print(f"written: {' '.join(map(str, files))}")
+
+
 def _publish(out: str, config: PublishConfig) -> Published:
     published = publish(out, config)
     print(ledger_table(published.lines))
@@ -139,6 +185,8 @@ def _main(name: str, schema: type, run: Callable[..., object]) -> Callable[[], N
             settings = OmegaConf.to_object(config)
             assert isinstance(settings, schema)
             run(settings)
+        except MissingMandatoryValue as error:
+            sys.exit(f"error: {error.full_key}: expected a value, got none; see --help")
         except (ValueError, OSError, OmegaConfBaseException) as error:
             sys.exit(f"error: {error}")
 
@@ -150,6 +198,8 @@ def main() -> None:
     verbs = {
         "import": _main("import", ImportConfig, import_data_set),
         "export": _main("export", ExportConfig, export_data_set),
+        "proof": _main("proof", ProofConfig, prove_curation),
+        "pictures": _main("pictures", PicturesConfig, draw_pictures),
     }
     verb = sys.argv[1] if len(sys.argv) > 1 else ""
     if verb in verbs:

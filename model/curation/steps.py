@@ -11,7 +11,7 @@ from torch import Tensor
 
 from model.curation.camera_motion import CameraMotionConfig, camera_motion
 from model.curation.poses import PosesConfig, accept, fill_gaps
-from model.curation.scale import FrameScale, ScaleConfig, SceneScale, frame_scale, keyframes, rescale, scene_scale
+from model.curation.scale import ScaleConfig, SceneScale, frame_scale, keyframes, rescale, scene_scale
 from model.curation.shots import ClipFrames
 from model.estimators.metric_depth import MetricDepth
 from model.estimators.motion_mask import MotionMask
@@ -159,11 +159,16 @@ def metric_scale(
     """Returns Eq. 2 on the sparse points of keyframes that have a pose; metric depth is read at the points' pixels."""
     registered = reconstruction.registered.nonzero()[:, 0]
     chosen = [int(registered[k]) for k in keyframes(len(registered), config.num_keyframes)]
-    scales: dict[int, FrameScale | None] = {}
-    for index in chosen:
-        pixels, sparse = reconstruction.sparse_depth(index)
-        x, y = pixels.floor().long().unbind(dim=-1)
-        metric = depth(clip.frames[index])
-        inside = (x >= 0) & (y >= 0) & (x < metric.shape[1]) & (y < metric.shape[0])
-        scales[index] = frame_scale(sparse[inside], metric[y[inside], x[inside]], config)
-    return scene_scale(scales)
+    pairs = {index: depth_pairs(clip, reconstruction, depth, index) for index in chosen}
+    return scene_scale({index: frame_scale(sparse, metric, config) for index, (sparse, metric) in pairs.items()})
+
+
+def depth_pairs(
+    clip: ClipFrames, reconstruction: Reconstruction, depth: MetricDepth, index: int
+) -> tuple[Float[Tensor, " p"], Float[Tensor, " p"]]:
+    """Returns S and M of Eq. 2 for one frame: the depth of its sparse points, and metric depth at their pixels."""
+    pixels, sparse = reconstruction.sparse_depth(index)
+    metric = depth(clip.frames[index])
+    x, y = pixels.floor().long().unbind(dim=-1)
+    inside = (x >= 0) & (y >= 0) & (x < metric.shape[1]) & (y < metric.shape[0])
+    return sparse[inside], metric[y[inside], x[inside]]

@@ -1,0 +1,84 @@
+"""Films of the synthetic world as files, with what a curator of films cannot know: poses, depth, what moves."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from model.data.clips import FRAMES_PER_LATENT
+from model.data.synthetic.renderer import render
+from model.data.synthetic.scene import sample_scene
+from model.data.synthetic.trajectories import HORIZONTAL_FOV, sample_trajectory
+from model.data.video_io import write_video
+from model.geometry.camera import intrinsics_from_fov
+
+
+@dataclass(kw_only=True)
+class TruthFilmsConfig:
+    """What is rendered; seeds as people use them, from 0 (training's begin at 1,000,000)."""
+
+    num_films: int = 8
+    first_seed: int = 0
+    num_latents: int = 9
+    height: int = 240
+    width: int = 320
+    fps: float = 12.0
+
+    @property
+    def num_frames(self) -> int:
+        """Frames of a film."""
+        return (self.num_latents - 1) * FRAMES_PER_LATENT + 1
+
+
+@dataclass(frozen=True, eq=False)
+class FilmTruth:
+    """What is true of a film: frames' poses, lens and rate, metric z-depth (infinite: sky), what moves by itself."""
+
+    c2w: Float[Tensor, "f 4 4"]
+    intrinsics: Float[Tensor, "4"]
+    fps: float
+    depth: Float[Tensor, "f h w"]
+    moving: Bool[Tensor, "f h w"]
+
+    @property
+    def path_length(self) -> float:
+        """Metres that the camera goes."""
+        return float(self.c2w[:, :3, 3].diff(dim=0).norm(dim=-1).sum())
+
+
+def render_truth_films(folder: str | Path, config: TruthFilmsConfig) -> dict[str, FilmTruth]:
+    """Returns the truth by the films' names; writes `films/NAME.mp4` and `truth/` beside, where they are missing."""
+    folder = Path(folder)
+    truths = {}
+    seeds = range(config.first_seed, config.first_seed + config.num_films)
+    for seed in tqdm(seeds, desc="rendering films", unit="film"):
+        scene = sample_scene(seed, style="textured")
+        path, kind = sample_trajectory(scene, seed, config.num_latents)
+        name = f"scene_{seed:03d}_{kind}"
+        file = folder / "truth" / f"{name}.safetensors"
+        if not file.exists():
+            lens = intrinsics_from_fov(HORIZONTAL_FOV, config.height, config.width)
+            c2w = path.upsample(FRAMES_PER_LATENT).c2w
+            times = torch.arange(config.num_frames) / config.fps
+            clip = render(scene, c2w, lens, times, config.height, config.width)
+            write_video(folder / "films" / f"{name}.mp4", clip.frames, config.fps)
+            (folder / "films" / f"{name}.txt").write_text(scene.caption)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            arrays = {"c2w": c2w, "intrinsics": lens, "fps": torch.tensor(config.fps)}
+            arrays |= {"depth": clip.depth.half(), "moving": clip.moving_mask}
+            save_file(arrays, file.with_suffix(".partial"))
+            file.with_suffix(".partial").replace(file)
+        truths[name] = load_truth(folder, name)
+    return truths
+
+
+def load_truth(folder: Path, name: str) -> FilmTruth:
+    """Returns what `render_truth_films` wrote of a film."""
+    arrays = load_file(folder / "truth" / f"{name}.safetensors")
+    moving = arrays["moving"].bool()
+    fps, depth = float(arrays["fps"]), arrays["depth"].float()
+    return FilmTruth(arrays["c2w"], arrays["intrinsics"], fps, depth, moving)
