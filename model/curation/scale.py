@@ -18,6 +18,8 @@ class ScaleConfig:
         inlier_below: |s S - M| / M of an inlier.
         huber_delta: Where the Huber loss turns linear, as a share of the keyframe's median metric depth.
         min_points: Keyframes with fewer pixels of known depth, or fewer inliers, are left out.
+        min_inlier_share: So are those where a smaller share of the pixels agrees: then the reconstruction is wrong, as
+            happens to a flat scene, whose pictures another path explains as well.
         seed: Of RANSAC's draws.
     """
 
@@ -26,6 +28,7 @@ class ScaleConfig:
     inlier_below: float = 0.15
     huber_delta: float = 0.02
     min_points: int = 20
+    min_inlier_share: float = 0.5
     seed: int = 0
 
 
@@ -82,7 +85,7 @@ def frame_scale(
     if len(source) < config.min_points:
         return None
     inlier = _consensus(source, target, config)
-    if inlier.sum() < config.min_points:
+    if inlier.sum() < max(config.min_points, config.min_inlier_share * len(source)):
         return None
     scale = _minimise_huber(source[inlier], target[inlier], config.huber_delta * float(target.median()))
     error = (scale * source[inlier] - target[inlier]).abs() / target[inlier]

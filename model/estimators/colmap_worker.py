@@ -82,7 +82,8 @@ def _map(folder: Path, database: Path, job: dict[str, Any]) -> dict[int, Any]:
 
 def _statistics(path: Path) -> dict[str, int]:
     database = pycolmap.Database.open(path)
-    statistics = {"num_keypoints": database.num_keypoints(), "num_pairs": database.num_verified_image_pairs()}
+    _, inliers = database.read_two_view_geometry_num_inliers()
+    statistics = {"num_keypoints": database.num_keypoints(), "num_pairs": sum(count > 0 for count in inliers)}
     database.close()
     return statistics
 

@@ -31,6 +31,14 @@ def test_outliers_that_agree_with_each_other_lose_to_the_majority() -> None:
     assert found is not None and found.scale == pytest.approx(2.0, rel=0.01)
 
 
+def test_depths_that_mostly_disagree_have_no_scale() -> None:
+    """As where structure from motion bent the scene: a chance agreement of a third is no scale."""
+    sfm, metric = planted(2.0, 0.65, 0)
+    assert frame_scale(sfm, metric) is None
+    found = frame_scale(sfm, metric, ScaleConfig(min_inlier_share=0.2))
+    assert found is not None and found.scale == pytest.approx(2.0, rel=0.02)
+
+
 def test_it_is_the_minimiser_of_the_huber_sum_over_the_inliers() -> None:
     sfm, metric = planted(1.5, 0.0, 1)
     config = ScaleConfig(inlier_below=1e9, huber_delta=0.02)
