@@ -25,7 +25,8 @@ def main(folder: Path) -> None:
     statistics = _statistics(database)
     best = max(models.values(), key=lambda model: (model.num_reg_images(), model.num_points3D()), default=None)
     arrays = {} if best is None else _arrays(best, job["num_frames"])
-    np.savez(folder / "result.npz", num_models=len(models), **statistics, **arrays)
+    everything: dict[str, Any] = {"num_models": len(models), **statistics, **arrays}
+    np.savez(folder / "result.npz", **everything)
 
 
 def _match(folder: Path, database: Path, job: dict[str, Any]) -> None:
@@ -56,28 +57,37 @@ def _match(folder: Path, database: Path, job: dict[str, Any]) -> None:
 
 
 def _map(folder: Path, database: Path, job: dict[str, Any]) -> dict[int, Any]:
-    known = bool(job["camera_params"])
-    models = folder / "models"
-    models.mkdir()
+    (folder / "models").mkdir()
+    places = (database, folder / "images", folder / "models")
     if job["mapper"] == "global":
-        options = pycolmap.GlobalPipelineOptions(num_threads=job["num_threads"], random_seed=job["seed"])
-        adjustment = options.mapper.bundle_adjustment
-        adjustment.refine_focal_length = adjustment.refine_extra_params = not known
-        adjustment.ceres.use_gpu = options.mapper.global_positioning.use_gpu = False
-        return dict(pycolmap.global_mapping(database, folder / "images", models, options))
+        return dict(pycolmap.global_mapping(*places, _global_options(job)))
+    return dict(pycolmap.incremental_mapping(*places, _incremental_options(job)))
+
+
+def _global_options(job: dict[str, Any]) -> Any:
+    options = pycolmap.GlobalPipelineOptions(num_threads=job["num_threads"], random_seed=job["seed"])
+    adjustment = options.mapper.bundle_adjustment
+    adjustment.refine_focal_length = adjustment.refine_extra_params = not job["camera_params"]
+    adjustment.ceres.use_gpu = options.mapper.global_positioning.use_gpu = False
+    return options
+
+
+def _incremental_options(job: dict[str, Any]) -> Any:
+    is_free = not job["camera_params"]
     options = pycolmap.IncrementalPipelineOptions(
         num_threads=job["num_threads"],
         random_seed=job["seed"],
         min_model_size=3,
         extract_colors=False,
-        ba_refine_focal_length=not known,
-        ba_refine_extra_params=not known,
+        ba_refine_focal_length=is_free,
+        ba_refine_extra_params=is_free,
     )
-    options.mapper.init_min_tri_angle = job["init_angle"]
-    options.mapper.init_max_error = options.mapper.filter_max_reproj_error = job["max_error"]
-    options.triangulation.merge_max_reproj_error = options.triangulation.complete_max_reproj_error = job["max_error"]
-    options.mapper.abs_pose_refine_focal_length = options.mapper.abs_pose_refine_extra_params = not known
-    return dict(pycolmap.incremental_mapping(database, folder / "images", models, options))
+    mapper, triangulation = options.mapper, options.triangulation
+    mapper.init_min_tri_angle = job["init_angle"]
+    mapper.init_max_error = mapper.filter_max_reproj_error = job["max_error"]
+    triangulation.merge_max_reproj_error = triangulation.complete_max_reproj_error = job["max_error"]
+    mapper.abs_pose_refine_focal_length = mapper.abs_pose_refine_extra_params = is_free
+    return options
 
 
 def _statistics(path: Path) -> dict[str, int]:

@@ -143,12 +143,13 @@ class ColmapSfM:
 
     def _job(self, frames: Tensor, masked: bool, intrinsics: Tensor | None) -> dict[str, Any]:
         height, width = frames.shape[1:3]
-        in_pixels = [] if intrinsics is None else (intrinsics.double() * intrinsics.new_tensor([width, height] * 2))
+        sides = torch.tensor([width, height] * 2)
+        lens: list[float] = [] if intrinsics is None else (intrinsics.cpu().double() * sides).tolist()
         return {
             "num_frames": len(frames),
             "masked": masked,
             "camera_model": "SIMPLE_PINHOLE" if intrinsics is None else "PINHOLE",
-            "camera_params": [float(value) for value in in_pixels],
+            "camera_params": lens,
             "mapper": self.mapper,
             "overlap": self.overlap,
             "max_features": self.max_features,
