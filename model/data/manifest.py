@@ -154,7 +154,7 @@ class Manifest:
         if not self._path.exists():
             return
         text = self._path.read_bytes()[: self._whole_bytes()].decode()
-        for number, line in enumerate(text.splitlines(), start=1):
+        for number, line in enumerate(text.split("\n")[:-1], start=1):  # other line ends may be in a name
             try:
                 values = json.loads(line)
             except json.JSONDecodeError as error:

@@ -2,7 +2,7 @@
 
 The planted structure from motion moves the camera to the right by what the pictures' brightness says, past points 25
 units away, which the planted metric depth puts at 62.5 m. It notes each call in `calls.txt` beside OUT, and kills its
-process (SIGKILL) at call DIE_AT.
+process (SIGKILL) at call DIE_AT; at every dark film, if that is -1.
 """
 
 import os
@@ -25,6 +25,7 @@ from model.geometry import se3
 from model.geometry.camera import project, unproject
 
 SCALE, DEPTH, HEIGHT, WIDTH, FPS = 2.5, 25.0, 48, 80, 12.0
+DIE_IN_THE_DARK = -1
 LENS = torch.tensor([0.8, 0.8 * WIDTH / HEIGHT, 0.5, 0.5])
 CONFIG = CurationConfig(shots=ShotsConfig(fps=FPS, height=HEIGHT, width=WIDTH, min_frames=6, max_frames=9))
 
@@ -37,11 +38,14 @@ class PlantedSfM:
     die_at: int = 0
 
     def __call__(self, frames: Tensor, masks: Tensor | None, intrinsics: Tensor | None) -> Reconstruction:
+        """Returns the planted path."""
         with open(self.notes, "a") as notes:
             notes.write("call\n")
-        if self.die_at and len(Path(self.notes).read_text().splitlines()) == self.die_at:
+        if self.die_at > 0 and len(Path(self.notes).read_text().splitlines()) == self.die_at:
             os.kill(os.getpid(), signal.SIGKILL)
         speed = float(frames.float().mean()) / 100
+        if speed < 0.4 and self.die_at == DIE_IN_THE_DARK:
+            os.kill(os.getpid(), signal.SIGKILL)
         if speed < 0.4:
             raise ReconstructionFailed("no model: the film is dark")
         twists = torch.arange(len(frames))[:, None] * torch.tensor([speed, 0.0, 0.0, 0.0, 0.0, 0.0])

@@ -131,6 +131,15 @@ def test_several_processes_write_the_same_bits_as_one(films: Path, tmp_path: Pat
     assert content(tmp_path / "one" / "data") == content(tmp_path / "two" / "data")
 
 
+@pytest.mark.slow
+def test_a_film_that_kills_its_process_is_a_line_and_the_others_are_done(films: Path, tmp_path: Path) -> None:
+    assert run(films, tmp_path / "data", die_at=-1, num_workers=2) == 0
+    lines = read_ledger(tmp_path / "data" / "ledger.jsonl")
+    found = by_film(lines)
+    assert found["dark"] == [("rejected", "read")] and found["a"] == found["b"] == [("kept", "scale")] * 2
+    assert "the process died on this film" in next(line.reason for line in lines if "dark" in line.source)
+
+
 def test_other_settings_are_refused_and_named_before_anything_is_done(
     films: Path, tmp_path: Path, planted: ModuleType
 ) -> None:

@@ -43,6 +43,15 @@ def test_a_job_that_kills_its_process_is_named_and_the_others_are_done(tmp_path:
     assert all((tmp_path / str(k)).exists() == (k != 3) for k in range(7))
 
 
+@pytest.mark.slow
+def test_every_job_is_done_on_ray(tmp_path: Path) -> None:
+    """On a local Ray, where it is installed: pip install 'cameractrlworld[ray]'."""
+    pytest.importorskip("ray")
+    jobs = [(tmp_path, str(k)) for k in range(7)]
+    assert run_all(write, jobs, num_workers=2, backend="ray", label="test") == []
+    assert len(list(tmp_path.iterdir())) == 7
+
+
 def test_bad_settings_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="num_workers: expected at least 1, got 0"):
         run_all(write, [(tmp_path, "a")], num_workers=0, backend="loky", label="test")

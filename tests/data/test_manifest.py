@@ -17,7 +17,7 @@ def record(name: str, with_camera: bool = True) -> ClipRecord:
     camera = CameraTrajectory(path.c2w, default_intrinsics().expand(3, 4)) if with_camera else None
     return ClipRecord(
         id=name,
-        source="films/ä b.mp4",
+        source="films/ä\u2028b.mp4",
         times=times,
         camera=camera,
         scale=2.5 if with_camera else None,
@@ -36,7 +36,7 @@ def test_records_come_back_as_they_went_in(tmp_path: Path) -> None:
     assert torch.equal(labelled.camera.c2w, record("a").camera.c2w)  # type: ignore[union-attr]
     assert torch.equal(labelled.times, record("a").times)
     assert (labelled.scale, labelled.caption, labelled.scores["flow"]) == (2.5, "a red ball", 0.25)
-    assert labelled.span == (0.5, 1.1) and labelled.source == "films/ä b.mp4"
+    assert labelled.span == (0.5, 1.1) and labelled.source == "films/ä\u2028b.mp4"
     assert unlabelled.camera is None and unlabelled.id == "b"
 
 
