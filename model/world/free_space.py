@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import max_pool2d
 
 from model.data.video_io import to_float
 from model.estimators.latent_depth import LatentDepth
@@ -20,13 +23,16 @@ from model.world.camera_world import CameraWorld
 from model.world.protocol import WorldState
 
 _FAR = 0.75  # of the greatest depth: what is beyond is too far off to be a surface to bump into
+_EDGE = 1.5  # depth changes by this factor within a cell's neighbours: it straddles an edge and is no surface
+_LOWEST, _FLAT = 0.2, 0.25  # the ground: this share of the points, the lowest, if half lie within metres of their level
 
 
 class SolidCameraWorld(CameraWorld):
     """A `CameraWorld` whose cameras can be told where they would have to stop: `KnowsFreeSpace`, by estimate.
 
     Every latent frame in the window of the state is a depth map; their points, in the world frame, are the surfaces.
-    What no frame of the window shows is taken to be free. Things that move are where they were seen.
+    What no frame of the window shows is taken to be free, but for the ground: where much of what is seen lies low and
+    level, that level goes on (the first camera is level, so y is down). Things that move are where they were seen.
 
     Args:
         *networks: Those of `CameraWorld`, in order.
@@ -71,27 +77,42 @@ class SolidCameraWorld(CameraWorld):
 
     def surfaces(self, state: WorldState) -> list[Float[np.ndarray, "n 3"]]:
         """Points on the surfaces that each row's window shows, world frame, metres."""
-        depth = self.depth(state).cpu().double()
-        c2w = state.memory["window", "c2w"].cpu().double()
-        uv = pixel_grid(*depth.shape[-2:], dtype=torch.float64)
-        lens = state.intrinsics.cpu().double()[:, None, None, None]
-        points = unproject(uv, depth, c2w[:, :, None, None], lens)
-        is_surface = (depth > 0) & (depth < _FAR * self._depth.config.max_depth)
-        return [each[mask].numpy() for each, mask in zip(points, is_surface, strict=True)]
+        depth = self.depth(state).cpu()
+        c2w = state.memory["window", "c2w"].cpu()
+        lens = state.intrinsics.cpu()[:, None, None, None]
+        points = unproject(pixel_grid(*depth.shape[-2:]), depth, c2w[:, :, None, None], lens)
+        is_surface = (depth > 0) & (depth < _FAR * self._depth.config.max_depth) & ~_on_edge(depth)
+        return [each[mask].double().numpy() for each, mask in zip(points, is_surface, strict=True)]
 
     def free_fraction(self, state: WorldState, twists: Tensor) -> Float[Tensor, "b n"]:
-        """See `KnowsFreeSpace.free_fraction`: estimated; a camera keeps `CAMERA_MARGIN` metres from every point."""
+        """See `KnowsFreeSpace.free_fraction`: estimated; a camera keeps `CAMERA_MARGIN` metres from what is seen."""
         shares = torch.ones(twists.shape[:2])
         for row, (points, moves) in enumerate(zip(self.surfaces(state), twists.cpu().double(), strict=True)):
-            pose = state.c2w[row].cpu().double()
+            pose, ground = state.c2w[row].cpu().double(), ground_level(points)
             for index, move in enumerate(moves):
-                near = _within(points, pose[:3, 3].numpy(), CAMERA_MARGIN + float(move[:3].norm()))
-                if len(near):
-                    share = clear_share(lambda where, _, near=near: _distance(where, near), pose, move)
+                reach = CAMERA_MARGIN + float(move[:3].norm())
+                near = _within(points, pose[:3, 3].numpy(), reach)
+                if len(near) or ground - pose[1, 3] < reach:
+                    share = clear_share(partial(_distance, points=near, ground=ground), pose, move)
                     shares[row, index] = share
                     move = torch.cat([share * move[:3], move[3:]])
                 pose = pose @ se3.exp(move)
         return shares
+
+
+def ground_level(points: Float[np.ndarray, "n 3"]) -> float:
+    """The height y (down, metres) of the ground under the points; infinite where the lowest of them are not level."""
+    heights = np.sort(points[:, 1])[len(points) - int(_LOWEST * len(points)) :]
+    if not len(heights):
+        return math.inf
+    level = float(np.median(heights))
+    return level if np.mean(np.abs(heights - level) < _FLAT) > 0.5 else math.inf
+
+
+def _on_edge(depth: Float[Tensor, "b n h w"]) -> Bool[Tensor, "b n h w"]:
+    """Cells whose neighbours, themselves included, are at very different depths: in between there is nothing."""
+    farthest, nearest = max_pool2d(depth, 3, 1, 1), -max_pool2d(-depth, 3, 1, 1)
+    return farthest > _EDGE * nearest
 
 
 def _within(points: NDArray[np.float64], centre: NDArray[np.float64], metres: float) -> NDArray[np.float64]:
@@ -100,8 +121,13 @@ def _within(points: NDArray[np.float64], centre: NDArray[np.float64], metres: fl
     return near
 
 
-def _distance(where: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Metres [n] from each place [n, 3] to the nearest of the points [m, 3]."""
+def _distance(
+    where: NDArray[np.float64], parts: NDArray[np.float64], points: NDArray[np.float64], ground: float
+) -> NDArray[np.float64]:
+    """Metres [n] from each place [n, 3] to the ground or the nearest of the points [m, 3], at any part of a move."""
+    to_ground = ground - where[:, 1]
+    if not len(points):
+        return to_ground
     squares = (where**2).sum(-1)[:, None] - 2 * where @ points.T + (points**2).sum(-1)
-    nearest: NDArray[np.float64] = np.sqrt(squares.min(axis=1).clip(min=0))
+    nearest: NDArray[np.float64] = np.minimum(np.sqrt(squares.min(axis=1).clip(min=0)), to_ground)
     return nearest
