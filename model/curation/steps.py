@@ -1,5 +1,6 @@
 """One clip through the steps of Sec. 3.2: does the camera move, where was it, and in which metres?"""
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,15 +30,21 @@ class StepsConfig:
         motion: How much the camera must move.
         poses: Which reconstructions are accepted.
         scale: How Eq. 2 is solved.
-        max_spread: Keyframes' scales that differ by more (standard deviation over mean) are no scale.
+        max_spread: Keyframes' scales that differ by more (standard deviation over mean) are no scale: so they do where
+            structure from motion has bent the scene.
         horizontal_fov_deg: The lens of all films if it is known; None: structure from motion estimates it per clip.
+        min_fov_deg: An estimated lens that is narrower is a mistake: some paths, as one straight up, say nothing about
+            the lens, and then bundle adjustment runs away with it.
+        max_fov_deg: Likewise one that is wider.
     """
 
     motion: CameraMotionConfig = field(default_factory=CameraMotionConfig)
     poses: PosesConfig = field(default_factory=PosesConfig)
     scale: ScaleConfig = field(default_factory=ScaleConfig)
-    max_spread: float = 0.25
+    max_spread: float = 0.08
     horizontal_fov_deg: float | None = None
+    min_fov_deg: float = 15.0
+    max_fov_deg: float = 120.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +116,8 @@ def label_clip(clip: ClipFrames, tools: Tools, config: StepsConfig, log: StepLog
         reconstruction = tools.sfm(clip.frames, moving if tools.mask is not None else None, lens)
         log.measure(**reconstruction_numbers(reconstruction))
         log.demand(accept(reconstruction, config.poses))
+        log.measure(horizontal_fov_deg=horizontal_fov_deg(reconstruction.intrinsics))
+        log.demand(lens_rejection(horizontal_fov_deg(reconstruction.intrinsics), config))
         camera = fill_gaps(reconstruction)
     if tools.depth is None:
         return ClipLabel(camera, None)
@@ -139,6 +148,18 @@ def known_lens(frames: UInt8[Tensor, "f h w 3"], horizontal_fov_deg: float | Non
     if horizontal_fov_deg is None:
         return None
     return intrinsics_from_fov(horizontal_fov_deg * torch.pi / 180, *frames.shape[1:3])
+
+
+def horizontal_fov_deg(intrinsics: Float[Tensor, "4"]) -> float:
+    """Returns the horizontal angle of view."""
+    return math.degrees(2 * math.atan(0.5 / float(intrinsics[0])))
+
+
+def lens_rejection(fov_deg: float, config: StepsConfig) -> str:
+    """Returns why an angle of view cannot be; empty if it can, or if the lens was given."""
+    if config.horizontal_fov_deg is None and not config.min_fov_deg <= fov_deg <= config.max_fov_deg:
+        return f"the lens comes out {fov_deg:.1f} degrees wide, not {config.min_fov_deg} to {config.max_fov_deg}"
+    return ""
 
 
 def reconstruction_numbers(reconstruction: Reconstruction) -> dict[str, float]:

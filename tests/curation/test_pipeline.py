@@ -16,7 +16,7 @@ import torch
 from model.curation.ledger import LedgerLine, read_ledger
 from model.curation.pipeline import curate_films
 from model.curation.publish import PublishConfig, publish
-from model.curation.steps import StepsConfig
+from model.curation.steps import StepsConfig, horizontal_fov_deg, lens_rejection
 from model.data.manifest import Manifest
 from model.data.video_io import write_video
 
@@ -89,6 +89,13 @@ def test_every_clip_of_every_film_has_a_line_that_says_what_became_of_it(
     assert first.provenance["sfm"] == "colmap incremental"
 
 
+def test_a_lens_that_cannot_be_is_rejected_unless_it_was_given() -> None:
+    assert "the lens comes out 157.0 degrees wide" in lens_rejection(157.0, StepsConfig())
+    assert lens_rejection(5.0, StepsConfig()) and not lens_rejection(70.0, StepsConfig())
+    assert lens_rejection(157.0, StepsConfig(horizontal_fov_deg=157.0)) == ""
+    assert horizontal_fov_deg(torch.tensor([0.5, 0.8, 0.5, 0.5])) == pytest.approx(90.0)
+
+
 def run(films: Path, out: Path, die_at: int = 0, num_workers: int = 1) -> int:
     command = [sys.executable, str(SCRIPT), str(films), str(out), str(die_at), str(num_workers)]
     root = Path(__file__).parents[2]
@@ -145,7 +152,7 @@ def test_other_settings_are_refused_and_named_before_anything_is_done(
 ) -> None:
     curate_films(films / "still.mp4", tmp_path, planted.CONFIG, make_tools=planted.PlantedTools())
     other = dataclasses.replace(planted.CONFIG, steps=StepsConfig(max_spread=0.5), keep_unsolved=True)
-    with pytest.raises(ValueError, match=r"keep_unsolved was False, is True; steps.max_spread was 0.25, is 0.5"):
+    with pytest.raises(ValueError, match=r"keep_unsolved was False, is True; steps.max_spread was 0.08, is 0.5"):
         curate_films(films, tmp_path, other, make_tools=planted.PlantedTools())
     assert len(list((tmp_path / "work").iterdir())) == 1
 
