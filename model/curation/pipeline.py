@@ -24,6 +24,7 @@ from model.data.film_frames import film_frames
 from model.data.manifest import ClipRecord
 from model.estimators.sfm import ReconstructionFailed
 from model.geometry.trajectory import CameraTrajectory
+from model.whole_file import write_text
 
 MakeTools = Callable[[ToolsConfig], Tools]
 
@@ -161,7 +162,8 @@ def keep_settings(path: Path, settings: dict[str, Any]) -> None:
         ValueError: they do not; the message names what differs.
     """
     wanted = dict(_flat(settings))
-    found = json.loads(path.read_text()) if path.exists() else {}
+    is_begun = any(path.parent.glob("work/*/ledger.jsonl"))  # before the first line, a mistake may still be mended
+    found = json.loads(path.read_text()) if path.exists() and is_begun else {}
     differing = [
         f"{name} was {found[name]!r}, is {wanted[name]!r}"
         for name in found
@@ -171,10 +173,7 @@ def keep_settings(path: Path, settings: dict[str, Any]) -> None:
         raise ValueError(
             f"out: expected the settings that {path.parent} was begun with, got {'; '.join(differing)}; name another"
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text(json.dumps(found | wanted, indent=1, sort_keys=True))
-    temporary.replace(path)
+    write_text(path, json.dumps(found | wanted, indent=1, sort_keys=True))
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -14,9 +14,10 @@ import pytest
 import torch
 
 from model.curation.ledger import LedgerLine, read_ledger
-from model.curation.pipeline import curate_films
+from model.curation.pipeline import CurationConfig, curate_films
 from model.curation.publish import PublishConfig, publish
 from model.curation.steps import StepsConfig, horizontal_fov_deg, lens_rejection
+from model.curation.tools import ToolsConfig
 from model.data.manifest import Manifest
 from model.data.video_io import write_video
 
@@ -150,6 +151,9 @@ def test_a_film_that_kills_its_process_is_a_line_and_the_others_are_done(films: 
 def test_other_settings_are_refused_and_named_before_anything_is_done(
     films: Path, tmp_path: Path, planted: ModuleType
 ) -> None:
+    with pytest.raises(ValueError, match=r"tools.mask: expected epipolar or none, got 'sam'"):
+        curate_films(films / "still.mp4", tmp_path, CurationConfig(tools=ToolsConfig(mask="sam")))
+    # nothing was computed with the mistake, so it may be mended
     curate_films(films / "still.mp4", tmp_path, planted.CONFIG, make_tools=planted.PlantedTools())
     other = dataclasses.replace(planted.CONFIG, steps=StepsConfig(max_spread=0.5), keep_unsolved=True)
     with pytest.raises(ValueError, match=r"keep_unsolved was False, is True; steps.max_spread was 0.08, is 0.5"):
