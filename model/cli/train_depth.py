@@ -40,8 +40,9 @@ def train_depth(config: TrainDepthConfig) -> Path:
     step = DepthStep(noise=config.noise, near=config.near, near_weight=config.near_weight)
     num_steps = config.training.num_steps
     fit(step, state, trained, num_steps=num_steps, config=config.training.fit, folder=Path(config.out))
-    assert state.ema is not None and isinstance(state.module, LatentDepth)
+    assert state.ema is not None
     with state.ema.applied_to(state.module) as module:
+        assert isinstance(module, LatentDepth)
         meta = {
             "latents": fingerprint(vae),
             "steps": state.step,
@@ -89,14 +90,13 @@ def held_out_errors(module: LatentDepth, held_out: DepthPairs, near: float) -> d
     """Mean absolute logarithm of estimated over true depth, of all and of what is near, on the held-out clips."""
     num_clips, num_frames = held_out.depth.shape[:2]
     device = next(module.parameters()).device
-    rows, frames = (
-        index.flatten() for index in torch.cartesian_prod(torch.arange(num_clips), torch.arange(num_frames)).unbind(1)
-    )
+    rows, frames = torch.cartesian_prod(torch.arange(num_clips), torch.arange(num_frames)).unbind(1)
     errors, depths = [], []
     for row, frame in zip(rows.split(64), frames.split(64), strict=True):
         batch = held_out.pairs(row, frame)
         depth = module.eval()(*(each.to(device) for each in batch[:4])).cpu()
-        errors.append((depth.log() - batch.depth.log()).abs()), depths.append(batch.depth)
+        errors.append((depth.log() - batch.depth.log()).abs())
+        depths.append(batch.depth)
     error, is_near = torch.cat(errors), torch.cat(depths) < near
     return {"error": round(float(error.mean()), 4), "near_error": round(float(error[is_near].mean()), 4)}
 

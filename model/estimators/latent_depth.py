@@ -59,7 +59,8 @@ class LatentDepth(nn.Module):
         self.blocks = nn.ModuleList(_Block(config.width) for _ in range(config.num_blocks))
         self.head = nn.Conv2d(config.width, config.cells**2, 1)
         nn.init.zeros_(self.head.weight)
-        nn.init.constant_(self.head.bias, 1.0)  # e metres
+        assert self.head.bias is not None
+        nn.init.ones_(self.head.bias)  # e metres
 
     def forward(
         self,

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
@@ -32,10 +31,10 @@ class BlockedResult:
         given: Its answer had it generated the true clip: the depth head alone, without the generator's mistakes.
     """
 
-    probe: NDArray[np.str_]
-    truth: NDArray[np.bool_]
-    generated: NDArray[np.bool_]
-    given: NDArray[np.bool_]
+    probe: np.ndarray
+    truth: Bool[np.ndarray, " n"]
+    generated: Bool[np.ndarray, " n"]
+    given: Bool[np.ndarray, " n"]
 
 
 def evaluate_blocked(
@@ -79,7 +78,8 @@ def flown(
         segment = approach(truth, exact)
         exact, frames = truth.extend(exact, segment)
         generated, _ = world.extend(generated, segment)
-        films.append(frames), poses.append(segment)
+        films.append(frames)
+        poses.append(segment)
     return exact, generated, world.with_seen(generated, torch.cat(films, dim=1), torch.cat(poses, dim=1))
 
 
@@ -134,6 +134,8 @@ def blocked_table(result: BlockedResult) -> str:
     groups = {"all": np.ones(len(result.probe), bool), "into the view (flight, forward)": into_view, **groups}
     for name, chosen in groups.items():
         truth = result.truth[chosen]
+        if not len(truth):
+            continue
         answers = (result.generated[chosen], result.given[chosen])
         cells = [_share(value) for answer in answers for value in precision_and_recall(truth, answer)]
         lines.append(f"| {name} | {len(truth)} | {_share(float(truth.mean()))} | {' | '.join(cells)} |")

@@ -98,21 +98,26 @@ def test_with_the_true_depth_the_points_of_one_frame_stop_a_camera_where_the_ren
         scene, start, lens = static_scene(world.scene(seed)), state.memory["start_c2w"][0], state.intrinsics[0]
         depth = render(scene, start[None], lens, torch.zeros(1), 24, 40, 1).depth[0]
         points = unproject(pixel_grid(24, 40), depth, start, lens)[depth < 7].double().numpy()
+        down = 0.2 * (seed % 2)  # every other one descends, and meets the ground
         metres.append(
             (
-                flown(start, lambda pose, move, scene=scene: free_fraction(scene, pose, move, 0.0, 0.0, CAMERA_MARGIN)),
-                flown(start, lambda pose, move, points=points: clear_share(near(points), pose, move)),
+                flown(
+                    start,
+                    down,
+                    lambda pose, move, scene=scene: free_fraction(scene, pose, move, 0.0, 0.0, CAMERA_MARGIN),
+                ),
+                flown(start, down, lambda pose, move, points=points: clear_share(near(points), pose, move)),
             )
         )
     exact, estimated = np.array(metres).T
     blocked = exact < 4.8
-    assert 2 <= blocked.sum() <= 12 and (blocked == (estimated < 4.8)).mean() > 0.9
+    assert 4 <= blocked.sum() <= 12 and (blocked != (estimated < 4.8)).sum() <= 1
     assert np.abs(exact - estimated)[blocked & (estimated < 4.8)].max() < 0.15  # the spacing of the points
 
 
-def flown(start: torch.Tensor, share_of: Callable[[torch.Tensor, torch.Tensor], float]) -> float:
-    """Metres that a camera gets straight ahead, of 4.8."""
-    total, pose, move = 0.0, start.double(), torch.tensor([0, 0, 0.6, 0, 0, 0], dtype=torch.float64)
+def flown(start: torch.Tensor, down: float, share_of: Callable[[torch.Tensor, torch.Tensor], float]) -> float:
+    """Metres that a camera gets ahead, of 4.8."""
+    total, pose, move = 0.0, start.double(), torch.tensor([0, down, 0.6, 0, 0, 0], dtype=torch.float64)
     for _ in range(8):
         share = share_of(pose, move)
         total += 0.6 * share
