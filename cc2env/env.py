@@ -68,8 +68,8 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
     | `c2w`                  | float32 [poses_per_clip, 4, 4], the commanded camera-to-world poses, metres      |
     | `achieved_c2w`         | float32 [poses_per_clip, 4, 4], the poses that the camera reached: commanded    |
     |                        | ones unless it was stopped; the next action starts from the last                |
-    | `blocked`              | bool, whether the commanded path led into an obstacle; False where the world    |
-    |                        | does not know its free space                                                    |
+    | `blocked`              | bool, whether the commanded path led into an obstacle: exact in the synthetic   |
+    |                        | world, an estimate in a learned one with `collision="stop"`, else False         |
     | `intrinsics`           | float32 [4], fx fy cx cy divided by the image's width and height                 |
     | `clip_index`           | int, clips since `reset`                                                        |
     | `seconds`              | float, time of the last frame in the scene's own seconds (not the computer's)   |
@@ -115,7 +115,7 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
     | `horizontal_fov`  | world's    | horizontal field of view in radians                                          |
     | `device`          | `"cpu"`    | where the network runs                                                       |
     | `collision`       | `"none"`   | `"stop"`: at an obstacle the camera keeps 0.35 m away and turns all the      |
-    |                   |            | same; only in worlds that know their free space (`"synthetic"`)              |
+    |                   |            | same; in `"synthetic"` exactly, in `"tiny"` by estimated depth               |
     | `task`            | `None`     | a task's name or object; the registered ids choose it                        |
     | `reward`          | task's     | a function of a `Transition` in the place of the task's reward               |
     | `render_mode`     | `None`     | `"rgb_array"`: the last frame; `"rgb_array_list"`: all frames of a clip      |

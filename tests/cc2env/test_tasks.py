@@ -338,6 +338,22 @@ def test_a_world_that_knows_no_free_space_cannot_stop_anything(flat_world):
     assert not info["blocked"] and (info["achieved_c2w"] == info["c2w"]).all()
 
 
+@pytest.mark.slow
+def test_the_shipped_world_stops_a_camera_by_what_it_sees():
+    """Fails, too, when its encoder was trained anew and its depth head was not: `python -m model.cli.train_depth`."""
+    env, through = (gym.make(cc2env.ENV_ID, world="tiny", sampler_steps=1, collision=how) for how in ("stop", "none"))
+    env.reset(seed=1), through.reset(seed=1)
+    infos = [each.step(DOWN)[4] for each in (env, through)]
+    assert infos[0]["blocked"] and not infos[1]["blocked"]  # an estimate is asked only of those who stop by it
+    assert (infos[0]["c2w"] == infos[1]["c2w"]).all()
+    assert 0.2 < infos[0]["achieved_c2w"][-1, 1, 3] < 1.8 < infos[1]["achieved_c2w"][-1, 1, 3]
+    up = env.step(DOWN * -0.5)[4]
+    assert not up["blocked"] and (up["achieved_c2w"] == up["c2w"]).all()
+    futures = env.unwrapped.fork(2)
+    moves = np.stack([DOWN, STILL])
+    assert futures.step(moves)[4]["blocked"].tolist() == [True, False]
+
+
 def test_longer_clips_are_stopped_at_the_same_place(world):
     long, short = make(world, collision="stop", poses_per_clip=8), make(world, collision="stop")
     ahead = np.concatenate([DOWN, DOWN])
