@@ -1,4 +1,4 @@
-"""What moves by itself: pixels whose flow no motion of the camera through a static scene explains."""
+"""What moves by itself: pixels whose motion no movement of the camera through a static scene explains."""
 
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -6,16 +6,19 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
+from numpy.typing import NDArray
 from torch import Tensor
 
 from model.estimators.optical_flow import DISFlow, OpticalFlow
 from model.estimators.optional_dependency import require
+from model.estimators.static_scene import NearestStatic, StaticScene, fit_static_scene
 
-_SAMPLES = 3000  # pixels that the fits see
-_RANSAC_PIXELS = 0.5
-# A fundamental matrix can explain a plane and one moving object together, so it must win by more than an object.
-_FLAT_ENOUGH = 0.8
-_SEED = 7
+_Image = NDArray[np.float32]
+_TEXTURE = 0.05  # grey levels a pixel in every direction: the flow of less is guessed
+_WINDOW = 9  # pixels: the patches that are compared
+_NOISE = 2.0  # grey levels: contrast below is not compared
+_DEPTHS = range(-4, 5)  # steps of a pixel (at 320 of the width) along the epipolar line
+_SEEDED = 0.2  # share of a patch that must be sure
 
 
 @runtime_checkable
@@ -29,16 +32,22 @@ class MotionMask(Protocol):
 
 @dataclass(frozen=True)
 class EpipolarMotionMask:
-    """Pixels far from their epipolar lines, for a fundamental matrix fitted robustly to the dense flow.
+    """Pixels far from their epipolar lines whose picture, too, is found only off the line.
 
-    Where a homography explains the pictures as well (a camera that only turns or stands, a flat scene), it is used
-    instead, because the fundamental matrix is then not determined. Blind to objects that move along their epipolar
-    lines, as one that is followed at its own speed straight ahead. Objects must cover less than half of the picture.
+    Each frame is compared with one before and one after. The static scene's geometry is fitted robustly to the flow
+    where that can be trusted (textured, the same forth and back). A pixel moves if (1) its flow ends off its line, and
+    (2) its patch looks more like the one where the flow leads than like any near the line: so sky, haze and edges along
+    which the flow slides do not count, nor does a shadow's edge on ground that stays. Both must hold in the mean of the
+    comparisons. Sure pixels seed patches that may contain less sure ones.
+
+    Blind to objects that move along their epipolar lines, as one that is followed at its own speed straight ahead.
+    Objects must cover less than half of the textured picture.
 
     Attributes:
         flow: Estimator of the flow.
         gap: Frames between the compared ones: a longer way tells more.
-        threshold: Pixels of residual, per 320 of the width, above which a pixel moves.
+        threshold: Pixels off the line, per 320 of the width, above which a pixel moves.
+        gain: Correlation that the patch where the flow leads must have more than those near the line.
         smallest: Share of the picture below which a patch is noise.
 
     Source: ours, in place of TMO: no weights.
@@ -47,74 +56,138 @@ class EpipolarMotionMask:
     flow: OpticalFlow = field(default_factory=DISFlow)
     gap: int = 3
     threshold: float = 1.0
-    smallest: float = 5e-4
+    gain: float = 0.15
+    smallest: float = 1e-3
 
     def __call__(self, frames: UInt8[Tensor, "f h w 3"]) -> Bool[Tensor, "f h w"]:
-        """Returns the masks; the last `gap` frames are compared with earlier ones. A single frame has no motion."""
+        """Returns the masks. A single frame has no motion."""
         masks = torch.zeros(frames.shape[:3], dtype=torch.bool)
-        gap = min(self.gap, len(frames) - 1)
-        if gap < 1:
+        if len(frames) < 2:
             return masks
+        gap = max(1, min(self.gap, len(frames) // 2))
+        evidence = [_Evidence.none(*frames.shape[1:3]) for _ in range(gap)]
         for index in range(len(frames)):
-            other = index + gap if index + gap < len(frames) else index - gap
-            other = max(other, 0) if other != index else index - 1
-            residual = motion_residual(self.flow(frames[index], frames[other]))
-            masks[index] = self._cleaned(residual * (320 / frames.shape[2]))
+            # the oldest one is complete: it was compared with the frame before it `gap` steps ago
+            evidence.append(_Evidence.none(*frames.shape[1:3]))
+            if index + gap < len(frames):
+                self._compare(frames[index], frames[index + gap], evidence[0], evidence[-1])
+            masks[index] = torch.from_numpy(self._moving(*evidence.pop(0).mean()))
         return masks
 
-    def _cleaned(self, residual: Float[Tensor, "h w"]) -> Bool[Tensor, "h w"]:
+    def _compare(self, first: Tensor, second: Tensor, of_first: "_Evidence", of_second: "_Evidence") -> None:
+        forth, back = self.flow(first, second).numpy(), self.flow(second, first).numpy()
+        grey, other = _grey(first), _grey(second)
+        scene = fit_static_scene(forth, _usable(grey, forth, back))
+        of_first.add(*_compared(grey, other, forth, back, scene))
+        of_second.add(*_compared(other, grey, back, forth, scene.reverse()))
+
+    def _moving(self, residual: _Image, gain: _Image) -> NDArray[np.bool_]:
         cv2 = require("cv2")
-        # the flow of a well-textured still scene is good to a fraction of a pixel; of a poor one, its median tells
-        threshold = max(self.threshold, 4 * float(residual.median()))
-        mask = (residual > threshold).numpy().astype(np.uint8)
-        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
-        mask = cv2.morphologyEx(cv2.morphologyEx(mask, cv2.MORPH_OPEN, disc), cv2.MORPH_CLOSE, disc)
-        count, labels, statistics, _ = cv2.connectedComponentsWithStats(mask)
-        large = [k for k in range(1, count) if statistics[k, cv2.CC_STAT_AREA] >= self.smallest * mask.size]
-        return torch.from_numpy(np.isin(labels, large))
+        off_line = residual * (320 / residual.shape[1]) > self.threshold
+        sure = _cleaned(off_line & (gain > self.gain), opening=3)
+        patches = (_cleaned(off_line & (gain > 0), opening=5) | sure).astype(np.uint8)
+        count, labels, statistics, _ = cv2.connectedComponentsWithStats(patches)
+        area = statistics[:, cv2.CC_STAT_AREA]
+        seeds = np.bincount(labels.ravel(), weights=sure.ravel(), minlength=count)
+        kept = (seeds >= _SEEDED * area) & (area >= self.smallest * labels.size)
+        kept[0] = False  # the background
+        return np.asarray(kept[labels])
+
+
+@dataclass(frozen=True, eq=False)
+class _Evidence:
+    """Sums over the comparisons of one frame: residual, gain and number, of the pixels that can be compared."""
+
+    sums: Float[np.ndarray, "3 h w"]
+
+    @classmethod
+    def none(cls, height: int, width: int) -> "_Evidence":
+        return cls(np.zeros((3, height, width), np.float32))
+
+    def add(self, residual: _Image, gain: _Image, known: NDArray[np.bool_]) -> None:
+        self.sums[:] += np.stack((residual * known, gain * known, known))
+
+    def mean(self) -> tuple[_Image, _Image]:
+        count = np.maximum(self.sums[2], 1)
+        return self.sums[0] / count, self.sums[1] / count
 
 
 def motion_residual(flow: Float[Tensor, "h w 2"]) -> Float[Tensor, "h w"]:
-    """Returns pixels between where the flow leads and where a static scene could be seen, after robust fits.
+    """Returns pixels between where the flow leads and where a static scene could be seen, after robust fits."""
+    forth = flow.numpy()
+    return torch.from_numpy(fit_static_scene(forth).nearest(forth.astype(np.float64)).residual.astype(np.float32))
 
-    The Sampson distance to the epipolar line; or, where a homography fits almost as many pixels, the distance to
-    where it leads.
+
+def _grey(frame: Tensor) -> _Image:
+    cv2 = require("cv2")
+    return np.asarray(cv2.cvtColor(frame.contiguous().numpy(), cv2.COLOR_RGB2GRAY), dtype=np.float32)
+
+
+def _usable(grey: _Image, forth: _Image, back: _Image) -> NDArray[np.bool_]:
+    """Returns where the flow can be trusted: it comes back, and the weaker eigenvalue of the gradients is not small."""
+    cv2 = require("cv2")
+    right, down = (cv2.Sobel(grey, cv2.CV_32F, *axes, scale=1 / 8) for axes in ((1, 0), (0, 1)))
+    xx, yy, xy = (cv2.blur(product, (_WINDOW, _WINDOW)) for product in (right * right, down * down, right * down))
+    weaker = (xx + yy) / 2 - np.sqrt(((xx - yy) / 2) ** 2 + xy * xy)
+    return np.asarray(_returns(forth, back, 0.5, 0.05) & (weaker > _TEXTURE**2))
+
+
+def _returns(forth: _Image, back: _Image, pixels: float, share: float) -> NDArray[np.bool_]:
+    """Returns where the flow back ends at the start, within some pixels and a share of the way."""
+    missed = np.linalg.norm(forth + _sampled(back, _ends(forth), outside=1e3), axis=-1)
+    return np.asarray(missed < pixels + share * np.linalg.norm(forth, axis=-1))
+
+
+def _compared(
+    grey: _Image, other: _Image, forth: _Image, back: _Image, scene: StaticScene
+) -> tuple[_Image, _Image, NDArray[np.bool_]]:
+    """Returns residual, gain in correlation off the line, and which pixels can be compared."""
+    nearest = scene.nearest(forth.astype(np.float64))
+    moved = _correlation(grey, other, _ends(forth))
+    static = np.max([_correlation(grey, other, place) for place in _static_places(nearest)], axis=0)
+    known = _returns(forth, back, 1.0, 0.1)  # what leaves the picture or is covered does not return
+    return nearest.residual.astype(np.float32), np.asarray(moved - static), known
+
+
+def _static_places(nearest: NearestStatic) -> "list[NDArray[np.float32]]":
+    if not nearest.along.any():
+        return [nearest.place.astype(np.float32)]
+    step = nearest.place.shape[1] / 320
+    return [(nearest.place + k * step * nearest.along).astype(np.float32) for k in _DEPTHS]
+
+
+def _correlation(grey: _Image, other: _Image, places: NDArray[np.float32]) -> _Image:
+    """Returns the normalised correlation of each pixel's patch with the other frame's at the places; 0 for flat ones.
+
+    Mean and contrast do not count, so that a shadow that falls on a patch does not make it another.
     """
     cv2 = require("cv2")
+    size = (_WINDOW, _WINDOW)
+    warped = _sampled(other, places)
+    mean, mean_warped = cv2.blur(grey, size), cv2.blur(warped, size)
+    variances = [
+        np.maximum(cv2.blur(image * image, size) - average * average, 0) + _NOISE**2
+        for image, average in ((grey, mean), (warped, mean_warped))
+    ]
+    return np.asarray((cv2.blur(grey * warped, size) - mean * mean_warped) / np.sqrt(variances[0] * variances[1]))
+
+
+def _ends(flow: _Image) -> NDArray[np.float32]:
     height, width = flow.shape[:2]
-    v, u = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    start = torch.stack((u, v), dim=-1).reshape(-1, 2).double().numpy()
-    end = start + flow.reshape(-1, 2).double().numpy()
-    chosen = np.random.default_rng(_SEED).permutation(len(start))[:_SAMPLES]
-    cv2.setRNGSeed(_SEED)
-    homography, flat = _fit_homography(cv2, start[chosen], end[chosen])
-    fundamental, epipolar = _fit_fundamental(cv2, start[chosen], end[chosen])
-    if fundamental is None or (homography is not None and flat >= _FLAT_ENOUGH * epipolar):
-        by_camera = start if homography is None else _moved(homography, start)
-        residual = np.linalg.norm(end - by_camera, axis=-1)
-    else:
-        residual = _sampson(fundamental, start, end)
-    return torch.from_numpy(residual.astype(np.float32)).reshape(height, width)
+    return np.asarray(flow + np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1), dtype=np.float32)
 
 
-def _fit_homography(cv2: Any, start: Any, end: Any) -> tuple[Any, int]:
-    matrix, inliers = cv2.findHomography(start, end, cv2.RANSAC, _RANSAC_PIXELS, maxIters=2000)
-    return (None, 0) if matrix is None else (matrix, int(inliers.sum()))
+def _sampled(image: _Image, places: NDArray[np.float32], outside: float | None = None) -> _Image:
+    cv2 = require("cv2")
+    border = cv2.BORDER_REPLICATE if outside is None else cv2.BORDER_CONSTANT
+    value = (0.0 if outside is None else outside,) * 4
+    sampled = cv2.remap(image, places[..., 0], places[..., 1], cv2.INTER_LINEAR, borderMode=border, borderValue=value)
+    return np.asarray(sampled, dtype=np.float32)
 
 
-def _fit_fundamental(cv2: Any, start: Any, end: Any) -> tuple[Any, int]:
-    matrix, inliers = cv2.findFundamentalMat(start, end, cv2.FM_RANSAC, _RANSAC_PIXELS, 0.999, 2000)
-    return (None, 0) if matrix is None or matrix.shape != (3, 3) else (matrix, int(inliers.sum()))
-
-
-def _moved(homography: Any, points: Any) -> Any:
-    moved = np.pad(points, ((0, 0), (0, 1)), constant_values=1.0) @ homography.T
-    return moved[:, :2] / moved[:, 2:]
-
-
-def _sampson(fundamental: Any, start: Any, end: Any) -> Any:
-    first, second = (np.pad(points, ((0, 0), (0, 1)), constant_values=1.0) for points in (start, end))
-    line_second, line_first = first @ fundamental.T, second @ fundamental
-    error = (second * line_second).sum(axis=-1)
-    slope = line_second[:, 0] ** 2 + line_second[:, 1] ** 2 + line_first[:, 0] ** 2 + line_first[:, 1] ** 2
-    return np.abs(error) / np.sqrt(np.maximum(slope, 1e-18))
+def _cleaned(mask: NDArray[np.bool_], opening: int, closing: int = 7) -> NDArray[np.bool_]:
+    cv2 = require("cv2")
+    cleaned: Any = mask.astype(np.uint8)
+    for operation, size in ((cv2.MORPH_OPEN, opening), (cv2.MORPH_CLOSE, closing)):
+        cleaned = cv2.morphologyEx(cleaned, operation, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))
+    return np.asarray(cleaned, dtype=bool)

@@ -8,6 +8,7 @@ from model.data.synthetic.renderer import render
 from model.data.synthetic.scene import sample_scene
 from model.estimators.motion_mask import EpipolarMotionMask, motion_residual
 from model.estimators.optical_flow import DISFlow
+from model.estimators.static_scene import fit_static_scene
 from model.geometry import se3
 from model.geometry.camera import intrinsics_from_fov, pixel_grid, project, unproject
 
@@ -65,6 +66,7 @@ def test_a_planted_object_stands_out_of_exact_flow(twist: tuple[float, ...]) -> 
     assert residual[~inside].quantile(0.95) < 0.3
 
 
+@pytest.mark.slow
 def test_the_mask_finds_the_moving_objects_of_the_synthetic_world() -> None:
     """Precision and recall, over pixels of several scenes; the numbers are printed with -s."""
     hit = said = true = 0
@@ -80,8 +82,50 @@ def test_the_mask_finds_the_moving_objects_of_the_synthetic_world() -> None:
     precision, recall = hit / max(said, 1), hit / max(true, 1)
     print(f"motion mask: precision {precision:.2f}, recall {recall:.2f}, {true} moving pixels")
     assert true > 1000
-    # floors set after measuring 0.37 and 0.79: they guard against getting worse and do not say that 0.37 is good
-    assert precision > 0.3 and recall > 0.6
+    # measured 0.65 and 0.60; the truth leaves out shadows and takes in the still middle of a turning object
+    assert precision > 0.55 and recall > 0.5
+
+
+@pytest.mark.slow
+def test_in_a_resting_scene_next_to_nothing_moves() -> None:
+    """Although the sky has no texture, the horizon is an edge, and objects cover each other as the camera passes."""
+    intrinsics = intrinsics_from_fov(1.3, 180, 240)
+    said = []
+    for seed in (3, 5):
+        scene = sample_scene(seed, style="textured")
+        twists = torch.arange(7)[:, None] * torch.tensor([0.05, 0.0, 0.03, 0.0, 0.004, 0.0])
+        poses = scene.start_pose @ se3.exp(twists)
+        clip = render(scene, poses, intrinsics, torch.arange(7) / 12, 180, 240, 1, include_moving=False)
+        said.append(float(EpipolarMotionMask()(clip.frames).float().mean()))
+    print(f"resting scenes: {said} of the pixels said to move")
+    assert max(said) < 0.02
+
+
+@pytest.mark.parametrize("twist", [(0.3, 0.05, 0.2, 0.0, 0.02, 0.0), (0.0, 0.0, 0.0, 0.0, 0.05, 0.01)])
+def test_a_resting_scene_is_on_its_lines_there_and_back_at_any_depth(twist: tuple[float, ...]) -> None:
+    intrinsics = intrinsics_from_fov(1.2, HEIGHT, WIDTH)
+    size = torch.tensor([WIDTH, HEIGHT])
+    grid = pixel_grid(HEIGHT, WIDTH)
+    depth = 3 + 2 * torch.rand(HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0))
+    second = se3.exp(torch.tensor(twist))
+
+    def flow(start: torch.Tensor, end: torch.Tensor, metres: torch.Tensor) -> torch.Tensor:
+        uv, _ = project(unproject(grid, metres, start, intrinsics), end, intrinsics)
+        return ((uv - grid) * size).double()
+
+    forth = flow(torch.eye(4), second, depth)
+    scene = fit_static_scene(forth.float().numpy())
+    assert scene.is_flat == (twist[:3] == (0.0, 0.0, 0.0))
+    other = flow(torch.eye(4), second, depth.flip(0))
+    back = flow(second, torch.eye(4), depth)
+    for case, direction in ((forth, scene), (other, scene), (back, scene.reverse())):
+        nearest = direction.nearest(case.numpy())
+        assert nearest.residual.max() < 0.05  # pixels
+        places = torch.from_numpy(nearest.place)
+        ends = grid.double() * size - 0.5 + case
+        torch.testing.assert_close(places, ends, atol=0.1, rtol=0)
+        lengths = torch.from_numpy(nearest.along).norm(dim=-1)
+        assert torch.allclose(lengths, torch.full_like(lengths, 0.0 if scene.is_flat else 1.0))
 
 
 def test_a_single_frame_has_no_motion() -> None:
