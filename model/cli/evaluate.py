@@ -20,6 +20,7 @@ from model.evaluation.examination import Examination, ExaminationConfig, Examine
 from model.evaluation.oracle import Autoencoder, OracleResult, OracleScenes, evaluate_oracle, render_oracle_scenes
 from model.evaluation.plots import plot_paths, plot_report
 from model.evaluation.report import comparison_sheet, examination_tables, markdown_table, summarise
+from model.whole_file import write_text
 from model.world.free_space import SolidCameraWorld
 from model.world.load import load_world
 from model.world.protocol import WorldSpec
@@ -139,14 +140,6 @@ def per_scene(scenes: OracleScenes, result: OracleResult) -> list[dict[str, obje
         }
         for i, (seed, kind, caption) in enumerate(zip(scenes.seeds, scenes.kinds, scenes.captions, strict=True))
     ]
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file, whole or not at all; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 @hydra.main(version_base=None, config_path="pkg://configs", config_name="evaluate_oracle")

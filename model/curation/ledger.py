@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
+from model.whole_file import whole_file
+
 Verdict = Literal["kept", "unlabelled", "rejected"]
 
 
@@ -102,13 +104,8 @@ def read_ledger(path: str | Path) -> list[LedgerLine]:
 
 def write_ledger(path: str | Path, lines: Iterable[LedgerLine]) -> None:
     """Writes a whole ledger at once."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.partial")
-    with temporary.open("wb") as file:
-        file.writelines(line.encode() for line in lines)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with whole_file(path) as partial:
+        partial.write_bytes(b"".join(line.encode() for line in lines))
 
 
 def _whole_bytes(path: Path) -> int:

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from model.curation.publish import HELD_OUT
 from model.curation.shots import ShotsConfig, plan_clips
 from model.curation.workers import run_all
-from model.data.clips import FRAMES_PER_LATENT, ClipSet, ClipSetConfig, render_clip_set, save_array, save_text
+from model.data.clips import FRAMES_PER_LATENT, ClipSet, ClipSetConfig, render_clip_set, save_array
 from model.data.cropping import crop_and_resize, cropped_intrinsics
 from model.data.film_frames import FilmFrame, film_frames
 from model.data.manifest import ClipRecord, Manifest
 from model.data.video_io import read_image
 from model.geometry import se3
+from model.whole_file import write_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +84,7 @@ def clip_set(folder: Path, config: ClipSetConfig, num_workers: int = 1) -> ClipS
         unit="shard",
     )
     found = dataclasses.replace(config, num_clips=len(windows), horizontal_fov_deg=_median_fov(clips, windows, config))
-    save_text(clips / "clip_set.json", json.dumps(dataclasses.asdict(found), indent=1))
+    write_text(clips / "clip_set.json", json.dumps(dataclasses.asdict(found), indent=1))
     labelled = sum(window.is_labelled for window in windows)
     print(f"{folder}: {len(windows)} windows of {config.num_frames} frames, {labelled} of them with a metric camera")
     return ClipSet(clips)
@@ -113,7 +114,7 @@ def write_shard(folder: Path, shard: int, windows: Sequence[Window], config: Cli
     records = [
         {"seed": 0, "caption": w.record.caption, "kind": w.record.id, "labelled": w.is_labelled} for w in windows
     ]
-    save_text(folder / f"records_{shard:05d}.json", json.dumps(records))
+    write_text(folder / f"records_{shard:05d}.json", json.dumps(records))
 
 
 def _windows(records: Manifest, config: ClipSetConfig) -> Iterator[Window]:

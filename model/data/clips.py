@@ -6,7 +6,6 @@ A folder holds `clip_set.json` (how it was rendered) and, per shard, `frames_000
 
 import dataclasses
 import json
-import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from model.data.synthetic.scene import sample_scene
 from model.data.synthetic.trajectories import sample_trajectory
 from model.geometry import se3
 from model.geometry.camera import intrinsics_from_fov
+from model.whole_file import whole_file, write_text
 
 FRAMES_PER_LATENT = 4
 
@@ -83,22 +83,13 @@ def _render_shard(folder: str, config: ClipSetConfig, shard: int) -> None:
     save_array(Path(folder) / f"poses_{shard:05d}.npy", np.stack([r.poses for r in records]))
     # written last: a shard without records is unfinished and is rendered again
     text = json.dumps([{"seed": r.seed, "caption": r.caption, "kind": r.kind} for r in records])
-    save_text(Path(folder) / f"records_{shard:05d}.json", text)
+    write_text(Path(folder) / f"records_{shard:05d}.json", text)
 
 
 def save_array(path: Path, array: NDArray[Any]) -> None:
     """Writes an `.npy`, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as stream:
-        np.save(stream, array)
-    temporary.replace(path)
-
-
-def save_text(path: Path, text: str) -> None:
-    """Writes a text, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    temporary.replace(path)
+    with whole_file(path) as partial:
+        np.save(partial, array)
 
 
 def render_clip_set(folder: Path, config: ClipSetConfig, num_workers: int = 2) -> "ClipSet":
@@ -120,7 +111,7 @@ def render_clip_set(folder: Path, config: ClipSetConfig, num_workers: int = 2) -
             raise ValueError(
                 f"data.folder: expected a clip set of {wanted}, got {found} in {folder}; name another folder"
             )
-    save_text(description, json.dumps(wanted, indent=1))
+    write_text(description, json.dumps(wanted, indent=1))
     num_shards = -(-config.num_clips // config.shard_size)
     missing = [s for s in range(num_shards) if not (folder / f"records_{s:05d}.json").exists()]
     if missing:

@@ -14,6 +14,7 @@ from torch import Tensor
 from model.data.manifest import ClipRecord
 from model.geometry import se3
 from model.geometry.trajectory import CameraTrajectory
+from model.whole_file import write_text
 
 # Name and number of parameters by COLMAP's model id; only the first two are free of distortion by design.
 _MODELS = (
@@ -125,9 +126,7 @@ def write_colmap_text(
     )
     # images last: a reader that finds them finds a whole model
     for file, lines in (("cameras", cameras), ("points3D", rows), ("images", images)):
-        temporary = folder / f".{file}.tmp"
-        temporary.write_text("\n".join([f"# {file}", *lines]) + "\n")
-        temporary.replace(folder / f"{file}.txt")
+        write_text(folder / f"{file}.txt", "\n".join([f"# {file}", *lines]) + "\n")
 
 
 def _numbers(values: Tensor) -> str:

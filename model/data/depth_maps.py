@@ -10,6 +10,7 @@ from model.data.clips import FRAMES_PER_LATENT, ClipSet
 from model.data.synthetic.renderer import render
 from model.data.synthetic.scene import sample_scene
 from model.data.synthetic.trajectories import sample_trajectory
+from model.whole_file import whole_file
 
 
 def depth_maps(
@@ -35,10 +36,8 @@ def depth_maps(
             clip_depth(clips, seed, height, width, max_depth)
             for seed in tqdm(clips.seeds[:num_clips], desc="rendering depth", unit="clip")
         ]
-        temporary = path.with_suffix(".partial")
-        with temporary.open("wb") as stream:
-            np.save(stream, torch.stack(maps).half().numpy())
-        temporary.replace(path)
+        with whole_file(path) as partial:
+            np.save(partial, torch.stack(maps).half().numpy())
     return torch.from_numpy(np.load(path))
 
 

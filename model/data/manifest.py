@@ -8,7 +8,6 @@ import json
 import math
 import os
 import re
-import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from model.geometry import se3
 from model.geometry.trajectory import CameraTrajectory
+from model.whole_file import whole_file
 
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,199}")
 _KEYS = {"id", "source", "files", "scale", "caption", "scores", "provenance"}
@@ -134,7 +134,8 @@ class Manifest:
             raise ValueError("records: expected different ids, got one twice; rename one")
         for record in records:
             self._save_arrays(record)
-        _write_whole(self._path, b"".join(map(_line, records)))
+        with whole_file(self._path) as partial:
+            partial.write_bytes(b"".join(map(_line, records)))
         self._ids = [record.id for record in records]
         kept = {self._arrays_path(record_id) for record_id in self._ids}
         for path in set(self._path.parent.glob("cameras/*.safetensors")) - kept:
@@ -168,13 +169,8 @@ class Manifest:
         if record.camera is not None:
             arrays |= {"c2w": record.camera.c2w, "intrinsics": record.camera.intrinsics}
         path = self._arrays_path(record.id)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        try:
-            save_file({name: array.detach().cpu().contiguous() for name, array in arrays.items()}, temporary)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with whole_file(path) as partial:
+            save_file({name: array.detach().cpu().contiguous() for name, array in arrays.items()}, partial)
 
     def _record(self, line: dict[str, Any]) -> ClipRecord:
         path = self._arrays_path(line["id"])
@@ -192,16 +188,3 @@ def _line(record: ClipRecord) -> bytes:
     values = {key: getattr(record, key) for key in sorted(_KEYS)}
     values |= {"scores": dict(record.scores), "provenance": dict(record.provenance)}
     return json.dumps(values, allow_nan=False, ensure_ascii=False).encode() + b"\n"
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

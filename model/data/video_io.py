@@ -3,10 +3,7 @@
 Every write goes to a temporary file first, so that a reader never meets half a film.
 """
 
-import os
-import secrets
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -16,6 +13,8 @@ from jaxtyping import Float, UInt8
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
+
+from model.whole_file import whole_file
 
 Frames = UInt8[Tensor, "f h w 3"] | UInt8[np.ndarray, "f h w 3"]
 AnyClip = UInt8[Tensor, "_ h w 3"] | UInt8[np.ndarray, "_ h w 3"]  # Of any length.
@@ -50,10 +49,10 @@ def write_video(path: str | Path, frames: Frames, fps: float | int, scale: int =
     pixels = np.asarray(frames).repeat(scale, axis=1).repeat(scale, axis=2)
     match path.suffix.lower():
         case ".mp4":
-            with _written_whole(path) as partial:
+            with whole_file(path) as partial:
                 _write_mp4(partial, pixels, float(fps))
         case ".gif":
-            with _written_whole(path) as partial:
+            with whole_file(path) as partial:
                 _write_gif(partial, pixels, float(fps))
         case suffix:
             raise ValueError(f"path: expected a name that ends in .mp4 or .gif, got {suffix!r}; rename the film")
@@ -108,7 +107,7 @@ def write_image(path: str | Path, frame: Frame, scale: int = 1) -> None:
     path = Path(path)
     if path.suffix.lower() not in Image.registered_extensions():
         raise ValueError(f"path: expected the ending of a picture such as .png, got {path.suffix!r}; rename it")
-    with _written_whole(path) as partial:
+    with whole_file(path) as partial:
         Image.fromarray(np.asarray(frame).repeat(scale, axis=0).repeat(scale, axis=1)).save(partial)
 
 
@@ -184,15 +183,3 @@ def _existing(path: str | Path) -> Path:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a file, got none there; check the path")
     return path
-
-
-@contextmanager
-def _written_whole(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` with the same ending, moved there when the block succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.partial-{secrets.token_hex(4)}{path.suffix}")
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

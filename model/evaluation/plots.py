@@ -12,6 +12,7 @@ from torch import Tensor
 from model.evaluation.camera_accuracy import CameraAccuracy
 from model.evaluation.examination import Examination
 from model.evaluation.oracle import OracleResult
+from model.whole_file import whole_file
 
 Curve = Sequence[float | int | None]
 
@@ -84,7 +85,5 @@ def plot_paths(
 
 
 def _save(figure: Figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    FigureCanvasAgg(figure).print_figure(partial, dpi=110)
-    partial.replace(path)
+    with whole_file(path) as partial:
+        FigureCanvasAgg(figure).print_figure(partial, dpi=110)

@@ -15,6 +15,7 @@ from model.data.synthetic.scene import sample_scene
 from model.data.synthetic.trajectories import HORIZONTAL_FOV, sample_trajectory
 from model.data.video_io import write_video
 from model.geometry.camera import intrinsics_from_fov
+from model.whole_file import whole_file
 
 
 @dataclass(kw_only=True)
@@ -67,11 +68,10 @@ def render_truth_films(folder: str | Path, config: TruthFilmsConfig) -> dict[str
             clip = render(scene, c2w, lens, times, config.height, config.width)
             write_video(folder / "films" / f"{name}.mp4", clip.frames, config.fps)
             (folder / "films" / f"{name}.txt").write_text(scene.caption)
-            file.parent.mkdir(parents=True, exist_ok=True)
             arrays = {"c2w": c2w, "intrinsics": lens, "fps": torch.tensor(config.fps)}
             arrays |= {"depth": clip.depth.half(), "moving": clip.moving_mask}
-            save_file(arrays, file.with_suffix(".partial"))
-            file.with_suffix(".partial").replace(file)
+            with whole_file(file) as partial:
+                save_file(arrays, partial)
         truths[name] = load_truth(folder, name)
     return truths
 

@@ -1,6 +1,5 @@
 """Trajectory files: RealEstate10K text and `.npy` arrays of c2w, read with care and written atomically."""
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor
 from model.geometry import se3
 from model.geometry.camera import default_intrinsics
 from model.geometry.trajectory import CameraTrajectory
+from model.whole_file import whole_file
 
 _NUMBERS_PER_LINE = 19  # timestamp, fx fy cx cy, k1 k2, 3x4 world-to-camera
 _MICROSECONDS_PER_POSE = 1e6 / 3  # a pose stands for 4 frames, 12 frames make a second
@@ -160,12 +160,5 @@ def _checked(name: str, pose: Float[Tensor, "f r 4"]) -> Float[Tensor, "f 4 4"]:
 
 
 def _write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as partial, partial.open("wb") as file:
+        write(file)

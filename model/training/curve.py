@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from model.training import distributed
+from model.whole_file import write_text
 
 
 class Curve:
@@ -58,9 +59,7 @@ def truncate(path: Path, step: int) -> None:
             is_kept = False
         if is_kept:
             kept.append(line)
-    temporary = path.with_suffix(".partial")
-    temporary.write_text("".join(kept))
-    temporary.replace(path)
+    write_text(path, "".join(kept))
 
 
 def _tensorboard_writer(folder: Path, step: int) -> Any:

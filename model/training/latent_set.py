@@ -13,6 +13,7 @@ from model.data.video_io import to_float
 from model.text.encoder import TextEncoder
 from model.training.flow_matching_step import LatentBatch
 from model.vae.video_vae import VideoVAE
+from model.whole_file import whole_file
 
 
 def fingerprint(vae: VideoVAE) -> str:
@@ -34,10 +35,8 @@ def encode_clip_set(clips: ClipSet, vae: VideoVAE, batch_size: int = 8) -> Float
         with torch.inference_mode():
             for frames in tqdm(clips.iterate(batch_size), total=-(-len(clips) // batch_size), desc="encoding clips"):
                 latents.append(vae.encode(to_float(torch.from_numpy(frames)).to(device)).half().cpu())
-        temporary = path.with_suffix(".partial")
-        with temporary.open("wb") as stream:
-            np.save(stream, torch.cat(latents).numpy())
-        temporary.replace(path)
+        with whole_file(path) as partial:
+            np.save(partial, torch.cat(latents).numpy())
     return torch.from_numpy(np.load(path))
 
 

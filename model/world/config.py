@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from model.geometry.camera import intrinsics_from_fov
+from model.whole_file import write_text
 from model.world.clip_sampler import SamplerConfig
 from model.world.protocol import WorldSpec
 
@@ -122,7 +122,4 @@ def read_world_config(folder: Path) -> WorldConfig:
 
 def write_world_config(folder: Path, config: WorldConfig) -> None:
     """Writes `world.yaml`, whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{WORLD_FILE}.{os.getpid()}"
-    temporary.write_text(OmegaConf.to_yaml(OmegaConf.structured(config)), encoding="utf-8")
-    temporary.replace(folder / WORLD_FILE)
+    write_text(folder / WORLD_FILE, OmegaConf.to_yaml(OmegaConf.structured(config)))

@@ -20,6 +20,7 @@ from model.text.tiny_vocabulary import TinyVocabularyEncoder
 from model.text.umt5 import UMT5Encoder
 from model.training.latent_set import fingerprint
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
+from model.whole_file import write_text
 from model.world.camera_world import CameraWorld
 from model.world.config import (
     WORLD_FILE,
@@ -106,7 +107,7 @@ def save_world(
     save_component(folder / "vae", vae, vae.config, dict(meta or {}), dtype)
     write_world_config(folder, config)
     if card is not None:
-        (folder / "card.md").write_text(card, encoding="utf-8")
+        write_text(folder / "card.md", card)
 
 
 def build_text_encoder(config: TextEncoderConfig, folder: Path, device: str = "cpu") -> TextEncoder:

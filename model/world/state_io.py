@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 
 import torch
@@ -13,6 +11,7 @@ from safetensors.torch import save_file
 from tensordict import TensorDict
 from torch import Tensor
 
+from model.whole_file import whole_file
 from model.world.protocol import WorldState
 
 _FORMAT = "cameractrlworld.world_state.1"
@@ -21,19 +20,13 @@ _FIELDS = ("c2w", "intrinsics", "seed", "step")
 
 def save_state(path: str | Path, state: WorldState) -> None:
     """Write `state` to the file `path`; a crash leaves the old file or the new one, never half of one."""
-    path = Path(path)
     tensors = {name: getattr(state, name) for name in _FIELDS}
     for key, value in state.memory.items(include_nested=True, leaves_only=True):
         tensors[json.dumps(["memory", *((key,) if isinstance(key, str) else key)])] = value
     tensors = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(descriptor)
-    try:
-        metadata = {"format": _FORMAT, "batch_size": json.dumps(list(state.batch_size))}
-        save_file(tensors, temporary, metadata=metadata)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    metadata = {"format": _FORMAT, "batch_size": json.dumps(list(state.batch_size))}
+    with whole_file(path) as partial:
+        save_file(tensors, partial, metadata=metadata)
 
 
 def load_state(path: str | Path, device: str | torch.device = "cpu") -> WorldState:
