@@ -49,6 +49,8 @@ class TrainVAEConfig:
     seed: int = 0
     device: str = "cpu"
     num_threads: int = 0
+    # go on from this VAE, whose own shape replaces `vae`; with freeze_encoder its latents stay as they are
+    initial_vae: str | None = None
     window_latents: int = 5
     # latents stay what the linear path starts with, so a DiT may train on them while the decoder still learns
     freeze_encoder: bool = False

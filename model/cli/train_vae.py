@@ -12,8 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
-from model.build import TrainVAEConfig, register_schemas, train_state
-from model.checkpoint import save_component
+from model.build import TrainVAEConfig, register_schemas, require_component, train_state
+from model.checkpoint import load_component, save_component
 from model.curation.training_clips import clip_set, held_out_set
 from model.data.clips import ClipSet
 from model.data.video_io import to_float
@@ -21,7 +21,7 @@ from model.training.loop import TrainingDiverged, fit
 from model.training.state import TrainState
 from model.training.vae_batches import VideoWindows, latent_statistics, reconstruction_sheet
 from model.training.vae_step import VAEStep
-from model.vae.video_vae import VideoVAE
+from model.vae.video_vae import VideoVAE, VideoVAEConfig
 
 register_schemas()
 
@@ -65,10 +65,13 @@ def render_data(config: TrainVAEConfig) -> tuple[ClipSet, Float[Tensor, "b 3 f h
 
 
 def initial_vae(config: TrainVAEConfig, windows: VideoWindows) -> VideoVAE:
-    """The network before its first step, its linear path fitted to the first clips."""
-    vae = VideoVAE(config.vae)
-    if vae.linear_path is not None:
-        vae.init_linear_path_from_pca(windows.first_clips(config.num_pca_clips))
+    """The network before its first step: a trained one, or a new one with its linear path fitted to the first clips."""
+    if config.initial_vae is not None:
+        vae = load_component(require_component("initial_vae", config.initial_vae), VideoVAEConfig, VideoVAE)
+    else:
+        vae = VideoVAE(config.vae)
+        if vae.linear_path is not None:
+            vae.init_linear_path_from_pca(windows.first_clips(config.num_pca_clips))
     if config.freeze_encoder:
         vae.freeze_encoder()
     return vae.to(config.device)
@@ -81,7 +84,8 @@ def finish(
     out = Path(config.out)
     assert state.ema is not None
     with state.ema.applied_to(vae):
-        vae.set_latent_statistics(*latent_statistics(vae, windows.first_clips(config.num_pca_clips)))
+        if config.initial_vae is None or not config.freeze_encoder:  # else a DiT may rely on the latents as they are
+            vae.set_latent_statistics(*latent_statistics(vae, windows.first_clips(config.num_pca_clips)))
         meta = {
             "steps": state.step,
             "hours": round(state.elapsed_seconds / 3600, 2),

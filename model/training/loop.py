@@ -57,6 +57,13 @@ class FitConfig:
     tensorboard: bool = False
     progress: bool = True
 
+    def validate(self) -> None:
+        """Raises ValueError for a setting out of range."""
+        if self.accumulation < 1:
+            raise ValueError(f"accumulation: expected at least 1 batch a step, got {self.accumulation}")
+        if self.matmul_precision not in ("highest", "high", "medium"):
+            raise ValueError(f"matmul_precision: expected highest, high or medium, got {self.matmul_precision!r}")
+
 
 class TrainingDiverged(RuntimeError):
     """The loss or a gradient is not finite; the state before that step is in the run's folder."""
@@ -75,7 +82,8 @@ def fit(
 ) -> TrainState:
     """Trains until `num_steps` updates are done; with a folder, first continues what is there, exactly.
 
-    Torch's global generators are reseeded at every step, denormal numbers are flushed to zero from here on.
+    Torch's global generators are reseeded at every step; the precision of products is `config.matmul_precision` and
+    denormal numbers are flushed to zero from here on.
 
     Args:
         step_fn: One stage's loss.
@@ -94,10 +102,7 @@ def fit(
     config = config or FitConfig()
     if (config.sample_every is None) != (sample is None):
         raise ValueError("sample_every: expected a number of steps and a `sample` function, got one of them; give both")
-    if config.accumulation < 1:
-        raise ValueError(f"accumulation: expected at least 1 batch a step, got {config.accumulation}")
-    if config.matmul_precision not in ("highest", "high", "medium"):
-        raise ValueError(f"matmul_precision: expected highest, high or medium, got {config.matmul_precision!r}")
+    config.validate()
     torch.set_float32_matmul_precision(config.matmul_precision)
     torch.set_flush_denormal(True)  # layers that start at zero make denormals, which are slow on CPUs
     if folder:

@@ -10,6 +10,7 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from hydra import compose, initialize_config_module
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
@@ -17,9 +18,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 import cc2env  # noqa: F401
 from model.build import OracleConfig, TrainConfig, TrainVAEConfig
+from model.checkpoint import load_component
 from model.cli.evaluate import run_oracle
 from model.cli.train import mean_flops, train
 from model.cli.train_vae import train_vae
+from model.vae.video_vae import VideoVAE, VideoVAEConfig
 
 ROOT = Path(__file__).parents[2]
 
@@ -70,6 +73,21 @@ def test_training_leaves_curves_pictures_and_figures(trained: Path) -> None:
     assert {p.name for p in (trained / "run" / "samples").glob("*.png")} == {"step_000002.png", "step_000004.png"}
     meta = json.loads((trained / "run" / "world" / "dit" / "meta.json").read_text())
     assert meta["steps"] == 4
+
+
+@pytest.mark.slow
+def test_a_decoder_that_goes_on_learning_leaves_the_latents_as_they_are(trained: Path) -> None:
+    before = trained / "vae" / "vae"
+    options = [f"data.folder={trained}/data", f"out={trained}/vae_2", f"initial_vae={before}", "freeze_encoder=true"]
+    config = composed("train_vae", "experiment=debug", *options, "training.num_steps=2")
+    assert isinstance(config, TrainVAEConfig)
+    after = train_vae(config)
+    old, new = (load_component(folder, VideoVAEConfig, VideoVAE) for folder in (before, after))
+    video = torch.rand(1, 3, 5, 48, 80) * 2 - 1
+    with torch.no_grad():
+        latents = old.encode(video)
+        assert torch.equal(new.encode(video), latents)
+        assert not torch.equal(new.decode(latents), old.decode(latents))
 
 
 @pytest.mark.slow
@@ -152,7 +170,7 @@ def test_help_names_the_options(
         ("train", ["vae=nowhere"], "error: vae: expected a component folder"),
         ("train", ["sampler.num_steps=0"], "error: sampler_steps: expected a whole number"),
         ("train_vae", ["vae.dim_mult=[1]"], "error: temporal_downsample: expected 0 entries"),
-        ("evaluate", [], "error: expected an evaluation, one of ['oracle']"),
+        ("evaluate", [], "error: expected an evaluation, one of ['oracle'"),
         ("evaluate", ["oracle", "world=nowhere"], "error: world: expected 'tiny', 'synthetic' or a folder"),
         ("evaluate", ["oracle", "world=synthetic", "num_scenes=0"], "error: num_scenes: expected at least 1, got 0"),
     ],
