@@ -32,6 +32,7 @@ class StepsConfig:
         scale: How Eq. 2 is solved.
         max_spread: Keyframes' scales that differ by more (standard deviation over mean) are no scale: so they do where
             structure from motion has bent the scene.
+        min_keyframes: Share of the keyframes that must have a scale, for the same reason.
         horizontal_fov_deg: The lens of all films if it is known; None: structure from motion estimates it per clip.
         min_fov_deg: An estimated lens that is narrower is a mistake: some paths, as one straight up, say nothing about
             the lens, and then bundle adjustment runs away with it.
@@ -42,6 +43,7 @@ class StepsConfig:
     poses: PosesConfig = field(default_factory=PosesConfig)
     scale: ScaleConfig = field(default_factory=ScaleConfig)
     max_spread: float = 0.08
+    min_keyframes: float = 0.5
     horizontal_fov_deg: float | None = None
     min_fov_deg: float = 15.0
     max_fov_deg: float = 120.0
@@ -126,10 +128,7 @@ def label_clip(clip: ClipFrames, tools: Tools, config: StepsConfig, log: StepLog
         if scale is None:
             raise ClipRejected("no keyframe has enough points whose depths agree")
         log.measure(scale=scale.scale, spread=scale.spread, keyframes=len(scale.frames))
-        if scale.spread > config.max_spread:
-            log.demand(
-                f"the keyframes' scales spread by {scale.spread:.3f} of their mean, more than {config.max_spread}"
-            )
+        log.demand(scale_rejection(scale, int(reconstruction.registered.sum()), config))
         return ClipLabel(CameraTrajectory(rescale(camera.c2w, scale.scale), camera.intrinsics), scale.scale)
 
 
@@ -159,6 +158,16 @@ def lens_rejection(fov_deg: float, config: StepsConfig) -> str:
     """Returns why an angle of view cannot be; empty if it can, or if the lens was given."""
     if config.horizontal_fov_deg is None and not config.min_fov_deg <= fov_deg <= config.max_fov_deg:
         return f"the lens comes out {fov_deg:.1f} degrees wide, not {config.min_fov_deg} to {config.max_fov_deg}"
+    return ""
+
+
+def scale_rejection(scale: SceneScale, num_registered: int, config: StepsConfig) -> str:
+    """Returns why a scale is not to be trusted; empty if it is."""
+    chosen = len(keyframes(num_registered, config.scale.num_keyframes))
+    if len(scale.frames) < config.min_keyframes * chosen:
+        return f"{len(scale.frames)} of {chosen} keyframes have a scale, less than {config.min_keyframes}"
+    if scale.spread > config.max_spread:
+        return f"the keyframes' scales spread by {scale.spread:.3f} of their mean, more than {config.max_spread}"
     return ""
 
 

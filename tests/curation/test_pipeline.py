@@ -16,7 +16,8 @@ import torch
 from model.curation.ledger import LedgerLine, read_ledger
 from model.curation.pipeline import CurationConfig, curate_films
 from model.curation.publish import PublishConfig, publish
-from model.curation.steps import StepsConfig, horizontal_fov_deg, lens_rejection
+from model.curation.scale import FrameScale, SceneScale
+from model.curation.steps import StepsConfig, horizontal_fov_deg, lens_rejection, scale_rejection
 from model.curation.tools import ToolsConfig
 from model.data.manifest import Manifest
 from model.data.video_io import write_video
@@ -95,6 +96,13 @@ def test_a_lens_that_cannot_be_is_rejected_unless_it_was_given() -> None:
     assert lens_rejection(5.0, StepsConfig()) and not lens_rejection(70.0, StepsConfig())
     assert lens_rejection(157.0, StepsConfig(horizontal_fov_deg=157.0)) == ""
     assert horizontal_fov_deg(torch.tensor([0.5, 0.8, 0.5, 0.5])) == pytest.approx(90.0)
+
+
+def test_a_scale_needs_most_keyframes_and_their_agreement() -> None:
+    frames = {index: FrameScale(2.0, 1.0, 0.0) for index in range(4)}
+    assert scale_rejection(SceneScale(2.0, 0.05, frames), 33, StepsConfig()) == ""
+    assert "1 of 8 keyframes" in scale_rejection(SceneScale(2.0, 0.0, {0: frames[0]}), 33, StepsConfig())
+    assert "spread by 0.090" in scale_rejection(SceneScale(2.0, 0.09, frames), 33, StepsConfig())
 
 
 def run(films: Path, out: Path, die_at: int = 0, num_workers: int = 1) -> int:
