@@ -1,0 +1,203 @@
+"""`python -m agents.gallery`: a small film of every named move and of every task, and a page that shows them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+import numpy as np
+import torch
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+from tqdm import tqdm
+
+from agents.scripted import MOVES, TOURS
+from cc2env import ENV_ID, TASK_IDS
+from cc2env.geometry import se3
+from cc2env.recording import atomic_path
+
+Pilot = Callable[[dict[str, Any], np.ndarray], np.ndarray]
+"""From `info` and the largest twist [p, 6] to the twists of the next clip."""
+
+
+@dataclass(kw_only=True)
+class GalleryConfig:
+    """What to film.
+
+    Attributes:
+        world: As of `gymnasium.make`.
+        out: Where the films and the page go.
+        image: First frame of every film; None is the world's own choice.
+        prompt: Likewise.
+        seed: Of every film.
+        task_clips: Most clips of a task's film.
+        every: Frames of the clip for each one that the film keeps.
+        colours: Of a film; fewer make a smaller file.
+        moves: Which moves; all without it.
+        tasks: Which tasks; all without it.
+    """
+
+    world: str = "tiny"
+    out: str = ".github/assets/gallery"
+    image: str | None = None
+    prompt: str | None = None
+    seed: int = 3
+    task_clips: int = 4
+    every: int = 2
+    colours: int = 64
+    moves: list[str] | None = None
+    tasks: list[str] | None = None
+
+
+def make_gallery(config: GalleryConfig) -> list[Path]:
+    """Writes the films and `README.md` and returns their paths.
+
+    Raises:
+        ValueError: There is no such move or task, or an argument of the environment is wrong.
+    """
+    moves, tasks = _chosen("moves", config.moves, list(MOVES)), _chosen("tasks", config.tasks, list(TASK_IDS))
+    if config.every < 1 or config.task_clips < 1 or not 2 <= config.colours <= 256:
+        raise ValueError(
+            "every, task_clips, colours: expected at least 1, at least 1 and 2 to 256, "
+            f"got {config.every}, {config.task_clips} and {config.colours}"
+        )
+    out, films = Path(config.out), []
+    for name in tqdm([*moves, *tasks], desc="filming", unit="film"):
+        env_id, num_clips = (ENV_ID, 1) if name in moves else (TASK_IDS[name], config.task_clips)
+        frames, fps = film(config, env_id, pilot_of(name), num_clips)
+        films.append(out / f"{name}.gif")
+        write_gif(films[-1], frames[:: config.every], fps / config.every, config.colours)
+    page = out / "README.md"
+    with atomic_path(page) as partial:
+        partial.write_text(index(moves, tasks, config), encoding="utf-8")
+    return [*films, page]
+
+
+def film(config: GalleryConfig, env_id: str, pilot: Pilot, num_clips: int) -> tuple[np.ndarray, float]:
+    """Returns the frames of an episode, beside the picture to find where the task has one, and frames per second."""
+    import gymnasium as gym
+
+    env: gym.Env[np.ndarray, np.ndarray] = gym.make(env_id, world=config.world)
+    assert isinstance(env.action_space, gym.spaces.Box)
+    options = {key: value for key in ("prompt", "image") if (value := getattr(config, key)) is not None}
+    observation, info = env.reset(seed=config.seed, options=options)
+    clips = [observation[:1]]
+    for _ in range(num_clips):
+        observation, _, terminated, truncated, info = env.step(pilot(info, env.action_space.high))
+        clips.append(observation)
+        if terminated or truncated:
+            break
+    fps = float(env.metadata["render_fps"])
+    env.close()
+    frames = np.concatenate(clips)
+    if "goal_image" in info:
+        frames = np.concatenate([frames, np.broadcast_to(info["goal_image"], frames.shape)], axis=2)
+    return frames, fps
+
+
+def pilot_of(name: str) -> Pilot:
+    """Returns who flies the film of a move or of a task."""
+    match name:
+        case "Explore":
+            return fly_script(TOURS["walk"])
+        case "LoopClosure":
+            return fly_script(TOURS["there_and_back"])
+        case "HoldStill":
+            return fly_script(("still",))
+        case "GoalView":
+            return lambda info, high: towards(info["achieved_c2w"][-1], info["goal_c2w"], high)
+        case "FollowPath":
+            return lambda info, high: along(info["achieved_c2w"][-1], info["reference_c2w"], high)
+    return fly_script((name,))
+
+
+def fly_script(script: tuple[str, ...]) -> Pilot:
+    """Returns a pilot that flies one move a clip, over and over."""
+    return lambda info, high: np.tile(MOVES[script[info["clip_index"] % len(script)]], (len(high), 1)).astype(
+        np.float32
+    )
+
+
+def towards(here: np.ndarray, goal: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Returns twists straight to a pose, slower than the bounds where it is far."""
+    twist = _twists(here[None], goal[None])[0] / len(high)
+    excess = max(1.0, float((np.abs(twist) / high[0]).max()))
+    return np.tile(twist / excess, (len(high), 1)).clip(-high, high).astype(np.float32)
+
+
+def along(here: np.ndarray, path: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Returns the twists through poses, cut to the bounds."""
+    return _twists(np.concatenate([here[None], path[:-1]]), path).clip(-high, high).astype(np.float32)
+
+
+def write_gif(path: Path, frames: np.ndarray, fps: float, colours: int) -> None:
+    """Writes a film with one palette for all its frames, so that it is small and does not flicker."""
+    strip = Image.fromarray(np.concatenate(frames))
+    palette = strip.quantize(colours, dither=Image.Dither.NONE)
+    pictures = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    with atomic_path(path) as partial:
+        pictures[0].save(
+            partial, save_all=True, append_images=pictures[1:], duration=round(1000 / fps), loop=0, optimize=True
+        )
+
+
+def index(moves: list[str], tasks: list[str], config: GalleryConfig) -> str:
+    """Returns the page, in Markdown."""
+    lines = [
+        "# Films of every move and task",
+        "",
+        f"World `{config.world}`, seed {config.seed}"
+        + (f", first frame [{config.image}]({Path(config.image).name})" if config.image else "")
+        + (f", prompt “{config.prompt}”" if config.prompt else "")
+        + ". Made by `python -m agents.gallery`.",
+        "",
+    ]
+    for title, names, columns in (("Moves, one clip each", moves, 5), ("Tasks", tasks, 3)):
+        lines += [f"## {title}", "", "| " * columns + "|", "| --- " * columns + "|"]
+        for first in range(0, len(names), columns):
+            row = names[first : first + columns]
+            cells = [f'<img src="{name}.gif" height="96"><br>{name.replace("_", " ")}' for name in row]
+            lines.append(f"| {' | '.join(cells + [''] * (columns - len(cells)))} |")
+        lines.append("")
+    if "GoalView" in tasks:
+        lines.append("`GoalView` shows, on the right, the picture whose pose is to be reached.")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _twists(start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    poses = (torch.from_numpy(np.asarray(each, np.float64)) for each in (start, end))
+    twists: np.ndarray = se3.log(se3.relative(*poses)).numpy()
+    return twists
+
+
+def _chosen(name: str, wanted: list[str] | None, known: list[str]) -> list[str]:
+    if unknown := sorted(set(wanted or []) - set(known)):
+        raise ValueError(f"{name}: expected some of {known}, got {unknown}; leave them out")
+    return known if wanted is None else list(wanted)
+
+
+@hydra.main(version_base=None, config_path="pkg://configs", config_name="gallery")
+def _hydra_main(config: DictConfig) -> None:
+    settings = OmegaConf.to_object(config)
+    assert isinstance(settings, GalleryConfig)
+    try:
+        written = make_gallery(settings)
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    size = sum(path.stat().st_size for path in written)
+    print(f"written: {settings.out} ({len(written)} files, {size / 1e6:.2f} MB)")
+
+
+def main() -> None:
+    """Runs the command line: `python -m agents.gallery --help`."""
+    ConfigStore.instance().store(name="gallery_schema", node=GalleryConfig)
+    _hydra_main()
+
+
+if __name__ == "__main__":
+    main()
