@@ -14,7 +14,8 @@ class CameraMotionConfig:
 
     Attributes:
         min_speed: Shares of the width a second, so that neither size nor rate of a film matter. The default lets a
-            slow walk ahead under an open sky pass (0.014), and no camera that stands (0.010 and less on film).
+            slow walk ahead under an open sky pass (0.014); what still moves by itself can lift a standing camera above
+            it, which then fails at its poses.
         min_static: Share of the picture that must be static: on less, nothing is known about the camera.
     """
 

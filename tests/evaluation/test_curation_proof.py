@@ -46,6 +46,7 @@ def test_a_path_off_by_a_similarity_has_no_error_but_the_scale() -> None:
     assert (row.moving, row.solved, row.resting, row.turned_away) == (2, 1, 2, 1)
     assert row.rot_err is not None and row.rot_err < 0.1
     assert row.trans_err is not None and row.trans_err < 1e-3
+    assert row.turn_err is not None and row.turn_err < 1e-2
     assert row.scale_err == pytest.approx(0.25, abs=1e-3) and row.lens_err == pytest.approx(0.1, abs=1e-5)
     assert row.metric_err is not None and 0.05 < row.metric_err < 0.4
     assert proof_row([], truths).rot_err is None
@@ -54,6 +55,7 @@ def test_a_path_off_by_a_similarity_has_no_error_but_the_scale() -> None:
 def test_a_planted_turn_of_the_camera_is_its_rotation_error() -> None:
     turned = path(2.0) @ se3.exp(torch.tensor([0.0, 0.0, 0.0, 0.0, torch.pi / 60, 0.0]))
     row = proof_row([record("a", turned)], {"a": truth(2.0)})
+    assert row.turn_err is not None and row.turn_err < 1.5  # the same turn in the first frame: little is left
     assert row.rot_err == pytest.approx(3.0, abs=0.01) and row.scale_err == pytest.approx(0.0, abs=1e-3)
 
 
@@ -74,7 +76,7 @@ def test_the_tables_tell_every_row() -> None:
     mask = {"precision": 0.5, "recall": None, "moving_pixels": 7}
     balance = {"without": {"paths": 3, "largest_share": 1.0, "effective_categories": 1.0}}
     text = proof_tables({"rows": {"all steps": row}, "mask": mask, "balance": balance})
-    assert "| all steps | 1 of 1 | 0 of 0 | 0.0" in text and "25.0 %" in text
+    assert "| all steps | 1 of 1 | 0 of 0 | 0.0" in text and "| turn error, deg |" in text and "25.0 %" in text
     assert "precision 0.50, recall -" in text and "| without | 3 | 100.0 % | 1.0 |" in text
 
 
