@@ -1,4 +1,5 @@
-"""What a step costs against the number of environments, what snapshots and forks cost, and whether age costs anything.
+"""What a step costs against the number of environments and solver steps, how much of it is decoding, what snapshots
+and forks cost, and whether age costs anything.
 
 The learned world is the shipped one, or random weights of the same shape: equally much work.
 """
@@ -61,10 +62,33 @@ def seconds_per_step(envs, rounds=3):
     return statistics.median(seconds)
 
 
+def split(envs, world, monkeypatch, rounds=3):
+    """What a step's time goes into: decoding, and all the rest for each evaluation of the network for one clip."""
+    seconds, decode = [], VideoVAE.decode_chunk
+
+    def timed(*args, **kwargs):
+        start = time.perf_counter()
+        out = decode(*args, **kwargs)
+        seconds.append(time.perf_counter() - start)
+        return out
+
+    with monkeypatch.context() as patch:
+        patch.setattr(VideoVAE, "decode_chunk", timed)
+        totals = [seconds_per_step(envs, 1) for _ in range(rounds)]
+    assert len(seconds) == rounds, "decode_chunk: expected one call a step; measure what decodes now"
+    shares = [part / total for part, total in zip(seconds, totals, strict=True)]
+    rest = [total - part for part, total in zip(seconds, totals, strict=True)]
+    evaluations = envs.num_envs * world.spec.evaluations_per_clip
+    return {
+        "decode_share": round(statistics.median(shares), 3),
+        "ms_per_evaluation": round(1e3 * statistics.median(rest) / evaluations, 2),
+    }
+
+
 @pytest.mark.parametrize("num_envs", [1, 2, 4, 8, 16])
 @pytest.mark.parametrize("world", ["learned", "synthetic"])
-def test_step(benchmark, request, world, num_envs):
-    """Clips and frames per second, ms for each function evaluation, memory of one environment's state."""
+def test_step(benchmark, request, monkeypatch, world, num_envs):
+    """Clips and frames per second, ms for each function evaluation, share of decoding, memory of one's state."""
     world = request.getfixturevalue("learned") if world == "learned" else SyntheticWorld()
     envs = flying(world, num_envs)
     action = forward(envs)
@@ -81,9 +105,26 @@ def test_step(benchmark, request, world, num_envs):
         kib_per_environment=round(held / num_envs / 1024, 1),
     )
     if spec.evaluations_per_clip:
-        # of a whole clip, decoding included
-        evaluations = num_envs * spec.evaluations_per_clip
-        benchmark.extra_info["ms_per_evaluation"] = round(1e3 * seconds / evaluations, 3)
+        benchmark.extra_info.update(split(envs, world, monkeypatch))
+
+
+@pytest.mark.parametrize("sampler_steps", [1, 2, 4, 8, 16])
+def test_sampler_steps(benchmark, monkeypatch, sampler_steps):
+    """The same, of one environment, against the steps of its solver: decoding costs the same whatever they are."""
+    world = load_world("tiny", sampler_steps=sampler_steps)
+    envs = flying(world, 1)
+    benchmark.pedantic(envs.step, (forward(envs),), rounds=3, warmup_rounds=1, iterations=1)
+    if benchmark.stats is not None:
+        frames = world.spec.frames_per_clip / benchmark.stats.stats.median
+        benchmark.extra_info.update(frames_per_second=round(frames, 1), **split(envs, world, monkeypatch))
+
+
+@pytest.mark.parametrize("collision", ["none", "stop"])
+def test_looking_where_one_flies(benchmark, collision):
+    """What it costs to estimate the free space of every move."""
+    world = load_world("tiny")
+    envs = flying(world, 1, collision=collision)
+    benchmark.pedantic(envs.step, (forward(envs),), rounds=5, warmup_rounds=1, iterations=1)
 
 
 def test_eight_environments_share_their_costs(benchmark, learned):
