@@ -1,0 +1,83 @@
+"""The depth head's command from end to end: trained, resumed, put into its world's folder, used by an environment."""
+
+import json
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+
+import cc2env
+from model.build import TrainDepthConfig
+from model.checkpoint import load_component, load_meta
+from model.cli.train_depth import install, train_depth
+from model.dit.video_dit import VideoDiT, VideoDiTConfig
+from model.training.latent_set import fingerprint
+from model.vae.video_vae import VideoVAE, VideoVAEConfig
+from model.world.clip_sampler import SamplerConfig
+from model.world.config import TextEncoderConfig, WorldConfig
+from model.world.load import save_world, world_folder
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    sizes = {"in_channels": 4, "out_channels": 4, "width": 24, "num_heads": 2, "num_blocks": 1}
+    dit = VideoDiT(VideoDiTConfig(**sizes, ffn_dim=32, text_dim=8, freq_dim=8))
+    vae = VideoVAE(VideoVAEConfig(latent_channels=4, base_dim=4, num_res_blocks=1, dim_mult=[1, 1, 1, 1]))
+    text = TextEncoderConfig(vocabulary=["red"], dim=8, num_tokens=4)
+    config = WorldConfig(height=16, width=32, sampler=SamplerConfig(num_steps=1), text_encoder=text)
+    save_world(tmp_path / "world", dit, vae, config, dtype=None)
+    return tmp_path / "world"
+
+
+def settings(world: Path, *more: str) -> TrainDepthConfig:
+    given = [
+        f"world={world}", f"out={world.parent}/run", f"data.folder={world.parent}/data", "num_clips=4",
+        "data.clips.num_clips=4", "data.clips.num_latents=5", "data.clips.shard_size=4",
+        "data.clips.height=16", "data.clips.width=32", "depth.latent_channels=4", "training.num_steps=6",
+    ]  # fmt: skip
+    with initialize_config_module(config_module="configs.train_depth", version_base=None):
+        config = OmegaConf.to_object(compose("config", ["experiment=debug", *given, *more]))
+    assert isinstance(config, TrainDepthConfig)
+    return config
+
+
+@pytest.mark.slow
+def test_a_head_is_trained_installed_and_stops_cameras(world: Path) -> None:
+    depth = train_depth(settings(world))
+    curve = [json.loads(line) for line in (world.parent / "run" / "curve.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in curve] == list(range(1, 7)) and curve[0]["near_error"] > 0
+    meta = json.loads((depth / "meta.json").read_text())
+    assert meta["steps"] == 6 and 0 < meta["error"] < 10
+    with pytest.raises(ValueError, match=r"^collision: expected .* model\.cli\.train_depth"):
+        gym.make(cc2env.ENV_ID, world=str(world), collision="stop")
+    install(depth, str(world))
+    env = gym.make(cc2env.ENV_ID, world=str(world), collision="stop")
+    env.reset(seed=0)
+    _, *_, info = env.step(np.tile(np.array([0, 0, 0.6, 0, 0, 0], np.float32), (4, 1)))
+    assert info["blocked"] == (info["achieved_c2w"] != info["c2w"]).any()
+    # the same again from its end: nothing is left to do, and the head is the same
+    before = (depth / "weights.safetensors").read_bytes()
+    assert (train_depth(settings(world)) / "weights.safetensors").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_what_cannot_be_trained_is_named(world: Path) -> None:
+    with pytest.raises(ValueError, match=r"^depth.latent_channels: expected 4 like the VAE's, got 16"):
+        train_depth(settings(world, "depth.latent_channels=16"))
+    with pytest.raises(ValueError, match=r"^num_clips: expected at least 2"):
+        train_depth(settings(world, "num_clips=1"))
+    with pytest.raises(ValueError, match=r"^num_clips: expected 1 to 4, what the set holds, got 9"):
+        train_depth(settings(world, "num_clips=9"))
+    with pytest.raises(FileNotFoundError, match=r"^world: expected"):
+        train_depth(settings(world, "world=/nowhere"))
+
+
+def test_the_shipped_head_reads_the_shipped_latents() -> None:
+    """Fails when the encoder was trained anew and the head was not: `train_depth experiment=tiny install=true`."""
+    vae = load_component(world_folder("tiny") / "vae", VideoVAEConfig, VideoVAE)
+    assert load_meta(world_folder("tiny") / "depth")["latents"] == fingerprint(vae)
