@@ -1,0 +1,169 @@
+"""One iteration of PPO: fly whole episodes side by side, estimate advantages, improve; all of it a function of
+(settings, iteration, state), so that a run that was stopped goes on bit for bit."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from tensordict import TensorDictBase
+from torch import Tensor, nn
+from torch.optim import Adam
+from torchrl.collectors import Collector
+from torchrl.envs import Compose, ExcludeTransform, RewardSum, TransformedEnv
+from torchrl.objectives import ClipPPOLoss
+from torchrl.objectives.value import GAE
+
+from agents.ppo_network import ActorNetwork, Glance, NetworkConfig, build_actor, build_critic
+from cc2env import TASK_EPISODE_STEPS
+from cc2env.torchrl_env import CameraCtrlWorldTorchRLEnv
+
+if TYPE_CHECKING:
+    from agents.train_ppo import TrainPPOConfig
+
+# large, and read by no network: not kept in the batch
+_UNREAD = ("pixels", "goal_image", "c2w", "achieved_c2w", "intrinsics", "reference_c2w", "goal_c2w")
+
+
+class Learner:
+    """Actor, critic and optimiser of a run, and the episodes they learn from.
+
+    Attributes:
+        iteration: Updates so far.
+        actor_network: What an agent needs of it.
+    """
+
+    def __init__(self, config: TrainPPOConfig, world: Any) -> None:
+        self.config, self.iteration = config, 0
+        self.num_steps = config.max_episode_steps or TASK_EPISODE_STEPS[config.task]
+        self.env = CameraCtrlWorldTorchRLEnv(config.num_envs, world, task=config.task, max_episode_steps=self.num_steps)
+        high = self.env.action_spec.space.high[0]
+        network = NetworkConfig(task=config.task, poses_per_clip=len(high))
+        torch.manual_seed(config.seed)
+        self.actor_network = ActorNetwork(network)
+        self.actor, self.critic = build_actor(self.actor_network, high), build_critic(network)
+        self.loss = ClipPPOLoss(
+            self.actor,
+            self.critic,
+            clip_epsilon=config.clip,
+            entropy_bonus=config.spread_bonus > 0,
+            entropy_coeff=config.spread_bonus,
+            critic_coeff=0.5,
+            normalize_advantage=True,
+        )
+        self.advantage = GAE(gamma=config.gamma, lmbda=config.gae_lambda, value_network=self.critic)
+        self.optimizer = Adam(self.loss.parameters(), lr=config.learning_rate, eps=1e-5)
+        self._flights = self._collector(network)
+
+    def iterate(self) -> dict[str, float]:
+        """Flies and improves once; returns what to write into the curve."""
+        started = time.perf_counter()
+        self._seed(self.iteration)
+        batch = next(iter(self._flights))
+        flown = time.perf_counter()
+        record = _summary(batch)
+        for group in self.optimizer.param_groups:  # falls to a tenth: the last updates settle
+            group["lr"] = self.config.learning_rate * (1 - 0.9 * self.iteration / self.config.num_iterations)
+        losses = self._improve(batch)
+        self.iteration += 1
+        seconds = {"fly_seconds": flown - started, "learn_seconds": time.perf_counter() - flown}
+        return record | losses | seconds
+
+    def save(self, path: Path) -> None:
+        """Writes weights, optimiser and iteration as one safetensors file."""
+        tensors = {name: tensor.detach().contiguous() for name, tensor in self._tensors().items()}
+        save_file(tensors, path, metadata={"iteration": str(self.iteration)})
+
+    def load(self, path: Path) -> None:
+        """Puts back what `save` wrote.
+
+        Raises:
+            ValueError: The file is of a network of another shape.
+        """
+        if not self.optimizer.state:
+            self._make_optimizer_state()
+        with safe_open(path, "pt") as file:
+            held = self._tensors()
+            if set(file.keys()) != set(held):
+                raise ValueError(f"{path}: expected the state of this run's networks, got another; choose a new out=")
+            with torch.no_grad():
+                for name, tensor in held.items():
+                    tensor.copy_(file.get_tensor(name))
+            self.iteration = int(file.metadata()["iteration"])
+
+    def _collector(self, network: NetworkConfig) -> Collector:
+        unread = [name for name in _UNREAD if name in self.env.observation_spec]
+        env = TransformedEnv(self.env, Compose(Glance(network), ExcludeTransform(*unread), RewardSum()))
+        frames = self.config.num_envs * self.num_steps
+        return Collector(
+            env,
+            self.actor,
+            frames_per_batch=frames,
+            total_frames=-1,
+            reset_at_each_iter=True,
+            auto_register_policy_transforms=False,
+        )
+
+    def _seed(self, iteration: int) -> None:
+        """Every iteration has episodes and noise of its own, wherever the run began."""
+        base = self.config.seed * 1_000_003 + iteration * self.config.num_envs
+        self.env.set_seeds([base + row for row in range(self.config.num_envs)])
+        torch.manual_seed(base)
+
+    def _improve(self, batch: TensorDictBase) -> dict[str, float]:
+        config = self.config
+        batch["next", "reward"] = batch["next", "reward"] * config.reward_scale
+        with torch.no_grad():
+            self.advantage(batch)
+        rows, sums = batch.reshape(-1), dict.fromkeys(("loss_objective", "loss_critic", "kl_approx"), 0.0)
+        count = 0
+        for _ in range(config.num_epochs):
+            for chosen in torch.randperm(len(rows)).split(config.minibatch):
+                if len(chosen) < 2:
+                    continue  # nothing to normalise an advantage by
+                losses = self.loss(rows[chosen])
+                total = sum(value for name, value in losses.items() if name.startswith("loss_"))
+                assert isinstance(total, Tensor)
+                self.optimizer.zero_grad()
+                total.backward()
+                nn.utils.clip_grad_norm_(self.loss.parameters(), config.max_grad_norm)
+                self.optimizer.step()
+                count += 1
+                for name in sums:
+                    sums[name] += float(losses[name].detach())
+        return {name: value / max(count, 1) for name, value in sums.items()}
+
+    def _tensors(self) -> dict[str, Tensor]:
+        tensors = {f"weights.{name}": value for name, value in self.loss.named_parameters()}
+        for index, parameter in enumerate(self.loss.parameters()):
+            for name, value in self.optimizer.state[parameter].items():
+                tensors[f"optimizer.{index}.{name}"] = value
+        return tensors
+
+    def _make_optimizer_state(self) -> None:
+        """Adam makes its moments at the first step: one with a rate of 0 changes nothing else."""
+        rates = [group["lr"] for group in self.optimizer.param_groups]
+        for parameter in self.loss.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        for group in self.optimizer.param_groups:
+            group["lr"] = 0.0
+        self.optimizer.step()
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+
+
+def _summary(batch: TensorDictBase) -> dict[str, float]:
+    """Mean return of the episodes that ended in this batch, and how many of them succeeded, where that is told."""
+    done = batch["next", "done"]
+    record = {
+        "frames": float(batch.numel()),
+        "episodes": float(done.sum()),
+        "return": float(batch["next", "episode_reward"][done].mean()),
+    }
+    if "is_success" in batch["next"]:
+        record["success"] = float(batch["next", "is_success"][done].float().mean())
+    return record

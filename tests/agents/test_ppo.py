@@ -1,0 +1,137 @@
+"""PPO learns, goes on bit for bit after a kill, and flies in Gymnasium as it was trained in TorchRL."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_module
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
+from safetensors.torch import load_file
+
+from agents import ppo_learner
+from agents.ppo import PPOPolicy, load_actor, save_actor
+from agents.ppo_network import TASK_ENTRIES, ActorNetwork, Glance, NetworkConfig, build_actor
+from agents.train_ppo import TrainPPOConfig, train
+from cc2env.env import CameraCtrlWorldEnv
+from cc2env.torchrl_env import CameraCtrlWorldTorchRLEnv
+
+FILES = {"actor.safetensors", "actor.json", "state.safetensors", "settings.json", "curve.jsonl"}
+
+
+def settings(folder, **changes):
+    small = {"task": "GoalView", "num_envs": 4, "max_episode_steps": 3, "num_epochs": 2, "minibatch": 6}
+    return TrainPPOConfig(out=str(folder), num_iterations=3, progress=False, **small | changes)
+
+
+def curve(folder):
+    return [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.slow
+def test_it_learns_to_hold_still(tmp_path, blank_world):
+    config = settings(tmp_path, task="HoldStill", num_envs=8, max_episode_steps=8, num_epochs=6, gamma=0.5)
+    config.num_iterations, config.minibatch, config.reward_scale = 12, 32, 0.3
+    returns = [record["return"] for record in curve(train(config, blank_world))]
+    assert np.mean(returns[-2:]) > 0.7 * np.mean(returns[:2])  # both negative: at least a third less motion
+
+
+def test_a_killed_run_goes_on_bit_for_bit(tmp_path, blank_world, monkeypatch):
+    whole, torn = tmp_path / "whole", tmp_path / "torn"
+    train(settings(whole), blank_world)
+    iterate, calls = ppo_learner.Learner.iterate, []
+
+    def killed(learner):
+        calls.append(learner)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return iterate(learner)
+
+    monkeypatch.setattr(ppo_learner.Learner, "iterate", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(settings(torn), blank_world)
+    with (torn / "curve.jsonl").open("a") as file:  # as if it was killed between curve and state
+        file.write('{"iteration": 2, "return": 0.0}\n')
+    train(settings(torn), blank_world)
+    for name in ("state.safetensors", "actor.safetensors"):
+        a, b = load_file(whole / name), load_file(torn / name)
+        assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+    assert [r["return"] for r in curve(torn)] == [r["return"] for r in curve(whole)]
+    assert {file.name for file in torn.iterdir()} == FILES
+
+
+def test_a_finished_run_is_left_alone_and_one_of_other_settings_is_refused(tmp_path, blank_world):
+    train(settings(tmp_path), blank_world)
+    before = (tmp_path / "state.safetensors").read_bytes()
+    train(settings(tmp_path), blank_world)
+    assert (tmp_path / "state.safetensors").read_bytes() == before and len(curve(tmp_path)) == 3
+    with pytest.raises(ValueError, match=r"^out: expected a new folder.*other \['gamma'\]"):
+        train(settings(tmp_path, gamma=0.5), blank_world)
+
+
+@pytest.mark.parametrize("task", TASK_ENTRIES)
+def test_it_flies_as_it_was_trained(tmp_path, blank_world, task):
+    """From TorchRL's entries and from Gymnasium's info come the same numbers and so the same action."""
+    torch.manual_seed(1)
+    network = NetworkConfig(task=task)
+    actor = ActorNetwork(network)
+    for parameter in actor.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    save_actor(tmp_path, actor)
+    actor = load_actor(tmp_path)
+    envs, env = CameraCtrlWorldTorchRLEnv(2, blank_world, task=task), CameraCtrlWorldEnv(blank_world, task=task)
+    envs.set_seeds([5, 6])
+    td = envs.reset()
+    observation, info = env.reset(seed=6)
+    policy = PPOPolicy(env.action_space, tmp_path)
+    fly = build_actor(actor, torch.from_numpy(env.action_space.high))
+    for _ in range(2):
+        action = policy.act(observation, info)
+        td = fly(Glance(network)._call(td))
+        assert env.action_space.contains(action)
+        assert np.allclose(td["action"][1].detach().numpy(), action, atol=1e-5)
+        assert (policy.act(observation, info) == action).all()
+        observation, _, _, _, info = env.step(action)
+        td["action"][1] = torch.from_numpy(action)
+        td = envs.step(td)["next"].exclude("reward")
+
+
+def test_the_environment_with_glance_keeps_torchrls_rules(blank_world):
+    from torchrl.envs import TransformedEnv, check_env_specs
+
+    check_env_specs(
+        TransformedEnv(
+            CameraCtrlWorldTorchRLEnv(2, blank_world, task="FollowPath"), Glance(NetworkConfig(task="FollowPath"))
+        )
+    )
+
+
+def test_bad_input_is_named(tmp_path, blank_world):
+    for change, message in (
+        ({"task": "Dance"}, "task: expected one of"),
+        ({"num_envs": 0}, "num_envs: expected an integer"),
+        ({"gamma": 1.5}, "gamma: expected a number"),
+        ({"learning_rate": 0.0}, "learning_rate: expected a positive"),
+    ):
+        with pytest.raises(ValueError, match=f"^{message}"):
+            train(settings(tmp_path / "none", **change), blank_world)
+    assert not (tmp_path / "none").exists()
+    space = CameraCtrlWorldEnv(blank_world).action_space
+    with pytest.raises(FileNotFoundError, match=r"expected a folder with actor\.json"):
+        PPOPolicy(space, tmp_path)
+    save_actor(tmp_path, ActorNetwork(NetworkConfig(task="GoalView")))
+    with pytest.raises(ValueError, match=r"^info: expected \['goal_c2w'\], which the task GoalView tells"):
+        env = CameraCtrlWorldEnv(blank_world)
+        PPOPolicy(space, tmp_path).act(*env.reset(seed=0))
+    (tmp_path / "actor.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(ValueError, match="expected an agent's weights and settings"):
+        PPOPolicy(space, tmp_path)
+
+
+@pytest.mark.parametrize("task", TASK_ENTRIES)
+def test_every_task_has_settings_on_the_command_line(task):
+    ConfigStore.instance().store(name="train_ppo_schema", node=TrainPPOConfig)
+    with initialize_config_module("configs", version_base=None):
+        config = OmegaConf.to_object(compose("train_ppo", [f"task={task}"]))
+    assert config.task == task and 0 < config.gamma < 1 and config.reward_scale > 0
