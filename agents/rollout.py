@@ -28,6 +28,7 @@ class Episode:
         reset_seconds: The computer's time in `reset`.
         step_seconds: And in each `step`.
         function_evaluations: Samples passed through the network in each step.
+        last_info: Of the last step.
     """
 
     first_frame: np.ndarray
@@ -40,6 +41,7 @@ class Episode:
     reset_seconds: float
     step_seconds: list[float]
     function_evaluations: list[int]
+    last_info: dict[str, Any]
 
     @property
     def frames(self) -> np.ndarray:
@@ -99,4 +101,5 @@ def rollout(
         reset_seconds=reset_seconds,
         step_seconds=step_seconds,
         function_evaluations=evaluations,
+        last_info=info,
     )

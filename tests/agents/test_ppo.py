@@ -1,6 +1,8 @@
 """PPO learns, goes on bit for bit after a kill, and flies in Gymnasium as it was trained in TorchRL."""
 
 import json
+from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,8 @@ from safetensors.torch import load_file
 from agents import ppo_learner
 from agents.ppo import PPOPolicy, load_actor, save_actor
 from agents.ppo_network import TASK_ENTRIES, ActorNetwork, Glance, NetworkConfig, build_actor
+from agents.random import RandomPolicy
+from agents.rollout import rollout
 from agents.train_ppo import TrainPPOConfig, train
 from cc2env.env import CameraCtrlWorldEnv
 from cc2env.torchrl_env import CameraCtrlWorldTorchRLEnv
@@ -135,3 +139,27 @@ def test_every_task_has_settings_on_the_command_line(task):
     with initialize_config_module("configs", version_base=None):
         config = OmegaConf.to_object(compose("train_ppo", [f"task={task}"]))
     assert config.task == task and 0 < config.gamma < 1 and config.reward_scale > 0
+
+
+def shipped():
+    return sorted(path.parent for path in Path(str(files("agents").joinpath("pretrained"))).glob("*/actor.json"))
+
+
+def test_what_is_shipped_is_small_and_has_a_card():
+    folder = shipped()[0].parent
+    assert {"Explore", "GoalView"} <= {each.name for each in shipped()}
+    assert sum(path.stat().st_size for path in folder.rglob("*")) < 500_000
+    assert all(f"| {each.name} |" in (folder / "card.md").read_text() for each in shipped())
+    assert {path.suffix for path in folder.rglob("*") if path.is_file()} == {".safetensors", ".json", ".md"}
+
+
+@pytest.mark.parametrize("task", ["Explore", "GoalView"])
+def test_a_shipped_agent_does_better_than_chance(blank_world, task):
+    """Also in a world without pictures, which it was not trained in."""
+    env = CameraCtrlWorldEnv(blank_world, task=task)
+
+    def earned(policy_of):
+        return [sum(rollout(env, policy_of(s), 8, seed=s, show_progress=False).rewards) for s in (10_000, 10_001)]
+
+    trained = PPOPolicy(env.action_space, task)
+    assert np.mean(earned(lambda _: trained)) > np.mean(earned(lambda seed: RandomPolicy(env.action_space, seed)))

@@ -1,0 +1,269 @@
+"""`python -m agents.evaluate`: the table of task x agent x world, with intervals over seeds; resumes where it stopped.
+
+Seeds come in the outer loop: whenever it is stopped, every cell has as many episodes as the others, to within one.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+
+from agents.explore import EXIT_BAD_INPUT, quote_text
+from agents.policy import Policy
+
+if TYPE_CHECKING:
+    import gymnasium as gym
+
+AGENTS = ("random", "scripted", "frontier", "planner", "ppo")
+_NO_LIMIT = 10**9
+_EPISODES = "episodes.jsonl"
+
+
+@dataclass(kw_only=True)
+class BudgetConfig:
+    """See `agents.planner.Budget`."""
+
+    candidates: int = 64
+    iterations: int = 5
+    horizon: int = 2
+
+
+@dataclass(kw_only=True)
+class EvaluateConfig:
+    """`python -m agents.evaluate`; see `--help`.
+
+    Attributes:
+        first_seed: Beyond those that the shipped agents were trained on.
+        num_clips: Of an episode, by task.
+        scripts: Of the scripted agent, by task: moves that do not look at what the task tells.
+        budgets: Of the planner, by task.
+        imagination: Of the planner: `poses` or `forks`.
+        ppo: Folder of the trained agents, one by task; None: the shipped ones.
+        sampler: Arguments of `gymnasium.make` for worlds other than `synthetic`.
+    """
+
+    tasks: list[str] = field(default_factory=list)
+    agents: list[str] = field(default_factory=lambda: list(AGENTS))
+    worlds: list[str] = field(default_factory=lambda: ["synthetic", "tiny"])
+    num_seeds: int = 20
+    first_seed: int = 10_000
+    out: str = "runs/evaluate_agents"
+    num_clips: dict[str, int] = field(default_factory=dict)
+    scripts: dict[str, str] = field(default_factory=dict)
+    budgets: dict[str, BudgetConfig] = field(default_factory=dict)
+    imagination: str = "poses"
+    ppo: str | None = None
+    sampler: dict[str, float] = field(default_factory=dict)
+    progress: bool = True
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A place in the table, and what else its numbers depend on."""
+
+    world: str
+    task: str
+    agent: str
+    settings: dict[str, Any]
+
+
+def evaluate(config: EvaluateConfig, worlds: dict[str, Any] | None = None) -> Path:
+    """Flies all episodes that are not flown yet and returns the folder with `table.md` and `table.json`.
+
+    Args:
+        config: The settings.
+        worlds: Worlds that are already built, by the names that the settings use.
+
+    Raises:
+        ValueError: A name is unknown or a number out of range.
+        FileNotFoundError: There is no such world.
+    """
+    from tqdm import tqdm
+
+    from agents.evaluation_table import write_tables
+
+    _check(config)
+    folder, cells = Path(config.out), list(_cells(config))
+    folder.mkdir(parents=True, exist_ok=True)
+    records = _read(folder / _EPISODES)
+    flown = {_key(record) for record in records}
+    wanted = [
+        (cell, seed) for seed in _seeds(config) for cell in cells if _key({**vars(cell), "seed": seed}) not in flown
+    ]
+    envs: dict[tuple[str, str], gym.Env[Any, Any]] = {}
+    with (folder / _EPISODES).open("a") as file:
+        for cell, seed in tqdm(wanted, desc="evaluating", unit="episode", disable=not config.progress):
+            place = (cell.world, cell.task)
+            if place not in envs:
+                envs[place] = _make(config, cell, worlds or {})
+            record = {**vars(cell), "seed": seed, **_fly(config, cell, envs[place], seed)}
+            records.append(record)
+            file.write(json.dumps(record) + "\n")
+            file.flush()
+    asked = {_key({**vars(cell), "seed": seed}) for cell in cells for seed in _seeds(config)}
+    write_tables(folder, [record for record in records if _key(record) in asked], config.agents)
+    return folder
+
+
+def _seeds(config: EvaluateConfig) -> range:
+    return range(config.first_seed, config.first_seed + config.num_seeds)
+
+
+def _cells(config: EvaluateConfig) -> Iterator[Cell]:
+    """All places of the table that can be filled."""
+    for world in config.worlds:
+        for task in config.tasks:
+            for agent in config.agents:
+                settings = _settings(config, world, task, agent)
+                if settings is not None:
+                    yield Cell(world, task, agent, settings)
+
+
+def _settings(config: EvaluateConfig, world: str, task: str, agent: str) -> dict[str, Any] | None:
+    """What a cell's numbers depend on; None where the agent is not made for the task."""
+    settings: dict[str, Any] = {"num_clips": config.num_clips[task]}
+    if world != "synthetic":
+        settings["sampler"] = dict(config.sampler)
+    match agent:
+        case "scripted":
+            settings["script"] = config.scripts[task]
+        case "frontier" if task != "Explore":
+            return None
+        case "planner":
+            budget = config.budgets.get(task, BudgetConfig())
+            settings |= {"budget": vars(budget), "imagination": config.imagination}
+        case "ppo":
+            source = _ppo_source(config, task)
+            if source is None:
+                return None
+            settings["ppo"] = _digest(source)
+    return settings
+
+
+def _ppo_source(config: EvaluateConfig, task: str) -> Path | None:
+    from agents.ppo import agent_folder
+
+    try:
+        return agent_folder(task if config.ppo is None else Path(config.ppo) / task)
+    except FileNotFoundError:
+        return None
+
+
+def _digest(folder: Path) -> str:
+    import hashlib
+
+    return hashlib.sha256((folder / "actor.safetensors").read_bytes()).hexdigest()[:16]
+
+
+def _make(config: EvaluateConfig, cell: Cell, worlds: dict[str, Any]) -> gym.Env[Any, Any]:
+    import gymnasium as gym
+
+    from cc2env import TASK_IDS
+    from cc2env.env import CameraCtrlWorldEnv
+
+    if cell.world in worlds:
+        return CameraCtrlWorldEnv(worlds[cell.world], task=cell.task)
+    sampler: dict[str, Any] = {} if cell.world == "synthetic" else dict(config.sampler)
+    if "sampler_steps" in sampler:
+        sampler["sampler_steps"] = int(sampler["sampler_steps"])
+    return gym.make(TASK_IDS[cell.task], max_episode_steps=_NO_LIMIT, world=cell.world, **sampler)
+
+
+def _policy(config: EvaluateConfig, cell: Cell, env: gym.Env[Any, Any], seed: int) -> Policy:
+    from agents.frontier import FrontierPolicy
+    from agents.planner import Budget, ForkedFutures, PlannerPolicy, PoseFutures
+    from agents.ppo import PPOPolicy
+    from agents.random import RandomPolicy
+    from agents.scripted import ScriptedPolicy
+
+    space: Any = env.action_space
+    match cell.agent:
+        case "random":
+            return RandomPolicy(space, seed)
+        case "scripted":
+            return ScriptedPolicy(space, cell.settings["script"])
+        case "frontier":
+            return FrontierPolicy(space)
+        case "planner":
+            imagination = PoseFutures(env) if config.imagination == "poses" else ForkedFutures(env)
+            return PlannerPolicy(env, Budget(**cell.settings["budget"]), seed, imagination)
+        case _:
+            source = _ppo_source(config, cell.task)
+            assert source is not None
+            return PPOPolicy(space, source)
+
+
+def _fly(config: EvaluateConfig, cell: Cell, env: gym.Env[Any, Any], seed: int) -> dict[str, Any]:
+    from agents.rollout import rollout
+
+    policy, started = _policy(config, cell, env, seed), time.perf_counter()
+    episode = rollout(env, policy, cell.settings["num_clips"], seed=seed, show_progress=False)
+    return {
+        "return": sum(episode.rewards),
+        "clips": len(episode.clips),
+        "success": episode.last_info.get("is_success"),
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+
+
+def _key(record: dict[str, Any]) -> str:
+    return json.dumps([record[name] for name in ("world", "task", "agent", "seed", "settings")], sort_keys=True)
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    """The episodes so far; a torn last line, of a process that was killed, is taken off the file."""
+    if not path.is_file():
+        return []
+    lines = path.read_text().splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")]
+    if len(whole) < len(lines):
+        path.write_text("".join(whole))
+    return [json.loads(line) for line in whole]
+
+
+def _check(config: EvaluateConfig) -> None:
+    from cc2env import TASK_IDS
+
+    for name, given, known in (("agents", config.agents, AGENTS), ("tasks", config.tasks, tuple(TASK_IDS))):
+        if not given or not set(given) <= set(known):
+            raise ValueError(f"{name}: expected some of {list(known)}, got {given}; check the spelling")
+    if config.num_seeds < 1 or not config.worlds:
+        raise ValueError(f"num_seeds, worlds: expected at least one, got {config.num_seeds} and {config.worlds}")
+    if config.imagination not in ("poses", "forks"):
+        raise ValueError(f"imagination: expected poses or forks, got {config.imagination!r}; choose one")
+    for name, values in (("num_clips", config.num_clips), ("scripts", config.scripts)):
+        if missing := sorted(set(config.tasks) - set(values)):
+            raise ValueError(f"{name}: expected one for each task, got none for {missing}; give {name}.{missing[0]}=")
+
+
+@hydra.main(version_base=None, config_path="pkg://configs", config_name="evaluate_agents")
+def _hydra_main(config: DictConfig) -> None:
+    settings = OmegaConf.to_object(config)
+    assert isinstance(settings, EvaluateConfig)
+    try:
+        folder = evaluate(settings)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(EXIT_BAD_INPUT)
+    print((folder / "table.md").read_text())
+    print(f"written: {folder}")
+
+
+def main() -> None:
+    """Runs the command line: `python -m agents.evaluate --help`."""
+    ConfigStore.instance().store(name="evaluate_agents_schema", node=EvaluateConfig)
+    sys.argv[1:] = [quote_text(argument) for argument in sys.argv[1:]]
+    _hydra_main()
+
+
+if __name__ == "__main__":
+    main()
