@@ -24,8 +24,10 @@ class LoopClosure(Task):
     ## Rewards
 
     On the way out, metres gained from the start (up to `distance` in all); on the way back, by how much the pose
-    distance to the start has shrunk, in metres. On return, `similarity_weight` times the structural similarity of the
-    last frame with the first, in [0, 1].
+    distance to the start has shrunk, in metres. What that distance exceeds `distance` by when the camera has left
+    (farther out, or turned away) is taken off there, so that detours earn nothing: every loop pays 2 `distance`, but
+    for what is left of the way home. On return, `similarity_weight` times the structural similarity of the last frame
+    with the first, in [0, 1].
 
     | Key of `info`     | Value                                                                        |
     |-------------------|------------------------------------------------------------------------------|
@@ -84,6 +86,8 @@ class LoopClosure(Task):
             away = rewards.distance_between(np.stack([transition.start_c2w, here]), np.stack([home, home]))
             reward = float(np.diff(np.minimum(away, self.distance))[0])
         has_left = had_left or bool(rewards.distance_between(here, home) >= self.distance)
+        if has_left and not had_left:
+            reward -= float(rewards.pose_distance(here, home, self.rotation_weight)) - self.distance
         success = has_left and is_close(here, home, self.return_distance, self.return_angle)
         similarity = rewards.picture_similarity(transition.first_frame, transition.frames[-1])
         after = {

@@ -281,11 +281,25 @@ def test_a_loop_pays_the_way_out_the_way_back_and_the_likeness(world):
     env = make(world, "LoopClosure", distance=1.5)
     assert env.step(STILL)[1:3] == (0, False)  # being at home is not coming home
     out = env.step(FORWARD)
-    assert out[1] == pytest.approx(1.5) and out[4]["has_left"] and not out[4]["is_success"]
+    # 2 m out: 1.5 are paid, and what lies beyond them is taken off, since the way back will pay it
+    assert out[1] == pytest.approx(1.5 - 0.5) and out[4]["has_left"] and not out[4]["is_success"]
     back = env.step(BACK)
     similarity = back[4]["similarity"]
     assert back[2] and back[4]["is_success"] and 0 < similarity < 1
     assert back[1] == pytest.approx(2.0 + similarity, abs=1e-5)
+
+
+def test_a_detour_on_a_loop_earns_nothing(world):
+    """Turning away before leaving, or overshooting, makes the way back longer; it must not be paid for that."""
+    turn = STILL.copy()
+    turn[:, 4] = 0.19
+    earned = []
+    for flight in ([FORWARD, BACK], [turn, FORWARD, BACK, -turn], [FORWARD, FORWARD, BACK, BACK]):
+        env = make(world, "LoopClosure", similarity_weight=0.0)
+        steps = [env.step(action) for action in flight]
+        assert steps[-1][2]
+        earned.append(sum(step[1] for step in steps))
+    assert earned == pytest.approx([3.0] * 3, abs=1e-4)
 
 
 def test_holding_still_is_best_and_every_move_costs(world):
