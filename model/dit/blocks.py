@@ -1,11 +1,15 @@
 """One transformer block and the output head of Wan 2.1, with the modulation computed once per latent frame."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Complex64, Float
 from torch import Tensor, nn
 
 from model.dit.attention import Attention, KeyValue
+
+_SQRT_8_OVER_PI = math.sqrt(8 / math.pi)
 
 
 def modulate(
@@ -22,6 +26,18 @@ def add_gated(
     return torch.addcmul(x.float(), update.float(), gate).type_as(x)
 
 
+def gelu(x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
+    """GELU in its tanh form, which is x * sigmoid(sqrt(8 / pi) (x + 0.044715 x^3)).
+
+    Without gradients, on a CPU, the sigmoid written out in place takes half the time of PyTorch's kernel.
+    """
+    if torch.is_grad_enabled() or x.is_cuda or x.dtype != torch.float32:
+        return F.gelu(x, approximate="tanh")
+    slope = x * x
+    slope.mul_(0.044715 * _SQRT_8_OVER_PI).add_(_SQRT_8_OVER_PI)
+    return slope.mul_(x).sigmoid_().mul_(x)
+
+
 class FeedForward(nn.Module):
     """Linear, GELU (tanh form), linear."""
 
@@ -32,7 +48,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
         """Per token."""
-        return self.linear_2(F.gelu(self.linear_1(x), approximate="tanh"))
+        return self.linear_2(gelu(self.linear_1(x)))
 
 
 class Block(nn.Module):
