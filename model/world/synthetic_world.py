@@ -13,7 +13,7 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from model.data.synthetic.free_space import free_fraction
-from model.data.synthetic.renderer import RenderedClip, render
+from model.data.synthetic.renderer import RenderedClip, render, render_frames
 from model.data.synthetic.scene import Scene, sample_scene
 from model.data.synthetic.trajectories import sample_trajectory
 from model.geometry import se3
@@ -21,6 +21,9 @@ from model.geometry.camera import intrinsics_from_fov
 from model.geometry.clearance import CAMERA_MARGIN
 from model.world.arguments import check_intrinsics, check_seeds, check_segment
 from model.world.protocol import WorldSpec, WorldState
+
+View = tuple[Scene, Tensor, Tensor, Tensor, int, int]
+"""Scene, its cameras, lens, seconds, height, width: what the renderer is called with."""
 
 
 @lru_cache(maxsize=64)
@@ -84,26 +87,32 @@ class SyntheticWorld:
             memory=TensorDict({"start_c2w": torch.stack(starts).float()}, batch_size=[batch]),
             batch_size=[batch],
         )
-        frames = [self._render_row(state, row, state.c2w[row : row + 1], torch.zeros(1)).frames for row in range(batch)]
-        return state, torch.stack([torch.as_tensor(frame) for frame in frames])
+        frames = [
+            render_frames(*self._view(state, row, state.c2w[row : row + 1], torch.zeros(1))) for row in range(batch)
+        ]
+        return state, torch.stack(frames)
 
     def extend(self, state: WorldState, c2w: Tensor) -> tuple[WorldState, UInt8[Tensor, "b frames h w 3"]]:
         """See `WorldModel.extend`."""
-        clips = self.render_segment(state, c2w)
+        clips = [render_frames(*view) for view in self._views(state, c2w)]
         extended = state.clone()
         extended.c2w = c2w[:, -1].to(torch.float32).clone()
         extended.step = state.step + 1
-        return extended, torch.stack([torch.as_tensor(clip.frames) for clip in clips])
+        return extended, torch.stack(clips)
 
     def render_segment(self, state: WorldState, c2w: Tensor) -> list[RenderedClip]:
         """Frames, metric depth and moving-object mask of every row's next clip; the oracle's view of `extend`."""
+        return [render(*view) for view in self._views(state, c2w)]
+
+    def _views(self, state: WorldState, c2w: Tensor) -> list[View]:
+        """What the renderer is asked for, row by row, to show the next clip."""
         if not self.recognises(state):
             raise ValueError("state: expected one of this world, got another world's; start an episode here")
         c2w = check_segment(state, c2w, self._spec)
         poses = frame_poses(state.c2w, c2w, self._spec.frames_per_pose)
         first = state.step * self._spec.frames_per_clip + 1
         seconds = (first[:, None] + torch.arange(self._spec.frames_per_clip)) / self._spec.fps
-        return [self._render_row(state, row, poses[row], seconds[row]) for row in range(len(poses))]
+        return [self._view(state, row, poses[row], seconds[row]) for row in range(len(poses))]
 
     def recognises(self, state: WorldState) -> bool:
         """See `RecognisesStates`."""
@@ -124,10 +133,10 @@ class SyntheticWorld:
                 pose = pose @ motion
         return shares
 
-    def _render_row(self, state: WorldState, row: int, c2w: Tensor, seconds: Tensor) -> RenderedClip:
+    def _view(self, state: WorldState, row: int, c2w: Tensor, seconds: Tensor) -> View:
         scene = self.scene(int(state.seed[row]))
         scene_c2w = state.memory["start_c2w"][row] @ c2w
-        return render(scene, scene_c2w, state.intrinsics[row], seconds, self._spec.height, self._spec.width)
+        return scene, scene_c2w, state.intrinsics[row], seconds, self._spec.height, self._spec.width
 
 
 def frame_poses(
