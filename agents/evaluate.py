@@ -109,8 +109,9 @@ def evaluate(config: EvaluateConfig, worlds: dict[str, Any] | None = None) -> Pa
             records.append(record)
             file.write(json.dumps(record) + "\n")
             file.flush()
-    asked = {_key({**vars(cell), "seed": seed}) for cell in cells for seed in _seeds(config)}
-    write_tables(folder, [record for record in records if _key(record) in asked], config.agents)
+    held = {_key(record): record for record in records}
+    asked = [held[_key({**vars(cell), "seed": seed})] for cell in cells for seed in _seeds(config)]
+    write_tables(folder, asked, config.agents)
     return folder
 
 

@@ -85,6 +85,14 @@ def test_other_settings_are_other_episodes(settings, blank_world):
     assert scripted["num_seeds"] == 2 and scripted["settings"]["script"] == "back" and scripted["mean"] < 0
 
 
+def test_rows_stand_in_the_order_asked_for_whenever_they_were_flown(settings, blank_world):
+    settings.agents, settings.tasks = ["random"], ["Explore"]
+    evaluate(settings, {"blank": blank_world})
+    settings.tasks = ["GoalView", "Explore"]
+    table = json.loads((evaluate(settings, {"blank": blank_world}) / "table.json").read_text())
+    assert [each["task"] for each in table] == ["GoalView", "Explore"]
+
+
 def test_forks_and_poses_are_both_ways_to_plan(settings, blank_world):
     settings.tasks, settings.agents = ["GoalView"], ["planner"]
     returns = []
