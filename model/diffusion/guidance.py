@@ -19,6 +19,8 @@ class VelocityModel(Protocol):
         text: Tensor,
         plucker: Tensor | None = None,
         context_mask: Tensor | None = None,
+        *,
+        projection: Tensor | None = None,
     ) -> Tensor:
         """The velocity of `latents`."""
         ...
@@ -38,6 +40,7 @@ class GuidedVelocity:
         texts: Sequence[Tensor],
         pluckers: Sequence[Tensor | None],
         context_mask: Tensor | None,
+        projection: Tensor | None = None,
     ) -> None:
         self.evaluations_per_call = len(coefficients)
         self._model = model
@@ -45,19 +48,23 @@ class GuidedVelocity:
         self._text = torch.cat(list(texts))
         self._plucker = _concatenate_cameras(pluckers)
         self._context_mask = None if context_mask is None else torch.cat([context_mask] * len(coefficients))
+        self._projection = None if projection is None else _concatenate_projections(pluckers, projection)
 
     def __call__(self, x: Float[Tensor, "b c f h w"], t: Float[Tensor, "b *f"]) -> Float[Tensor, "b c f h w"]:
         """The guided velocity; `t` is one per sample `[b]` or per frame `[b f]`."""
         branches = self.evaluations_per_call
         if branches == 1:  # Its coefficient is 1: the coefficients of Eq. 3 add up to one.
-            return self._model(x, t, self._text, self._plucker, self._context_mask)
-        predictions = self._model(
-            torch.cat([x] * branches), torch.cat([t] * branches), self._text, self._plucker, self._context_mask
-        ).chunk(branches)
+            return self._evaluate(x, t)
+        predictions = self._evaluate(torch.cat([x] * branches), torch.cat([t] * branches)).chunk(branches)
         guided = self._coefficients[0] * predictions[0]
         for coefficient, prediction in zip(self._coefficients[1:], predictions[1:], strict=True):
             guided = guided + coefficient * prediction
         return guided
+
+    def _evaluate(self, x: Tensor, t: Tensor) -> Tensor:
+        if self._projection is None:
+            return self._model(x, t, self._text, self._plucker, self._context_mask)
+        return self._model(x, t, self._text, self._plucker, self._context_mask, projection=self._projection)
 
 
 def guided_velocity(
@@ -68,6 +75,7 @@ def guided_velocity(
     w_text: float | int = 1.0,
     w_cam: float | int = 1.0,
     context_mask: Bool[Tensor, "b f"] | None = None,
+    projection: Float[Tensor, "b f 4 4"] | None = None,
 ) -> GuidedVelocity:
     """The velocity e(0,0) + w_text (e(c,0) - e(0,0)) + w_cam (e(c,s) - e(c,0)), with c the text and s the camera.
 
@@ -82,6 +90,8 @@ def guided_velocity(
         w_text: Text guidance weight; 1 is the plain conditional velocity. The paper: 7.5.
         w_cam: Camera guidance weight, likewise. The paper: 8.0.
         context_mask: True for clean context frames, handed to the model.
+        projection: The camera once more, as matrices (see `VideoDiT.forward`), for a model that wants them; branches
+            without camera get identities.
 
     Source: the paper, Eq. 3.
     """
@@ -97,7 +107,7 @@ def guided_velocity(
     else:
         branches = [(1.0, null_text, None)]
     coefficients, texts, pluckers = zip(*(branch for branch in branches if branch[0] != 0), strict=True)
-    return GuidedVelocity(model, coefficients, texts, pluckers, context_mask)
+    return GuidedVelocity(model, coefficients, texts, pluckers, context_mask, projection)
 
 
 def _concatenate_cameras(pluckers: Sequence[Tensor | None]) -> Tensor | None:
@@ -106,3 +116,9 @@ def _concatenate_cameras(pluckers: Sequence[Tensor | None]) -> Tensor | None:
     if given is None:
         return None
     return torch.cat([torch.zeros_like(given) if plucker is None else plucker for plucker in pluckers])
+
+
+def _concatenate_projections(pluckers: Sequence[Tensor | None], projection: Tensor) -> Tensor:
+    """All branches' matrices along the batch, identities where there is no camera."""
+    null = torch.eye(4, dtype=projection.dtype, device=projection.device).expand_as(projection)
+    return torch.cat([null if plucker is None else projection for plucker in pluckers])

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Complex64, Float
 from torch import Tensor, nn
 
+from model.dit.projective import ProjectiveEncoding, transform
 from model.dit.rms_norm import RMSNorm
 from model.dit.rope import rotate
 
@@ -58,14 +59,20 @@ class Attention(nn.Module):
         x: Float[Tensor, "b n d"],
         source: Float[Tensor, "b m d"] | KeyValue,
         rotary: Complex64[Tensor, "n 1 pairs"] | None = None,
+        projective: ProjectiveEncoding | None = None,
     ) -> Float[Tensor, "b n d"]:
         """Tokens `x` attend to `source` (themselves, or the text; its keys and values, if they are there already)."""
         query = self._heads(self.query_norm(self.query(x)))
         key, value = source if isinstance(source, tuple) else self.project(source)
         if rotary is not None:
             query, key = rotate(query, rotary), rotate(key, rotary)
-        mixed = mix_values(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2))
-        return self.out(mixed.transpose(1, 2).flatten(2))
+        if projective is not None:
+            query = transform(query, projective.query)
+            key, value = transform(key, projective.key_value), transform(value, projective.key_value)
+        mixed = mix_values(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)).transpose(1, 2)
+        if projective is not None:
+            mixed = transform(mixed, projective.output)
+        return self.out(mixed.flatten(2))
 
     def project(self, source: Float[Tensor, "b m d"]) -> KeyValue:
         """Keys and values of a source that several calls attend to."""

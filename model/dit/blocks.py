@@ -8,6 +8,7 @@ from jaxtyping import Complex64, Float
 from torch import Tensor, nn
 
 from model.dit.attention import Attention, KeyValue
+from model.dit.projective import ProjectiveEncoding
 
 _SQRT_8_OVER_PI = math.sqrt(8 / math.pi)
 
@@ -72,6 +73,7 @@ class Block(nn.Module):
         text: Float[Tensor, "b m d"] | KeyValue,
         time_modulation: Float[Tensor, "b #f 6 d"],
         rotary: Complex64[Tensor, "n 1 pairs"],
+        projective: ProjectiveEncoding | None = None,
     ) -> Float[Tensor, "b f s d"]:
         """Tokens of `f` latent frames, `s` tokens each; one modulation per frame, or one for all frames."""
         f, s = x.shape[1:3]
@@ -79,7 +81,7 @@ class Block(nn.Module):
         shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = modulation.unbind(2)
 
         y = modulate(x, shift_a, scale_a, self.eps).flatten(1, 2)
-        x = add_gated(x, self.self_attention(y, y, rotary).unflatten(1, (f, s)), gate_a)
+        x = add_gated(x, self.self_attention(y, y, rotary, projective).unflatten(1, (f, s)), gate_a)
 
         y = self._normalise_for_text(x).flatten(1, 2)
         x = x + self.text_attention(y, text).unflatten(1, (f, s))

@@ -18,19 +18,26 @@ def split_head_dim(head_dim: int) -> tuple[int, int, int]:
 
 @lru_cache(maxsize=64)
 def rotary_table(
-    num_frames: int, height: int, width: int, head_dim: int, theta: float = 1e4, device: torch.device | None = None
+    num_frames: int,
+    height: int,
+    width: int,
+    head_dim: int,
+    theta: float = 1e4,
+    device: torch.device | None = None,
+    num_still: int = 0,
 ) -> Complex64[Tensor, "n 1 pairs"]:
     """Unit complex numbers exp(i * angle) for every token of a `num_frames x height x width` grid, row-major.
 
-    Angles are computed in float64 (as Wan does) and rounded once. Cached by shape: treat the result as read-only.
+    Angles are computed in float64 (as Wan does) and rounded once. The first `num_still` channels do not turn: another
+    encoding has them. Cached by shape: treat the result as read-only.
     """
     # A table made under inference_mode could not be saved for a later backward pass, and it outlives the caller's mode.
     with torch.inference_mode(False), torch.no_grad():
         grid = torch.meshgrid(
             *(torch.arange(size, dtype=torch.float64) for size in (num_frames, height, width)), indexing="ij"
         )
-        angles = []
-        for position, channels in zip(grid, split_head_dim(head_dim), strict=True):
+        angles = [grid[0].new_zeros(grid[0].numel(), num_still // 2)]
+        for position, channels in zip(grid, split_head_dim(head_dim - num_still), strict=True):
             frequencies = theta ** -(torch.arange(0, channels, 2, dtype=torch.float64) / channels)
             angles.append(position.reshape(-1, 1) * frequencies)
         angle = torch.cat(angles, dim=1)

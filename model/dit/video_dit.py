@@ -13,6 +13,7 @@ from model.dit.attention import KeyValue
 from model.dit.blocks import Block, Head
 from model.dit.camera_embed import CameraEmbedding, num_camera_channels
 from model.dit.embeddings import Patchify, TextProjection, TimestepEmbedding, unpatchify
+from model.dit.projective import ProjectiveEncoding, num_projective_channels, projective_encoding
 from model.dit.rope import rotary_table
 
 
@@ -27,6 +28,7 @@ class VideoDiTConfig:
         camera: Add the camera patchify layer.
         camera_init_std: Standard deviation of that layer's first weights; 0 leaves a loaded base unchanged at step 0.
         camera_frequencies: Octaves of sines and cosines that this layer reads beside the map; the paper's has none.
+        camera_attention: Half of each head's channels encode how one camera maps to another (`model.dit.projective`).
         mask_channel: Widen the patchify layer by one input channel that marks context frames.
     """
 
@@ -45,6 +47,7 @@ class VideoDiTConfig:
     camera: bool = True
     camera_init_std: float = 0.0
     camera_frequencies: int = 0
+    camera_attention: bool = False
     mask_channel: bool = True
 
     def __post_init__(self) -> None:
@@ -65,6 +68,12 @@ class VideoDiTConfig:
             raise ValueError(f"freq_dim: expected an even number, got {self.freq_dim}; sines and cosines come in pairs")
         if len(self.patch_size) != 3 or min(self.patch_size) < 1:
             raise ValueError(f"patch_size: expected three positive sizes, got {list(self.patch_size)}; e.g. [1, 2, 2]")
+
+        if self.camera_attention and (self.patch_size[0] != 1 or self.head_dim < 8):
+            raise ValueError(
+                f"camera_attention: expected one latent frame a token and heads of 8 channels or more, got patch_size "
+                f"{list(self.patch_size)} and {self.head_dim} channels; set camera_attention=false or change them"
+            )
 
     @property
     def head_dim(self) -> int:
@@ -149,6 +158,7 @@ class VideoDiT(nn.Module):
         *,
         text_keys: Sequence[KeyValue] | None = None,
         camera_tokens: Float[Tensor, "b patch_f patch_hw d"] | None = None,
+        projection: Float[Tensor, "b f 4 4"] | ProjectiveEncoding | None = None,
     ) -> Float[Tensor, "b c_out f h w"]:
         """Velocity of every latent frame (that of context frames carries no meaning).
 
@@ -160,23 +170,29 @@ class VideoDiT(nn.Module):
             context_mask: True where a latent frame is given, not generated.
             text_keys: Result of `encode_text`, instead of `text`.
             camera_tokens: Result of `embed_camera`, instead of `plucker`.
+            projection: World to image, for a network with `camera_attention`, or what `projective_encoding` makes of
+                it; None or identities for the null camera.
 
         Raises:
             ValueError: If an argument does not fit the network or the other arguments.
         """
-        self._check(latents, t, text, plucker, text_keys, camera_tokens)
+        self._check(latents, t, text, plucker, text_keys, camera_tokens, projection)
         _, _, f, h, w = latents.shape
         pt, ph, pw = self.patch_size
         config = self.config
         x = self._embed(latents, context_mask, plucker, camera_tokens)
         texts: Sequence[Tensor | KeyValue] = text_keys or [self.text_projection(text)] * config.num_blocks
         time_embedding, time_modulation = self.time_embedding(t if t.ndim == 2 else t.unsqueeze(1))
-        rotary = rotary_table(f // pt, h // ph, w // pw, config.head_dim, config.rope_theta, x.device)
+        still = num_projective_channels(config.head_dim) if config.camera_attention else 0
+        rotary = rotary_table(f // pt, h // ph, w // pw, config.head_dim, config.rope_theta, x.device, still)
+        projective = projection
+        if isinstance(projection, Tensor):
+            projective = projective_encoding(projection, config.head_dim)
         for block, read in zip(self.blocks, texts, strict=True):
             if self.gradient_checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, x, read, time_modulation, rotary, use_reentrant=False)
+                x = checkpoint(block, x, read, time_modulation, rotary, projective, use_reentrant=False)
             else:
-                x = block(x, read, time_modulation, rotary)
+                x = block(x, read, time_modulation, rotary, projective)
         return unpatchify(self.head(x, time_embedding), self.patch_size, h)
 
     def _embed(
@@ -208,6 +224,7 @@ class VideoDiT(nn.Module):
         plucker: Tensor | None,
         text_keys: Sequence[KeyValue] | None,
         camera_tokens: Tensor | None,
+        projection: Tensor | ProjectiveEncoding | None,
     ) -> None:
         config = self.config
         b, c, f, h, w = latents.shape
@@ -234,6 +251,12 @@ class VideoDiT(nn.Module):
                 f"plucker: expected [{b}, {f}, 6, {h}, {w}] like the latents, got {list(plucker.shape)}; "
                 "make one map per latent frame at latent resolution"
             )
+        if projection is not None and not config.camera_attention:
+            raise ValueError("projection: expected None for a network without camera_attention, got matrices")
+        if isinstance(projection, Tensor) and tuple(projection.shape) != (b, f, 4, 4):
+            raise ValueError(
+                f"projection: expected [{b}, {f}, 4, 4], got {list(projection.shape)}; one per latent frame"
+            )
 
     def flops(self, frames: int, height: int, width: int, num_text_tokens: int) -> int:
         """Floating-point operations of one forward pass of one sample (multiply-adds count two; matrix products only).
@@ -250,7 +273,8 @@ class VideoDiT(nn.Module):
         n = frames * height * width // patch
         self_attention = 4 * n * d * d + 2 * n * n * d
         text_attention = 2 * n * d * d + 2 * m * d * d + 2 * n * m * d
-        block = self_attention + text_attention + 2 * n * d * config.ffn_dim
+        cameras = 4 * n * d * config.head_dim if config.camera_attention else 0
+        block = self_attention + cameras + text_attention + 2 * n * d * config.ffn_dim
         camera_channels = num_camera_channels(config.camera_frequencies) if config.camera else 0
         inputs = config.in_channels + int(config.mask_channel) + camera_channels
         ends = n * patch * d * (inputs + config.out_channels) + m * d * (config.text_dim + d)

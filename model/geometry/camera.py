@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from model.geometry.se3 import from_rotation_translation
+from model.geometry.se3 import from_rotation_translation, relative
 
 
 def intrinsics_from_fov(horizontal_fov: float, height: int, width: int) -> Float[Tensor, "4"]:
@@ -66,6 +66,24 @@ def project(
     in_camera = (c2w[..., :3, :3].transpose(-1, -2) @ offset[..., None])[..., 0]
     depth = in_camera[..., 2]
     return in_camera[..., :2] / depth[..., None] * intrinsics[..., :2] + intrinsics[..., 2:], depth
+
+
+def projection_matrix(
+    c2w: Float[Tensor, "b f 4 4"], intrinsics: Float[Tensor, "b 4"], unit: float = 2.0
+) -> Float[Tensor, "b f 4 4"]:
+    """Returns the world-to-image matrix K [R t] of every pose, bottom row (0, 0, 0, 1), image coordinates centred.
+
+    The last pose is the world here, and lengths are in `unit` metres: products P_i P_j^-1, the only use of these
+    matrices, do not depend on the world frame, and their numbers stay near one.
+
+    Source: Li et al. 2025 (PRoPE), Eq. 5.
+    """
+    fx, fy, cx, cy = intrinsics.unbind(-1)
+    k = torch.eye(4, dtype=c2w.dtype, device=c2w.device).repeat(len(c2w), 1, 1)
+    k[:, 0, 0], k[:, 1, 1], k[:, 0, 2], k[:, 1, 2] = fx, fy, cx - 0.5, cy - 0.5
+    w2c = relative(c2w, c2w[:, -1:])
+    w2c[..., :3, 3] /= unit
+    return k[:, None] @ w2c
 
 
 def unproject(

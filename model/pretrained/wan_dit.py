@@ -132,6 +132,7 @@ def dit_config_from_diffusers(stored: dict[str, Any]) -> VideoDiTConfig:
         camera=additions.get("camera", True),
         mask_channel=additions.get("mask_channel", True),
         camera_frequencies=additions.get("camera_frequencies", 0),
+        camera_attention=additions.get("camera_attention", False),
     )
 
 
@@ -151,6 +152,7 @@ def diffusers_from_dit_config(config: VideoDiTConfig) -> dict[str, Any]:
             "camera": config.camera,
             "mask_channel": config.mask_channel,
             "camera_frequencies": config.camera_frequencies,
+            "camera_attention": config.camera_attention,
         },
         "patch_size": list(config.patch_size),
         "num_attention_heads": config.num_heads,

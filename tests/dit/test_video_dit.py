@@ -9,6 +9,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from model.dit import VideoDiT, VideoDiTConfig
+from model.dit.projective import projective_encoding
+from model.geometry import se3
+from model.geometry.camera import projection_matrix
 
 SHAPE: dict[str, Any] = {
     "in_channels": 4,
@@ -60,6 +63,24 @@ def test_null_camera_is_the_zero_map_also_after_training() -> None:
     inputs["plucker"] = torch.zeros_like(inputs["plucker"])
     without = {name: value for name, value in inputs.items() if name != "plucker"}
     assert torch.equal(dit(**inputs), dit(**without))
+
+
+def cameras(batch: int = 3, frames: int = 3) -> Tensor:
+    poses = se3.exp(0.5 * torch.randn(batch, frames, 6, generator=torch.Generator().manual_seed(0)))
+    return projection_matrix(poses, torch.tensor([0.65, 1.1, 0.5, 0.5]).expand(batch, 4))
+
+
+@torch.no_grad()
+def test_camera_attention_knows_relative_cameras_and_not_the_world_frame() -> None:
+    dit, inputs = random_dit(camera_attention=True), example()
+    projection = cameras()
+    moved = projection @ se3.exp(torch.tensor([0.5, -0.2, 1.0, 0.1, 0.8, -0.3]))
+    seen = dit(**inputs, projection=projection)
+    torch.testing.assert_close(dit(**inputs, projection=moved), seen, rtol=1e-3, atol=1e-3)
+    assert torch.equal(dit(**inputs, projection=projective_encoding(projection, 12)), seen)
+    null = dit(**inputs, projection=torch.eye(4).expand(3, 3, 4, 4))
+    torch.testing.assert_close(null, dit(**inputs))
+    assert (null - seen).abs().max() > 1e-2
 
 
 @torch.no_grad()
@@ -168,9 +189,12 @@ def test_sixteen_bit_weights_follow_the_float32_network() -> None:
     assert (out.float() - expected).abs().max() < 0.1 * expected.abs().max()
 
 
-def test_flops_are_those_that_pytorch_counts() -> None:
-    dit, inputs = random_dit(), example(batch=1)
+@pytest.mark.parametrize("camera_attention", [False, True])
+def test_flops_are_those_that_pytorch_counts(camera_attention: bool) -> None:
+    dit, inputs = random_dit(camera_attention=camera_attention), example(batch=1)
     inputs["t"] = torch.rand(1)
+    if camera_attention:
+        inputs["projection"] = cameras(1)
     # the counter sees into attention only where it is spelled out as matrix products
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
         dit(**inputs)
@@ -185,6 +209,7 @@ def test_flops_are_those_that_pytorch_counts() -> None:
         ({"text": torch.zeros(3, 5, 11)}, "text: expected 10 channels, got 11"),
         ({"text": None}, "text: expected exactly one"),
         ({"text_keys": []}, "text: expected exactly one"),
+        ({"projection": torch.eye(4).expand(3, 3, 4, 4)}, "projection: expected None"),
         ({"camera_tokens": torch.zeros(3, 3, 6, 24)}, "plucker: expected at most one"),
     ],
 )
@@ -215,6 +240,7 @@ def test_per_frame_time_needs_frames_of_their_own() -> None:
         ({"freq_dim": 15}, "freq_dim"),
         ({"patch_size": [2, 2]}, "patch_size"),
         ({"num_blocks": 0}, "num_blocks"),
+        ({"camera_attention": True, "patch_size": [2, 2, 2]}, "camera_attention"),
     ],
 )
 def test_a_configuration_that_cannot_be_built_is_named(change: dict[str, Any], message: str) -> None:

@@ -62,3 +62,17 @@ def test_look_at_puts_its_target_in_the_centre_and_keeps_level() -> None:
     assert (c2w[:, 1, 1] > 0).all()  # upright
     with pytest.raises(ValueError, match=r"^target: "):
         camera.look_at(torch.zeros(3), torch.tensor([0.0, 1.0, 0.0]))
+
+
+def test_projection_matrices_put_world_points_where_project_does() -> None:
+    generator = torch.Generator().manual_seed(0)
+    c2w = se3.exp(0.2 * torch.randn(2, 3, 6, generator=generator))
+    intrinsics = torch.tensor([[0.65, 1.1, 0.5, 0.5], [0.8, 0.9, 0.45, 0.55]])
+    points = torch.tensor([0.3, -0.2, 6.0])
+    matrices = camera.projection_matrix(c2w, intrinsics, unit=2.0)
+    in_last = se3.inverse(c2w[:, -1]) @ torch.cat([points, torch.ones(1)])
+    in_last[:, :3] /= 2.0
+    image = (matrices @ in_last[:, None, :, None])[..., 0]
+    uv, depth = camera.project(points, c2w, intrinsics[:, None])
+    torch.testing.assert_close(image[..., :2] / image[..., 2:3] + 0.5, uv)
+    torch.testing.assert_close(2.0 * image[..., 2], depth)

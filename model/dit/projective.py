@@ -1,0 +1,57 @@
+"""Relative projective encoding of cameras in attention: what a query sees of a key depends on both their cameras.
+
+Beside the paper's Plucker tokens, which tell where each camera is in the world, attention itself can be told how one
+camera maps to another. Half of each head's channels are taken as points in projective space, four by four: with P_i
+the world-to-image matrix of the query's frame and P_j that of the key's,
+
+    score = q_i^T (P_i P_j^-1) k_j,    output = sum_j a_ij (P_i P_j^-1) v_j,
+
+which does not change when the world frame does, however far the episode has gone from its start.
+
+Source: Li et al. 2025, "Cameras as Relative Positional Encoding" (PRoPE); the other half of the channels keeps Wan's
+rotary embedding, in place of theirs over image coordinates. Not in the paper.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+class ProjectiveEncoding(NamedTuple):
+    """What a row of queries, of keys and values, and of outputs is multiplied by from the right, frame by frame."""
+
+    query: Float[Tensor, "b f c c"]
+    key_value: Float[Tensor, "b f c c"]
+    output: Float[Tensor, "b f c c"]
+
+
+def num_projective_channels(head_dim: int) -> int:
+    """Channels of one head that are points in projective space: half of them, in fours."""
+    return head_dim // 2 // 4 * 4
+
+
+def projective_encoding(projection: Float[Tensor, "b f 4 4"], head_dim: int) -> ProjectiveEncoding:
+    """The matrices of every frame: P on each group of four of the first channels, the identity on the others.
+
+    Args:
+        projection: World to image, `model.geometry.camera.projection_matrix`; identities are the null camera.
+        head_dim: Channels of one head.
+    """
+    groups = num_projective_channels(head_dim) // 4
+
+    def widen(matrix: Tensor) -> Tensor:
+        wide = torch.eye(head_dim, dtype=matrix.dtype, device=matrix.device).repeat(*matrix.shape[:2], 1, 1)
+        for first in range(0, 4 * groups, 4):
+            wide[..., first : first + 4, first : first + 4] = matrix
+        return wide
+
+    inverse = torch.linalg.inv(projection)
+    return ProjectiveEncoding(widen(projection), widen(inverse.mT), widen(projection.mT))
+
+
+def transform(x: Float[Tensor, "b n k c"], matrices: Float[Tensor, "b f c c"]) -> Float[Tensor, "b n k c"]:
+    """Every token times the matrix of its frame; tokens are ordered by frame."""
+    b, n, k, c = x.shape
+    return (x.reshape(b, matrices.shape[1], -1, c) @ matrices.type_as(x)).view(b, n, k, c)
