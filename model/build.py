@@ -86,6 +86,8 @@ class FlowMatchingConfig:
     density: str = "logit_normal"
     shift: float = 1.0
     context_noise: float = 0.0
+    # of an extension's context, how many latents are remembered ones, from anywhere earlier
+    memory_latents: int = 0
     reference_jitter: float = 6.0
     # how far the loss follows the channels' worth in pixels: 0 not at all, 1 wholly
     channel_weight_power: float = 0.5
@@ -218,7 +220,10 @@ def timestep_density(name: str) -> TimestepDensity:
 
 
 def flow_matching_step(
-    config: FlowMatchingConfig, null_text: Tensor, channel_weights: Tensor | None = None
+    config: FlowMatchingConfig,
+    null_text: Tensor,
+    channel_weights: Tensor | None = None,
+    camera_attention: bool = False,
 ) -> FlowMatchingStep:
     """The DiT's step function; `null_text` is `n d`, `channel_weights` `c`."""
     return FlowMatchingStep(
@@ -232,4 +237,6 @@ def flow_matching_step(
         context_noise=config.context_noise,
         reference_jitter=config.reference_jitter,
         channel_weights=channel_weights,
+        camera_attention=camera_attention,
+        memory_latents=config.memory_latents,
     )

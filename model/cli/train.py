@@ -50,7 +50,7 @@ def train(config: TrainConfig) -> Path:
     state = train_state(dit.to(device), config.training, config.seed)
     sample = WorldSaver(config, clips, vae, text_encoder, state)
     fit(
-        flow_matching_step(config.diffusion, text_encoder.null(1)[0], weights),
+        flow_matching_step(config.diffusion, text_encoder.null(1)[0], weights, config.dit.camera_attention),
         state,
         batches,
         num_steps=config.training.num_steps,
@@ -99,6 +99,7 @@ def world_config(config: TrainConfig, clips: ClipSet) -> WorldConfig:
         horizontal_fov_deg=clips.config.horizontal_fov_deg,
         poses_per_clip=config.diffusion.num_new,
         context_latents=max(config.diffusion.context_shares),
+        memory_latents=config.diffusion.memory_latents,
         sampler=config.sampler,
         opening=config.opening,
         text_encoder=TextEncoderConfig(

@@ -49,6 +49,8 @@ class WorldPreview:
             sampler=config.sampler,
             opening=config.opening,
             context_latents=config.context_latents,
+            memory_latents=config.memory_latents,
+            memory_capacity=config.memory_capacity,
             default_prompts=config.default_prompts,
         )
         result = evaluate_oracle(world, world, self.scenes)

@@ -12,6 +12,7 @@ from model.diffusion.objective import velocity_loss
 from model.diffusion.path import interpolate
 from model.diffusion.timesteps import TimestepDensity, sample_timesteps
 from model.geometry import se3
+from model.geometry.camera import projection_matrix
 from model.geometry.plucker import plucker_map
 from model.training import distributed
 
@@ -49,6 +50,8 @@ class FlowMatchingStep:
         context_noise: float = 0.0,
         reference_jitter: float = 6.0,
         channel_weights: Float[Tensor, " c"] | None = None,
+        camera_attention: bool = False,
+        memory_latents: int = 0,
     ) -> None:
         """Settles what is trained, and on which noise.
 
@@ -65,18 +68,27 @@ class FlowMatchingStep:
             reference_jitter: Metres; how far an extension window's reference is moved from the clip's start.
             channel_weights: Of each latent channel's squared error, mean 1 (see `latent_set.channel_weights`); None:
                 equal.
+            camera_attention: The network also wants the projection of each pose.
+            memory_latents: Of an extension's context, how many latents are remembered ones, from anywhere earlier in
+                the clip; the others are those right before the new ones.
 
         Raises:
-            ValueError: The shares are empty or negative, or `num_new` is not positive.
+            ValueError: The shares are empty or negative, `num_new` is not positive, or memory fills a whole context.
         """
         if not context_shares or min(context_shares) < 0 or min(context_shares.values()) < 0:
             raise ValueError(f"context_shares: expected counts >= 0 with shares >= 0, got {dict(context_shares)}")
         if sum(context_shares.values()) <= 0 or num_new < 1:
             raise ValueError(f"context_shares, num_new: expected a positive sum and number, got {num_new}")
+        extensions = [n for n, share in context_shares.items() if n > 1 and share > 0]
+        if memory_latents and not 0 < memory_latents < min(extensions, default=0):
+            raise ValueError(
+                f"memory_latents: expected less than the context of every extension {extensions}, got {memory_latents}"
+            )
         self.null_text = null_text
         self.context_shares = dict(sorted(context_shares.items()))
         self.num_new, self.single_latent_share, self.text_dropout = num_new, single_latent_share, text_dropout
         self.density, self.shift = density, shift
+        self.camera_attention, self.memory_latents = camera_attention, memory_latents
         self.context_noise, self.reference_jitter = context_noise, reference_jitter
         self.error_scale = None if channel_weights is None else channel_weights.sqrt().view(-1, 1, 1, 1)
 
@@ -86,7 +98,10 @@ class FlowMatchingStep:
         """Returns the mean loss of the new frames, and the same under the task's name (t2v, i2v or ext)."""
         num_context, num_new = self.choose_task(generator)
         start = choose_starts(batch, num_context, num_new, generator)
-        window = cut_window(batch, start, num_context + num_new)
+        frames = start[:, None] + torch.arange(num_context + num_new, device=start.device)
+        if self.memory_latents and num_context > 1:
+            frames = remember(frames, self.memory_latents, generator)
+        window = take_frames(batch, frames)
         if self.reference_jitter > 0:
             # An episode's first window has its reference at its first frame, always; later ones anywhere.
             moved = jitter_reference(window.c2w, self.reference_jitter, generator)
@@ -102,7 +117,13 @@ class FlowMatchingStep:
             x_t = torch.where(context[:, None, :, None, None], x0 + extra, x_t)
         plucker = plucker_map(window.c2w, window.intrinsics, height, width)
         plucker = torch.where(window.labelled[:, None, None, None, None], plucker, 0.0)
-        prediction = module(x_t, t, self.drop_text(window.text, generator), plucker=plucker, context_mask=context)
+        cameras = {"plucker": plucker}
+        if self.camera_attention:
+            projection = projection_matrix(window.c2w, window.intrinsics)
+            cameras["projection"] = torch.where(
+                window.labelled[:, None, None, None], projection, torch.eye(4, device=x0.device)
+            )
+        prediction = module(x_t, t, self.drop_text(window.text, generator), context_mask=context, **cameras)
         if self.error_scale is not None:
             prediction, x0, noise = (self.error_scale.to(x0) * value for value in (prediction, x0, noise))
         loss = velocity_loss(prediction, x0, noise, ~context).mean()
@@ -146,11 +167,22 @@ def choose_starts(batch: LatentBatch, num_context: int, num_new: int, generator:
     return torch.randint(last + 1, (b,), generator=generator, device=generator.device)
 
 
-def cut_window(batch: LatentBatch, start: Int[Tensor, "b"], length: int) -> LatentBatch:
-    """Returns `length` frames of every clip from the row's own start on; poses keep their reference."""
-    device = batch.latents.device
-    frames = start[:, None] + torch.arange(length, device=device)
-    rows = torch.arange(len(start), device=device)[:, None]
+def remember(frames: Int[Tensor, "b f"], num_memory: int, generator: torch.Generator) -> Int[Tensor, "b f"]:
+    """Replaces each row's first `num_memory` frames by as many different ones, in order, from before the rest.
+
+    In an episode they are chosen by what they show (`model.world.memory`); here they may be any, so that the network
+    learns to take from its context what is of use.
+    """
+    limits = frames[:, num_memory]
+    chances = torch.rand(len(frames), int(limits.max()), generator=generator, device=frames.device)
+    is_later = torch.arange(chances.shape[1], device=frames.device) >= limits[:, None]
+    chosen = chances.masked_fill(is_later, -1.0).topk(num_memory, dim=1).indices
+    return torch.cat([chosen.sort(dim=1).values, frames[:, num_memory:]], dim=1)
+
+
+def take_frames(batch: LatentBatch, frames: Int[Tensor, "b f"]) -> LatentBatch:
+    """Returns these frames of every clip; poses keep their reference."""
+    rows = torch.arange(len(frames), device=frames.device)[:, None]
     latents = batch.latents.transpose(1, 2)[rows, frames].transpose(1, 2).contiguous()
     return batch._replace(latents=latents, c2w=batch.c2w[rows, frames])
 

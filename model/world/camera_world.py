@@ -37,6 +37,9 @@ class CameraWorld:
         sampler: How clips are solved for.
         opening: How the first latent frame is, when there is no image; the same as `sampler` by default.
         context_latents: Most latent frames that condition the next clip.
+        memory_latents: Of them, how many are chosen by view overlap from all that the window holds; the others are the
+            latest. 0: all are.
+        memory_capacity: Latent frames that the window holds, if any are chosen.
         default_prompts: One is drawn by the seed for episodes that get neither prompt nor image.
 
     Raises:
@@ -53,13 +56,16 @@ class CameraWorld:
         sampler: SamplerConfig,
         opening: SamplerConfig | None = None,
         context_latents: int = 5,
+        memory_latents: int = 0,
+        memory_capacity: int = 64,
         default_prompts: Sequence[str] = (),
     ) -> None:
-        _check_fit(dit, vae, text_encoder, spec, context_latents)
+        _check_fit(dit, vae, text_encoder, spec, context_latents, memory_latents)
         self._dit, self._vae, self._text_encoder = dit, vae, text_encoder
         self._sampler, self._opening = sampler, opening or sampler
         self._spec = replace(spec, evaluations_per_clip=sampler.evaluations_per_clip)
-        self._context_latents = context_latents
+        self._context_latents, self._memory_latents = context_latents, memory_latents
+        self._capacity = max(context_latents, memory_capacity) if memory_latents else context_latents
         self._default_prompts = tuple(default_prompts)
         self._device = next(dit.parameters()).device
 
@@ -101,7 +107,7 @@ class CameraWorld:
                 self._open(state) if images is None else self._vae.encode(to_float(images[:, None].to(self._device)))
             )
             video, cache = self._vae.decode_chunk(latents, None)
-            state.memory["window"] = memory.open_window(latents, state.c2w[:, None], self._context_latents)
+            state.memory["window"] = memory.open_window(latents, state.c2w[:, None], self._capacity)
             state.memory["decoder"] = TensorDict(dict(cache), batch_size=[batch])
         return _outside(state, to_uint8(video))
 
@@ -135,7 +141,7 @@ class CameraWorld:
         if not {"text", "window", "decoder"} <= set(state.memory.keys()):
             return False
         latents, text = state.memory["window", "latents"], state.memory["text"]
-        expected = list(self._latent_shape(self._context_latents))
+        expected = list(self._latent_shape(self._capacity))
         return list(latents.shape[-4:]) == expected and text.shape[-1] == self._text_encoder.dim
 
     def reconstruct(self, frames: UInt8[Tensor, "b f h w 3"]) -> UInt8[Tensor, "b f h w 3"]:
@@ -159,9 +165,9 @@ class CameraWorld:
             self._device
         )
         latents = torch.empty_like(noise)
-        for rows, count in memory.rows_by_count(window):
-            first = self._context_latents - count
-            context, poses = window["latents"][rows, :, first:], window["c2w"][rows, first:]
+        for rows, count in memory.rows_by_count(window, self._context_latents):
+            chosen = self._memory_latents if count == self._context_latents else 0
+            context, poses = memory.choose_context(window[rows], c2w[rows], state.intrinsics[rows], count, chosen)
             poses = torch.cat([poses, c2w[rows]], dim=1)
             latents[rows] = self._sample(state, rows, noise[rows], context, poses, self._sampler)
         return latents
@@ -184,7 +190,14 @@ def _outside(state: WorldState, frames: Tensor) -> tuple[WorldState, Tensor]:
     return state.clone(), frames.clone()
 
 
-def _check_fit(dit: VideoDiT, vae: VideoVAE, text_encoder: TextEncoder, spec: WorldSpec, context_latents: int) -> None:
+def _check_fit(
+    dit: VideoDiT,
+    vae: VideoVAE,
+    text_encoder: TextEncoder,
+    spec: WorldSpec,
+    context_latents: int,
+    memory_latents: int,
+) -> None:
     _, patch_h, patch_w = dit.config.patch_size
     unit_h, unit_w = vae.spatial_stride * patch_h, vae.spatial_stride * patch_w
     if spec.height % unit_h or spec.width % unit_w:
@@ -204,3 +217,7 @@ def _check_fit(dit: VideoDiT, vae: VideoVAE, text_encoder: TextEncoder, spec: Wo
         raise ValueError(f"text_encoder: expected width {dit.config.text_dim} like the DiT's, got {text_encoder.dim}")
     if context_latents < 1:
         raise ValueError(f"context_latents: expected at least 1, got {context_latents}")
+    if not 0 <= memory_latents < context_latents:
+        raise ValueError(
+            f"memory_latents: expected 0 to {context_latents - 1}, got {memory_latents}; the rest is latest"
+        )

@@ -13,7 +13,9 @@ from model.diffusion.guidance import guided_velocity
 from model.diffusion.solver import evaluations_of, solver_named
 from model.diffusion.timesteps import sampling_schedule
 from model.dit.attention import KeyValue
+from model.dit.projective import ProjectiveEncoding, projective_encoding
 from model.dit.video_dit import VideoDiT
+from model.geometry.camera import projection_matrix
 from model.geometry.plucker import plucker_map
 
 
@@ -70,7 +72,14 @@ def sample_clip(
     is_context = torch.arange(num_context + num_new, device=noise.device).expand(b, -1) < num_context
     plucker = plucker_map(c2w, intrinsics, h, w) if dit.config.camera else None
     guided = guided_velocity(
-        _Conditioned(dit), text, null_text, plucker, sampler.guidance_text, sampler.guidance_camera, is_context
+        _Conditioned(dit),
+        text,
+        null_text,
+        plucker,
+        sampler.guidance_text,
+        sampler.guidance_camera,
+        is_context,
+        projection_matrix(c2w, intrinsics) if dit.config.camera_attention else None,
     )
 
     def velocity(x: Tensor, t: Tensor) -> Tensor:
@@ -90,6 +99,7 @@ class _Conditioned:
         self._made_from: tuple[Tensor, Tensor | None] | None = None
         self._text_keys: list[KeyValue] = []
         self._camera_tokens: Tensor | None = None
+        self._projective: ProjectiveEncoding | None = None
 
     def __call__(
         self,
@@ -98,10 +108,14 @@ class _Conditioned:
         text: Tensor,
         plucker: Tensor | None = None,
         context_mask: Tensor | None = None,
+        *,
+        projection: Tensor | None = None,
     ) -> Tensor:
         if self._made_from is None or self._made_from[0] is not text or self._made_from[1] is not plucker:
             self._text_keys = self._dit.encode_text(text.to(self._dtype))
             self._camera_tokens = None if plucker is None else self._dit.embed_camera(plucker.to(self._dtype))
+            if projection is not None:
+                self._projective = projective_encoding(projection.to(self._dtype), self._dit.config.head_dim)
             self._made_from = (text, plucker)
         velocity: Tensor = self._dit(
             latents.to(self._dtype),
@@ -109,5 +123,6 @@ class _Conditioned:
             context_mask=context_mask if self._dit.config.mask_channel else None,
             text_keys=self._text_keys,
             camera_tokens=self._camera_tokens,
+            projection=self._projective,
         )
         return velocity.float()

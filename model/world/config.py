@@ -53,6 +53,8 @@ class WorldConfig:
         poses_per_clip: Latent frames, each with a pose, generated at once.
         frames_per_latent: Frames of a latent frame; the VAE's temporal stride.
         context_latents: Most latent frames that condition the next clip.
+        memory_latents: Of them, how many are chosen from the past by what they show; see `model.world.memory`.
+        memory_capacity: Latent frames that can be chosen from.
         sampler: How a clip is solved for.
         opening: How the first latent frame is, in an episode without image.
         text_encoder: Which one.
@@ -66,6 +68,8 @@ class WorldConfig:
     poses_per_clip: int = 4
     frames_per_latent: int = 4
     context_latents: int = 5
+    memory_latents: int = 0
+    memory_capacity: int = 64
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     opening: SamplerConfig = field(default_factory=SamplerConfig)
     text_encoder: TextEncoderConfig = field(default_factory=TextEncoderConfig)

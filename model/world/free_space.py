@@ -47,8 +47,8 @@ class SolidCameraWorld(CameraWorld):
         self._depth = depth
 
     def depth(self, state: WorldState) -> Float[Tensor, "b n h w"]:
-        """Z-depth in metres of the latent frames in the window, oldest first; entries that are not filled are 0."""
-        window = state.memory["window"]
+        """Z-depth in metres of the latest latent frames, oldest first; entries that are not filled are 0."""
+        window = memory.latest(state.memory["window"], self._context_latents)
         latents, c2w = window["latents"].transpose(1, 2).float(), window["c2w"]
         batch, capacity = latents.shape[:2]
         age = torch.arange(capacity, device=latents.device) - (capacity - window["count"][:, None])
@@ -72,13 +72,13 @@ class SolidCameraWorld(CameraWorld):
         with torch.inference_mode():
             latents = self._vae.encode(to_float(frames.to(self._device)))
         seen = state.clone()
-        seen.memory["window"] = memory.open_window(latents.clone(), c2w.to(self._device), self._context_latents)
+        seen.memory["window"] = memory.open_window(latents.clone(), c2w.to(self._device), self._capacity)
         return seen
 
     def surfaces(self, state: WorldState) -> list[Float[np.ndarray, "n 3"]]:
-        """Points on the surfaces that each row's window shows, world frame, metres."""
+        """Points on the surfaces that each row's latest latents show, world frame, metres."""
         depth = self.depth(state).cpu()
-        c2w = state.memory["window", "c2w"].cpu()
+        c2w = state.memory["window", "c2w"][:, -self._context_latents :].cpu()
         lens = state.intrinsics.cpu()[:, None, None, None]
         points = unproject(pixel_grid(*depth.shape[-2:]), depth, c2w[:, :, None, None], lens)
         is_surface = (depth > 0) & (depth < _FAR * self._depth.config.max_depth) & ~_on_edge(depth)

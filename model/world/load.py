@@ -189,6 +189,8 @@ def _assemble(components: _Components, settings: Mapping[str, Any]) -> CameraWor
         "sampler": replace(config.sampler, **guidance, **steps),
         "opening": replace(config.opening, **guidance),
         "context_latents": config.context_latents,
+        "memory_latents": config.memory_latents,
+        "memory_capacity": config.memory_capacity,
         "default_prompts": config.default_prompts,
     }
     if components.depth is None:

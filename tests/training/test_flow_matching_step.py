@@ -9,9 +9,17 @@ from torch import Tensor, nn
 
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.geometry import se3
+from model.geometry.camera import projection_matrix
 from model.geometry.plucker import plucker_map
 from model.training.ema import ExponentialMovingAverage
-from model.training.flow_matching_step import FlowMatchingStep, LatentBatch, choose_starts, cut_window, jitter_reference
+from model.training.flow_matching_step import (
+    FlowMatchingStep,
+    LatentBatch,
+    choose_starts,
+    jitter_reference,
+    remember,
+    take_frames,
+)
 from model.training.loop import FitConfig, fit
 from model.training.optim import OptimizerConfig, ScheduleConfig, build_optimizers
 from model.training.state import TrainState
@@ -149,12 +157,61 @@ def test_extension_windows_begin_anywhere_row_by_row_and_keep_poses_and_latents_
     batch, seen = clips(), set()
     for seed in range(20):
         starts = choose_starts(batch, 3, 4, generator(seed))
-        window = cut_window(batch, starts, 7)
+        window = take_frames(batch, starts[:, None] + torch.arange(7))
         seen |= set(starts.tolist())
         for row, start in enumerate(starts.tolist()):
             assert torch.equal(window.latents[row], batch.latents[row, :, start : start + 7])
             assert torch.equal(window.c2w[row], batch.c2w[row, start : start + 7])
     assert seen == {0, 1, 2}
+
+
+def test_memory_is_any_earlier_frames_in_order_and_the_rest_stays() -> None:
+    starts = torch.arange(5).repeat(200)
+    frames = starts[:, None] + torch.arange(7)
+    chosen = remember(frames, 2, generator())
+    assert torch.equal(chosen[:, 2:], frames[:, 2:])
+    assert (chosen[:, 0] < chosen[:, 1]).all() and (chosen[:, 1] < frames[:, 2]).all()
+    for start in range(5):
+        seen = {tuple(pair) for pair in chosen[starts == start, :2].tolist()}
+        earlier = start + 2
+        assert seen == {(i, j) for j in range(earlier) for i in range(j)}
+
+
+def test_remembered_frames_bring_their_own_latents_and_poses() -> None:
+    spy, batch = Spy(), clips(40)
+    step_with(4, memory_latents=2)(spy, batch, generator())
+    frames = ((spy.seen["latents"][:, 0, :4, 0, 0] - torch.arange(40)[:, None]) * 100).round().long()
+    assert (frames.diff(dim=1) > 0).all() and (frames[:, 3] == frames[:, 2] + 1).all()
+    assert (frames[:, 2] - frames[:, 1] > 1).any()
+    poses = batch.c2w[torch.arange(40)[:, None], frames]
+    expected = plucker_map(poses, batch.intrinsics, H, W)[batch.labelled]
+    torch.testing.assert_close(spy.seen["plucker"][batch.labelled][:, :4], expected)
+
+
+@pytest.mark.parametrize("memory", [4, 7, -1])
+def test_memory_leaves_room_for_the_latest_frames(memory: int) -> None:
+    with pytest.raises(ValueError, match="memory_latents"):
+        step_with(4, memory_latents=memory)
+
+
+class CameraSpy(Spy):
+    """A network that also wants projections."""
+
+    def forward(self, *args: Any, projection: Tensor, **named: Any) -> Tensor:
+        answer = super().forward(*args, **named)
+        self.seen["projection"] = projection
+        return answer
+
+
+def test_camera_attention_sees_projections_and_unlabelled_rows_identities() -> None:
+    batch = clips()
+    poses = batch.c2w.clone()
+    poses[~batch.labelled] = float("nan")
+    spy = CameraSpy()
+    step_with(1, camera_attention=True)(spy, batch._replace(c2w=poses), generator())
+    seen, labelled = spy.seen["projection"], batch.labelled
+    assert torch.equal(seen[~labelled], torch.eye(4).expand_as(seen[~labelled]))
+    assert torch.equal(seen[labelled], projection_matrix(batch.c2w[:, :5], batch.intrinsics)[labelled])
 
 
 def test_clips_that_are_too_short_are_refused() -> None:
