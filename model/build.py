@@ -155,6 +155,7 @@ class OracleConfig:
         kinds: Scenes for each kind of controlled single move (one clip each, `camera` measured); 0 leaves them out.
         revisit: Clips to fly out before coming back; 0 leaves it out.
         still: Clips to stand still for; 0 leaves it out.
+        prompts: Open an episode from every scene's caption and look for the colours that it names.
     """
 
     world: str = "tiny"
@@ -173,6 +174,7 @@ class OracleConfig:
     kinds: int = 0
     revisit: int = 0
     still: int = 0
+    prompts: bool = False
 
 
 def register_schemas() -> None:

@@ -14,6 +14,7 @@ from model.evaluation.fidelity import fidelity_per_clip, find_regions
 from model.evaluation.motion import measure_motion, require_flow
 from model.evaluation.moves import MOVES, render_moves
 from model.evaluation.oracle import Autoencoder, OracleResult, OracleScenes, fly, render_oracle_scenes
+from model.evaluation.prompts import measure_prompts
 from model.evaluation.truth import SceneTruth
 from model.evaluation.video_quality import psnr
 from model.world.protocol import WorldModel
@@ -31,6 +32,7 @@ class ExaminationConfig:
     kinds: int = 0
     revisit: int = 0
     still: int = 0
+    prompts: bool = False
     batch_size: int = 16
 
     def __post_init__(self) -> None:
@@ -67,6 +69,7 @@ class Examination:
                 "camera_solved": ("camera", "generated", "solved"),
                 "motion_ratio": ("motion", "ratio"),
                 "psnr_revisit": ("revisit", "psnr_returned"),
+                "whole_prompts": ("prompts", "whole_prompts_generated"),
             }.items()
         }
         for name in ("ssim", "psnr_seen", "psnr_revealed"):
@@ -123,6 +126,8 @@ class Examiner:
             found.sections["revisit"] = self.revisit()
         if self.config.still:
             found.sections["still"] = self.still()
+        if self.config.prompts:
+            found.sections["prompts"] = dict(measure_prompts(self.world, self.scenes, self.config.batch_size).summary())
         return found
 
     def fidelity(self, generated: UInt8[Tensor, "n f h w 3"]) -> dict[str, list[float | None]]:

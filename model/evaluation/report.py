@@ -105,7 +105,7 @@ def examination_tables(found: Examination) -> str:
         tables.append(_camera_table("camera", {f"clip {i + 1}": row for i, row in enumerate(per_clip)}))
     if "kinds" in sections:
         tables.append(_kinds_table(sections["kinds"]))
-    for name in ("motion", "revisit", "still"):
+    for name in ("motion", "revisit", "still", "prompts"):
         if name in sections:
             tables.append(_plain_table(name, sections[name]))
     return "".join("\n" + table for table in tables)

@@ -67,13 +67,13 @@ def cast_at_objects(scene: Scene, camera: Camera, rays: Rays, layout: Layout, ne
     return hits
 
 
-def trace(scene: Scene, camera: Camera, layout: Layout) -> tuple[Array, Mask]:
-    """z-depth in metres (infinite: sky) and whether an object that moves is seen, for every ray of a camera."""
+def trace(scene: Scene, camera: Camera, layout: Layout) -> tuple[Array, NDArray[np.int64]]:
+    """z-depth in metres (infinite: sky) and the index of the object that is seen (-1: none), for every ray."""
     rays = cast(camera, scene.sun_direction)
     rows, _, depth = ground_depth(rays)
     nearest = np.full(rays.length.shape, np.inf, np.float32)
     nearest[rows] = depth
-    moving = np.zeros(nearest.shape, np.bool_)
+    objects = np.full(nearest.shape, -1, np.int64)
     for hit in cast_at_objects(scene, camera, rays, layout, nearest):
-        np.copyto(moving[hit.window], scene.objects[hit.index].motion is not None, where=hit.visible)
-    return nearest, moving
+        np.copyto(objects[hit.window], hit.index, where=hit.visible)
+    return nearest, objects

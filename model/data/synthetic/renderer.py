@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -29,11 +29,13 @@ class RenderedClip:
         frames: colours in [0, 255].
         depth: metres along the optical axis; infinite where the sky is seen.
         moving_mask: True where the pixel's centre sees an object that moves (not its shadow).
+        objects: index in the scene of the object that the pixel's centre sees; -1 where it sees none.
     """
 
     frames: UInt8[Tensor, "f h w 3"]
     depth: Float[Tensor, "f h w"]
     moving_mask: Bool[Tensor, "f h w"]
+    objects: Int[Tensor, "f h w"]
 
 
 def render(
@@ -65,11 +67,13 @@ def render(
     scene = scene if include_moving else static_scene(scene)
     frames = render_frames(scene, c2w, intrinsics, times, height, width, supersample)
     depth = np.empty((len(c2w), height, width), np.float32)
-    moving = np.empty((len(c2w), height, width), np.bool_)
+    objects = np.empty((len(c2w), height, width), np.int64)
     for index, (pose, lens, layout) in enumerate(_instants(scene, c2w, intrinsics, times)):
         camera = camera_with_samples(pose, lens, height, width, supersample=1, border=0)
-        depth[index], moving[index] = trace(scene, camera, layout)
-    return RenderedClip(frames, torch.from_numpy(depth), torch.from_numpy(moving))
+        depth[index], objects[index] = trace(scene, camera, layout)
+    does_move = np.array([item.motion is not None for item in scene.objects] + [False])  # the last one: none, -1
+    moving = torch.from_numpy(does_move[objects])
+    return RenderedClip(frames, torch.from_numpy(depth), moving, torch.from_numpy(objects))
 
 
 def render_frames(
