@@ -14,7 +14,7 @@ from model.curation.camera_motion import CameraMotionConfig, camera_motion
 from model.curation.poses import PosesConfig, accept, fill_gaps
 from model.curation.scale import ScaleConfig, SceneScale, frame_scale, keyframes, rescale, scene_scale
 from model.curation.shots import ClipFrames
-from model.estimators.metric_depth import MetricDepth
+from model.estimators.metric_depth import JudgesLens, MetricDepth
 from model.estimators.motion_mask import MotionMask
 from model.estimators.optical_flow import OpticalFlow
 from model.estimators.sfm import Reconstruction, StructureFromMotion
@@ -33,7 +33,9 @@ class StepsConfig:
         max_spread: Keyframes' scales that differ by more (standard deviation over mean) are no scale: so they do where
             structure from motion has bent the scene.
         min_keyframes: Share of the keyframes that must have a scale, for the same reason.
-        horizontal_fov_deg: The lens of all films if it is known; None: structure from motion estimates it per clip.
+        horizontal_fov_deg: The lens of all films if it is known; None: it is estimated per clip.
+        lens_from_depth: Estimate it by the depth network, if that can tell (Depth Pro): the median over keyframes. Many
+            paths say nothing about the lens, but pictures do. Else structure from motion estimates it.
         min_fov_deg: An estimated lens that is narrower is a mistake: some paths, as one straight up, say nothing about
             the lens, and then bundle adjustment runs away with it.
         max_fov_deg: Likewise one that is wider.
@@ -45,6 +47,7 @@ class StepsConfig:
     max_spread: float = 0.08
     min_keyframes: float = 0.5
     horizontal_fov_deg: float | None = None
+    lens_from_depth: bool = True
     min_fov_deg: float = 15.0
     max_fov_deg: float = 120.0
 
@@ -114,7 +117,7 @@ def label_clip(clip: ClipFrames, tools: Tools, config: StepsConfig, log: StepLog
         log.measure(pixels_per_frame=motion.pixels_per_frame, speed=motion.speed, static_share=motion.static_share)
         log.demand(motion.rejection(config.motion))
     with log.at("poses"):
-        lens = known_lens(clip.frames, config.horizontal_fov_deg)
+        lens = find_lens(clip.frames, tools.depth, config)
         reconstruction = tools.sfm(clip.frames, moving if tools.mask is not None else None, lens)
         log.measure(**reconstruction_numbers(reconstruction))
         log.demand(accept(reconstruction, config.poses))
@@ -147,6 +150,17 @@ def known_lens(frames: UInt8[Tensor, "f h w 3"], horizontal_fov_deg: float | Non
     if horizontal_fov_deg is None:
         return None
     return intrinsics_from_fov(horizontal_fov_deg * torch.pi / 180, *frames.shape[1:3])
+
+
+def find_lens(
+    frames: UInt8[Tensor, "f h w 3"], depth: MetricDepth | None, config: StepsConfig
+) -> Float[Tensor, "4"] | None:
+    """Returns the intrinsics that structure from motion is to keep: those known, or judged from pictures; or None."""
+    judged = None
+    if config.horizontal_fov_deg is None and config.lens_from_depth and isinstance(depth, JudgesLens):
+        judged = depth.horizontal_fov_deg(frames[keyframes(len(frames), config.scale.num_keyframes)])
+    fov = config.horizontal_fov_deg if judged is None else float(judged.median())
+    return known_lens(frames, fov)
 
 
 def horizontal_fov_deg(intrinsics: Float[Tensor, "4"]) -> float:

@@ -29,12 +29,27 @@ class MetricDepth(Protocol):
         ...
 
 
-class GivenDepth:
-    """Depth that came with the data (a sensor, a renderer), found by the picture it belongs to."""
+@runtime_checkable
+class JudgesLens(Protocol):
+    """An estimator of depth that can also tell the lens by looking at a picture, as Depth Pro does."""
 
-    def __init__(self, frames: UInt8[Tensor, "f h w 3"], depth: Float[Tensor, "f h w"]) -> None:
-        """Keeps a depth map for each frame."""
-        self._depth = dict(zip(map(_digest, frames), depth, strict=True))
+    def horizontal_fov_deg(self, frames: UInt8[Tensor, "f h w 3"]) -> Float[Tensor, " f"] | None:
+        """Returns the angle of view of each frame, each judged by itself; None: it cannot tell after all."""
+        ...
+
+
+class GivenDepth:
+    """Depth that came with the data (a sensor, a renderer), found by the picture it belongs to; its lens likewise."""
+
+    def __init__(
+        self,
+        frames: UInt8[Tensor, "f h w 3"],
+        depth: Float[Tensor, "f h w"],
+        horizontal_fov_deg: Float[Tensor, " f"] | None = None,
+    ) -> None:
+        """Keeps a depth map, and an angle of view if they are given, for each frame."""
+        self._index = {_digest(frame): index for index, frame in enumerate(frames)}
+        self._depth, self._fov = depth, horizontal_fov_deg
 
     def __call__(self, frames: UInt8[Tensor, "*f h w 3"]) -> Float[Tensor, "*f h w"]:
         """Returns the frames' depth.
@@ -42,13 +57,18 @@ class GivenDepth:
         Raises:
             ValueError: a frame is none of those that depth was given for, to the last bit.
         """
-        maps = []
-        for frame in frames.reshape(-1, *frames.shape[-3:]):
-            found = self._depth.get(_digest(frame))
-            if found is None:
-                raise ValueError("frames: expected pictures that depth was given for, got another one; give its depth")
-            maps.append(found)
-        return torch.stack(maps).reshape(frames.shape[:-1])
+        return self._depth[self._places(frames)].reshape(frames.shape[:-1])
+
+    def horizontal_fov_deg(self, frames: UInt8[Tensor, "f h w 3"]) -> Float[Tensor, " f"] | None:
+        """Returns what was given; see `JudgesLens`."""
+        return None if self._fov is None else self._fov[self._places(frames)]
+
+    def _places(self, frames: Tensor) -> list[int]:
+        places = [self._index.get(_digest(frame)) for frame in frames.reshape(-1, *frames.shape[-3:])]
+        known = [place for place in places if place is not None]
+        if len(known) < len(places):
+            raise ValueError("frames: expected pictures that depth was given for, got another one; give its depth")
+        return known
 
 
 class TransformersDepth:
@@ -93,6 +113,16 @@ class TransformersDepth:
         """Returns metres, on the CPU; one frame at a time is on the device."""
         maps = [self._depth(frame) for frame in frames.reshape(-1, *frames.shape[-3:])]
         return torch.stack(maps).reshape(frames.shape[:-1])
+
+    def horizontal_fov_deg(self, frames: UInt8[Tensor, "f h w 3"]) -> Float[Tensor, " f"] | None:
+        """Returns what Depth Pro judges (or was told); None of Depth Anything. See `JudgesLens`."""
+        if not self._is_depth_pro:
+            return None
+        if self._fov is not None:
+            return torch.full((len(frames),), float(self._fov))
+        with torch.inference_mode():
+            pictures = (self._prepared(frame).to(self._device) for frame in frames)
+            return torch.tensor([float(self._model(pixel_values=picture).field_of_view) for picture in pictures])
 
     def _depth(self, frame: Tensor) -> Tensor:
         with torch.inference_mode():

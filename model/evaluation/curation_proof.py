@@ -44,6 +44,8 @@ class ProofConfig:
         depth_noise: Of the planted metric depth: standard deviation per pixel, as a share.
         depth_bias: Likewise, of a factor common to a frame.
         depth_outliers: Share of its pixels that are wrong, by any factor from 1/3 to 3.
+        lens_noise: Of the planted judgement of the lens, where a row says so: standard deviation, as a share, of the
+            focal length that a film's pictures suggest; half as much again from frame to frame.
         num_paths: Camera paths that are balanced, without their films.
         cap: Of their balance.
         pictures: A folder for pictures of what every step saw of the solved film in which most moves; None: none.
@@ -57,6 +59,7 @@ class ProofConfig:
     depth_noise: float = 0.05
     depth_bias: float = 0.03
     depth_outliers: float = 0.2
+    lens_noise: float = 0.08
     num_paths: int = 300
     cap: int = 10
     pictures: str | None = None
@@ -85,17 +88,25 @@ class PlantedDepthTools:
     noise: float
     bias: float
     outliers: float
+    lens_noise: float | None  # None: it cannot tell the lens
     shots: str  # JSON, so that it can be hashed
 
     def __call__(self, config: ToolsConfig) -> Tools:
         """Returns the tools that know the depth of every film in the folder."""
-        frames, depth = [], []
+        frames, depth, lens = [], [], []
         for number, path in enumerate(sorted(Path(self.folder).glob("films/*.mp4"))):
             truth = load_truth(Path(self.folder), path.stem)
             for clip in read_clips(path, ShotsConfig(**json.loads(self.shots))):
                 frames.append(clip.frames)
                 depth.append(self._erroneous(truth.depth[frame_numbers(clip.times, truth)], number))
-        return dataclasses.replace(build_tools(config), depth=GivenDepth(torch.cat(frames), torch.cat(depth)))
+                lens.append(self._judged(float(truth.intrinsics[0]), len(clip.frames), number))
+        fov = None if self.lens_noise is None else torch.cat(lens)
+        return dataclasses.replace(build_tools(config), depth=GivenDepth(torch.cat(frames), torch.cat(depth), fov))
+
+    def _judged(self, focal: float, num_frames: int, seed: int) -> Float[Tensor, " f"]:
+        generator, noise = torch.Generator().manual_seed(1000 + seed), self.lens_noise or 0.0
+        film, frame = torch.randn(1, generator=generator), torch.randn(num_frames, generator=generator)
+        return torch.rad2deg(2 * torch.atan(0.5 / (focal * (1 + noise * film + 0.5 * noise * frame))))
 
     def _erroneous(self, depth: Float[Tensor, "f h w"], seed: int) -> Float[Tensor, "f h w"]:
         generator = torch.Generator().manual_seed(seed)
@@ -146,6 +157,7 @@ def prove(config: ProofConfig) -> dict[str, object]:
     variants = {
         "all steps": settings,
         "without the mask": dataclasses.replace(settings, tools=dataclasses.replace(settings.tools, mask="none")),
+        "with the lens judged from pictures": settings,
         "with the lens known": dataclasses.replace(
             settings, steps=dataclasses.replace(settings.steps, horizontal_fov_deg=75.0)
         ),
@@ -153,7 +165,9 @@ def prove(config: ProofConfig) -> dict[str, object]:
     for name, variant in variants.items():
         folder = out / name.replace(" ", "_")
         shots = json.dumps(dataclasses.asdict(variant.shots))
-        tools = PlantedDepthTools(str(out), config.depth_noise, config.depth_bias, config.depth_outliers, shots)
+        lens_noise = config.lens_noise if "judged" in name else None
+        planted = (config.depth_noise, config.depth_bias, config.depth_outliers, lens_noise)
+        tools = PlantedDepthTools(str(out), *planted, shots)
         curate_films(out / "films", folder, variant, num_workers=config.num_workers, make_tools=tools)
         lines[name] = publish(folder, PublishConfig(cap=0)).lines
         rows[name] = proof_row(list(Manifest(folder)), truths)

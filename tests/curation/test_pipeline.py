@@ -17,10 +17,11 @@ from model.curation.ledger import LedgerLine, read_ledger
 from model.curation.pipeline import CurationConfig, curate_films
 from model.curation.publish import PublishConfig, publish
 from model.curation.scale import FrameScale, SceneScale
-from model.curation.steps import StepsConfig, horizontal_fov_deg, lens_rejection, scale_rejection
+from model.curation.steps import StepsConfig, find_lens, horizontal_fov_deg, lens_rejection, scale_rejection
 from model.curation.tools import ToolsConfig
 from model.data.manifest import Manifest
 from model.data.video_io import write_video
+from model.estimators.metric_depth import GivenDepth
 
 for name in ("cv2", "av", "scenedetect", "joblib"):
     pytest.importorskip(name)
@@ -96,6 +97,20 @@ def test_a_lens_that_cannot_be_is_rejected_unless_it_was_given() -> None:
     assert lens_rejection(5.0, StepsConfig()) and not lens_rejection(70.0, StepsConfig())
     assert lens_rejection(157.0, StepsConfig(horizontal_fov_deg=157.0)) == ""
     assert horizontal_fov_deg(torch.tensor([0.5, 0.8, 0.5, 0.5])) == pytest.approx(90.0)
+
+
+def test_the_lens_is_the_known_one_else_the_judged_one_else_unknown() -> None:
+    frames = torch.randint(0, 256, (3, 12, 20, 3), dtype=torch.uint8)
+    judging = GivenDepth(frames, torch.ones(3, 12, 20), torch.tensor([60.0, 90.0, 20.0]))
+    silent = GivenDepth(frames, torch.ones(3, 12, 20))
+
+    def fov(depth: GivenDepth | None, **settings: object) -> float | None:
+        lens = find_lens(frames, depth, StepsConfig(**settings))
+        return None if lens is None else horizontal_fov_deg(lens)
+
+    assert fov(judging) == pytest.approx(60.0)  # the median
+    assert fov(judging, horizontal_fov_deg=45.0) == pytest.approx(45.0)
+    assert fov(judging, lens_from_depth=False) is None and fov(silent) is None and fov(None) is None
 
 
 def test_a_scale_needs_most_keyframes_and_their_agreement() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.estimators.metric_depth import GivenDepth, MetricDepth, TransformersDepth
+from model.estimators.metric_depth import GivenDepth, JudgesLens, MetricDepth, TransformersDepth
 
 transformers = pytest.importorskip("transformers")
 BACKBONE = {"hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2, "mlp_ratio": 2}
@@ -107,6 +107,20 @@ def test_depth_pro_turns_canonical_inverse_depth_into_metres(tmp_path: Path) -> 
     torch.testing.assert_close(
         TransformersDepth(folder, horizontal_fov_deg=70)(pictures), metres(70), rtol=1e-4, atol=0
     )
+
+
+def test_depth_pro_judges_the_lens_and_depth_anything_does_not(tmp_path: Path) -> None:
+    folder = depth_pro(tmp_path / "pro")
+    depth, pictures = TransformersDepth(folder), frames()
+    assert isinstance(depth, JudgesLens)
+    model = transformers.AutoModelForDepthEstimation.from_pretrained(str(folder)).eval()
+    prepared = torch.nn.functional.interpolate(pictures.movedim(-1, 1) / 127.5 - 1, (64, 64), mode="bilinear")
+    with torch.no_grad():
+        expected = model(pixel_values=prepared).field_of_view.flatten()
+    torch.testing.assert_close(depth.horizontal_fov_deg(pictures), expected, rtol=1e-4, atol=1e-3)
+    told = TransformersDepth(folder, horizontal_fov_deg=70).horizontal_fov_deg(pictures)
+    assert told is not None and told.tolist() == [70.0, 70.0]
+    assert TransformersDepth(depth_anything(tmp_path / "any")).horizontal_fov_deg(pictures) is None
 
 
 def test_folders_that_cannot_tell_metres_are_refused(tmp_path: Path) -> None:
