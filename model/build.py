@@ -78,7 +78,7 @@ class FlowMatchingConfig:
     """Joint training: how often each task comes, and how noise is drawn; see `FlowMatchingStep`."""
 
     # number of context latents -> share of the steps; 0 = text-to-video, 1 = image-to-video, more = extension
-    context_shares: dict[int, float] = field(default_factory=lambda: {0: 0.2, 1: 0.4, 5: 0.4})
+    context_shares: dict[int, float] = field(default_factory=lambda: {0: 0.2, 1: 0.4, 4: 0.4})
     num_new: int = 4
     single_latent_share: float = 0.5
     text_dropout: float = 0.1

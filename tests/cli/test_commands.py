@@ -132,7 +132,7 @@ def test_mean_flops_weigh_the_tasks_by_their_shares() -> None:
     from model.data.clips import ClipSetConfig
     from model.dit.video_dit import VideoDiT
 
-    config = composed("train", "experiment=debug", "diffusion.context_shares={0:0.0,1:1.0,5:0.0}")
+    config = composed("train", "experiment=debug", "diffusion.context_shares={0:0.0,1:1.0,4:0.0}")
     assert isinstance(config, TrainConfig)
     dit = VideoDiT(config.dit)
     single = 3 * config.training.batch_size * dit.flops(1 + config.diffusion.num_new, 6, 10, config.text.num_tokens)
