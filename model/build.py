@@ -168,6 +168,7 @@ class OracleConfig:
     sampler_steps: int | None = None
     guidance_text: float | None = None
     guidance_camera: float | None = None
+    memory_latents: int | None = None
     camera: bool = False
     camera_every: int = 4
     motion: bool = False

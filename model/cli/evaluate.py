@@ -51,6 +51,7 @@ def run_oracle(config: OracleConfig) -> dict[str, object]:
         sampler_steps=config.sampler_steps,
         guidance_text=config.guidance_text,
         guidance_camera=config.guidance_camera,
+        memory_latents=config.memory_latents,
     )
     clips = clips_for(world.spec, config)
     scenes = render_oracle_scenes(clips, config.num_scenes)

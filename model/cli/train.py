@@ -98,7 +98,7 @@ def world_config(config: TrainConfig, clips: ClipSet) -> WorldConfig:
         fps=clips.config.fps,
         horizontal_fov_deg=clips.config.horizontal_fov_deg,
         poses_per_clip=config.diffusion.num_new,
-        context_latents=max(config.diffusion.context_shares),
+        context_latents=max(n for n, share in config.diffusion.context_shares.items() if share > 0),
         memory_latents=config.diffusion.memory_latents,
         sampler=config.sampler,
         opening=config.opening,

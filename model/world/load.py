@@ -53,6 +53,7 @@ def load_world(
     sampler_steps: int | None = None,
     guidance_text: float | None = None,
     guidance_camera: float | None = None,
+    memory_latents: int | None = None,
 ) -> WorldModel:
     """The world of this name or folder. Weights are read once per process and shared by worlds of other settings.
 
@@ -63,12 +64,19 @@ def load_world(
         sampler_steps: Solver steps of a clip; by default what `world.yaml` says.
         guidance_text: Text weight of Eq. 3, for clips and opening frames; likewise.
         guidance_camera: Camera weight of Eq. 3; likewise.
+        memory_latents: How many of the context's latents are remembered ones; likewise. 0: the world only knows what it
+            saw last.
 
     Raises:
         FileNotFoundError: if the folder or one of its files is missing.
         ValueError: for an unknown name, damaged files, a setting out of range or one without effect.
     """
-    given = {"sampler_steps": sampler_steps, "guidance_text": guidance_text, "guidance_camera": guidance_camera}
+    given = {
+        "sampler_steps": sampler_steps,
+        "guidance_text": guidance_text,
+        "guidance_camera": guidance_camera,
+        "memory_latents": memory_latents,
+    }
     settings = {name: value for name, value in given.items() if value is not None}
     _check_device(device)
     if world == "synthetic":
@@ -182,14 +190,14 @@ def _load_depth(folder: Path, vae: VideoVAE) -> LatentDepth | None:
 
 def _assemble(components: _Components, settings: Mapping[str, Any]) -> CameraWorld:
     config = components.config
-    guidance = {name: value for name, value in settings.items() if name != "sampler_steps"}
+    guidance = {name: value for name, value in settings.items() if name.startswith("guidance")}
     steps = {"num_steps": settings["sampler_steps"]} if "sampler_steps" in settings else {}
     networks = (components.dit, components.vae, components.text_encoder, config.spec())
     arguments: dict[str, Any] = {
         "sampler": replace(config.sampler, **guidance, **steps),
         "opening": replace(config.opening, **guidance),
         "context_latents": config.context_latents,
-        "memory_latents": config.memory_latents,
+        "memory_latents": settings.get("memory_latents", config.memory_latents),
         "memory_capacity": config.memory_capacity,
         "default_prompts": config.default_prompts,
     }

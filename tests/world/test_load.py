@@ -101,6 +101,13 @@ def test_weights_are_shared_between_settings(folder: Path) -> None:
     assert (one.spec.evaluations_per_clip, two.spec.evaluations_per_clip) == (6, 5)
 
 
+def test_memory_can_be_asked_for_and_left_out(folder: Path) -> None:
+    capacities = [load_world(folder, memory_latents=n).start([1])[0].memory["window", "c2w"].shape[1] for n in (0, 2)]
+    assert capacities == [5, 64]
+    with pytest.raises(ValueError, match="memory_latents: expected 0 to 4, got 5"):
+        load_world(folder, memory_latents=5)
+
+
 def test_new_weights_in_a_folder_are_seen(tmp_path: Path, dit: VideoDiT, vae: VideoVAE, config: WorldConfig) -> None:
     save_world(tmp_path / "w", dit, vae, config)
     before = load_world(tmp_path / "w").start([1])[1]
