@@ -33,7 +33,7 @@ def num_projective_channels(head_dim: int) -> int:
 
 
 def projective_encoding(projection: Float[Tensor, "b f 4 4"], head_dim: int) -> ProjectiveEncoding:
-    """The matrices of every frame: P on each group of four of the first channels, the identity on the others.
+    """The matrices of every frame, float32: P on each group of four of the first channels, the identity on the others.
 
     Args:
         projection: World to image, `model.geometry.camera.projection_matrix`; identities are the null camera.
@@ -47,6 +47,7 @@ def projective_encoding(projection: Float[Tensor, "b f 4 4"], head_dim: int) -> 
             wide[..., first : first + 4, first : first + 4] = matrix
         return wide
 
+    projection = projection.float()
     inverse = torch.linalg.inv(projection)
     return ProjectiveEncoding(widen(projection), widen(inverse.mT), widen(projection.mT))
 

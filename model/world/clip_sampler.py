@@ -115,7 +115,7 @@ class _Conditioned:
             self._text_keys = self._dit.encode_text(text.to(self._dtype))
             self._camera_tokens = None if plucker is None else self._dit.embed_camera(plucker.to(self._dtype))
             if projection is not None:
-                self._projective = projective_encoding(projection.to(self._dtype), self._dit.config.head_dim)
+                self._projective = projective_encoding(projection, self._dit.config.head_dim)
             self._made_from = (text, plucker)
         velocity: Tensor = self._dit(
             latents.to(self._dtype),

@@ -22,6 +22,7 @@ from model.world import memory
 from model.world.camera_world import CameraWorld
 from model.world.protocol import WorldState
 
+_LATENTS = 16  # the latest, of those that the world remembers, are looked at
 _FAR = 0.75  # of the greatest depth: what is beyond is too far off to be a surface to bump into
 _EDGE = 1.5  # depth changes by this factor within a cell's neighbours: it straddles an edge and is no surface
 _LOWEST, _FLAT = 0.2, 0.25  # the ground: this share of the points, the lowest, if half lie within metres of their level
@@ -30,8 +31,8 @@ _LOWEST, _FLAT = 0.2, 0.25  # the ground: this share of the points, the lowest, 
 class SolidCameraWorld(CameraWorld):
     """A `CameraWorld` whose cameras can be told where they would have to stop: `KnowsFreeSpace`, by estimate.
 
-    Every latent frame in the window of the state is a depth map; their points, in the world frame, are the surfaces.
-    What no frame of the window shows is taken to be free, but for the ground: where much of what is seen lies low and
+    Each of the latest latent frames that the state remembers is a depth map; their points, in the world frame, are the
+    surfaces. What none of them shows is taken to be free, but for the ground: where much of what is seen lies low and
     level, that level goes on (the first camera is level, so y is down). Things that move are where they were seen.
 
     Args:
@@ -45,10 +46,11 @@ class SolidCameraWorld(CameraWorld):
     def __init__(self, *networks: Any, depth: LatentDepth, **settings: Any) -> None:
         super().__init__(*networks, **settings)
         self._depth = depth
+        self._num_seen = min(self._capacity, _LATENTS)
 
     def depth(self, state: WorldState) -> Float[Tensor, "b n h w"]:
         """Z-depth in metres of the latest latent frames, oldest first; entries that are not filled are 0."""
-        window = memory.latest(state.memory["window"], self._context_latents)
+        window = memory.latest(state.memory["window"], self._num_seen)
         latents, c2w = window["latents"].transpose(1, 2).float(), window["c2w"]
         batch, capacity = latents.shape[:2]
         age = torch.arange(capacity, device=latents.device) - (capacity - window["count"][:, None])
@@ -78,7 +80,7 @@ class SolidCameraWorld(CameraWorld):
     def surfaces(self, state: WorldState) -> list[Float[np.ndarray, "n 3"]]:
         """Points on the surfaces that each row's latest latents show, world frame, metres."""
         depth = self.depth(state).cpu()
-        c2w = state.memory["window", "c2w"][:, -self._context_latents :].cpu()
+        c2w = state.memory["window", "c2w"][:, -self._num_seen :].cpu()
         lens = state.intrinsics.cpu()[:, None, None, None]
         points = unproject(pixel_grid(*depth.shape[-2:]), depth, c2w[:, :, None, None], lens)
         is_surface = (depth > 0) & (depth < _FAR * self._depth.config.max_depth) & ~_on_edge(depth)

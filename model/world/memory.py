@@ -93,6 +93,8 @@ def choose_context(
     Source: ours, after Yu et al. 2025, "Context as Memory" (retrieval by overlap of the fields of view).
     """
     latents, poses = window["latents"], window["c2w"]
+    if num_memory == 0:
+        return latents[:, :, -num:], poses[:, -num:]
     capacity, recent = poses.shape[1], num - num_memory
     index = torch.arange(capacity, device=poses.device)
     sees = _sees(poses, _looked_at(c2w, intrinsics), intrinsics)
@@ -105,7 +107,7 @@ def choose_context(
         chosen.append(best)
         is_free = is_free.scatter(1, best, False)
         is_shown = is_shown | sees.take_along_dim(best[..., None], dim=1).squeeze(1)
-    remembered = torch.cat([*chosen, index[:0].expand(len(poses), 0)], dim=1).sort(dim=1).values
+    remembered = torch.cat(chosen, dim=1).sort(dim=1).values
     frames = torch.cat([remembered, index[capacity - recent :].expand(len(poses), -1)], dim=1)
     return (
         latents.take_along_dim(frames[:, None, :, None, None], dim=2),
