@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from model.evaluation.truth import SceneTruth
-from model.evaluation.video_quality import masked_psnr, ssim_map
+from model.evaluation.video_quality import contrast, masked_psnr, sharpness, ssim_map
 from model.evaluation.visibility import seen_before_clip
 
 
@@ -35,7 +35,8 @@ def find_regions(truths: list[SceneTruth], poses: Float[Tensor, "n f 4 4"], fram
 def fidelity_per_clip(
     frames: UInt8[Tensor, "n f h w 3"], truth: UInt8[Tensor, "n f h w 3"], regions: Regions, frames_per_clip: int
 ) -> dict[str, list[float | None]]:
-    """PSNR (dB, over all pixels of a kind in all scenes) and SSIM per clip, and the shares of the kinds.
+    """PSNR (dB, over all pixels of a kind in all scenes) and SSIM per clip, the shares of the kinds, and the ratios
+    generated / true of sharpness and contrast (falling ones are a picture that washes out).
 
     PSNR of pooled pixels, not the mean over scenes: a scene with a handful of new pixels must not weigh as much.
     """
@@ -45,6 +46,9 @@ def fidelity_per_clip(
         clip = slice(first, first + frames_per_clip)
         ssim = torch.stack([ssim_map(a, b) for a, b in zip(frames[:, clip], truth[:, clip], strict=True)])
         rows.setdefault("ssim", []).append(_rounded(float(ssim.mean())))
+        for name, measure in (("sharpness", sharpness), ("contrast", contrast)):
+            ratio = measure(frames[:, clip]).mean() / measure(truth[:, clip]).mean().clamp(min=1e-6)
+            rows.setdefault(f"{name}_ratio", []).append(_rounded(float(ratio)))
         for name, masks in kinds.items():
             mask = masks[:, clip]
             rows.setdefault(f"psnr_{name}", []).append(_rounded(masked_psnr(frames[:, clip], truth[:, clip], mask)))

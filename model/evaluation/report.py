@@ -75,6 +75,8 @@ _FIDELITY_ROWS = {
     "ssim_seen": "SSIM, seen before",
     "ssim_revealed": "SSIM, newly revealed",
     "share_revealed": "share of pixels newly revealed",
+    "sharpness_ratio": "sharpness, generated / true",
+    "contrast_ratio": "contrast, generated / true",
 }
 _CAMERA_COLUMNS = {
     "rot_err_deg": "RotErr, deg",

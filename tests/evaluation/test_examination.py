@@ -42,6 +42,7 @@ def test_the_renderer_itself_scores_at_the_floor(examined: tuple[OracleScenes, O
     assert summary["ssim_first_clip"] == pytest.approx(1)
     # rounded poses: a grey level here and there
     assert summary["psnr_revisit"] > 60
+    assert found.sections["fidelity"]["sharpness_ratio"] == found.sections["fidelity"]["contrast_ratio"] == [1.0]
     assert found.sections["determinism"]["repeats"]
     assert found.sections["still"]["sharpness_ratio"] == [1.0]
     assert found.sections["still"]["contrast_ratio"] == [1.0]

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from model.evaluation.fidelity import Regions, fidelity_per_clip
 from model.evaluation.video_quality import contrast, masked_psnr, sharpness, ssim_map
 
 
@@ -33,3 +34,18 @@ def test_sharpness_and_contrast_of_a_ramp() -> None:
     ramp = (torch.arange(16) * 10).view(1, 16, 1).expand(8, 16, 3).to(torch.uint8)
     assert float(sharpness(ramp)) == pytest.approx(10 / 255, abs=1e-5)
     assert float(contrast(ramp)) == pytest.approx(float((torch.arange(16) * 10 / 255).std(correction=0)), abs=1e-5)
+
+
+def test_ratios_of_sharpness_and_contrast_of_a_dimmed_and_of_a_softened_step() -> None:
+    truth = torch.zeros(1, 5, 8, 8, 3, dtype=torch.uint8)
+    truth[:, :, :, 4:] = 200
+    nothing = torch.ones(1, 5, 8, 8, dtype=torch.bool)
+    regions = Regions(nothing, ~nothing, ~nothing)
+    dimmed = (truth.float() / 2).byte()
+    soft = truth.clone()
+    soft[:, :, :, 3], soft[:, :, :, 4] = 67, 133  # the same step over three pixels: as long a gradient, less contrast
+    assert fidelity_per_clip(dimmed, truth, regions, 4)["contrast_ratio"] == [0.5]
+    assert fidelity_per_clip(dimmed, truth, regions, 4)["sharpness_ratio"] == [0.5]
+    rows = fidelity_per_clip(soft, truth, regions, 4)
+    assert rows["sharpness_ratio"] == [pytest.approx(1.0, abs=0.01)]
+    assert rows["contrast_ratio"][0] is not None and rows["contrast_ratio"][0] < 0.95
