@@ -76,7 +76,7 @@ def projection_matrix(
     The last pose is the world here, and lengths are in `unit` metres: products P_i P_j^-1, the only use of these
     matrices, do not depend on the world frame, and their numbers stay near one.
 
-    Source: Li et al. 2025 (PRoPE), Eq. 5.
+    Source: Li et al. 2025 (PRoPE); the last pose as the world and the unit are ours, for float32's sake.
     """
     fx, fy, cx, cy = intrinsics.unbind(-1)
     k = torch.eye(4, dtype=c2w.dtype, device=c2w.device).repeat(len(c2w), 1, 1)

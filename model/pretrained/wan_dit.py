@@ -132,7 +132,6 @@ def dit_config_from_diffusers(stored: dict[str, Any]) -> VideoDiTConfig:
         camera=additions.get("camera", True),
         mask_channel=additions.get("mask_channel", True),
         camera_frequencies=additions.get("camera_frequencies", 0),
-        camera_attention=additions.get("camera_attention", False),
     )
 
 
@@ -140,8 +139,13 @@ def diffusers_from_dit_config(config: VideoDiTConfig) -> dict[str, Any]:
     """The config.json of a network; what diffusers does not know goes under a private key, which it passes over.
 
     Raises:
-        ValueError: diffusers has no setting for this network's `rope_theta`.
+        ValueError: diffusers has no setting for this network's `rope_theta` or `camera_attention`.
     """
+    if config.camera_attention:
+        raise ValueError(
+            f"camera_attention: expected false, got true: {DIT_CLASS} would turn all channels of a head and be another "
+            "network without a word; keep our own format"
+        )
     if config.rope_theta != 1e4:
         raise ValueError(
             f"rope_theta: expected 10000 (fixed in {DIT_CLASS}), got {config.rope_theta}; keep our own format"
@@ -152,7 +156,6 @@ def diffusers_from_dit_config(config: VideoDiTConfig) -> dict[str, Any]:
             "camera": config.camera,
             "mask_channel": config.mask_channel,
             "camera_frequencies": config.camera_frequencies,
-            "camera_attention": config.camera_attention,
         },
         "patch_size": list(config.patch_size),
         "num_attention_heads": config.num_heads,

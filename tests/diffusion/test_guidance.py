@@ -132,3 +132,20 @@ def test_guidance_of_a_network_deaf_to_its_conditions_is_that_network(inputs: di
     for w_text, w_cam in itertools.product((0.0, 1.0, 7.5), (0.0, 1.0, 8.0)):
         guided = guided_velocity(deaf, inputs["text"], inputs["null"], inputs["plucker"], w_text, w_cam)
         torch.testing.assert_close(guided(inputs["x"], inputs["t"]), inputs["x"].sin())
+
+
+def test_branches_without_camera_get_identity_matrices(inputs: dict[str, Tensor]) -> None:
+    seen: list[Tensor] = []
+
+    class Watching(Network):
+        def __call__(self, *conditions: Tensor, projection: Tensor) -> Tensor:  # type: ignore[override]
+            seen.append(projection)
+            return super().__call__(*conditions)
+
+    matrices = torch.randn(B, F, 4, 4, dtype=torch.float64)
+    guided = guided_velocity(
+        Watching(), inputs["text"], inputs["null"], inputs["plucker"], 7.5, 8.0, inputs["mask"], matrices
+    )
+    torch.testing.assert_close(guided(inputs["x"], inputs["t"]), naive(inputs, 7.5, 8.0, inputs["t"]))
+    null = torch.eye(4, dtype=torch.float64).expand(B, F, 4, 4)
+    assert torch.equal(seen[0], torch.cat([null, null, matrices]))  # e(0, 0), e(c, 0), e(c, s)

@@ -168,6 +168,12 @@ def test_a_rotary_base_that_diffusers_cannot_express_is_refused(tmp_path: Path) 
         save_dit(tiny_dit(rope_theta=100.0), tmp_path)
 
 
+def test_cameras_in_attention_that_diffusers_would_leave_out_unsaid_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="camera_attention"):
+        save_dit(tiny_dit(camera_attention=True), tmp_path)
+    assert not any(tmp_path.iterdir())
+
+
 def tiny_dit(**changes: Any) -> VideoDiT:
     """Random in every weight, also where training starts at zero."""
     shape = {"width": 24, "num_heads": 2, "num_blocks": 2, "ffn_dim": 56, "text_dim": 20, "freq_dim": 32}
