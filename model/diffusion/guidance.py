@@ -50,8 +50,8 @@ class GuidedVelocity:
         self._context_mask = None if context_mask is None else torch.cat([context_mask] * len(coefficients))
         self._projection = None if projection is None else _concatenate_projections(pluckers, projection)
 
-    def __call__(self, x: Float[Tensor, "b c f h w"], t: Float[Tensor, "b *f"]) -> Float[Tensor, "b c f h w"]:
-        """The guided velocity; `t` is one per sample `[b]` or per frame `[b f]`."""
+    def __call__(self, x: Float[Tensor, "b c f h w"], t: Float[Tensor, "b *f"]) -> Float[Tensor, "b c new h w"]:
+        """The guided velocity of what the model predicts; `t` is one per sample `[b]` or per frame `[b f]`."""
         branches = self.evaluations_per_call
         if branches == 1:  # Its coefficient is 1: the coefficients of Eq. 3 add up to one.
             return self._evaluate(x, t)

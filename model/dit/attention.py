@@ -58,20 +58,24 @@ class Attention(nn.Module):
         self,
         x: Float[Tensor, "b n d"],
         source: Float[Tensor, "b m d"] | KeyValue,
-        rotary: Complex64[Tensor, "n 1 pairs"] | None = None,
+        rotary: Complex64[Tensor, "m 1 pairs"] | None = None,
         projective: ProjectiveEncoding | None = None,
     ) -> Float[Tensor, "b n d"]:
-        """Tokens `x` attend to `source` (themselves, or the text; its keys and values, if they are there already)."""
+        """Tokens `x` attend to `source` (themselves, or the text; its keys and values, if they are there already).
+
+        In self-attention `x` may be the last tokens of `source` only; tables and matrices are those of the source.
+        """
         query = self._heads(self.query_norm(self.query(x)))
         key, value = source if isinstance(source, tuple) else self.project(source)
         if rotary is not None:
-            query, key = rotate(query, rotary), rotate(key, rotary)
+            query, key = rotate(query, rotary[-x.shape[1] :]), rotate(key, rotary)
         if projective is not None:
-            query = transform(query, projective.query)
+            frames = projective.query.shape[1] * x.shape[1] // key.shape[1]
+            query = transform(query, projective.query[:, -frames:])
             key, value = transform(key, projective.key_value), transform(value, projective.key_value)
         mixed = mix_values(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)).transpose(1, 2)
         if projective is not None:
-            mixed = transform(mixed, projective.output)
+            mixed = transform(mixed, projective.output[:, -frames:])
         return self.out(mixed.flatten(2))
 
     def project(self, source: Float[Tensor, "b m d"]) -> KeyValue:

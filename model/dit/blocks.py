@@ -27,6 +27,11 @@ def add_gated(
     return torch.addcmul(x.float(), update.float(), gate).type_as(x)
 
 
+def kept_frames(modulation: Float[Tensor, "b #f 1 d"], num_frames: int) -> Float[Tensor, "b #kept 1 d"]:
+    """The modulation of the last frames, or the one for all of them."""
+    return modulation if modulation.shape[1] == 1 else modulation[:, -num_frames:]
+
+
 def gelu(x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
     """GELU in its tanh form, which is x * sigmoid(sqrt(8 / pi) (x + 0.044715 x^3)).
 
@@ -74,14 +79,22 @@ class Block(nn.Module):
         time_modulation: Float[Tensor, "b #f 6 d"],
         rotary: Complex64[Tensor, "n 1 pairs"],
         projective: ProjectiveEncoding | None = None,
-    ) -> Float[Tensor, "b f s d"]:
-        """Tokens of `f` latent frames, `s` tokens each; one modulation per frame, or one for all frames."""
-        f, s = x.shape[1:3]
+        num_dropped: int = 0,
+    ) -> Float[Tensor, "b f_kept s d"]:
+        """Tokens of `f` latent frames, `s` tokens each; one modulation per frame, or one for all frames.
+
+        The first `num_dropped` frames are attended to and go no further: nobody asks what becomes of them.
+        """
+        f, s = x.shape[1] - num_dropped, x.shape[2]
         modulation = (self.modulation.float() + time_modulation).unsqueeze(3)
         shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = modulation.unbind(2)
 
         y = modulate(x, shift_a, scale_a, self.eps).flatten(1, 2)
-        x = add_gated(x, self.self_attention(y, y, rotary, projective).unflatten(1, (f, s)), gate_a)
+        if num_dropped:
+            x = x[:, num_dropped:]
+            gate_a, shift_f, scale_f, gate_f = (kept_frames(m, f) for m in (gate_a, shift_f, scale_f, gate_f))
+        update = self.self_attention(y[:, num_dropped * s :], y, rotary, projective)
+        x = add_gated(x, update.unflatten(1, (f, s)), gate_a)
 
         y = self._normalise_for_text(x).flatten(1, 2)
         x = x + self.text_attention(y, text).unflatten(1, (f, s))

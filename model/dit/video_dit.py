@@ -159,8 +159,9 @@ class VideoDiT(nn.Module):
         text_keys: Sequence[KeyValue] | None = None,
         camera_tokens: Float[Tensor, "b patch_f patch_hw d"] | None = None,
         projection: Float[Tensor, "b f 4 4"] | ProjectiveEncoding | None = None,
-    ) -> Float[Tensor, "b c_out f h w"]:
-        """Velocity of every latent frame (that of context frames carries no meaning).
+        num_context: int = 0,
+    ) -> Float[Tensor, "b c_out new h w"]:
+        """Velocity of every latent frame after the first `num_context`.
 
         Args:
             latents: Noised latents; clean ones in context frames.
@@ -172,11 +173,13 @@ class VideoDiT(nn.Module):
             camera_tokens: Result of `embed_camera`, instead of `plucker`.
             projection: World to image, for a network with `camera_attention`, or what `projective_encoding` makes of
                 it; None or identities for the null camera.
+            num_context: Frames in front whose velocity nobody wants, which context has none of: the last block only
+                reads them.
 
         Raises:
             ValueError: If an argument does not fit the network or the other arguments.
         """
-        self._check(latents, t, text, plucker, text_keys, camera_tokens, projection)
+        self._check(latents, t, text, plucker, text_keys, camera_tokens, projection, num_context)
         _, _, f, h, w = latents.shape
         pt, ph, pw = self.patch_size
         config = self.config
@@ -188,11 +191,15 @@ class VideoDiT(nn.Module):
         projective = projection
         if isinstance(projection, Tensor):
             projective = projective_encoding(projection, config.head_dim)
-        for block, read in zip(self.blocks, texts, strict=True):
+        num_dropped = num_context // pt
+        for index, (block, read) in enumerate(zip(self.blocks, texts, strict=True), start=1):
+            dropped = num_dropped if index == config.num_blocks else 0
             if self.gradient_checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, x, read, time_modulation, rotary, projective, use_reentrant=False)
+                x = checkpoint(block, x, read, time_modulation, rotary, projective, dropped, use_reentrant=False)
             else:
-                x = block(x, read, time_modulation, rotary, projective)
+                x = block(x, read, time_modulation, rotary, projective, dropped)
+        if time_embedding.shape[1] > 1:
+            time_embedding = time_embedding[:, num_dropped:]
         return unpatchify(self.head(x, time_embedding), self.patch_size, h)
 
     def _embed(
@@ -225,6 +232,7 @@ class VideoDiT(nn.Module):
         text_keys: Sequence[KeyValue] | None,
         camera_tokens: Tensor | None,
         projection: Tensor | ProjectiveEncoding | None,
+        num_context: int,
     ) -> None:
         config = self.config
         b, c, f, h, w = latents.shape
@@ -233,6 +241,10 @@ class VideoDiT(nn.Module):
             raise ValueError(
                 f"latents: expected [b, {config.in_channels}, f, h, w] with f h w multiples of {self.patch_size}, "
                 f"got {list(latents.shape)}; encode with this network's VAE and crop"
+            )
+        if not 0 <= num_context < f or num_context % pt:
+            raise ValueError(
+                f"num_context: expected 0 to {f - 1}, in steps of {pt}, got {num_context}; leave a frame to predict"
             )
         if tuple(t.shape) not in ((b,), (b, f)):
             raise ValueError(
@@ -258,7 +270,7 @@ class VideoDiT(nn.Module):
                 f"projection: expected [{b}, {f}, 4, 4], got {list(projection.shape)}; one per latent frame"
             )
 
-    def flops(self, frames: int, height: int, width: int, num_text_tokens: int) -> int:
+    def flops(self, frames: int, height: int, width: int, num_text_tokens: int, num_context: int = 0) -> int:
         """Floating-point operations of one forward pass of one sample (multiply-adds count two; matrix products only).
 
         Args:
@@ -266,17 +278,23 @@ class VideoDiT(nn.Module):
             height: Latent rows.
             width: Latent columns.
             num_text_tokens: Text tokens.
+            num_context: Of `frames`, those in front whose velocity is not computed.
         """
         config = self.config
         d, m = config.width, num_text_tokens
         patch = prod(config.patch_size)
         n = frames * height * width // patch
-        self_attention = 4 * n * d * d + 2 * n * n * d
-        text_attention = 2 * n * d * d + 2 * m * d * d + 2 * n * m * d
-        cameras = 4 * n * d * config.head_dim if config.camera_attention else 0
-        block = self_attention + cameras + text_attention + 2 * n * d * config.ffn_dim
+        n_new = (frames - num_context) * height * width // patch
+
+        def block(queries: int) -> int:
+            self_attention = 2 * (n + queries) * d * d + 2 * n * queries * d
+            cameras = 2 * (n + queries) * d * config.head_dim if config.camera_attention else 0
+            text_attention = 2 * queries * d * d + 2 * m * d * d + 2 * queries * m * d
+            return self_attention + cameras + text_attention + 2 * queries * d * config.ffn_dim
+
         camera_channels = num_camera_channels(config.camera_frequencies) if config.camera else 0
-        inputs = config.in_channels + int(config.mask_channel) + camera_channels
-        ends = n * patch * d * (inputs + config.out_channels) + m * d * (config.text_dim + d)
+        inputs = n * patch * d * (config.in_channels + int(config.mask_channel) + camera_channels)
+        outputs = n_new * patch * d * config.out_channels
+        text = m * d * (config.text_dim + d)
         time = d * (config.freq_dim + d + 6 * d)
-        return 2 * (config.num_blocks * block + ends + time)
+        return 2 * ((config.num_blocks - 1) * block(n) + block(n_new) + inputs + outputs + text + time)

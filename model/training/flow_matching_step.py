@@ -123,10 +123,12 @@ class FlowMatchingStep:
             cameras["projection"] = torch.where(
                 window.labelled[:, None, None, None], projection, torch.eye(4, device=x0.device)
             )
-        prediction = module(x_t, t, self.drop_text(window.text, generator), context_mask=context, **cameras)
+        text = self.drop_text(window.text, generator)
+        prediction = module(x_t, t, text, context_mask=context, num_context=num_context, **cameras)
+        x0, noise = x0[:, :, num_context:], noise[:, :, num_context:]
         if self.error_scale is not None:
             prediction, x0, noise = (self.error_scale.to(x0) * value for value in (prediction, x0, noise))
-        loss = velocity_loss(prediction, x0, noise, ~context).mean()
+        loss = velocity_loss(prediction, x0, noise).mean()
         task = {0: "t2v", 1: "i2v"}.get(num_context, "ext")
         return loss, {f"loss_{task}": loss.detach()}
 

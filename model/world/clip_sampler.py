@@ -72,7 +72,7 @@ def sample_clip(
     is_context = torch.arange(num_context + num_new, device=noise.device).expand(b, -1) < num_context
     plucker = plucker_map(c2w, intrinsics, h, w) if dit.config.camera else None
     guided = guided_velocity(
-        _Conditioned(dit),
+        _Conditioned(dit, num_context),
         text,
         null_text,
         plucker,
@@ -84,17 +84,17 @@ def sample_clip(
 
     def velocity(x: Tensor, t: Tensor) -> Tensor:
         frame_t = t[:, None] * ~is_context
-        return guided(torch.cat([context, x], dim=2), frame_t)[:, :, num_context:]
+        return guided(torch.cat([context, x], dim=2), frame_t)
 
     schedule = sampling_schedule(sampler.num_steps, sampler.shift, noise.device)
     return solver_named(sampler.solver)(velocity, noise, schedule)  # type: ignore[arg-type]
 
 
 class _Conditioned:
-    """The network with what it reads of text and camera made at the first call of a clip, not at every solver step."""
+    """The velocity of the new latents; what the network reads of text and camera is made at the first call only."""
 
-    def __init__(self, dit: VideoDiT) -> None:
-        self._dit = dit
+    def __init__(self, dit: VideoDiT, num_context: int) -> None:
+        self._dit, self._num_context = dit, num_context
         self._dtype = next(dit.parameters()).dtype
         self._made_from: tuple[Tensor, Tensor | None] | None = None
         self._text_keys: list[KeyValue] = []
@@ -124,5 +124,6 @@ class _Conditioned:
             text_keys=self._text_keys,
             camera_tokens=self._camera_tokens,
             projection=self._projective,
+            num_context=self._num_context,
         )
         return velocity.float()

@@ -135,7 +135,7 @@ def test_mean_flops_weigh_the_tasks_by_their_shares() -> None:
     config = composed("train", "experiment=debug", "diffusion.context_shares={0:0.0,1:1.0,4:0.0}")
     assert isinstance(config, TrainConfig)
     dit = VideoDiT(config.dit)
-    single = 3 * config.training.batch_size * dit.flops(1 + config.diffusion.num_new, 6, 10, config.text.num_tokens)
+    single = 3 * config.training.batch_size * dit.flops(5, 6, 10, config.text.num_tokens, num_context=1)
     assert mean_flops(config, ClipSetConfig(), dit, spatial_stride=8) == pytest.approx(single)
 
 

@@ -192,16 +192,45 @@ def test_sixteen_bit_weights_follow_the_float32_network(camera_attention: bool) 
     assert (out.float() - expected).abs().max() < 0.1 * expected.abs().max()
 
 
+@torch.no_grad()
 @pytest.mark.parametrize("camera_attention", [False, True])
-def test_flops_are_those_that_pytorch_counts(camera_attention: bool) -> None:
+@pytest.mark.parametrize("per_frame_times", [False, True])
+def test_leaving_the_context_out_changes_nothing_in_the_rest(camera_attention: bool, per_frame_times: bool) -> None:
+    dit, inputs = with_additions(random_dit(camera_attention=camera_attention)), example(frames=5)
+    if not per_frame_times:
+        inputs["t"] = torch.rand(3)
+    if camera_attention:
+        inputs["projection"] = cameras(3, 5)
+    whole = dit(**inputs)
+    for num_context in (1, 4):
+        torch.testing.assert_close(dit(**inputs, num_context=num_context), whole[:, :, num_context:])
+
+
+def test_leaving_the_context_out_changes_no_gradient() -> None:
+    dit, inputs = with_additions(random_dit(camera_attention=True)), example(frames=3)
+    inputs["projection"] = cameras()
+    gradients = []
+    for checkpointing in (False, True):
+        for num_context in (0, 2):
+            dit.gradient_checkpointing = checkpointing
+            dit.zero_grad()
+            dit(**inputs, num_context=num_context)[:, :, -1].square().sum().backward()
+            gradients.append([p.grad for p in dit.parameters()])
+    for others in gradients[1:]:
+        torch.testing.assert_close(others, gradients[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("camera_attention", [False, True])
+@pytest.mark.parametrize("num_context", [0, 2])
+def test_flops_are_those_that_pytorch_counts(camera_attention: bool, num_context: int) -> None:
     dit, inputs = random_dit(camera_attention=camera_attention), example(batch=1)
     inputs["t"] = torch.rand(1)
     if camera_attention:
         inputs["projection"] = cameras(1)
     # the counter sees into attention only where it is spelled out as matrix products
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
-        dit(**inputs)
-    assert dit.flops(frames=3, height=4, width=6, num_text_tokens=5) == counter.get_total_flops()
+        dit(**inputs, num_context=num_context)
+    assert dit.flops(3, 4, 6, num_text_tokens=5, num_context=num_context) == counter.get_total_flops()
 
 
 @pytest.mark.parametrize(
@@ -213,6 +242,7 @@ def test_flops_are_those_that_pytorch_counts(camera_attention: bool) -> None:
         ({"text": None}, "text: expected exactly one"),
         ({"text_keys": []}, "text: expected exactly one"),
         ({"projection": torch.eye(4).expand(3, 3, 4, 4)}, "projection: expected None"),
+        ({"num_context": 3}, "num_context: expected 0 to 2"),
         ({"camera_tokens": torch.zeros(3, 3, 6, 24)}, "plucker: expected at most one"),
     ],
 )

@@ -56,9 +56,12 @@ class Spy(nn.Module):
         self.answer = answer
         self.seen: dict[str, Tensor] = {}
 
-    def forward(self, latents: Tensor, t: Tensor, text: Tensor, plucker: Tensor, context_mask: Tensor) -> Tensor:
+    def forward(
+        self, latents: Tensor, t: Tensor, text: Tensor, plucker: Tensor, context_mask: Tensor, num_context: int
+    ) -> Tensor:
         self.seen = {"latents": latents, "t": t, "text": text, "plucker": plucker, "mask": context_mask}
-        return torch.zeros_like(latents) if self.answer is None else self.answer(self.seen)
+        answer = torch.zeros_like(latents) if self.answer is None else self.answer(self.seen)
+        return answer[:, :, num_context:]
 
 
 def step_with(num_context: int, **changes: Any) -> FlowMatchingStep:
