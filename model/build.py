@@ -81,6 +81,8 @@ class FlowMatchingConfig:
     context_shares: dict[int, float] = field(default_factory=lambda: {0: 0.2, 1: 0.4, 4: 0.4})
     num_new: int = 4
     single_latent_share: float = 0.5
+    # a step of single latents takes so many batches' rows at once: it has fewest tokens, and an update's price is fixed
+    single_latent_rows: int = 1
     text_dropout: float = 0.1
     labelled_share: float = 0.8
     density: str = "logit_normal"
@@ -234,6 +236,7 @@ def flow_matching_step(
         context_shares=config.context_shares,
         num_new=config.num_new,
         single_latent_share=config.single_latent_share,
+        single_latent_rows=config.single_latent_rows,
         text_dropout=config.text_dropout,
         density=timestep_density(config.density),
         shift=config.shift,

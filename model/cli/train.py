@@ -123,7 +123,7 @@ def latent_batches(
         clips,
         latents,
         text_encoder,
-        batch_size=config.training.batch_size,
+        batch_size=config.training.batch_size * config.diffusion.single_latent_rows,
         labelled_share=config.diffusion.labelled_share,
         seed=config.seed,
         micro_batches=config.training.fit.accumulation,
@@ -141,9 +141,10 @@ def mean_flops(config: TrainConfig, clips: ClipSetConfig, dit: VideoDiT, spatial
     for context, share in shares.items():
         lengths = {context + config.diffusion.num_new: 1.0}
         if context == 0:
-            still = config.diffusion.single_latent_share
-            lengths = {1: still, 1 + config.diffusion.num_new: 1 - still}
-        total += share * sum(s * dit.flops(f, h, w, config.text.num_tokens) for f, s in lengths.items())
+            still, rows = config.diffusion.single_latent_share, config.diffusion.single_latent_rows
+            lengths = {1: still * rows, 1 + config.diffusion.num_new: 1 - still}
+        flops = {f: dit.flops(f, h, w, config.text.num_tokens, num_context=context) for f in lengths}
+        total += share * sum(s * flops[f] for f, s in lengths.items())
     rows = config.training.batch_size * config.training.fit.accumulation
     return 3 * rows * total / sum(shares.values())
 

@@ -44,6 +44,7 @@ class FlowMatchingStep:
         context_shares: Mapping[int, float],
         num_new: int = 4,
         single_latent_share: float = 0.5,
+        single_latent_rows: int = 1,
         text_dropout: float = 0.1,
         density: TimestepDensity = "logit_normal",
         shift: float = 1.0,
@@ -61,6 +62,7 @@ class FlowMatchingStep:
                 image-to-video, more extension.
             num_new: Latent frames that a window generates after its context (in text-to-video: after the first).
             single_latent_share: Of the text-to-video steps, how many generate the first latent only (a still).
+            single_latent_rows: Those take all rows of a batch, the others the first in so many, at less cost a row.
             text_dropout: Share of the texts that are dropped.
             density: Of the diffusion time, see `sample_timesteps`.
             shift: Likewise.
@@ -77,6 +79,8 @@ class FlowMatchingStep:
         """
         if not context_shares or min(context_shares) < 0 or min(context_shares.values()) < 0:
             raise ValueError(f"context_shares: expected counts >= 0 with shares >= 0, got {dict(context_shares)}")
+        if single_latent_rows < 1:
+            raise ValueError(f"single_latent_rows: expected at least 1, got {single_latent_rows}")
         if sum(context_shares.values()) <= 0 or num_new < 1:
             raise ValueError(f"context_shares, num_new: expected a positive sum and number, got {num_new}")
         extensions = [n for n, share in context_shares.items() if n > 1 and share > 0]
@@ -86,7 +90,8 @@ class FlowMatchingStep:
             )
         self.null_text = null_text
         self.context_shares = dict(sorted(context_shares.items()))
-        self.num_new, self.single_latent_share, self.text_dropout = num_new, single_latent_share, text_dropout
+        self.num_new, self.text_dropout = num_new, text_dropout
+        self.single_latent_share, self.single_latent_rows = single_latent_share, single_latent_rows
         self.density, self.shift = density, shift
         self.camera_attention, self.memory_latents = camera_attention, memory_latents
         self.context_noise, self.reference_jitter = context_noise, reference_jitter
@@ -97,6 +102,9 @@ class FlowMatchingStep:
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor | float]]:
         """Returns the mean loss of the new frames, and the same under the task's name (t2v, i2v or ext)."""
         num_context, num_new = self.choose_task(generator)
+        if num_context + num_new > 1 and self.single_latent_rows > 1:
+            rows = len(batch.latents) // self.single_latent_rows
+            batch = LatentBatch(*(value[:rows] for value in batch))
         start = choose_starts(batch, num_context, num_new, generator)
         frames = start[:, None] + torch.arange(num_context + num_new, device=start.device)
         if self.memory_latents and num_context > 1:

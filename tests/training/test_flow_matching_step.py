@@ -91,15 +91,12 @@ def test_all_new_frames_of_a_row_share_its_time() -> None:
     assert (new == new[:, :1]).all() and len(new[:, 0].unique()) == B
 
 
-@pytest.mark.parametrize("num_context", [1, 4])
-def test_the_answer_on_context_frames_does_not_reach_the_loss(num_context: int) -> None:
-    def wrong_on_context(seen: dict[str, Tensor]) -> Tensor:
-        return torch.where(seen["mask"][:, None, :, None, None], 1e6, torch.zeros_like(seen["latents"]))
-
-    step = step_with(num_context)
-    silent, _ = step(Spy(), clips(), generator())
-    wrong, _ = step(Spy(wrong_on_context), clips(), generator())
-    assert torch.equal(silent, wrong)
+@pytest.mark.parametrize(("share", "rows_seen"), [(1.0, B), (0.0, B // 3)])
+def test_steps_of_single_latents_take_more_rows(share: float, rows_seen: int) -> None:
+    spy = Spy()
+    step_with(0, single_latent_share=share, single_latent_rows=3)(spy, clips(), generator())
+    assert spy.seen["latents"].shape[:3] == (rows_seen, C, 1 if share else 5)
+    assert len(spy.seen["text"]) == len(spy.seen["plucker"]) == rows_seen
 
 
 def test_the_true_velocity_has_no_loss() -> None:
