@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
 from model.build import TrainConfig, flow_matching_step, register_schemas, require_component, train_state
-from model.checkpoint import load_component, load_weights
+from model.checkpoint import load_component, load_meta, load_weights
 from model.curation.training_clips import clip_set
 from model.data.clips import ClipSet, ClipSetConfig
 from model.data.synthetic.captions import VOCABULARY
@@ -75,6 +75,7 @@ class WorldSaver:
     ) -> None:
         self.folder = Path(config.out) / "world"
         self.world, self.vae, self.num_clips, self.state = world_config(config, clips), vae, len(clips), state
+        self._vae_meta = load_meta(config.vae)
         held_out = dataclasses.replace(
             clips.config, num_latents=1 + 2 * config.diffusion.num_new, first_seed=PREVIEW_SEED
         )
@@ -86,7 +87,7 @@ class WorldSaver:
         figures = self._preview(module, step)
         hours = round(self.state.elapsed_seconds / 3600, 2)
         meta = {"steps": step, "hours": hours, "clips": self.num_clips, "cores": os.cpu_count(), "preview": figures}
-        save_world(self.folder, module, self.vae, self.world, meta=meta)
+        save_world(self.folder, module, self.vae, self.world, meta=meta, vae_meta=self._vae_meta)
         print(f"\nstep {step}, {hours} h: {figures}", flush=True)
 
 

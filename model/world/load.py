@@ -96,6 +96,7 @@ def save_world(
     config: WorldConfig,
     *,
     meta: Mapping[str, Any] | None = None,
+    vae_meta: Mapping[str, Any] | None = None,
     card: str | None = None,
     dtype: torch.dtype | None = torch.float16,
 ) -> None:
@@ -106,13 +107,14 @@ def save_world(
         dit: Its weights and configuration.
         vae: Likewise.
         config: Everything else; a UMT5 encoder's own files are not copied.
-        meta: Anything JSON can hold, kept beside both components.
+        meta: Anything JSON can hold, kept beside the DiT.
+        vae_meta: Likewise, beside the VAE.
         card: The model card, Markdown.
         dtype: Weights are stored in it; None keeps theirs.
     """
     folder = Path(folder)
     save_component(folder / "dit", dit, dit.config, dict(meta or {}), dtype)
-    save_component(folder / "vae", vae, vae.config, dict(meta or {}), dtype)
+    save_component(folder / "vae", vae, vae.config, dict(vae_meta or {}), dtype)
     write_world_config(folder, config)
     if card is not None:
         write_text(folder / "card.md", card)

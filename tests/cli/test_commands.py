@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 import cc2env  # noqa: F401
 from model.build import OracleConfig, TrainConfig, TrainVAEConfig
-from model.checkpoint import load_component
+from model.checkpoint import load_component, load_meta
 from model.cli.evaluate import run_oracle
 from model.cli.train import mean_flops, train
 from model.cli.train_vae import train_vae
@@ -73,6 +73,8 @@ def test_training_leaves_curves_pictures_and_figures(trained: Path) -> None:
     assert {p.name for p in (trained / "run" / "samples").glob("*.png")} == {"step_000002.png", "step_000004.png"}
     meta = json.loads((trained / "run" / "world" / "dit" / "meta.json").read_text())
     assert meta["steps"] == 4
+    # the VAE in the world says what made it, not what made the DiT
+    assert load_meta(trained / "run" / "world" / "vae") == load_meta(trained / "vae" / "vae")
 
 
 @pytest.mark.slow
