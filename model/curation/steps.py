@@ -36,9 +36,10 @@ class StepsConfig:
         horizontal_fov_deg: The lens of all films if it is known; None: it is estimated per clip.
         lens_from_depth: Estimate it by the depth network, if that can tell (Depth Pro): the median over keyframes. Many
             paths say nothing about the lens, but pictures do. Else structure from motion estimates it.
-        min_fov_deg: An estimated lens that is narrower is a mistake: some paths, as one straight up, say nothing about
-            the lens, and then bundle adjustment runs away with it.
+        min_fov_deg: An estimated lens that is narrower is a mistake.
         max_fov_deg: Likewise one that is wider.
+        max_lens_deviation: An estimated focal length whose standard deviation is a larger share of it is no estimate:
+            some paths, as one straight up, say nothing about the lens, and any lens explains the film as well.
     """
 
     motion: CameraMotionConfig = field(default_factory=CameraMotionConfig)
@@ -50,6 +51,7 @@ class StepsConfig:
     lens_from_depth: bool = True
     min_fov_deg: float = 15.0
     max_fov_deg: float = 120.0
+    max_lens_deviation: float = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +124,7 @@ def label_clip(clip: ClipFrames, tools: Tools, config: StepsConfig, log: StepLog
         log.measure(**reconstruction_numbers(reconstruction))
         log.demand(accept(reconstruction, config.poses))
         log.measure(horizontal_fov_deg=horizontal_fov_deg(reconstruction.intrinsics))
-        log.demand(lens_rejection(horizontal_fov_deg(reconstruction.intrinsics), config))
+        log.demand(lens_rejection(reconstruction, config))
         camera = fill_gaps(reconstruction)
     if tools.depth is None:
         return ClipLabel(camera, None)
@@ -168,10 +170,16 @@ def horizontal_fov_deg(intrinsics: Float[Tensor, "4"]) -> float:
     return math.degrees(2 * math.atan(0.5 / float(intrinsics[0])))
 
 
-def lens_rejection(fov_deg: float, config: StepsConfig) -> str:
-    """Returns why an angle of view cannot be; empty if it can, or if the lens was given."""
+def lens_rejection(reconstruction: Reconstruction, config: StepsConfig) -> str:
+    """Returns why a lens is not to be trusted; empty if it is, or if it was given."""
+    fov_deg, deviation = horizontal_fov_deg(reconstruction.intrinsics), reconstruction.lens_deviation
     if config.horizontal_fov_deg is None and not config.min_fov_deg <= fov_deg <= config.max_fov_deg:
         return f"the lens comes out {fov_deg:.1f} degrees wide, not {config.min_fov_deg} to {config.max_fov_deg}"
+    if deviation > config.max_lens_deviation:
+        return (
+            f"the path leaves the lens open: its focal length is sure to {100 * deviation:.0f} %, "
+            f"not to {100 * config.max_lens_deviation:.0f} %"
+        )
     return ""
 
 
@@ -194,6 +202,7 @@ def reconstruction_numbers(reconstruction: Reconstruction) -> dict[str, float]:
         "points": float(len(reconstruction.points)),
         "median_inliers": float(inliers.float().median()) if len(inliers) else 0.0,
         "reprojection_error": reconstruction.reprojection_error,
+        "lens_deviation": reconstruction.lens_deviation,
     }
 
 

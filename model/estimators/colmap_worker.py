@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pycolmap
 
+_UNKNOWN = 10.0  # ten times the focal length: nothing is known of it
+
 
 def main(folder: Path) -> None:
     """Reads the job, writes `result.npz`: only statistics, if there is no model."""
@@ -25,6 +27,8 @@ def main(folder: Path) -> None:
     statistics = _statistics(database)
     best = max(models.values(), key=lambda model: (model.num_reg_images(), model.num_points3D()), default=None)
     arrays = {} if best is None else _arrays(best, job["num_frames"])
+    if best is not None:
+        arrays["lens_deviation"] = 0.0 if job["camera_params"] else _lens_deviation(best)
     everything: dict[str, Any] = {"num_models": len(models), **statistics, **arrays}
     np.savez(folder / "result.npz", **everything)
 
@@ -88,6 +92,24 @@ def _incremental_options(job: dict[str, Any]) -> Any:
     triangulation.merge_max_reproj_error = triangulation.complete_max_reproj_error = job["max_error"]
     mapper.abs_pose_refine_focal_length = mapper.abs_pose_refine_extra_params = is_free
     return options
+
+
+def _lens_deviation(model: Any) -> float:
+    """Standard deviation of the focal length, as a share of it, by the covariance of the bundle adjustment."""
+    config = pycolmap.BundleAdjustmentConfig()
+    for identity in model.reg_image_ids():
+        config.add_image(identity)
+    config.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
+    options = pycolmap.BundleAdjustmentOptions(refine_extra_params=False)
+    adjuster = pycolmap.create_default_ceres_bundle_adjuster(options, config, model)
+    covariance = pycolmap.estimate_ba_covariance(pycolmap.BACovarianceOptions(), model, adjuster)
+    camera = next(iter(model.cameras.values()))
+    variance = None if covariance is None else covariance.get_other_params_cov(camera.params)
+    if variance is None or not variance[0, 0] >= 0:
+        return _UNKNOWN
+    # the covariance is that of keypoints which are one pixel off
+    deviation = np.sqrt(variance[0, 0]) * model.compute_mean_reprojection_error() / camera.params[0]
+    return min(float(deviation), _UNKNOWN)
 
 
 def _statistics(path: Path) -> dict[str, int]:

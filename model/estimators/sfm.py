@@ -42,6 +42,8 @@ class Reconstruction:
         point_of: The index of the point that is observed.
         pixels: Where it is observed: (x, y), pixels from the upper left corner, so that a pixel's centre is at +0.5.
         reprojection_error: Mean distance in pixels between observed and projected points.
+        lens_deviation: Standard deviation of the focal length, as a share of it, if it was estimated: large where the
+            path tells nothing about the lens, as on a straight line without a turn. 0: it was given.
     """
 
     registered: Bool[Tensor, " f"]
@@ -52,6 +54,7 @@ class Reconstruction:
     point_of: Int[Tensor, " o"]
     pixels: Float[Tensor, "o 2"]
     reprojection_error: float
+    lens_deviation: float = 0.0
 
     @property
     def num_observations(self) -> Int[Tensor, " f"]:
@@ -192,7 +195,7 @@ def _read_result(folder: Path, height: int, width: int) -> Reconstruction:
             keypoints, pairs = int(result["num_keypoints"]), int(result["num_pairs"])
             raise ReconstructionFailed(f"no model: {keypoints} keypoints, {pairs} pairs of frames agree")
         arrays = {name: torch.from_numpy(result[name]) for name in result.files if result[name].ndim}
-        error = float(result["reprojection_error"])
+        error, lens_deviation = float(result["reprojection_error"]), float(result["lens_deviation"])
     return Reconstruction(
         registered=arrays["registered"],
         c2w=arrays["c2w"].float(),
@@ -202,4 +205,5 @@ def _read_result(folder: Path, height: int, width: int) -> Reconstruction:
         point_of=arrays["point_of"],
         pixels=arrays["pixels"].float(),
         reprojection_error=error,
+        lens_deviation=lens_deviation,
     )

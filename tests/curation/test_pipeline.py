@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import json
+import math
 import os
 import signal
 import subprocess
@@ -22,6 +23,8 @@ from model.curation.tools import ToolsConfig
 from model.data.manifest import Manifest
 from model.data.video_io import write_video
 from model.estimators.metric_depth import GivenDepth
+from model.estimators.sfm import Reconstruction
+from model.geometry.camera import intrinsics_from_fov
 
 for name in ("cv2", "av", "scenedetect", "joblib"):
     pytest.importorskip(name)
@@ -92,10 +95,16 @@ def test_every_clip_of_every_film_has_a_line_that_says_what_became_of_it(
     assert first.provenance["sfm"] == "colmap incremental"
 
 
-def test_a_lens_that_cannot_be_is_rejected_unless_it_was_given() -> None:
-    assert "the lens comes out 157.0 degrees wide" in lens_rejection(157.0, StepsConfig())
-    assert lens_rejection(5.0, StepsConfig()) and not lens_rejection(70.0, StepsConfig())
-    assert lens_rejection(157.0, StepsConfig(horizontal_fov_deg=157.0)) == ""
+def test_a_lens_that_cannot_be_or_is_left_open_is_rejected_unless_it_was_given(planted: ModuleType) -> None:
+    def solved(fov_deg: float, deviation: float = 0.01) -> Reconstruction:
+        lens = intrinsics_from_fov(math.radians(fov_deg), 3, 4)
+        return dataclasses.replace(planted.planted(torch.eye(4)[None]), intrinsics=lens, lens_deviation=deviation)
+
+    assert "the lens comes out 157.0 degrees wide" in lens_rejection(solved(157.0), StepsConfig())
+    assert lens_rejection(solved(5.0), StepsConfig()) and not lens_rejection(solved(70.0), StepsConfig())
+    assert lens_rejection(solved(157.0, 0.0), StepsConfig(horizontal_fov_deg=157.0)) == ""
+    open_lens = lens_rejection(solved(70.0, deviation=0.34), StepsConfig())
+    assert open_lens == "the path leaves the lens open: its focal length is sure to 34 %, not to 5 %"
     assert horizontal_fov_deg(torch.tensor([0.5, 0.8, 0.5, 0.5])) == pytest.approx(90.0)
 
 

@@ -22,9 +22,9 @@ HEIGHT, WIDTH = 120, 160
 LENS = intrinsics_from_fov(1.3, HEIGHT, WIDTH)
 
 
-def film(frames: int) -> tuple[RenderedClip, torch.Tensor]:
+def film(frames: int, turn: float = -0.012) -> tuple[RenderedClip, torch.Tensor]:
     scene = sample_scene(5, style="textured")
-    twists = torch.arange(frames)[:, None] * torch.tensor([0.14, 0.0, 0.08, 0.0, -0.012, 0.0])
+    twists = torch.arange(frames)[:, None] * torch.tensor([0.14, 0.0, 0.08, 0.0, turn, 0.0])
     c2w = scene.start_pose @ se3.exp(twists)
     return render(scene, c2w, LENS, torch.arange(frames) / 12, HEIGHT, WIDTH), c2w
 
@@ -38,6 +38,7 @@ def test_a_film_is_solved_its_sparse_depth_is_the_renderers_and_the_same_again()
     assert solved.registered.all() and int(solved.num_observations.min()) >= 20
     assert solved.reprojection_error < 1
     torch.testing.assert_close(solved.intrinsics, LENS)  # a known lens is kept
+    assert solved.lens_deviation == 0
     errors = trajectory_errors(solved.c2w, c2w)
     assert errors.trans_err < 0.01  # of a path of 1 m
     # relative to the first, because a nearly straight path does not tell the roll about it
@@ -55,6 +56,18 @@ def test_a_film_is_solved_its_sparse_depth_is_the_renderers_and_the_same_again()
         assert (uv * torch.tensor([WIDTH, HEIGHT]) - pixels).norm(dim=-1).mean() < 1
     again = estimator(clip.frames, clip.moving_mask, LENS)
     assert torch.equal(again.c2w, solved.c2w) and torch.equal(again.points, solved.points)
+
+
+@pytest.mark.slow
+def test_a_straight_path_leaves_the_lens_open_and_a_turning_one_does_not() -> None:
+    deviations, errors = [], []
+    for turn in (0.0, -0.06):
+        clip, _ = film(7, turn)
+        solved = ColmapSfM(num_threads=1)(clip.frames, clip.moving_mask, None)
+        deviations.append(solved.lens_deviation)
+        errors.append(abs(float(solved.intrinsics[0] / LENS[0]) - 1))
+    assert deviations[0] > 0.15 and errors[0] > 0.1  # any lens explains the straight film
+    assert 0 < deviations[1] < 0.05 and errors[1] < 0.05
 
 
 def test_masks_are_honoured_to_the_point_of_nothing_left() -> None:
