@@ -173,8 +173,8 @@ class VideoDiT(nn.Module):
             camera_tokens: Result of `embed_camera`, instead of `plucker`.
             projection: World to image, for a network with `camera_attention`, or what `projective_encoding` makes of
                 it; None or identities for the null camera.
-            num_context: Frames in front whose velocity nobody wants, which context has none of: the last block only
-                reads them.
+            num_context: Context frames in front. Nobody asks for their velocity: the last block reads them and computes
+                the others.
 
         Raises:
             ValueError: If an argument does not fit the network or the other arguments.
