@@ -103,7 +103,12 @@ class FlowMatchingStep:
         """Returns the mean loss of the new frames, and the same under the task's name (t2v, i2v or ext)."""
         num_context, num_new = self.choose_task(generator)
         if num_context + num_new > 1 and self.single_latent_rows > 1:
-            rows = len(batch.latents) // self.single_latent_rows
+            rows, left_over = divmod(len(batch.latents), self.single_latent_rows)
+            if left_over or not rows:
+                raise ValueError(
+                    f"batch: expected a multiple of single_latent_rows = {self.single_latent_rows} rows, got "
+                    f"{len(batch.latents)}; draw batch_size * single_latent_rows of them"
+                )
             batch = LatentBatch(*(value[:rows] for value in batch))
         start = choose_starts(batch, num_context, num_new, generator)
         frames = start[:, None] + torch.arange(num_context + num_new, device=start.device)

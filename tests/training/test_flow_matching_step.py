@@ -99,6 +99,11 @@ def test_steps_of_single_latents_take_more_rows(share: float, rows_seen: int) ->
     assert len(spy.seen["text"]) == len(spy.seen["plucker"]) == rows_seen
 
 
+def test_rows_that_cannot_be_divided_are_named() -> None:
+    with pytest.raises(ValueError, match="batch: expected a multiple of single_latent_rows = 8 rows, got 6"):
+        step_with(1, single_latent_rows=8)(Spy(), clips(), generator())
+
+
 def test_the_true_velocity_has_no_loss() -> None:
     batch = clips()
 
