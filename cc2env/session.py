@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -285,6 +285,11 @@ class Session:
 
     def _place(self, new: SessionSnapshot, rows: Sequence[int] | None) -> None:
         """Takes new rows in; what is held is replaced and never written to, since snapshots may share it."""
+        if self._state is not None:  # a snapshot read from a file may lie on another device
+            device = self._state.c2w.device
+            new = replace(
+                new, state=new.state.to(device), commanded=new.commanded.to(device), frames=new.frames.to(device)
+            )
         if rows is None:
             return self._hold(new)
         held, where, prompts = self._held(), torch.as_tensor(list(rows)), list(self.prompts)
@@ -294,10 +299,10 @@ class Session:
         books[where] = new.books
         self._hold(
             SessionSnapshot(
-                held.state.with_rows(where, new.state.to(held.state.device)),
+                held.state.with_rows(where, new.state),
                 held.clip_index.index_copy(0, where, new.clip_index),
-                held.commanded.index_copy(0, on_device, new.commanded.to(on_device.device)),
-                held.frames.index_copy(0, on_device, new.frames.to(on_device.device)),
+                held.commanded.index_copy(0, on_device, new.commanded),
+                held.frames.index_copy(0, on_device, new.frames),
                 tuple(prompts),
                 books,
             )

@@ -87,6 +87,7 @@ class FlowMatchingConfig:
     labelled_share: float = 0.8
     density: str = "logit_normal"
     shift: float = 1.0
+    # largest diffusion time of an extension's context, of which the network is told
     context_noise: float = 0.0
     # of an extension's context, how many latents are remembered ones, from anywhere earlier
     memory_latents: int = 0
@@ -171,6 +172,7 @@ class OracleConfig:
     guidance_text: float | None = None
     guidance_camera: float | None = None
     memory_latents: int | None = None
+    context_noise: float | None = None
     camera: bool = False
     camera_every: int = 4
     motion: bool = False

@@ -130,6 +130,7 @@ def latent_batches(
         micro_batches=config.training.fit.accumulation,
         rank=distributed.rank(),
         world_size=distributed.world_size(),
+        device=next(vae.parameters()).device,
     )
     return batches, channel_weights(vae, latents[:8].float(), config.diffusion.channel_weight_power)
 

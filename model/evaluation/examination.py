@@ -157,7 +157,7 @@ class Examiner:
             "per_scene": accuracy.record(),
         }
         if self.autoencoder is not None:
-            rebuilt = [self.autoencoder.reconstruct(part) for part in self.scenes.frames.split(size)]
+            rebuilt = [self.autoencoder.reconstruct(part).cpu() for part in self.scenes.frames.split(size)]
             seen = measure_camera(
                 self.truths, torch.cat(rebuilt), poses, every=every, hide_pose=True, label="the floor through the VAE"
             )

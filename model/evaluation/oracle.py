@@ -98,7 +98,7 @@ def fly(
         for pose in range(1, poses.shape[1], per_clip):
             state, frames = world.extend(state, poses[rows, pose : pose + per_clip])
             clips.append(frames)
-        flown.append(torch.cat(clips, dim=1))
+        flown.append(torch.cat(clips, dim=1).cpu())
     return torch.cat(flown)
 
 
@@ -145,7 +145,7 @@ def evaluate_oracle(
     candidates["clip_mean"] = torch.cat([truth[:, :1], *clip_means], dim=1)
     if autoencoder is not None:
         rebuilt = [
-            autoencoder.reconstruct(truth[rows])
+            autoencoder.reconstruct(truth[rows]).cpu()
             for rows in tqdm(list(_batches(len(truth), batch_size)), desc="reconstructing", unit="batch")
         ]
         candidates["vae"] = torch.cat(rebuilt)

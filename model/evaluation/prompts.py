@@ -114,7 +114,7 @@ def measure_prompts(
         part = rows[first : first + batch_size]
         # the renderer knows a scene by its seed and takes no prompt
         prompts = None if isinstance(world, SyntheticWorld) else [scenes.captions[i] for i in part]
-        frames.append(world.start([scenes.seeds[i] for i in part], prompts)[1][:, 0])
+        frames.append(world.start([scenes.seeds[i] for i in part], prompts)[1][:, 0].cpu())
     pictures = torch.cat(frames)
     swapped = [_another_of_its_theme(themes, i) for i in range(len(rows))]
     return PromptFidelity(

@@ -66,7 +66,9 @@ class FlowMatchingStep:
             text_dropout: Share of the texts that are dropped.
             density: Of the diffusion time, see `sample_timesteps`.
             shift: Likewise.
-            context_noise: Standard deviation of noise added to context latents (the paper's Table 5 advises 0).
+            context_noise: Largest diffusion time of an extension's context: each row's is drawn from 0 to this, and the
+                network is told. What it continues in an episode are its own clips, errors included (Chen et al. 2024,
+                Diffusion Forcing; the paper's Table 5 advises 0).
             reference_jitter: Metres; how far an extension window's reference is moved from the clip's start.
             channel_weights: Of each latent channel's squared error, mean 1 (see `latent_set.channel_weights`); None:
                 equal.
@@ -115,24 +117,27 @@ class FlowMatchingStep:
         if self.memory_latents and num_context > 1:
             frames = remember(frames, self.memory_latents, generator)
         window = take_frames(batch, frames)
+        # Float64, which neither autocast nor TF32 rounds: cameras must not blur with the network's arithmetic.
+        c2w, intrinsics = window.c2w.double(), window.intrinsics.double()
         if self.reference_jitter > 0:
             # An episode's first window has its reference at its first frame, always; later ones anywhere.
-            moved = jitter_reference(window.c2w, self.reference_jitter, generator)
-            window = window._replace(c2w=torch.where((start > 0)[:, None, None, None], moved, window.c2w))
+            moved = jitter_reference(c2w, self.reference_jitter, generator)
+            c2w = torch.where((start > 0)[:, None, None, None], moved, c2w)
         x0 = window.latents
         b, _, f, height, width = x0.shape
         context = torch.arange(f, device=x0.device).expand(b, f) < num_context
-        t = sample_timesteps(b, generator, self.density, self.shift)[:, None].expand(b, f).masked_fill(context, 0.0)
+        t = sample_timesteps(b, generator, self.density, self.shift)[:, None].expand(b, f)
+        context_t = torch.zeros(b, 1, device=x0.device)
+        if self.context_noise > 0 and num_context > 1:
+            context_t = self.context_noise * torch.rand(b, 1, generator=generator, device=x0.device)
+        t = torch.where(context, context_t, t)
         noise = torch.empty_like(x0).normal_(generator=generator)
         x_t = interpolate(x0, noise, t)
-        if self.context_noise > 0:
-            extra = torch.empty_like(x0).normal_(generator=generator) * self.context_noise
-            x_t = torch.where(context[:, None, :, None, None], x0 + extra, x_t)
-        plucker = plucker_map(window.c2w, window.intrinsics, height, width)
+        plucker = plucker_map(c2w, intrinsics, height, width).float()
         plucker = torch.where(window.labelled[:, None, None, None, None], plucker, 0.0)
         cameras = {"plucker": plucker}
         if self.camera_attention:
-            projection = projection_matrix(window.c2w, window.intrinsics)
+            projection = projection_matrix(c2w, intrinsics).float()
             cameras["projection"] = torch.where(
                 window.labelled[:, None, None, None], projection, torch.eye(4, device=x0.device)
             )
@@ -210,8 +215,8 @@ def jitter_reference(
     Source: ours, because in a long episode the reference is a start far away, and training clips are too short for it.
     """
     b, device = len(c2w), c2w.device
-    u = torch.rand(b, 6, generator=generator, device=device) * 2 - 1
-    zero = torch.zeros(b, device=device)
+    u = torch.rand(b, 6, generator=generator, device=device, dtype=c2w.dtype) * 2 - 1
+    zero = u.new_zeros(b)
     yaw = se3.exp(torch.stack((zero, zero, zero, zero, u[:, 0] * math.pi, zero), -1))
     pitch = se3.exp(torch.stack((zero, zero, zero, u[:, 1] * _MAX_PITCH, zero, zero), -1))
     shift = torch.stack((u[:, 2], 0.15 * u[:, 3], u[:, 4]), -1) * max_distance  # little in height: cameras fly level

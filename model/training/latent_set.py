@@ -34,7 +34,7 @@ def encode_clip_set(clips: ClipSet, vae: VideoVAE, batch_size: int = 8) -> Float
         latents = []
         with torch.inference_mode():
             for frames in tqdm(clips.iterate(batch_size), total=-(-len(clips) // batch_size), desc="encoding clips"):
-                latents.append(vae.encode(to_float(torch.from_numpy(frames)).to(device)).half().cpu())
+                latents.append(vae.encode(to_float(torch.from_numpy(frames).to(device))).half().cpu())
         with whole_file(path) as partial:
             np.save(partial, torch.cat(latents).numpy())
     return torch.from_numpy(np.load(path))
@@ -84,22 +84,24 @@ class LatentBatches:
         micro_batches: int = 1,
         rank: int = 0,
         world_size: int = 1,
+        device: torch.device | None = None,
     ) -> None:
         if not 0 < batch_size * micro_batches * world_size <= len(clips):
             raise ValueError(
                 f"batch_size: expected 1 to {len(clips)} clips a step, got {batch_size}; render more clips"
             )
-        self.latents, self.poses = latents, clips.poses
+        device = device or latents.device
+        self.latents, self.poses = latents.to(device), clips.poses.to(device)
         captions = sorted(set(clips.captions))
-        self.text = text_encoder.encode(captions).half()
+        self.text = text_encoder.encode(captions).half().to(device)
         position = {caption: i for i, caption in enumerate(captions)}
-        self.caption_index = torch.tensor([position[c] for c in clips.captions])
-        self.intrinsics = clips.intrinsics
+        self.caption_index = torch.tensor([position[c] for c in clips.captions], device=device)
+        self.intrinsics = clips.intrinsics.to(device)
         order = torch.randperm(len(clips), generator=torch.Generator().manual_seed(20 + seed))
         order = order[torch.argsort(~clips.labelled[order], stable=True)]  # those with a camera first
         self.labelled = torch.zeros(len(clips), dtype=torch.bool)
         self.labelled[order[: round(labelled_share * len(clips))]] = True
-        self.labelled &= clips.labelled
+        self.labelled = (self.labelled & clips.labelled).to(device)
         self.batch_size, self.seed, self.micro_batches = batch_size, seed, micro_batches
         self.rank, self.world_size = rank, world_size
         self._epoch = (-1, torch.empty(0))
@@ -116,7 +118,7 @@ class LatentBatches:
         return self._epoch[1][first : first + self.batch_size]
 
     def __call__(self, step: int, micro: int = 0) -> LatentBatch:
-        rows = self.indices(step, micro)
+        rows = self.indices(step, micro).to(self.latents.device)
         return LatentBatch(
             latents=self.latents[rows].float(),
             c2w=self.poses[rows],

@@ -191,8 +191,9 @@ def _accumulate_gradients(
         torch.manual_seed(generator.initial_seed())  # for layers with randomness of their own, such as dropout
         batch = to_device(batches(state.step, micro), state.device)
         is_last = micro == config.accumulation - 1
-        with _gradient_sync(module, is_last), torch.autocast(state.device.type, torch.bfloat16, config.bfloat16):
-            loss, metrics = step_fn(module, batch, generator)
+        with _gradient_sync(module, is_last):
+            with torch.autocast(state.device.type, torch.bfloat16, config.bfloat16):
+                loss, metrics = step_fn(module, batch, generator)
             (loss / config.accumulation).backward()
         for name, value in {"loss": loss.detach(), **metrics}.items():
             totals.setdefault(name, []).append(value)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from model.data.clips import FRAMES_PER_LATENT, ClipSet
@@ -26,15 +26,15 @@ class VideoWindows:
         self.clips, self.batch_size, self.seed = clips, batch_size, seed
         self.num_frames = (num_latents - 1) * FRAMES_PER_LATENT + 1
 
-    def __call__(self, step: int, micro: int) -> Float[Tensor, "b 3 f h w"]:
+    def __call__(self, step: int, micro: int) -> UInt8[Tensor, "b f h w 3"]:
         generator = generator_for(torch.device("cpu"), self.seed, step, micro)
         rows = torch.randint(len(self.clips), (self.batch_size,), generator=generator).tolist()
         last = self.clips.config.num_frames - self.num_frames
         starts = torch.randint(last + 1, (self.batch_size,), generator=generator).tolist()
         mirrored = torch.rand(self.batch_size, generator=generator) < 0.5
         frames = [self.clips.frames(r)[s : s + self.num_frames] for r, s in zip(rows, starts, strict=True)]
-        video = to_float(torch.from_numpy(np.stack(frames)))
-        return torch.where(mirrored[:, None, None, None, None], video.flip(-1), video)
+        video = torch.from_numpy(np.stack(frames))
+        return torch.where(mirrored[:, None, None, None, None], video.flip(-2), video)
 
     def first_clips(self, count: int) -> Float[Tensor, "b 3 f h w"]:
         """The first clips, whole (for principal components and statistics)."""

@@ -3,15 +3,16 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from model.data.video_io import to_float
 from model.vae.losses import vae_loss
 
 
 @dataclass(kw_only=True)
 class VAEStep:
-    """Step function of `fit` for a VideoVAE and batches of video in [-1, 1]; the weights are `vae_loss`'s."""
+    """Step function of `fit` for a VideoVAE and batches of video, as bytes; the weights are `vae_loss`'s."""
 
     l1_weight: float = 1.0
     mse_weight: float = 1.0
@@ -19,13 +20,14 @@ class VAEStep:
     gradient_weight: float = 0.0
 
     def __call__(
-        self, module: nn.Module, batch: Float[Tensor, "b c f h w"], generator: torch.Generator
+        self, module: nn.Module, batch: UInt8[Tensor, "b f h w 3"], generator: torch.Generator
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor | float]]:
         """Returns the loss and its terms; `psnr` is that of the sampled posterior's reconstruction, in dB."""
-        reconstruction, mean, logvar = module(batch, generator)
+        video = to_float(batch)  # here, on the training device: bytes are a quarter to carry there
+        reconstruction, mean, logvar = module(video, generator)
         terms = vae_loss(
             reconstruction,
-            batch,
+            video,
             mean,
             logvar,
             l1_weight=self.l1_weight,

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from model.data.video_io import to_uint8
 from model.training.loop import FitConfig, fit
 from model.training.optim import OptimizerConfig, ScheduleConfig, build_optimizers
 from model.training.state import TrainState
@@ -21,7 +22,7 @@ def small_vae() -> VideoVAE:
 
 def video() -> Tensor:
     rows, columns = torch.linspace(-1, 1, 8)[:, None], torch.linspace(-1, 1, 8)
-    return (rows * columns * torch.linspace(0.2, 1, 2 * 3 * 3).view(2, 3, 3, 1, 1)).contiguous()
+    return to_uint8(rows * columns * torch.linspace(0.2, 1, 2 * 3 * 3).view(2, 3, 3, 1, 1))
 
 
 def test_loss_is_the_weighted_sum_of_its_terms_and_psnr_is_of_the_mean_square() -> None:
