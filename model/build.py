@@ -28,6 +28,7 @@ class DataConfig:
     folder: str = "runs/data/soft"
     num_workers: int = 2
     clips: ClipSetConfig = field(default_factory=ClipSetConfig)
+    mirror: bool = False  # the DiT also learns from every clip's mirror image
 
 
 @dataclass(kw_only=True)
@@ -113,6 +114,8 @@ class TrainConfig:
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     opening: SamplerConfig = field(default_factory=SamplerConfig)
     num_preview_scenes: int = 16
+    # record the network's passes once and replay them: four times as many updates a second of a small network on a GPU
+    cuda_graphs: bool = False
     training: StageConfig = field(default_factory=StageConfig)
 
 

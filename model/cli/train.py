@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from model.build import TrainConfig, flow_matching_step, register_schemas, require_component, train_state
 from model.checkpoint import load_component, load_meta, load_weights
 from model.curation.training_clips import clip_set
-from model.data.clips import ClipSet, ClipSetConfig
+from model.data.clips import ClipSet, ClipSetConfig, MirroredClipSet
 from model.data.synthetic.captions import VOCABULARY
 from model.dit.video_dit import VideoDiT
 from model.evaluation.preview import WorldPreview, preview_scenes
 from model.text.encoder import TextEncoder
 from model.text.tiny_vocabulary import split_words
 from model.training import distributed
+from model.training.cuda_graphs import GraphedStep
 from model.training.latent_set import LatentBatches, channel_weights, encode_clip_set
 from model.training.loop import TrainingDiverged, fit
 from model.training.state import TrainState
@@ -35,6 +36,7 @@ register_schemas()
 
 def train(config: TrainConfig) -> Path:
     """Runs (or resumes) the whole stage; returns the world folder, which is rewritten at every sample too."""
+    check_graphs(config)
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
     device = distributed.start(config.device)
@@ -42,6 +44,8 @@ def train(config: TrainConfig) -> Path:
     vae = load_component(require_component("vae", config.vae), VideoVAEConfig, VideoVAE).to(device)
     vae.requires_grad_(False).eval()
     clips = clip_set(Path(config.data.folder), config.data.clips, config.data.num_workers)
+    if config.data.mirror:
+        clips = MirroredClipSet(clips.folder)
     text_encoder = build_text_encoder(world_config(config, clips).text_encoder, Path(config.out))
     batches, weights = latent_batches(config, clips, vae, text_encoder)
     dit = VideoDiT(config.dit)
@@ -49,8 +53,9 @@ def train(config: TrainConfig) -> Path:
         load_weights(require_component("initial_dit", config.initial_dit), dit)
     state = train_state(dit.to(device), config.training, config.seed)
     sample = WorldSaver(config, clips, vae, text_encoder, state)
+    step = flow_matching_step(config.diffusion, text_encoder.null(1)[0], weights, config.dit.camera_attention)
     fit(
-        flow_matching_step(config.diffusion, text_encoder.null(1)[0], weights, config.dit.camera_attention),
+        GraphedStep(step) if config.cuda_graphs else step,
         state,
         batches,
         num_steps=config.training.num_steps,
@@ -65,6 +70,20 @@ def train(config: TrainConfig) -> Path:
             sample(dit.eval(), state.step)
     distributed.stop()
     return sample.folder
+
+
+def check_graphs(config: TrainConfig) -> None:
+    """Raises ValueError where `cuda_graphs` cannot be had."""
+    if not config.cuda_graphs:
+        return
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if torch.device(config.device).type != "cuda" or processes > 1 or config.training.fit.accumulation > 1:
+        raise ValueError(
+            "cuda_graphs: expected one process on device=cuda with training.fit.accumulation=1, got "
+            f"{processes} on {config.device} with {config.training.fit.accumulation}; set cuda_graphs=false"
+        )
+    if not config.dit.camera or not config.dit.camera_attention or not config.dit.mask_channel:
+        raise ValueError("cuda_graphs: expected a DiT with camera, camera_attention and mask_channel; set it to false")
 
 
 class WorldSaver:

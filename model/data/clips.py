@@ -150,6 +150,11 @@ class ClipSet:
     def __len__(self) -> int:
         return len(self.captions)
 
+    @property
+    def name(self) -> str:
+        """Tells it from other sets that may lie in the same folder."""
+        return str(len(self))
+
     def frames(self, index: int) -> UInt8[np.ndarray, "f h w 3"]:
         """The frames of clip `index` (a view of the file)."""
         shard, row = divmod(index, self.config.shard_size)
@@ -159,3 +164,35 @@ class ClipSet:
         """All clips in order, `batch_size` at a time."""
         for first in range(0, len(self), batch_size):
             yield np.stack([self.frames(i) for i in range(first, min(first + batch_size, len(self)))])
+
+
+class MirroredClipSet(ClipSet):
+    """A clip set, then its mirror images: where left is right is another world, and costs no rendering.
+
+    Nothing in the scenes tells the sides apart, and no caption names them.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._num_rendered = len(self.captions)
+        mirror = torch.diag(torch.tensor([-1.0, 1.0, 1.0, 1.0]))
+        self.poses = torch.cat([self.poses, mirror @ self.poses @ mirror])
+        lenses = self.intrinsics.clone()
+        lenses[:, 2] = 1 - lenses[:, 2]
+        self.intrinsics = torch.cat([self.intrinsics, lenses])
+        self.captions, self.seeds = 2 * self.captions, 2 * self.seeds
+        self.kinds = self.kinds + [_mirrored_kind(kind) for kind in self.kinds]
+        self.labelled = self.labelled.repeat(2)
+
+    @property
+    def name(self) -> str:
+        return f"{self._num_rendered}_mirrored"
+
+    def frames(self, index: int) -> UInt8[np.ndarray, "f h w 3"]:
+        rendered = super().frames(index % self._num_rendered)
+        return rendered if index < self._num_rendered else rendered[:, :, ::-1]
+
+
+def _mirrored_kind(kind: str) -> str:
+    sides = {"left": "right", "right": "left"}
+    return "_".join(sides.get(word, word) for word in kind.split("_"))

@@ -28,7 +28,7 @@ def fingerprint(vae: VideoVAE) -> str:
 
 def encode_clip_set(clips: ClipSet, vae: VideoVAE, batch_size: int = 8) -> Float[Tensor, "n c f h w"]:
     """Normalised latents of every clip, kept beside the clips as float16 (their error is far below the VAE's own)."""
-    path = clips.folder / f"latents_{fingerprint(vae)}_{len(clips)}.npy"
+    path = clips.folder / f"latents_{fingerprint(vae)}_{clips.name}.npy"
     if not path.exists():
         device = next(vae.parameters()).device
         latents = []

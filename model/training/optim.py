@@ -193,7 +193,11 @@ def build_optimizers(
     optimizers: list[torch.optim.Optimizer] = []
     if groups:
         beta1, beta2 = config.betas
-        optimizers.append(torch.optim.AdamW(groups, lr=config.lr, betas=(beta1, beta2), foreach=True))
+        # on a GPU one kernel for all parameters, elsewhere one operation for all at a time
+        is_fused = all(p.is_cuda for p in rest)
+        optimizers.append(
+            torch.optim.AdamW(groups, lr=config.lr, betas=(beta1, beta2), foreach=not is_fused, fused=is_fused)
+        )
     if matrices:
         lr = config.lr if config.muon_lr is None else config.muon_lr
         momentum, num_steps = config.muon_momentum, config.newton_schulz_steps

@@ -92,7 +92,9 @@ class TrainState:
                 name, entry = rest.rsplit("/", 1)
                 if name in parameters and int(index) < len(self.optimizers):
                     parameter = parameters[name]
-                    like = saved if entry == "step" else parameter  # AdamW counts on the CPU
+                    like = saved if entry == "step" else parameter  # AdamW counts on the CPU, but where it is fused
+                    if self.optimizers[int(index)].defaults.get("fused"):
+                        like = like.to(parameter.device)
                     self.optimizers[int(index)].state[parameter][entry] = torch.zeros_like(like, dtype=saved.dtype)
 
 

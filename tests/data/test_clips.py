@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from model.data.clips import ClipSet, ClipSetConfig, render_clip_set, render_record
+from model.data.clips import ClipSet, ClipSetConfig, MirroredClipSet, render_clip_set, render_record
 from model.geometry import se3
+from model.geometry.camera import project
 
 CONFIG = ClipSetConfig(num_clips=3, num_latents=2, height=16, width=24, shard_size=2)
 
@@ -33,6 +34,22 @@ def test_poses_start_at_the_identity_and_are_rigid(folder: Path) -> None:
     poses = ClipSet(folder).poses
     assert torch.allclose(poses[:, 0], torch.eye(4).expand(3, 4, 4), atol=1e-6)
     se3.check_poses("poses", poses)
+
+
+def test_a_mirror_image_shows_the_mirrored_world_through_the_mirrored_camera(folder: Path) -> None:
+    clips, both = ClipSet(folder), MirroredClipSet(folder)
+    assert len(both) == len(both.poses) == len(both.labelled) == 6 and both.captions[:3] == both.captions[3:]
+    assert np.array_equal(both.frames(1), clips.frames(1))
+    assert np.array_equal(both.frames(4)[:, :, 0], clips.frames(1)[:, :, -1])
+    points = torch.randn(20, 1, 3) + torch.tensor([0.0, 0.0, 5.0])
+    seen, depth = project(points, clips.poses[1], torch.tensor([0.6, 1.0, 0.45, 0.5]))
+    mirrored, same_depth = project(
+        points * torch.tensor([-1.0, 1, 1]), both.poses[4], torch.tensor([0.6, 1.0, 0.55, 0.5])
+    )
+    torch.testing.assert_close(mirrored[..., 0], 1 - seen[..., 0])
+    torch.testing.assert_close((mirrored[..., 1], same_depth), (seen[..., 1], depth))
+    torch.testing.assert_close(both.intrinsics[4, 2], 1 - both.intrinsics[1, 2])
+    se3.check_poses("poses", both.poses)
 
 
 def test_an_unfinished_shard_is_rendered_again_and_finished_ones_are_kept(folder: Path) -> None:
