@@ -55,6 +55,9 @@ class TrainVAEConfig:
     window_latents: int = 5
     # latents stay what the linear path starts with, so a DiT may train on them while the decoder still learns
     freeze_encoder: bool = False
+    # a world whose DiT makes the latents that the decoder learns to show; needs initial_vae (the world's) and
+    # freeze_encoder
+    generator: str | None = None
     num_pca_clips: int = 256
     num_held_out: int = 32
     held_out_seed: int = 600_000
@@ -114,8 +117,6 @@ class TrainConfig:
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     opening: SamplerConfig = field(default_factory=SamplerConfig)
     num_preview_scenes: int = 16
-    # record the network's passes once and replay them: four times as many updates a second of a small network on a GPU
-    cuda_graphs: bool = False
     training: StageConfig = field(default_factory=StageConfig)
 
 
@@ -175,7 +176,6 @@ class OracleConfig:
     guidance_text: float | None = None
     guidance_camera: float | None = None
     memory_latents: int | None = None
-    context_noise: float | None = None
     camera: bool = False
     camera_every: int = 4
     motion: bool = False

@@ -22,7 +22,6 @@ from model.geometry import se3
 from model.geometry.camera import default_intrinsics, projection_matrix
 from model.geometry.plucker import plucker_map
 from model.geometry.trajectory import CameraTrajectory
-from model.training.cuda_graphs import GraphedStep
 from model.training.ema import ExponentialMovingAverage
 from model.training.flow_matching_step import FlowMatchingStep, LatentBatch
 from model.training.loop import FitConfig, fit
@@ -210,26 +209,6 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(bfloat16: bool, tmp_pat
     assert resumed.keys() == whole.keys() and any(tensor.is_cuda for tensor in whole.values())
     for name, tensor in whole.items():
         assert torch.equal(resumed[name], tensor), name
-
-
-def test_replayed_graphs_train_like_single_kernels(tmp_path: Path) -> None:
-    trained = []
-    for is_graphed in (False, True):
-        dit = small_dit().to(CUDA)
-        state = TrainState(module=dit, optimizers=build_optimizers(dit, OptimizerConfig(lr=1e-3)), seed=11)
-        step = FlowMatchingStep(
-            torch.zeros(TEXT),
-            context_shares={0: 0.4, 1: 0.3, 3: 0.3},
-            num_new=2,
-            camera_attention=True,
-            memory_latents=1,
-            context_noise=0.3,
-        )
-        chosen = GraphedStep(step) if is_graphed else step
-        fit(chosen, state, clips, num_steps=12, config=FitConfig(progress=False))
-        trained.append(torch.cat([p.detach().flatten() for p in dit.parameters()]))
-    start = torch.cat([p.detach().flatten() for p in small_dit().parameters()])
-    assert relative_error(trained[1] - start.to(CUDA), trained[0] - start.to(CUDA)) < 0.05
 
 
 @pytest.mark.parametrize("shape", [(24, 24), (16, 64), (64, 16), (16, 8, 3, 3, 3)])

@@ -52,7 +52,6 @@ def run_oracle(config: OracleConfig) -> dict[str, object]:
         guidance_text=config.guidance_text,
         guidance_camera=config.guidance_camera,
         memory_latents=config.memory_latents,
-        context_noise=config.context_noise,
     )
     clips = clips_for(world.spec, config)
     scenes = render_oracle_scenes(clips, config.num_scenes)

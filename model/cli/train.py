@@ -21,7 +21,6 @@ from model.evaluation.preview import WorldPreview, preview_scenes
 from model.text.encoder import TextEncoder
 from model.text.tiny_vocabulary import split_words
 from model.training import distributed
-from model.training.cuda_graphs import GraphedStep
 from model.training.latent_set import LatentBatches, channel_weights, encode_clip_set
 from model.training.loop import TrainingDiverged, fit
 from model.training.state import TrainState
@@ -36,7 +35,6 @@ register_schemas()
 
 def train(config: TrainConfig) -> Path:
     """Runs (or resumes) the whole stage; returns the world folder, which is rewritten at every sample too."""
-    check_graphs(config)
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
     device = distributed.start(config.device)
@@ -53,9 +51,8 @@ def train(config: TrainConfig) -> Path:
         load_weights(require_component("initial_dit", config.initial_dit), dit)
     state = train_state(dit.to(device), config.training, config.seed)
     sample = WorldSaver(config, clips, vae, text_encoder, state)
-    step = flow_matching_step(config.diffusion, text_encoder.null(1)[0], weights, config.dit.camera_attention)
     fit(
-        GraphedStep(step) if config.cuda_graphs else step,
+        flow_matching_step(config.diffusion, text_encoder.null(1)[0], weights, config.dit.camera_attention),
         state,
         batches,
         num_steps=config.training.num_steps,
@@ -70,20 +67,6 @@ def train(config: TrainConfig) -> Path:
             sample(dit.eval(), state.step)
     distributed.stop()
     return sample.folder
-
-
-def check_graphs(config: TrainConfig) -> None:
-    """Raises ValueError where `cuda_graphs` cannot be had."""
-    if not config.cuda_graphs:
-        return
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    if torch.device(config.device).type != "cuda" or processes > 1 or config.training.fit.accumulation > 1:
-        raise ValueError(
-            "cuda_graphs: expected one process on device=cuda with training.fit.accumulation=1, got "
-            f"{processes} on {config.device} with {config.training.fit.accumulation}; set cuda_graphs=false"
-        )
-    if not config.dit.camera or not config.dit.camera_attention or not config.dit.mask_channel:
-        raise ValueError("cuda_graphs: expected a DiT with camera, camera_attention and mask_channel; set it to false")
 
 
 class WorldSaver:

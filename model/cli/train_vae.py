@@ -17,11 +17,16 @@ from model.checkpoint import load_component, save_component
 from model.curation.training_clips import clip_set, held_out_set
 from model.data.clips import ClipSet
 from model.data.video_io import to_float
-from model.training.loop import TrainingDiverged, fit
+from model.diffusion.timesteps import sampling_schedule
+from model.dit.video_dit import VideoDiT, VideoDiTConfig
+from model.training.decoder_step import DecoderStep, FirstClips
+from model.training.loop import Batches, StepFunction, TrainingDiverged, fit
 from model.training.state import TrainState
 from model.training.vae_batches import VideoWindows, latent_statistics, reconstruction_sheet
 from model.training.vae_step import VAEStep
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
+from model.world.config import read_world_config
+from model.world.load import build_text_encoder
 
 register_schemas()
 
@@ -29,6 +34,10 @@ register_schemas()
 def train_vae(config: TrainVAEConfig) -> Path:
     """Runs (or resumes) the whole stage; returns the folder of the finished VAE, `out/vae`."""
     config.vae.validate()  # before the clips are rendered, which may take an hour
+    if config.generator is not None and (config.initial_vae is None or not config.freeze_encoder):
+        raise ValueError(
+            "generator: expected initial_vae, the world's own, and freeze_encoder=true; no DiT fits another"
+        )
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
     torch.manual_seed(config.seed)
@@ -46,11 +55,32 @@ def train_vae(config: TrainVAEConfig) -> Path:
 
     state = train_state(vae, config.training, config.seed)
     sample(vae, 0)
-    step = VAEStep(l1_weight=config.l1_weight, kl_weight=config.kl_weight, gradient_weight=config.gradient_weight)
+    step: StepFunction = VAEStep(
+        l1_weight=config.l1_weight, kl_weight=config.kl_weight, gradient_weight=config.gradient_weight
+    )
+    batches: Batches = windows
+    if config.generator is not None:
+        step, batches = decoder_lesson(config, Path(config.generator), clips)
     fit(
-        step, state, windows, num_steps=config.training.num_steps, config=config.training.fit, folder=out, sample=sample
+        step, state, batches, num_steps=config.training.num_steps, config=config.training.fit, folder=out, sample=sample
     )
     return finish(config, vae, state, windows, truth)
+
+
+def decoder_lesson(config: TrainVAEConfig, world: Path, clips: ClipSet) -> tuple[DecoderStep, FirstClips]:
+    """The step and the batches of a decoder that learns from the latents of this world's DiT."""
+    settings = read_world_config(world)
+    dit = load_component(require_component("generator", str(world / "dit")), VideoDiTConfig, VideoDiT)
+    sampler = settings.sampler
+    batches = FirstClips(
+        clips,
+        build_text_encoder(settings.text_encoder, world),
+        batch_size=config.training.batch_size,
+        num_latents=1 + settings.poses_per_clip,
+        seed=config.seed,
+    )
+    dit.requires_grad_(False).eval().to(config.device)
+    return DecoderStep(dit=dit, schedule=sampling_schedule(sampler.num_steps, sampler.shift)), batches
 
 
 def render_data(config: TrainVAEConfig) -> tuple[ClipSet, Float[Tensor, "b 3 f h w"]]:

@@ -51,7 +51,6 @@ class WorldPreview:
             context_latents=config.context_latents,
             memory_latents=config.memory_latents,
             memory_capacity=config.memory_capacity,
-            context_noise=config.context_noise,
             default_prompts=config.default_prompts,
         )
         result = evaluate_oracle(world, world, self.scenes)

@@ -14,7 +14,6 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from model.data.video_io import to_float, to_uint8
-from model.diffusion.path import interpolate
 from model.dit.video_dit import VideoDiT
 from model.text.encoder import TextEncoder
 from model.vae.video_vae import VideoVAE
@@ -41,7 +40,6 @@ class CameraWorld:
         memory_latents: Of them, how many are chosen by view overlap from all that the window holds; the others are the
             latest. 0: all are.
         memory_capacity: Latent frames that the window holds, if any are chosen.
-        context_noise: Diffusion time to which a context of several latents is noised; for a network trained so.
         default_prompts: One is drawn by the seed for episodes that get neither prompt nor image.
 
     Raises:
@@ -60,18 +58,15 @@ class CameraWorld:
         context_latents: int = 5,
         memory_latents: int = 0,
         memory_capacity: int = 64,
-        context_noise: float = 0.0,
         default_prompts: Sequence[str] = (),
     ) -> None:
         _check_fit(dit, vae, text_encoder, spec, context_latents, memory_latents)
-        if not 0 <= context_noise < 1:
-            raise ValueError(f"context_noise: expected a diffusion time from 0 to below 1, got {context_noise}")
         self._dit, self._vae, self._text_encoder = dit, vae, text_encoder
         self._sampler, self._opening = sampler, opening or sampler
         self._spec = replace(spec, evaluations_per_clip=sampler.evaluations_per_clip)
         self._context_latents, self._memory_latents = context_latents, memory_latents
         self._capacity = max(context_latents, memory_capacity) if memory_latents else context_latents
-        self._context_noise, self._default_prompts = context_noise, tuple(default_prompts)
+        self._default_prompts = tuple(default_prompts)
         self._device = next(dit.parameters()).device
 
     @property
@@ -174,27 +169,15 @@ class CameraWorld:
             chosen = self._memory_latents if count == self._context_latents else 0
             context, poses = memory.choose_context(window[rows], c2w[rows], state.intrinsics[rows], count, chosen)
             poses = torch.cat([poses, c2w[rows]], dim=1)
-            context_t = self._context_noise if count > 1 else 0.0  # the only latent of an opening is a clean picture
-            if context_t > 0:
-                # its own stream of noise: steps count up from 0 for the clips and down from -2 for their contexts
-                extra = episode_noise(state.seed[rows], -2 - state.step[rows], context.shape[1:])
-                context = interpolate(context, extra.to(self._device), torch.tensor(context_t))
-            latents[rows] = self._sample(state, rows, noise[rows], context, poses, self._sampler, context_t)
+            latents[rows] = self._sample(state, rows, noise[rows], context, poses, self._sampler)
         return latents
 
     def _sample(
-        self,
-        state: WorldState,
-        rows: Tensor,
-        noise: Tensor,
-        context: Tensor,
-        c2w: Tensor,
-        sampler: SamplerConfig,
-        context_t: float = 0.0,
+        self, state: WorldState, rows: Tensor, noise: Tensor, context: Tensor, c2w: Tensor, sampler: SamplerConfig
     ) -> Tensor:
         null = self._text_encoder.null(len(rows)).to(self._device)
         text = state.memory["text"][rows]
-        return sample_clip(self._dit, noise, context, c2w, state.intrinsics[rows], text, null, sampler, context_t)
+        return sample_clip(self._dit, noise, context, c2w, state.intrinsics[rows], text, null, sampler)
 
     def _latent_shape(self, num_latents: int) -> tuple[int, int, int, int]:
         stride = self._vae.spatial_stride

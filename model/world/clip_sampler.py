@@ -62,12 +62,10 @@ def sample_clip(
     text: Float[Tensor, "b tokens d"],
     null_text: Float[Tensor, "b tokens d"],
     sampler: SamplerConfig,
-    context_t: float = 0.0,
 ) -> Float[Tensor, "b c new h w"]:
     """New latents, float32, that continue `context` (n may be 0) along the poses of context and new latents.
 
-    All poses are in the one world frame. Context tokens are marked in the mask channel and carry the time `context_t`,
-    0 if they are clean.
+    All poses are in the one world frame. Context tokens are clean, marked in the mask channel, and carry timestep 0.
     """
     b, _, num_new, h, w = noise.shape
     num_context = context.shape[2]
@@ -85,7 +83,7 @@ def sample_clip(
     )
 
     def velocity(x: Tensor, t: Tensor) -> Tensor:
-        frame_t = torch.where(is_context, context_t, t[:, None])
+        frame_t = t[:, None] * ~is_context
         return guided(torch.cat([context, x], dim=2), frame_t)
 
     schedule = sampling_schedule(sampler.num_steps, sampler.shift, noise.device)

@@ -55,7 +55,6 @@ class WorldConfig:
         context_latents: Most latent frames that condition the next clip.
         memory_latents: Of them, how many are chosen from the past by what they show; see `model.world.memory`.
         memory_capacity: Latent frames that can be chosen from.
-        context_noise: Diffusion time to which a context of several latents, the world's own clips, is noised.
         sampler: How a clip is solved for.
         opening: How the first latent frame is, in an episode without image.
         text_encoder: Which one.
@@ -71,7 +70,6 @@ class WorldConfig:
     context_latents: int = 5
     memory_latents: int = 0
     memory_capacity: int = 64
-    context_noise: float = 0.0
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     opening: SamplerConfig = field(default_factory=SamplerConfig)
     text_encoder: TextEncoderConfig = field(default_factory=TextEncoderConfig)

@@ -54,7 +54,6 @@ def load_world(
     guidance_text: float | None = None,
     guidance_camera: float | None = None,
     memory_latents: int | None = None,
-    context_noise: float | None = None,
 ) -> WorldModel:
     """The world of this name or folder. Weights are read once per process and shared by worlds of other settings.
 
@@ -67,7 +66,6 @@ def load_world(
         guidance_camera: Camera weight of Eq. 3; likewise.
         memory_latents: How many of the context's latents are remembered ones; likewise. 0: the world only knows what it
             saw last.
-        context_noise: Diffusion time to which the context of an extension is noised; likewise.
 
     Raises:
         FileNotFoundError: if the folder or one of its files is missing.
@@ -78,7 +76,6 @@ def load_world(
         "guidance_text": guidance_text,
         "guidance_camera": guidance_camera,
         "memory_latents": memory_latents,
-        "context_noise": context_noise,
     }
     settings = {name: value for name, value in given.items() if value is not None}
     _check_device(device)
@@ -204,7 +201,6 @@ def _assemble(components: _Components, settings: Mapping[str, Any]) -> CameraWor
         "context_latents": config.context_latents,
         "memory_latents": settings.get("memory_latents", config.memory_latents),
         "memory_capacity": config.memory_capacity,
-        "context_noise": settings.get("context_noise", config.context_noise),
         "default_prompts": config.default_prompts,
     }
     if components.depth is None:

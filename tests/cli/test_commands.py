@@ -66,6 +66,34 @@ def test_training_leaves_a_world_that_the_environment_flies_through(trained: Pat
 
 
 @pytest.mark.slow
+def test_a_decoder_learns_from_its_world_which_stays_valid(trained: Path) -> None:
+    world = trained / "run" / "world"
+    config = composed(
+        "train_vae",
+        "experiment=debug",
+        f"data.folder={trained}/data",
+        f"out={trained}/decoder",
+        f"generator={world}",
+        f"initial_vae={world}/vae",
+        "freeze_encoder=true",
+        "training.num_steps=2",
+    )
+    assert isinstance(config, TrainVAEConfig)
+    train_vae(config)
+    before, after = (load_component(f, VideoVAEConfig, VideoVAE) for f in (world / "vae", trained / "decoder" / "vae"))
+    video = torch.rand(1, 3, 5, 48, 80) * 2 - 1
+    assert torch.equal(before.encode(video), after.encode(video))
+    assert not torch.equal(before.decode(before.encode(video)), after.decode(before.encode(video)))
+
+
+def test_a_generator_of_latents_from_another_encoder_is_refused(tmp_path: Path) -> None:
+    config = composed("train_vae", "experiment=debug", f"generator={tmp_path}", f"out={tmp_path}")
+    assert isinstance(config, TrainVAEConfig)
+    with pytest.raises(ValueError, match="generator: expected initial_vae"):
+        train_vae(config)
+
+
+@pytest.mark.slow
 def test_training_leaves_curves_pictures_and_figures(trained: Path) -> None:
     lines = [json.loads(line) for line in (trained / "run" / "curve.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3, 4]

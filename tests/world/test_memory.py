@@ -88,29 +88,6 @@ def test_a_world_remembers_as_far_as_its_memory_reaches(
     assert looks_ahead == (capacity == 9)
 
 
-def test_context_noise_changes_extensions_the_same_way_every_time_and_never_the_first_clip(
-    make_world: Callable[..., CameraWorld],
-) -> None:
-    def fly(level: float, first_seed: int = 3) -> list[Tensor]:
-        world = make_world(context_noise=level)
-        state, _ = world.start([first_seed, 8])
-        clips = []
-        for _ in range(2):
-            state, frames = world.extend(state, torch.stack([turn([10, 20, 30, 40])[0]] * 2))
-            clips.append(frames)
-        return clips
-
-    clean, noised, again = fly(0.0), fly(0.3), fly(0.3)
-    assert torch.equal(clean[0], noised[0]) and not torch.equal(clean[1], noised[1])
-    assert torch.equal(noised[1], again[1])
-    assert not torch.equal(noised[1][:1], fly(0.3, first_seed=4)[1][:1])
-
-
-def test_context_noise_that_leaves_nothing_is_refused(make_world: Callable[..., CameraWorld]) -> None:
-    with pytest.raises(ValueError, match="context_noise: expected a diffusion time from 0 to below 1, got 1"):
-        make_world(context_noise=1.0)
-
-
 def test_more_memory_than_context_is_refused(make_world: Callable[..., CameraWorld]) -> None:
     with pytest.raises(ValueError, match="memory_latents: expected 0 to 4, got 5"):
         make_world(context_latents=5, memory_latents=5)
