@@ -55,9 +55,9 @@ class TrainVAEConfig:
     window_latents: int = 5
     # latents stay what the linear path starts with, so a DiT may train on them while the decoder still learns
     freeze_encoder: bool = False
-    # a world whose DiT makes the latents that the decoder learns to show; needs initial_vae (the world's) and
-    # freeze_encoder
+    # a world whose decoder learns to show what its DiT makes, its encoder frozen; `install` gives that world the result
     generator: str | None = None
+    install: bool = False
     num_pca_clips: int = 256
     num_held_out: int = 32
     held_out_seed: int = 600_000

@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
 from model.build import TrainVAEConfig, register_schemas, require_component, train_state
-from model.checkpoint import load_component, save_component
+from model.checkpoint import load_component, load_meta, save_component
 from model.curation.training_clips import clip_set, held_out_set
 from model.data.clips import ClipSet
 from model.data.video_io import to_float
@@ -26,7 +26,7 @@ from model.training.vae_batches import VideoWindows, latent_statistics, reconstr
 from model.training.vae_step import VAEStep
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.config import read_world_config
-from model.world.load import build_text_encoder
+from model.world.load import build_text_encoder, world_folder
 
 register_schemas()
 
@@ -34,10 +34,10 @@ register_schemas()
 def train_vae(config: TrainVAEConfig) -> Path:
     """Runs (or resumes) the whole stage; returns the folder of the finished VAE, `out/vae`."""
     config.vae.validate()  # before the clips are rendered, which may take an hour
-    if config.generator is not None and (config.initial_vae is None or not config.freeze_encoder):
-        raise ValueError(
-            "generator: expected initial_vae, the world's own, and freeze_encoder=true; no DiT fits another"
-        )
+    if config.install and config.generator is None:
+        raise ValueError("install: expected a generator, the world whose VAE is to be replaced, got none")
+    if config.generator is not None:
+        config = of_generator(config, world_folder(config.generator))
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
     torch.manual_seed(config.seed)
@@ -65,6 +65,13 @@ def train_vae(config: TrainVAEConfig) -> Path:
         step, state, batches, num_steps=config.training.num_steps, config=config.training.fit, folder=out, sample=sample
     )
     return finish(config, vae, state, windows, truth)
+
+
+def of_generator(config: TrainVAEConfig, world: Path) -> TrainVAEConfig:
+    """The settings with which this world's own decoder learns, its encoder frozen: no DiT fits another one."""
+    if config.initial_vae is not None:
+        raise ValueError(f"initial_vae: expected none beside generator, whose VAE it is, got {config.initial_vae}")
+    return dataclasses.replace(config, generator=str(world), initial_vae=str(world / "vae"), freeze_encoder=True)
 
 
 def decoder_lesson(config: TrainVAEConfig, world: Path, clips: ClipSet) -> tuple[DecoderStep, FirstClips]:
@@ -124,6 +131,10 @@ def finish(
             "cpu_count": os.cpu_count(),
         }
         save_component(out / "vae", vae, vae.config, meta)
+        if config.install:
+            assert config.generator is not None
+            folder = Path(config.generator) / "vae"
+            save_component(folder, vae, vae.config, {**load_meta(folder), "decoder": meta}, torch.float16)
     print(f"written: {out / 'vae'} ({meta})")
     return out / "vae"
 

@@ -3,6 +3,7 @@
 import importlib
 import json
 import re
+import shutil
 import sys
 import tomllib
 from pathlib import Path
@@ -66,30 +67,42 @@ def test_training_leaves_a_world_that_the_environment_flies_through(trained: Pat
 
 
 @pytest.mark.slow
-def test_a_decoder_learns_from_its_world_which_stays_valid(trained: Path) -> None:
-    world = trained / "run" / "world"
+def test_a_decoder_learns_from_its_world_which_stays_valid(trained: Path, tmp_path: Path) -> None:
+    world = shutil.copytree(trained / "run" / "world", tmp_path / "world")
     config = composed(
         "train_vae",
         "experiment=debug",
         f"data.folder={trained}/data",
-        f"out={trained}/decoder",
+        f"out={tmp_path}/decoder",
         f"generator={world}",
-        f"initial_vae={world}/vae",
-        "freeze_encoder=true",
+        "install=true",
         "training.num_steps=2",
     )
     assert isinstance(config, TrainVAEConfig)
+    before = load_component(world / "vae", VideoVAEConfig, VideoVAE)
     train_vae(config)
-    before, after = (load_component(f, VideoVAEConfig, VideoVAE) for f in (world / "vae", trained / "decoder" / "vae"))
+    after = load_component(world / "vae", VideoVAEConfig, VideoVAE)
+    assert load_meta(world / "vae") == {
+        **load_meta(trained / "vae" / "vae"),
+        "decoder": load_meta(tmp_path / "decoder/vae"),
+    }
     video = torch.rand(1, 3, 5, 48, 80) * 2 - 1
     assert torch.equal(before.encode(video), after.encode(video))
     assert not torch.equal(before.decode(before.encode(video)), after.decode(before.encode(video)))
 
 
-def test_a_generator_of_latents_from_another_encoder_is_refused(tmp_path: Path) -> None:
-    config = composed("train_vae", "experiment=debug", f"generator={tmp_path}", f"out={tmp_path}")
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["generator=tiny", "initial_vae=elsewhere"], "initial_vae: expected none beside generator"),
+        (["install=true"], "install: expected a generator"),
+        (["generator=nowhere"], "world: expected 'tiny'"),
+    ],
+)
+def test_a_decoder_of_no_world_or_of_two_is_refused(tmp_path: Path, overrides: list[str], message: str) -> None:
+    config = composed("train_vae", "experiment=debug", f"out={tmp_path}", *overrides)
     assert isinstance(config, TrainVAEConfig)
-    with pytest.raises(ValueError, match="generator: expected initial_vae"):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
         train_vae(config)
 
 
