@@ -36,6 +36,18 @@ def test_a_module_that_stands_still_is_its_own_average() -> None:
     assert all(torch.equal(average.parameters[name], p) for name, p in module.named_parameters())
 
 
+def test_what_is_frozen_stays_bit_for_bit_even_the_signs_of_its_zeros() -> None:
+    module = nn.Sequential(nn.Linear(2, 2), constant(0.3))
+    with torch.no_grad():
+        module[0].weight.fill_(-0.0)
+    module[0].requires_grad_(False)
+    average = ExponentialMovingAverage(module)
+    average.update(module, step=0)
+    with average.applied_to(module):
+        assert torch.signbit(module[0].weight).all()
+    assert torch.signbit(module[0].weight).all()
+
+
 def test_lending_gives_the_average_and_takes_it_back_even_after_an_error() -> None:
     module = nn.Linear(3, 3)
     own = {name: p.clone() for name, p in module.named_parameters()}
