@@ -42,7 +42,7 @@ def test_what_is_frozen_stays_bit_for_bit_even_the_signs_of_its_zeros() -> None:
         module[0].weight.fill_(-0.0)
     module[0].requires_grad_(False)
     average = ExponentialMovingAverage(module)
-    average.update(module, step=0)
+    average.update(module, step=1000)
     with average.applied_to(module):
         assert torch.signbit(module[0].weight).all()
     assert torch.signbit(module[0].weight).all()
