@@ -118,7 +118,8 @@ class FlowMatchingStep:
             frames = remember(frames, self.memory_latents, generator)
         window = take_frames(batch, frames)
         # Float64, which neither autocast nor TF32 rounds: cameras must not blur with the network's arithmetic.
-        c2w, intrinsics = window.c2w.double(), window.intrinsics.double()
+        exact = torch.float32 if window.c2w.device.type == "mps" else torch.float64  # Apple's GPUs have no other
+        c2w, intrinsics = window.c2w.to(exact), window.intrinsics.to(exact)
         if self.reference_jitter > 0:
             # An episode's first window has its reference at its first frame, always; later ones anywhere.
             moved = jitter_reference(c2w, self.reference_jitter, generator)
