@@ -129,6 +129,16 @@ def load_component(
     return load_weights(folder, build(load_config(folder, config_class)), dtype=dtype)
 
 
+def stored_dtype(folder: str | Path) -> torch.dtype:
+    """The type that a component's weights are stored in: to write it anew in another would round what is to stay.
+
+    Raises:
+        FileNotFoundError: if there is no such component.
+    """
+    with safetensors.safe_open(_file_of(folder, WEIGHTS_FILE), framework="pt") as weights:
+        return next(t.dtype for t in map(weights.get_tensor, weights.keys()) if t.is_floating_point())
+
+
 def component_exists(folder: str | Path) -> bool:
     """Whether a whole component is at `folder`, also right after a save that was killed."""
     return (_standing(Path(folder)) / WEIGHTS_FILE).is_file()

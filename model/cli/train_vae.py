@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
 from model.build import TrainVAEConfig, register_schemas, require_component, train_state
-from model.checkpoint import load_component, load_meta, save_component
+from model.checkpoint import load_component, load_meta, save_component, stored_dtype
 from model.curation.training_clips import clip_set, held_out_set
 from model.data.clips import ClipSet
 from model.data.video_io import to_float
@@ -134,7 +134,7 @@ def finish(
         if config.install:
             assert config.generator is not None
             folder = Path(config.generator) / "vae"
-            save_component(folder, vae, vae.config, {**load_meta(folder), "decoder": meta}, torch.float16)
+            save_component(folder, vae, vae.config, {**load_meta(folder), "decoder": meta}, stored_dtype(folder))
     print(f"written: {out / 'vae'} ({meta})")
     return out / "vae"
 

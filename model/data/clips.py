@@ -169,7 +169,7 @@ class ClipSet:
 class MirroredClipSet(ClipSet):
     """A clip set, then its mirror images: where left is right is another world, and costs no rendering.
 
-    Nothing in the scenes tells the sides apart, and no caption names them.
+    Nothing in rendered scenes tells the sides apart, and no caption names them; of films it is for the user to know.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -70,6 +70,7 @@ class LatentBatches:
 
     Every epoch is a fresh permutation; `labelled_share` of the clips (4 : 1, the paper's Sec. 3.3) keep their camera,
     always the same ones, the others train as unlabelled video. Clips that have no camera are among those others.
+    All lies in memory, on `device` (that of `latents` by default), where batches are cut from it.
     """
 
     def __init__(

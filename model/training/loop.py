@@ -82,6 +82,8 @@ def fit(
 ) -> TrainState:
     """Trains until `num_steps` updates are done; with a folder, first continues what is there, exactly.
 
+    On a GPU that is up to rounding: its fused attention and convolutions add up their gradients in any order.
+
     Torch's global generators are reseeded at every step; the precision of products is `config.matmul_precision` and
     denormal numbers are flushed to zero from here on.
 

@@ -5,7 +5,6 @@ The floor is its own FLOPs at this machine's matrix-product rate, measured in th
 """
 
 from collections.abc import Callable
-from importlib.resources import files
 
 import gymnasium as gym
 import numpy as np
@@ -16,14 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 import cc2env
 
 
-def has_weights(world: str) -> bool:
-    return world == "synthetic" or files("model.pretrained").joinpath("tiny", "world.yaml").is_file()
-
-
 @pytest.mark.parametrize("world", ["synthetic", "tiny"])
 def test_env_step(benchmark: BenchmarkFixture, world: str, matrix_product_rate: Callable[[], float]) -> None:
-    if not has_weights(world):
-        pytest.skip("the tiny weights are not there yet")
     env = gym.make(cc2env.ENV_ID, world=world)
     env.reset(seed=0)
     action = np.zeros(env.action_space.shape, np.float32)
