@@ -56,7 +56,7 @@ def run_oracle(config: OracleConfig) -> dict[str, object]:
     clips = clips_for(world.spec, config)
     scenes = render_oracle_scenes(clips, config.num_scenes)
     autoencoder = world if isinstance(world, Autoencoder) else None
-    result = evaluate_oracle(world, autoencoder, scenes, batch_size=config.batch_size)
+    result = evaluate_oracle(world, autoencoder, scenes, truths=scenes.truths(), batch_size=config.batch_size)
     found = Examiner(world, autoencoder, clips, scenes, wanted).examine(result)
     report: dict[str, object] = {
         "summary": summarise(result) | found.summary(),

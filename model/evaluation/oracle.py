@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from model.data.clips import FRAMES_PER_LATENT, ClipSetConfig, render_record
+from model.evaluation.controls import first_frame_carried, time_stopped
 from model.evaluation.truth import SceneTruth
 from model.evaluation.video_quality import psnr
 from model.geometry.trajectory import CameraTrajectory
@@ -121,14 +122,20 @@ class OracleResult:
 
 
 def evaluate_oracle(
-    world: WorldModel, autoencoder: Autoencoder | None, scenes: OracleScenes, *, batch_size: int = 16
+    world: WorldModel,
+    autoencoder: Autoencoder | None,
+    scenes: OracleScenes,
+    *,
+    truths: list[SceneTruth] | None = None,
+    batch_size: int = 16,
 ) -> OracleResult:
     """Flies the world through every scene, once along its trajectory and once along the next scene's, and compares:
 
     `generated`; `wrong_trajectory`, the control that tells whether the camera is followed; `hold`, the first frame
     repeated; `mean_frame`, the average over all scenes' frames; `clip_mean`, the true clip's own average over time,
     which no predictor knows (the best of all still pictures); `vae`, the true clip through the autoencoder: the
-    ceiling.
+    ceiling. With `truths`, two more from `model.evaluation.controls`: `carried`, the first frame carried along by the
+    true geometry, and `time_stopped`, the true scene in which nothing moves.
     """
     truth = scenes.frames
     generated = fly(world, scenes, scenes.poses, batch_size, "flying")
@@ -143,6 +150,11 @@ def evaluate_oracle(
         for i in range(1, truth.shape[1], step)
     ]
     candidates["clip_mean"] = torch.cat([truth[:, :1], *clip_means], dim=1)
+    if truths is not None:
+        paths = list(zip(truths, scenes.frame_poses(), strict=True))
+        stopped = [time_stopped(truth, path) for truth, path in tqdm(paths, desc="stopping the time", unit="scene")]
+        carried = [first_frame_carried(t, f[0], path) for (t, path), f in zip(paths, truth, strict=True)]
+        candidates |= {"time_stopped": torch.stack(stopped), "carried": torch.stack(carried)}
     if autoencoder is not None:
         rebuilt = [
             autoencoder.reconstruct(truth[rows]).cpu()

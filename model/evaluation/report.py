@@ -12,7 +12,9 @@ from model.evaluation.oracle import OracleResult, OracleScenes
 
 ROWS = {
     "vae": "VAE reconstruction of the true clip (ceiling)",
+    "time_stopped": "the true scene, its time stopped (knows every surface, and nothing of what moves)",
     "generated": "generated along the commanded trajectory",
+    "carried": "first frame carried along by the true geometry (imagines nothing)",
     "clip_mean": "mean of the true clip over time (best still picture, needs the truth)",
     "hold": "first frame held",
     "wrong_trajectory": "generated along another scene's trajectory",
@@ -125,11 +127,15 @@ def _camera_table(title: str, rows: Mapping[str, object]) -> str:
 
 def _kinds_table(kinds: Mapping[str, object]) -> str:
     columns = {"psnr": "PSNR, dB", "psnr_hold": "first frame held"} | _CAMERA_COLUMNS
-    columns |= {"floor_rot": "floor, deg", "floor_trans": "floor, m"}
+    floors = {"floor": "floor", "vae_floor": "through the VAE"}
+    units = {"rot_err_deg": "deg", "trans_err_m": "m", "trans_share": "share of path"}
+    columns |= {
+        f"{floor} {name}": f"{label}, {unit}" for floor, label in floors.items() for name, unit in units.items()
+    }
     rows = {}
     for kind, entry in kinds.items():
         assert isinstance(entry, dict)
-        floor = {"floor_rot": entry["floor"]["rot_err_deg"], "floor_trans": entry["floor"]["trans_err_m"]}
+        floor = {f"{f} {name}": entry[f][name] for f in floors if f in entry for name in units}
         rows[kind] = {**entry, **entry["camera"], **floor}
     return _table("single moves", columns, rows)
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from model.geometry.camera import pixel_grid, project, unproject
 
-_SKY = 1000.0  # metres: where a picture of this size no longer tells a point from one at infinity
+SKY_METRES = 1000.0  # metres: where a picture of this size no longer tells a point from one at infinity
 # In inverse metres: the ground's inverse depth is linear in the row, about 0.013 a row for a camera at eye level.
 _TOLERANCE, _RELATIVE_TOLERANCE = 0.015, 0.03
 
@@ -28,7 +28,7 @@ def visible_from(
         intrinsics: Of all of them.
     """
     height, width = depth.shape
-    points = unproject(pixel_grid(height, width), depth.clamp(max=_SKY), c2w, intrinsics)
+    points = unproject(pixel_grid(height, width), depth.clamp(max=SKY_METRES), c2w, intrinsics)
     uv, distance = project(points[None], other_c2w[:, None, None], intrinsics)
     column = (uv[..., 0] * width).floor().clamp(-1, width).nan_to_num(-1).long()
     row = (uv[..., 1] * height).floor().clamp(-1, height).nan_to_num(-1).long()

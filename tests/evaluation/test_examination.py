@@ -13,7 +13,7 @@ from model.evaluation.examination import Examination, ExaminationConfig, Examine
 from model.evaluation.moves import MOVES, move, render_moves
 from model.evaluation.oracle import OracleResult, OracleScenes, evaluate_oracle, render_oracle_scenes
 from model.evaluation.plots import plot_paths, plot_report
-from model.evaluation.report import examination_tables
+from model.evaluation.report import _kinds_table, examination_tables
 from model.world.synthetic_world import SyntheticWorld
 
 CLIPS = ClipSetConfig(num_clips=2, num_latents=5, first_seed=500_000)
@@ -96,6 +96,29 @@ def test_every_move_has_room_and_goes_somewhere(kind: str) -> None:
     assert len(truths) == 1
     changed = not torch.equal(scenes.poses[0, -1], torch.eye(4))
     assert changed == (kind != "still")
+
+
+def test_single_moves_are_told_apart_and_every_floor_is_beside_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Exact:
+        """Loses nothing."""
+
+        def reconstruct(self, frames: torch.Tensor) -> torch.Tensor:
+            return frames
+
+    monkeypatch.setattr("model.evaluation.examination.MOVES", ("left", "still"))
+    scenes = render_oracle_scenes(CLIPS, 1)
+    config = ExaminationConfig(kinds=1, camera_every=16)
+    kinds = Examiner(SyntheticWorld(), Exact(), CLIPS, scenes, config).kinds()
+    left, still = kinds["left"], kinds["still"]
+    assert left["camera"]["trans_err_m"] < 0.001
+    assert left["psnr"] == pytest.approx(100)
+    assert left["psnr_hold"] < still["psnr_hold"]
+    # through an autoencoder that changes nothing, the search finds what it finds in true frames
+    assert left["vae_floor"] == left["floor"]
+    assert still["camera"]["trans_share"] is None
+    table = _kinds_table(kinds).splitlines()
+    assert all(line.count("|") == table[0].count("|") for line in table)
+    assert "through the VAE, share of path" in table[0]
 
 
 def test_bad_numbers_are_refused() -> None:
