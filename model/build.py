@@ -163,6 +163,7 @@ class OracleConfig:
         revisit: Clips to fly out before coming back; 0 leaves it out.
         still: Clips to stand still for; 0 leaves it out.
         prompts: Open an episode from every scene's caption and look for the colours that it names.
+        lpips: A row of LPIPS; needs the extra `lpips`, and AlexNet's weights.
     """
 
     world: str = "tiny"
@@ -183,6 +184,7 @@ class OracleConfig:
     revisit: int = 0
     still: int = 0
     prompts: bool = False
+    lpips: bool = False
 
 
 def register_schemas() -> None:

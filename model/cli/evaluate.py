@@ -56,8 +56,9 @@ def run_oracle(config: OracleConfig) -> dict[str, object]:
     clips = clips_for(world.spec, config)
     scenes = render_oracle_scenes(clips, config.num_scenes)
     autoencoder = world if isinstance(world, Autoencoder) else None
-    result = evaluate_oracle(world, autoencoder, scenes, truths=scenes.truths(), batch_size=config.batch_size)
-    found = Examiner(world, autoencoder, clips, scenes, wanted).examine(result)
+    examiner = Examiner(world, autoencoder, clips, scenes, wanted)
+    result = evaluate_oracle(world, autoencoder, scenes, truths=examiner.truths, batch_size=config.batch_size)
+    found = examiner.examine(result)
     report: dict[str, object] = {
         "summary": summarise(result) | found.summary(),
         "config": dataclasses.asdict(config),

@@ -14,6 +14,7 @@ from model.evaluation.fidelity import fidelity_per_clip, find_regions
 from model.evaluation.motion import measure_motion, require_flow
 from model.evaluation.moves import MOVES, render_moves
 from model.evaluation.oracle import Autoencoder, OracleResult, OracleScenes, fly, render_oracle_scenes
+from model.evaluation.perceptual import PerceptualDistance, require_lpips
 from model.evaluation.prompts import measure_prompts
 from model.evaluation.truth import SceneTruth
 from model.evaluation.video_quality import psnr
@@ -33,19 +34,22 @@ class ExaminationConfig:
     revisit: int = 0
     still: int = 0
     prompts: bool = False
+    lpips: bool = False
     batch_size: int = 16
 
     def __post_init__(self) -> None:
-        """Checks the numbers, and that the flow is there before hours have been spent.
+        """Checks the numbers, and that packages are there before hours have been spent.
 
         Raises:
-            ValueError: a number is negative, or OpenCV is missing and wanted.
+            ValueError: a number is negative, or a package is missing and wanted.
         """
         for name, least in (("camera_every", 1), ("kinds", 0), ("revisit", 0), ("still", 0), ("batch_size", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}: expected at least {least}, got {getattr(self, name)}")
         if self.motion:
             require_flow()
+        if self.lpips:
+            require_lpips()
 
 
 @dataclass
@@ -109,6 +113,7 @@ class Examiner:
         self.world, self.autoencoder, self.clips, self.scenes, self.config = world, autoencoder, clips, scenes, config
         self.step = world.spec.frames_per_clip
         self.truths: list[SceneTruth] = scenes.truths()
+        self.lpips = PerceptualDistance() if config.lpips else None
 
     def examine(self, result: OracleResult) -> Examination:
         """All sections asked for; `result` holds what the world generated on the scenes."""
@@ -131,9 +136,9 @@ class Examiner:
         return found
 
     def fidelity(self, generated: UInt8[Tensor, "n f h w 3"]) -> dict[str, list[float | None]]:
-        """PSNR and SSIM per clip over pixels seen before, newly revealed and moving."""
+        """PSNR, SSIM and, where wanted, LPIPS per clip over pixels seen before, newly revealed and moving."""
         regions = find_regions(self.truths, self.scenes.frame_poses(), self.step)
-        return fidelity_per_clip(generated, self.scenes.frames, regions, self.step)
+        return fidelity_per_clip(generated, self.scenes.frames, regions, self.step, self.lpips)
 
     def determinism(self, generated: UInt8[Tensor, "n f h w 3"]) -> Section:
         """Whether the first clip of the first batch comes out the same, bit for bit, a second time."""

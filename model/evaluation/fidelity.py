@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
+from model.evaluation.perceptual import PerceptualDistance
 from model.evaluation.truth import SceneTruth
 from model.evaluation.video_quality import contrast, masked_psnr, sharpness, ssim_map
 from model.evaluation.visibility import seen_before_clip
@@ -33,10 +34,14 @@ def find_regions(truths: list[SceneTruth], poses: Float[Tensor, "n f 4 4"], fram
 
 
 def fidelity_per_clip(
-    frames: UInt8[Tensor, "n f h w 3"], truth: UInt8[Tensor, "n f h w 3"], regions: Regions, frames_per_clip: int
+    frames: UInt8[Tensor, "n f h w 3"],
+    truth: UInt8[Tensor, "n f h w 3"],
+    regions: Regions,
+    frames_per_clip: int,
+    lpips: PerceptualDistance | None = None,
 ) -> dict[str, list[float | None]]:
     """PSNR (dB, over all pixels of a kind in all scenes) and SSIM per clip, the shares of the kinds, and the ratios
-    generated / true of sharpness and contrast (falling ones are a picture that washes out).
+    generated / true of sharpness and contrast (falling ones are a picture that washes out); `lpips` adds its own row.
 
     PSNR of pooled pixels, not the mean over scenes: a scene with a handful of new pixels must not weigh as much.
     """
@@ -46,6 +51,8 @@ def fidelity_per_clip(
         clip = slice(first, first + frames_per_clip)
         ssim = torch.stack([ssim_map(a, b) for a, b in zip(frames[:, clip], truth[:, clip], strict=True)])
         rows.setdefault("ssim", []).append(_rounded(float(ssim.mean())))
+        if lpips is not None:
+            rows.setdefault("lpips", []).append(_rounded(lpips(frames[:, clip], truth[:, clip])))
         for name, measure in (("sharpness", sharpness), ("contrast", contrast)):
             ratio = measure(frames[:, clip]).mean() / measure(truth[:, clip]).mean().clamp(min=1e-6)
             rows.setdefault(f"{name}_ratio", []).append(_rounded(float(ratio)))

@@ -76,6 +76,7 @@ _FIDELITY_ROWS = {
     "ssim": "SSIM",
     "ssim_seen": "SSIM, seen before",
     "ssim_revealed": "SSIM, newly revealed",
+    "lpips": "LPIPS",
     "share_revealed": "share of pixels newly revealed",
     "sharpness_ratio": "sharpness, generated / true",
     "contrast_ratio": "contrast, generated / true",
@@ -98,7 +99,8 @@ def examination_tables(found: Examination) -> str:
     """Markdown tables of every section."""
     sections = found.sections
     fidelity = sections["fidelity"]
-    tables = [_per_clip_table("fidelity", {label: fidelity[name] for name, label in _FIDELITY_ROWS.items()})]
+    shown = {label: fidelity[name] for name, label in _FIDELITY_ROWS.items() if name in fidelity}
+    tables = [_per_clip_table("fidelity", shown)]
     tables.append(f"The first clip repeated bit for bit: {'yes' if sections['determinism']['repeats'] else 'NO'}.\n")
     if "camera" in sections:
         names = {"generated": "generated", "floor": "floor: true frames", "vae_floor": "floor through the VAE"}
