@@ -41,7 +41,8 @@ def fidelity_per_clip(
     lpips: PerceptualDistance | None = None,
 ) -> dict[str, list[float | None]]:
     """PSNR (dB, over all pixels of a kind in all scenes) and SSIM per clip, the shares of the kinds, and the ratios
-    generated / true of sharpness and contrast (falling ones are a picture that washes out); `lpips` adds its own row.
+    generated / true of sharpness and contrast (falling ones are a picture that washes out); `error_*` is the kind's
+    share of the whole squared error, None where there is none; `lpips` adds its own row.
 
     PSNR of pooled pixels, not the mean over scenes: a scene with a handful of new pixels must not weigh as much.
     """
@@ -56,8 +57,10 @@ def fidelity_per_clip(
         for name, measure in (("sharpness", sharpness), ("contrast", contrast)):
             ratio = measure(frames[:, clip]).mean() / measure(truth[:, clip]).mean().clamp(min=1e-6)
             rows.setdefault(f"{name}_ratio", []).append(_rounded(float(ratio)))
+        error = (frames[:, clip].float() - truth[:, clip].float()).square().mean(dim=-1)
         for name, masks in kinds.items():
             mask = masks[:, clip]
+            rows.setdefault(f"error_{name}", []).append(_rounded(float((error * mask).sum() / error.sum())))
             rows.setdefault(f"psnr_{name}", []).append(_rounded(masked_psnr(frames[:, clip], truth[:, clip], mask)))
             rows.setdefault(f"ssim_{name}", []).append(_rounded(float(ssim[mask].mean())))
             rows.setdefault(f"share_{name}", []).append(_rounded(float(mask.float().mean())))

@@ -78,6 +78,10 @@ _FIDELITY_ROWS = {
     "ssim_revealed": "SSIM, newly revealed",
     "lpips": "LPIPS",
     "share_revealed": "share of pixels newly revealed",
+    "share_moving": "share of pixels on moving objects",
+    "error_seen": "share of the squared error: seen before",
+    "error_revealed": "share of the squared error: newly revealed",
+    "error_moving": "share of the squared error: moving objects",
     "sharpness_ratio": "sharpness, generated / true",
     "contrast_ratio": "contrast, generated / true",
 }

@@ -49,3 +49,13 @@ def test_ratios_of_sharpness_and_contrast_of_a_dimmed_and_of_a_softened_step() -
     rows = fidelity_per_clip(soft, truth, regions, 4)
     assert rows["sharpness_ratio"] == [pytest.approx(1.0, abs=0.01)]
     assert rows["contrast_ratio"][0] is not None and rows["contrast_ratio"][0] < 0.95
+
+
+def test_the_squared_error_is_shared_out_among_the_kinds_of_pixels() -> None:
+    truth = torch.full((1, 5, 4, 4, 3), 100, dtype=torch.uint8)
+    row = torch.arange(4).view(4, 1).expand(1, 5, 4, 4)
+    regions = Regions(row < 2, row == 2, row == 3)  # 8, 4 and 4 pixels of each frame
+    off = truth + torch.tensor([10, 10, 20, 0], dtype=torch.uint8).view(1, 1, 4, 1, 1)
+    rows = fidelity_per_clip(off, truth, regions, 4)
+    assert [rows[f"error_{kind}"] for kind in ("seen", "revealed", "moving")] == [[0.3333], [0.6667], [0.0]]
+    assert fidelity_per_clip(truth, truth, regions, 4)["error_seen"] == [None]
