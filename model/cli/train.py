@@ -16,7 +16,7 @@ from model.checkpoint import load_component, load_meta, load_weights
 from model.curation.training_clips import clip_set
 from model.data.clips import ClipSet, ClipSetConfig, MirroredClipSet
 from model.data.synthetic.captions import VOCABULARY
-from model.dit.video_dit import VideoDiT
+from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.evaluation.preview import WorldPreview, preview_scenes
 from model.text.encoder import TextEncoder
 from model.text.tiny_vocabulary import split_words
@@ -41,6 +41,7 @@ def train(config: TrainConfig) -> Path:
     torch.manual_seed(config.seed)
     vae = load_component(require_component("vae", config.vae), VideoVAEConfig, VideoVAE).to(device)
     vae.requires_grad_(False).eval()
+    check_channels(config.dit, vae.config)  # before clips are rendered and encoded
     clips = clip_set(Path(config.data.folder), config.data.clips, config.data.num_workers)
     if config.data.mirror:
         clips = MirroredClipSet(clips.folder)
@@ -67,6 +68,17 @@ def train(config: TrainConfig) -> Path:
             sample(dit.eval(), state.step)
     distributed.stop()
     return sample.folder
+
+
+def check_channels(dit: VideoDiTConfig, vae: VideoVAEConfig) -> None:
+    """Raises ValueError unless the DiT takes and makes the VAE's latents."""
+    wanted = vae.latent_channels
+    for name in ("in_channels", "out_channels"):
+        if getattr(dit, name) != wanted:
+            raise ValueError(
+                f"dit.{name}: expected {wanted}, as many as the VAE's latents have, got {getattr(dit, name)}; "
+                f"give dit.in_channels={wanted} dit.out_channels={wanted}"
+            )
 
 
 class WorldSaver:

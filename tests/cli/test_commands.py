@@ -219,6 +219,11 @@ def test_help_names_the_options(
     [
         ("train", ["vae=nowhere"], "error: vae: expected a component folder"),
         ("train", ["sampler.num_steps=0"], "error: sampler_steps: expected a whole number"),
+        (
+            "train",
+            [f"vae={ROOT / 'model/pretrained/tiny/vae'}", "dit.in_channels=8", "dit.out_channels=8"],
+            "error: dit.in_channels: expected 16, as many as the VAE's latents have, got 8; give dit.in_channels=16",
+        ),
         ("train_vae", ["vae.dim_mult=[1]"], "error: temporal_downsample: expected 0 entries"),
         ("evaluate", [], "error: expected an evaluation, one of ['oracle'"),
         ("evaluate", ["oracle", "world=nowhere"], "error: world: expected 'tiny', 'synthetic' or a folder"),
