@@ -42,11 +42,13 @@ class FollowPolicy:
             )
         path = CameraTrajectory(trajectory.c2w.double(), trajectory.intrinsics.double()).rebase()
         path.c2w[:, :3, 3] *= scale
+        # the file's own coordinates were rounded, before its first pose became the identity
+        size = scale * float(trajectory.c2w[:, :3, 3].abs().max())
         self.high: np.ndarray = action_space.high
-        self.pieces = _pieces_needed(path, self.high[0])
+        self.pieces = _pieces_needed(path, self.high[0], size)
         self.trajectory = path if self.pieces == 1 else path.resample((len(path) - 1) * self.pieces + 1)
         bounds = torch.from_numpy(self.high[0])
-        # Clamping takes off the last digit where a piece is as long as the bound, nothing more.
+        # Clamping takes off what rounding adds where a piece is as long as the bound, nothing more.
         self._twists: np.ndarray = self.trajectory.twists().float().clamp(-bounds, bounds).numpy()
 
     @property
@@ -63,7 +65,12 @@ class FollowPolicy:
         return action
 
 
-def _pieces_needed(path: CameraTrajectory, bounds: np.ndarray) -> int:
-    """Returns the smallest number of equal pieces that brings every twist inside the bounds."""
-    largest = (path.twists().abs() / torch.from_numpy(bounds)).max()
-    return max(1, int(np.ceil(float(largest) - 1e-5)))
+def _pieces_needed(path: CameraTrajectory, bounds: np.ndarray, size: float) -> int:
+    """Returns the smallest number of equal pieces that brings every twist inside the bounds.
+
+    But for rounding: a path flown at full speed comes back a little over, by more the larger the coordinates (`size`,
+    metres) that float32 rounds.
+    """
+    rounding = torch.full((6,), 1e-5, dtype=torch.float64)
+    rounding[:3] += 4 * torch.finfo(torch.float32).eps * size
+    return max(1, int(((path.twists().abs() - rounding) / torch.from_numpy(bounds)).max().ceil()))

@@ -90,12 +90,12 @@ class PoseFutures:
 
     Args:
         env: The environment, wrapped or not.
-        reward: The function that the environment was given in the place of its task's reward, if it was.
+        reward: In the place of the environment's own: the function that it was given, or else its task's reward.
     """
 
     def __init__(self, env: gym.Env[Any, Any], reward: RewardFunction | None = None) -> None:
         self._env: CameraCtrlWorldEnv = env.unwrapped  # type: ignore[assignment]
-        self._reward = reward
+        self._reward = self._env._session.rules.reward if reward is None else reward
 
     def returns(self, plans: np.ndarray) -> np.ndarray:
         """See `Imagination`."""

@@ -39,7 +39,8 @@ class Learner:
 
     def __init__(self, config: TrainPPOConfig, world: Any) -> None:
         self.config, self.iteration = config, 0
-        self.num_steps = config.max_episode_steps or TASK_EPISODE_STEPS[config.task]
+        steps = config.max_episode_steps
+        self.num_steps = TASK_EPISODE_STEPS[config.task] if steps is None else steps
         self.env = CameraCtrlWorldTorchRLEnv(config.num_envs, world, task=config.task, max_episode_steps=self.num_steps)
         high = self.env.action_spec.space.high[0]
         network = NetworkConfig(task=config.task, poses_per_clip=len(high))

@@ -32,6 +32,7 @@ class TrainPPOConfig:
     Attributes:
         num_envs: Episodes that are flown side by side, from reset to the end, between two updates.
         max_episode_steps: Clips of an episode; without it, the task's own.
+        minibatch: Clips of one update, at least 2: advantages are normalised in it.
         learning_rate: At the start; it falls to a tenth in `num_iterations`.
         reward_scale: Brings rewards to the order of 1 for the critic.
         spread_bonus: Weight of the entropy of the actions.
@@ -98,9 +99,18 @@ def _check(config: TrainPPOConfig) -> None:
 
     if config.task not in TASK_ENTRIES:
         raise ValueError(f"task: expected one of {list(TASK_ENTRIES)}, got {config.task!r}; choose one")
-    for name in ("num_iterations", "num_envs", "num_epochs", "minibatch"):
-        if getattr(config, name) < 1:
-            raise ValueError(f"{name}: expected an integer of at least 1, got {getattr(config, name)}")
+    for name, least in (("num_iterations", 1), ("num_envs", 1), ("num_epochs", 1), ("minibatch", 2)):
+        if getattr(config, name) < least:
+            raise ValueError(f"{name}: expected an integer of at least {least}, got {getattr(config, name)}")
+    if config.max_episode_steps is not None and config.max_episode_steps < 1:
+        raise ValueError(
+            f"max_episode_steps: expected None or an integer of at least 1, got {config.max_episode_steps}; "
+            "leave it out for the task's own"
+        )
+    if config.num_envs == config.max_episode_steps == 1:
+        raise ValueError(
+            "num_envs, max_episode_steps: expected at least 2 clips for each update, got 1; fly more episodes"
+        )
     for name in ("learning_rate", "clip", "max_grad_norm", "reward_scale"):
         if not getattr(config, name) > 0:
             raise ValueError(f"{name}: expected a positive number, got {getattr(config, name)}")

@@ -11,10 +11,11 @@ def load_picture(source: object, height: int, width: int) -> np.ndarray:
     """Returns a picture as uint8 [height, width, 3]: its centre, cropped to the shape of the frame, then resized.
 
     Args:
-        source: A path, or a uint8 array [h, w, 3].
+        source: A path, or a uint8 array [h, w, 3]. Of a file, 16-bit grey is scaled to 8 bits, and what is transparent
+            is laid over white.
 
     Raises:
-        ValueError: The file is missing or no picture, or the array has another shape or type.
+        ValueError: The file is missing, no picture or one of 32 bits, or the array has another shape or type.
     """
     if isinstance(source, (str, PathLike)):
         picture = _read(Path(source))
@@ -43,10 +44,23 @@ def load_picture(source: object, height: int, width: int) -> np.ndarray:
 def _read(path: Path) -> Image.Image:
     try:
         with Image.open(path) as picture:
-            return ImageOps.exif_transpose(picture).convert("RGB")
+            upright = ImageOps.exif_transpose(picture)
+            # PIL opens 16-bit PGM in its mode of 32 bits, before Pillow 11 also 16-bit PNG
+            is_deep = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format in ("PNG", "PPM"))
     except FileNotFoundError as error:
         raise ValueError(f"image: expected a picture file, got {path}, which does not exist; check the path") from error
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:  # SyntaxError: PIL on a broken PNG
         raise ValueError(
             f"image: expected a readable picture file, got {path} ({error}); save it again as PNG or JPEG"
         ) from error
+    if is_deep:
+        return Image.fromarray(np.round(np.asarray(upright) / 257).astype(np.uint8)).convert("RGB")
+    if upright.mode in ("I", "F"):  # black, white and unit are anyone's guess
+        raise ValueError(
+            f"image: expected 8 or 16 bits for each channel, got {path} of 32 (PIL's mode {upright.mode}); "
+            "save it as 8-bit PNG or JPEG"
+        )
+    if upright.has_transparency_data:
+        upright = upright.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright).convert("RGB")
+    return upright.convert("RGB")

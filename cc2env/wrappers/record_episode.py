@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
 import torch
 
 from cc2env.geometry import CameraTrajectory, write_realestate10k
-from cc2env.recording import FORMATS, atomic_path, write_film
+from cc2env.recording import FORMATS, write_film
+
+if TYPE_CHECKING:
+    from cc2env.env import CameraCtrlWorldEnv
 
 
 class RecordEpisode(gym.Wrapper[np.ndarray, Any, np.ndarray, Any], gym.utils.RecordConstructorArgs):
@@ -22,16 +26,27 @@ class RecordEpisode(gym.Wrapper[np.ndarray, Any, np.ndarray, Any], gym.utils.Rec
     row for each frame, in the order of the film, timestamps in microseconds, so it can be trained on or flown again.
     An episode is written when it ends, at the next `reset` and at `close`; one without a step leaves no file.
 
+    Numbers go on after the highest that the folder holds of this prefix, also where several recorders share it: no file
+    is ever replaced. A write that fails leaves none, and its episode is lost.
+
+    A film shows one flight. After `env.unwrapped.restore` to where the recording is not, what was flown until then is
+    written with the next clip, and recording stops until the next `reset`. It is noticed by `info["clip_index"]` and
+    the camera's pose: a scene that changes under a camera which stays there is not.
+
     Args:
         env: A CameraCtrlWorld, or a wrapper that leaves observations and `info` as they are.
         folder: Where the files go; it is made.
         prefix: Beginning of the files' names.
         formats: Any of ".mp4" and ".gif"; mp4 is lossy, as every film.
         scale: Enlarges the pictures; the intrinsics in the text hold at any size.
-        every: Records the episodes 0, every, 2 * every ...
+        every: Records the episodes 0, every, 2 * every ... of this recorder.
+
+    Attributes:
+        episode: Resets of this recorder, from 0 on, -1 before the first.
 
     Raises:
-        ValueError: The observations are no clips of uint8 RGB frames, a format is unknown, or every is less than 1.
+        ValueError: The observations are no clips of uint8 RGB frames, a format is unknown, or scale or every is no
+            integer of at least 1.
     """
 
     def __init__(
@@ -54,11 +69,13 @@ class RecordEpisode(gym.Wrapper[np.ndarray, Any, np.ndarray, Any], gym.utils.Rec
         unknown = sorted(set(formats) - set(FORMATS))
         if unknown:
             raise ValueError(f"formats: expected some of {list(FORMATS)}, got {unknown}; leave them out")
-        if every < 1:
-            raise ValueError(f"every: expected an integer of at least 1, got {every}")
+        for name, number in (("scale", scale), ("every", every)):
+            if not isinstance(number, (int, np.integer)) or number < 1:
+                raise ValueError(f"{name}: expected an integer of at least 1, got {number}; leave it out for 1")
         self.folder = Path(folder)
         self.prefix, self.formats, self.scale, self.every = prefix, tuple(formats), scale, every
         self.episode = -1
+        self._first_number = self._next_number()
         self._frames: list[np.ndarray] = []
         self._poses: list[np.ndarray] = []
         self._intrinsics = np.zeros(4, dtype=np.float32)
@@ -77,13 +94,17 @@ class RecordEpisode(gym.Wrapper[np.ndarray, Any, np.ndarray, Any], gym.utils.Rec
         return observation, info
 
     def step(self, action: Any) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
-        """Steps and keeps all frames of the clip."""
+        """Steps and keeps all frames of the clip, if it goes on where the last one ended."""
+        env: CameraCtrlWorldEnv = self.unwrapped  # type: ignore[assignment]
+        was_moved = bool(self._poses) and not np.array_equal(env.c2w, self._poses[-1][-1])
         observation, reward, terminated, truncated, info = self.env.step(action)
         if self._frames:
-            self._frames.append(observation.copy())
-            self._poses.append(info["achieved_c2w"].copy())
-        if terminated or truncated:
-            self._write()
+            goes_on = not was_moved and info["clip_index"] == len(self._frames)
+            if goes_on:
+                self._frames.append(observation.copy())
+                self._poses.append(info["achieved_c2w"].copy())
+            if terminated or truncated or not goes_on:
+                self._write()
         return observation, reward, terminated, truncated, info
 
     def close(self) -> None:
@@ -95,7 +116,7 @@ class RecordEpisode(gym.Wrapper[np.ndarray, Any, np.ndarray, Any], gym.utils.Rec
         """Returns the pose of every frame recorded so far in this episode.
 
         Raises:
-            ValueError: This episode is not recorded.
+            ValueError: This episode is not recorded, or no longer.
         """
         if not self._poses:
             raise ValueError(
@@ -108,13 +129,42 @@ class RecordEpisode(gym.Wrapper[np.ndarray, Any, np.ndarray, Any], gym.utils.Rec
         return CameraTrajectory(poses, intrinsics).resample(num_frames)
 
     def _write(self) -> None:
-        if len(self._frames) > 1:
-            frames = np.concatenate(self._frames)
-            fps = float(self.env.metadata["render_fps"])
-            stem = self.folder / f"{self.prefix}-{self.episode:04d}"
-            for suffix in self.formats:
-                write_film(stem.with_suffix(suffix), frames, fps, self.scale)
-            timestamps = [round(index * 1e6 / fps) for index in range(len(frames))]
-            with atomic_path(stem.with_suffix(".txt")) as partial:
-                write_realestate10k(partial, self.frame_trajectory(), timestamps=timestamps)
-        self._frames, self._poses = [], []
+        try:
+            if len(self._frames) > 1:
+                self._save()
+        finally:  # also when the disk is full: no frame may run into the next episode
+            self._frames, self._poses = [], []
+
+    def _save(self) -> None:
+        trajectory, frames = self.frame_trajectory(), np.concatenate(self._frames)
+        fps = float(self.env.metadata["render_fps"])
+        timestamps = [round(index * 1e6 / fps) for index in range(len(frames))]
+        text = self._claim()
+        films = [text.with_name(text.name.removesuffix(".txt") + suffix) for suffix in self.formats]
+        try:
+            write_realestate10k(text, trajectory, timestamps=timestamps)
+            for film in films:
+                write_film(film, frames, fps, self.scale)
+        except BaseException:  # also an interrupt: no film without its poses, no poses without their film
+            for path in (text, *films):
+                path.unlink(missing_ok=True)
+            raise
+
+    def _claim(self) -> Path:
+        """Makes an empty text under a number that nobody has, and returns its path."""
+        while True:
+            number = max(self._first_number + self.episode, self._next_number())
+            path = self.folder / f"{self.prefix}-{number:04d}.txt"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                path.touch(exist_ok=False)
+            except FileExistsError:  # another recorder was faster
+                continue
+            return path
+
+    def _next_number(self) -> int:
+        """Returns the number after the highest that is taken; the prefix may name a folder, too."""
+        beginning = self.folder / f"{self.prefix}-"
+        wanted = re.compile(re.escape(beginning.name) + r"([0-9]+)\.(?:mp4|gif|txt)")
+        matches = [wanted.fullmatch(path.name) for path in beginning.parent.glob("*")]
+        return 1 + max((int(match[1]) for match in matches if match), default=-1)

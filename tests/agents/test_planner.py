@@ -67,7 +67,8 @@ def test_a_users_own_reward_is_planned_for(blank_world):
 
     env = environment(blank_world, None, reward=rise)
     plans = plans_for(env, 2)
-    assert np.allclose(ForkedFutures(env).returns(plans), PoseFutures(env, rise).returns(plans), atol=1e-6)
+    assert np.allclose(ForkedFutures(env).returns(plans), PoseFutures(env).returns(plans), atol=1e-6)
+    assert (PoseFutures(env, lambda _: 1.0).returns(plans) == 2).all()  # one's own takes its place
     policy = PlannerPolicy(env, SMALL)
     observation, _, _, _, info = env.step(np.zeros((4, 6), np.float32))
     height = info["achieved_c2w"][-1, 1, 3]

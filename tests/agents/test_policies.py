@@ -7,6 +7,7 @@ import torch
 from agents.follow import FollowPolicy
 from agents.random import RandomPolicy
 from agents.scripted import MOVES, TOURS, ScriptedPolicy, resolve_script
+from cc2env.env import CameraCtrlWorldEnv
 from cc2env.geometry import CameraTrajectory, se3
 from cc2env.spaces import action_space
 
@@ -109,6 +110,20 @@ def test_a_path_too_fast_is_divided_evenly_and_still_met_exactly():
 def test_a_path_at_the_bound_is_not_resampled():
     policy = FollowPolicy(SPACE, path(4, [0.6, 0.0, 0.0, 0.0, 0.2, 0.0]))
     assert policy.pieces == 1 and SPACE.contains(act(policy, 0))
+
+
+def test_what_an_environment_flew_at_full_speed_is_not_resampled(blank_world):
+    env = CameraCtrlWorldEnv(blank_world)
+    _, info = env.reset(seed=0)
+    action = np.tile(np.float32([0, 0, 0.6, 0, 0, 0]), (4, 1))
+    c2w = torch.from_numpy(np.concatenate([info["c2w"][:1]] + [env.step(action)[4]["c2w"] for _ in range(64)]))
+    for given in (c2w, c2w.flip(0)):  # a file may begin far from its origin
+        policy = FollowPolicy(SPACE, CameraTrajectory(given, torch.ones(len(c2w), 4)))
+        assert policy.pieces == 1 and policy.num_clips == 64
+        # float32 at 150 m counts in 1.5e-5, and what is clamped adds up over 256 poses
+        assert torch.allclose(flown(policy, 64), policy.trajectory.c2w.float(), atol=1e-3)
+    c2w[-1, 2, 3] += 1e-3
+    assert FollowPolicy(SPACE, CameraTrajectory(c2w, torch.ones(len(c2w), 4))).pieces == 2
 
 
 def test_a_scale_turns_the_files_unit_into_metres():

@@ -115,6 +115,9 @@ def test_bad_input_is_named(tmp_path, blank_world):
     for change, message in (
         ({"task": "Dance"}, "task: expected one of"),
         ({"num_envs": 0}, "num_envs: expected an integer"),
+        ({"minibatch": 1}, "minibatch: expected an integer of at least 2, got 1"),
+        ({"max_episode_steps": 0}, "max_episode_steps: expected None or an integer of at least 1, got 0"),
+        ({"max_episode_steps": 1, "num_envs": 1}, "num_envs, max_episode_steps: expected at least 2 clips"),
         ({"gamma": 1.5}, "gamma: expected a number"),
         ({"learning_rate": 0.0}, "learning_rate: expected a positive"),
     ):

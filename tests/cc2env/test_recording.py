@@ -10,9 +10,10 @@ from PIL import Image
 import cc2env
 from cc2env.env import CameraCtrlWorldEnv
 from cc2env.geometry import CameraTrajectory, read_realestate10k
+from cc2env.pictures import load_picture
 from cc2env.recording import atomic_path, write_film
 from cc2env.rendering import contact_sheet, trajectory_picture
-from cc2env.wrappers import RecordEpisode
+from cc2env.wrappers import RecordEpisode, record_episode
 
 
 def read_film(path):
@@ -88,6 +89,85 @@ def test_only_every_nth_episode_is_recorded(flat_world, tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["episode-0000.txt", "episode-0002.txt"]
 
 
+def names(folder):
+    return sorted(file.name for file in folder.iterdir())
+
+
+def test_a_prefix_may_have_dots(flat_world, tmp_path):
+    env = RecordEpisode(CameraCtrlWorldEnv(flat_world), tmp_path, prefix="lr0.1", formats=[".gif"])
+    for _ in range(2):
+        fly(env, 1)
+    env.close()
+    assert names(tmp_path) == [f"lr0.1-{n:04d}{suffix}" for n in (0, 1) for suffix in (".gif", ".txt")]
+
+
+def test_earlier_recordings_are_kept(flat_world, tmp_path):
+    (tmp_path / "episode-0003.gif").write_text("not mine")
+    (tmp_path / "episode-extra-0009.txt").write_text("of another prefix")
+    for _ in range(2):
+        env = RecordEpisode(CameraCtrlWorldEnv(flat_world), tmp_path, formats=[], every=2)
+        for _ in range(3):
+            fly(env, 1)
+        env.close()
+    assert env.episode == 2
+    assert [name[8:12] for name in names(tmp_path)] == ["0003", "0004", "0006", "0007", "0009", "extr"]
+
+
+def test_recorders_share_a_folder(flat_world, tmp_path):
+    envs = [RecordEpisode(CameraCtrlWorldEnv(flat_world), tmp_path, formats=[]) for _ in range(2)]
+    for _ in range(2):
+        for clips, env in enumerate(envs, 1):
+            fly(env, clips)
+    for env in envs:
+        env.close()
+    lengths = [len(read_realestate10k(path).timestamps) for path in sorted(tmp_path.iterdir())]
+    assert names(tmp_path) == [f"episode-000{n}.txt" for n in range(4)] and lengths == [17, 33, 17, 33]
+
+
+@pytest.mark.parametrize("same_number", [False, True])
+def test_a_clip_from_elsewhere_ends_the_recording(flat_world, tmp_path, same_number):
+    """Whether the snapshot is of an earlier clip, or of as many clips along another way."""
+    env = RecordEpisode(CameraCtrlWorldEnv(flat_world), tmp_path, formats=[])
+    action = np.full((4, 6), 0.1, np.float32)
+    env.reset(seed=0)
+    other = env.unwrapped.snapshot()
+    if same_number:
+        env.unwrapped.step(-action)
+        other, start = env.unwrapped.snapshot(), other
+        env.unwrapped.restore(start)
+    env.step(action)
+    env.unwrapped.restore(env.unwrapped.snapshot())  # leads nowhere else
+    expected = env.step(action)[4]["c2w"]
+    env.unwrapped.restore(other)
+    for _ in range(3):  # until it has come to the number that would have been next
+        env.step(-action)
+    with pytest.raises(ValueError, match=r"^frame_trajectory: expected a recorded episode"):
+        env.frame_trajectory()
+    written = read_realestate10k(tmp_path / "episode-0000.txt").trajectory.c2w
+    assert len(written) == 33 and np.allclose(written[20::4], expected, atol=1e-6)
+    fly(env, 1)
+    env.close()
+    assert names(tmp_path) == ["episode-0000.txt", "episode-0001.txt"]
+
+
+def test_a_write_that_fails_leaves_nothing_behind(flat_world, tmp_path, monkeypatch):
+    def full(path, *_):
+        path.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    env = RecordEpisode(CameraCtrlWorldEnv(flat_world), tmp_path, formats=[".gif"])
+    fly(env, 2)
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="No space left"):
+        patched.setattr(record_episode, "write_film", full)
+        env.reset(seed=1)
+    assert names(tmp_path) == []
+    env.step(np.zeros((4, 6), np.float32))  # an episode whose reset failed is not recorded
+    fly(env, 1)
+    env.close()
+    assert names(tmp_path) == ["episode-0001.gif", "episode-0001.txt"]
+    assert len(read_realestate10k(tmp_path / "episode-0001.txt").timestamps) == 17
+
+
 def test_a_failed_step_is_not_in_the_film(flat_world, tmp_path):
     env = RecordEpisode(CameraCtrlWorldEnv(flat_world), tmp_path, formats=[])
     fly(env, 1)
@@ -103,8 +183,9 @@ def test_what_cannot_be_recorded_is_an_error(flat_world, tmp_path):
         RecordEpisode(gym.wrappers.FlattenObservation(env), tmp_path)
     with pytest.raises(ValueError, match=r"^formats: .*avi"):
         RecordEpisode(env, tmp_path, formats=[".avi"])
-    with pytest.raises(ValueError, match=r"^every: "):
-        RecordEpisode(env, tmp_path, every=0)
+    for name in ("every", "scale"):
+        with pytest.raises(ValueError, match=rf"^{name}: expected an integer of at least 1, got 0"):
+            RecordEpisode(env, tmp_path, **{name: 0})
 
 
 def test_the_wrapper_is_named_in_the_spec(tmp_path):
@@ -150,3 +231,30 @@ def test_a_plan_can_be_drawn_of_any_path():
     for c2w in (still, far, still[:1]):
         picture = np.asarray(trajectory_picture(c2w, np.array([0.65, 1.09, 0.5, 0.5], np.float32)))
         assert picture.shape[2] == 3 and picture.std() > 5
+
+
+# first frames
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".pgm"])
+def test_sixteen_bits_of_grey_become_eight(tmp_path, suffix):
+    ramp = np.linspace(0, 65535, 96).reshape(8, 12).astype(np.uint16)
+    Image.fromarray(ramp).save(tmp_path / f"grey{suffix}")
+    expected = np.round(ramp / 257)[..., None].repeat(3, axis=2)
+    assert (load_picture(tmp_path / f"grey{suffix}", 8, 12) == expected).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_thirty_two_bits_are_refused(tmp_path, dtype):
+    Image.fromarray(np.ones((8, 12), dtype)).save(tmp_path / "deep.tif")
+    with pytest.raises(ValueError, match=r"^image: expected 8 or 16 bits .*deep.tif .*; save it as 8-bit PNG or JPEG"):
+        load_picture(tmp_path / "deep.tif", 8, 12)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_what_is_transparent_is_white(tmp_path, mode):
+    pixels = np.zeros((8, 12, 4), np.uint8)
+    pixels[:, 6:, 3] = 255
+    Image.fromarray(pixels).convert(mode).save(tmp_path / "alpha.png")
+    loaded = load_picture(tmp_path / "alpha.png", 8, 12)
+    assert (loaded[:, :6] == 255).all() and (loaded[:, 6:] == 0).all()

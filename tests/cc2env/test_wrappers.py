@@ -132,6 +132,30 @@ def test_a_pose_at_the_bound_is_flown(env):
         assert np.allclose(wrapped.step(poses)[4]["c2w"], poses, atol=1e-5)
 
 
+def test_poses_lead_on_from_where_a_snapshot_brought_the_camera(env):
+    wrapped = wrappers.AbsolutePoses(env)
+    wrapped.reset(seed=0)
+    moment = env.snapshot()
+    poses = np.tile(np.eye(4, dtype=np.float32), (4, 1, 1))
+    poses[:, 2, 3] = 0.25 * np.arange(1, 5)
+    wrapped.step(poses)
+    env.restore(moment)
+    assert np.allclose(wrapped.step(poses)[4]["c2w"], poses, atol=1e-6)
+
+
+@pytest.mark.parametrize("twist", [(0, 0, 0.6, 0, 0, 0), (0.6, -0.3, 0.6, 0, 0.01, 0)])
+def test_what_was_flown_at_full_speed_is_flown_again_however_far_away(env, twist):
+    flown = [env.step(np.tile(np.float32(twist), (4, 1)))[4]["c2w"] for _ in range(64)]
+    wrapped = wrappers.AbsolutePoses(env)
+    wrapped.reset(seed=0)
+    for poses in flown:
+        assert np.allclose(wrapped.step(poses)[4]["c2w"], poses, atol=1e-4)  # float32 at 150 m counts in 1.5e-5
+    too_far = np.tile(poses[-1:], (4, 1, 1))
+    too_far[:, :3, 3] += 0.601 * too_far[:, :3, 0]
+    with pytest.raises(ValueError, match=r"got 0\.60\d* before pose 0"):
+        wrapped.step(too_far)
+
+
 @pytest.mark.parametrize(
     ("name", "action", "message"),
     [
