@@ -6,6 +6,7 @@ Slower parts on request: `camera=true motion=true kinds=4 revisit=4 still=20`; s
 import dataclasses
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import hydra
@@ -43,7 +44,11 @@ def run_oracle(config: OracleConfig) -> dict[str, object]:
 
     Beside it: tables (`.md`), a contact sheet (`.png`), curves over the clips (`_curves.png`) and, with `camera`, the
     paths commanded and achieved (`_paths.png`).
+
+    Raises:
+        ValueError: A setting that cannot be, before anything is flown.
     """
+    out = json_file(config.out)
     wanted = ExaminationConfig(**{f.name: getattr(config, f.name) for f in dataclasses.fields(ExaminationConfig)})
     world = load_world(
         config.world,
@@ -65,7 +70,7 @@ def run_oracle(config: OracleConfig) -> dict[str, object]:
         "per_scene": per_scene(scenes, result),
         **found.sections,
     }
-    write_report(Path(config.out), report, scenes, result, found)
+    write_report(out, report, scenes, result, found)
     return report
 
 
@@ -73,8 +78,9 @@ def run_blocked(config: BlockedConfig) -> BlockedResult:
     """Evaluates and writes `out`, a JSON file of the config and every answer; beside it the table (`.md`).
 
     Raises:
-        ValueError: The world has no depth head.
+        ValueError: The world has no depth head, or a setting cannot be.
     """
+    out = json_file(config.out)
     world = load_world(config.world, device=config.device)
     if not isinstance(world, SolidCameraWorld):
         raise ValueError(
@@ -87,11 +93,25 @@ def run_blocked(config: BlockedConfig) -> BlockedResult:
     seeds = range(config.first_seed, config.first_seed + config.num_scenes)
     result = evaluate_blocked(world, seeds, config.num_clips, config.batch_size)
     answers = {field.name: getattr(result, field.name).tolist() for field in dataclasses.fields(result)}
-    table, out = blocked_table(result), Path(config.out)
-    write_text(out, json.dumps({"config": dataclasses.asdict(config), "answers": answers}))
+    table = blocked_table(result)
+    write_text(out, json.dumps({"config": dataclasses.asdict(config), "answers": answers}, allow_nan=False))
     write_text(out.with_suffix(".md"), table)
     print(f"{table}\nwritten: {out} {out.with_suffix('.md')}")
     return result
+
+
+def json_file(out: str) -> Path:
+    """The file that `out` names.
+
+    Raises:
+        ValueError: It has another ending: tables and pictures get the same name, and would overwrite it.
+    """
+    if Path(out).suffix != ".json":
+        raise ValueError(
+            f"out: expected a file name that ends in .json, got {out!r}; name it FILE.json, "
+            "tables and pictures are written beside it"
+        )
+    return Path(out)
 
 
 def write_report(
@@ -99,8 +119,9 @@ def write_report(
 ) -> None:
     """Writes the files that `run_oracle` names, prints the tables, and says what was written."""
     tables = markdown_table(result) + examination_tables(found)
+    print(tables)  # first: whatever happens to the files, the figures of a long flight are not lost
     files = [out, *(out.with_name(out.stem + ending) for ending in (".md", ".png", "_curves.png"))]
-    write_text(files[0], json.dumps(report, indent=1))
+    write_text(files[0], json.dumps(report, indent=1, allow_nan=False))
     write_text(files[1], tables)
     write_image(files[2], comparison_sheet(scenes, result))
     plot_report(files[3], result, found)
@@ -108,12 +129,14 @@ def write_report(
         files.append(out.with_name(f"{out.stem}_paths.png"))
         titles = [f"{seed} {kind}" for seed, kind in zip(scenes.seeds, scenes.kinds, strict=True)]
         plot_paths(files[4], scenes.frame_poses(), found.camera, titles)
-    print(tables)
     print(f"written: {' '.join(map(str, files))}")
 
 
 def clips_for(spec: WorldSpec, config: OracleConfig) -> ClipSetConfig:
-    """Held-out clips in a world's own size, pace and length.
+    """Held-out clips in a world's own size, pace and angle of view, `config.num_clips` of its clips long.
+
+    Clips are rendered through centred lenses with square pixels. If the world's own is another one, only its horizontal
+    angle is kept, and that is said: the world is then flown, as its scenes are rendered, through a lens not its own.
 
     Raises:
         ValueError: There is no scene or no clip to fly.
@@ -121,14 +144,27 @@ def clips_for(spec: WorldSpec, config: OracleConfig) -> ClipSetConfig:
     for name in ("num_scenes", "num_clips", "batch_size"):
         if getattr(config, name) < 1:
             raise ValueError(f"{name}: expected at least 1, got {getattr(config, name)}")
-    return ClipSetConfig(
+    fov = spec.horizontal_fov_deg
+    clips = ClipSetConfig(
         num_clips=config.num_scenes,
         num_latents=1 + config.num_clips * spec.poses_per_clip,
         height=spec.height,
         width=spec.width,
         fps=spec.fps,
+        horizontal_fov_deg=fov,
         first_seed=config.first_seed,
     )
+    lens = clips.intrinsics().tolist()
+    if any(abs(ours - theirs) > 1e-4 for ours, theirs in zip(lens, spec.intrinsics, strict=True)):
+        print(
+            f"lens: scenes are rendered, and the world is flown, through {fov:g} degrees wide, centred, with square "
+            f"pixels, (fx, fy, cx, cy) = {_rounded(lens)}; the world's own is {_rounded(spec.intrinsics)}"
+        )
+    return clips
+
+
+def _rounded(values: Iterable[float]) -> list[float]:
+    return [round(value, 4) for value in values]
 
 
 def per_scene(scenes: OracleScenes, result: OracleResult) -> list[dict[str, object]]:

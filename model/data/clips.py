@@ -93,55 +93,74 @@ def save_array(path: Path, array: NDArray[Any]) -> None:
 
 
 def render_clip_set(folder: Path, config: ClipSetConfig, num_workers: int = 2) -> "ClipSet":
-    """Renders what is missing of a clip set (resumable: finished shards are kept) and opens it.
+    """Renders what is missing of a clip set (resumable: finished shards are kept) and opens its first `num_clips`.
+
+    A set that holds more stays as it is; one that holds fewer grows.
 
     Raises:
-        ValueError: if the folder holds a clip set that was rendered with another configuration.
+        ValueError: if the folder holds a clip set that was rendered with another configuration, or no clip is wanted.
     """
+    if config.num_clips < 1:
+        raise ValueError(f"data.clips.num_clips: expected at least 1, got {config.num_clips}")
     folder.mkdir(parents=True, exist_ok=True)
     description = folder / "clip_set.json"
-    wanted = dataclasses.asdict(config)
+    wanted, held = dataclasses.asdict(config), 0
     if description.exists():
         found = json.loads(description.read_text())
-        # growing a set keeps its shards as long as they stay whole
-        same = {k: v for k, v in found.items() if k != "num_clips"} == {
-            k: v for k, v in wanted.items() if k != "num_clips"
-        }
-        if not same or (found["num_clips"] != config.num_clips and found["num_clips"] % config.shard_size):
+        held = found["num_clips"]
+        if found != wanted | {"num_clips": held}:
             raise ValueError(
                 f"data.folder: expected a clip set of {wanted}, got {found} in {folder}; name another folder"
             )
-    write_text(description, json.dumps(wanted, indent=1))
-    num_shards = -(-config.num_clips // config.shard_size)
-    missing = [s for s in range(num_shards) if not (folder / f"records_{s:05d}.json").exists()]
+    if config.num_clips > held:
+        write_text(description, json.dumps(wanted, indent=1))
+    whole = dataclasses.replace(config, num_clips=max(config.num_clips, held))
+    missing = [s for s in range(-(-config.num_clips // config.shard_size)) if not _is_whole(folder, whole, s)]
     if missing:
         with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn")) as pool:
-            jobs = [pool.submit(_render_shard, str(folder), config, s) for s in missing]
+            jobs = [pool.submit(_render_shard, str(folder), whole, s) for s in missing]
             for job in tqdm(as_completed(jobs), total=len(jobs), desc="rendering clips", unit="shard"):
                 job.result()
-    return ClipSet(folder)
+    return ClipSet(folder, config.num_clips)
+
+
+def _is_whole(folder: Path, config: ClipSetConfig, shard: int) -> bool:
+    """Whether a shard is finished, and not the short last one of a set that has grown since."""
+    records = folder / f"records_{shard:05d}.json"
+    expected = min(config.shard_size, config.num_clips - shard * config.shard_size)
+    return records.exists() and len(json.loads(records.read_text())) >= expected
 
 
 class ClipSet:
     """A rendered clip set, frames mapped into memory.
 
+    Args:
+        folder: Where it lies.
+        num_clips: Only its first clips; all by default.
+
     Raises:
         FileNotFoundError: if the folder holds no clip set.
+        ValueError: if it holds fewer clips.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, num_clips: int | None = None) -> None:
         description = folder / "clip_set.json"
         if not description.exists():
             raise FileNotFoundError(f"data.folder: expected a clip set, found no {description}; render one first")
         self.folder = folder
-        self.config = ClipSetConfig(**json.loads(description.read_text()))
+        held = ClipSetConfig(**json.loads(description.read_text()))
+        number = held.num_clips if num_clips is None else num_clips
+        if not 0 < number <= held.num_clips:
+            raise ValueError(f"num_clips: expected 1 to {held.num_clips}, what {folder} holds, got {number}")
+        self.config = dataclasses.replace(held, num_clips=number)
         shards = range(-(-self.config.num_clips // self.config.shard_size))
         self.shards: list[NDArray[np.uint8]] = [np.load(folder / f"frames_{s:05d}.npy", mmap_mode="r") for s in shards]
-        self.poses = torch.from_numpy(np.concatenate([np.load(folder / f"poses_{s:05d}.npy") for s in shards]))
+        poses = np.concatenate([np.load(folder / f"poses_{s:05d}.npy") for s in shards])
+        self.poses = torch.from_numpy(poses[:number])
         lenses = [np.load(path) for path in sorted(folder.glob("intrinsics_*.npy"))]  # only of clips from real films
         one_lens = self.config.intrinsics().expand(len(self.poses), 4)
-        self.intrinsics = torch.from_numpy(np.concatenate(lenses)) if lenses else one_lens
-        records = [r for s in shards for r in json.loads((folder / f"records_{s:05d}.json").read_text())]
+        self.intrinsics = torch.from_numpy(np.concatenate(lenses)[:number]) if lenses else one_lens
+        records = [r for s in shards for r in json.loads((folder / f"records_{s:05d}.json").read_text())][:number]
         self.captions: list[str] = [r["caption"] for r in records]
         self.kinds: list[str] = [r["kind"] for r in records]
         self.seeds: list[int] = [r["seed"] for r in records]
@@ -170,10 +189,11 @@ class MirroredClipSet(ClipSet):
     """A clip set, then its mirror images: where left is right is another world, and costs no rendering.
 
     Nothing in rendered scenes tells the sides apart, and no caption names them; of films it is for the user to know.
+    Arguments and errors are those of `ClipSet`; `num_clips` counts what was rendered.
     """
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: Path, num_clips: int | None = None) -> None:
+        super().__init__(folder, num_clips)
         self._num_rendered = len(self.captions)
         mirror = torch.diag(torch.tensor([-1.0, 1.0, 1.0, 1.0]))
         self.poses = torch.cat([self.poses, mirror @ self.poses @ mirror])

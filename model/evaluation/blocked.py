@@ -53,7 +53,9 @@ def evaluate_blocked(
         batch_size: Scenes flown at a time.
     """
     spec = world.spec
-    truth = SyntheticWorld(height=spec.height, width=spec.width, fps=spec.fps)
+    truth = SyntheticWorld(
+        height=spec.height, width=spec.width, horizontal_fov_deg=spec.horizontal_fov_deg, fps=spec.fps
+    )
     rows: dict[str, list[object]] = {name: [] for name in BlockedResult.__dataclass_fields__}
     for first in tqdm(range(0, len(seeds), batch_size), desc="blocked", unit="batch"):
         chosen = list(seeds[first : first + batch_size])

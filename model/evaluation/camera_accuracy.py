@@ -69,7 +69,7 @@ class CameraAccuracy:
                     "verdict": e.found.verdict,
                     "rot_err_deg": _rounded(e.rotation_deg),
                     "trans_err_m": _rounded(e.translation),
-                    "inliers": round(e.found.inliers, 3),
+                    "inliers": _rounded(e.found.inliers, 3),
                 }
                 for e in track
             ]
@@ -164,5 +164,5 @@ def _median(values: list[float]) -> float | None:
     return round(float(torch.tensor(values).median()), 4) if values else None
 
 
-def _rounded(value: float) -> float | None:
-    return None if math.isnan(value) else round(value, 4)
+def _rounded(value: float, digits: int = 4) -> float | None:
+    return None if math.isnan(value) else round(value, digits)

@@ -86,6 +86,8 @@ def _descend(
     cost, inliers = math.inf, 0.0
     for level, (blur, step) in enumerate(zip(config.blurs, config.steps, strict=True)):
         problem = _Residuals(truth, frame, usable, blur * truth.width / 80)
+        if 2 * float(problem.inside.float().mean()) < config.min_share:  # usable, but nowhere two pixels together
+            return FoundPose(start, "unseen", 0.0, math.inf)
         tolerance = step / (60 if level == len(config.blurs) - 1 else 10)
         huber = config.huber if level == 0 else None
         fit, cost, residual = problem.minimise(fit, step, config.iterations, tolerance, huber)

@@ -1,5 +1,6 @@
 """What lasts: the picture after leaving and coming back, and the scene before a camera that stands still for long."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +19,7 @@ _MOMENTS = 24  # at which a pixel must look as if nothing moved, to count as sta
 
 @dataclass(frozen=True)
 class Revisit:
-    """Frames out and back, and the mean PSNR in dB over static pixels of the last frame, per scene.
+    """Frames out and back, and the mean PSNR in dB over static pixels of the last frame, per scene; NaN without any.
 
     `returned` compares with the frame given at the start; `departed` is the same for the frame where the camera turned
     round: what coming back is better than.
@@ -28,13 +29,19 @@ class Revisit:
     returned: list[float]
     departed: list[float]
 
-    def summary(self, num_clips: int) -> dict[str, float | int]:
-        """Means over scenes."""
+    def summary(self, num_clips: int) -> dict[str, float | int | None]:
+        """Means over the scenes that have static pixels (None if there is none), and how many have not."""
         return {
             "clips_out": num_clips,
-            "psnr_returned": round(sum(self.returned) / len(self.returned), 3),
-            "psnr_turning_point": round(sum(self.departed) / len(self.departed), 3),
+            "psnr_returned": _mean(self.returned),
+            "psnr_turning_point": _mean(self.departed),
+            "scenes_without_static_pixels": sum(map(math.isnan, self.returned)),
         }
+
+
+def _mean(values: list[float]) -> float | None:
+    known = [value for value in values if not math.isnan(value)]
+    return round(sum(known) / len(known), 3) if known else None
 
 
 def out_and_back(poses: Float[Tensor, "n p 4 4"]) -> Float[Tensor, "n q 4 4"]:

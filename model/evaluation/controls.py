@@ -23,7 +23,7 @@ def first_frame_carried(
     truth: SceneTruth, first: UInt8[Tensor, "h w 3"], c2w: Float[Tensor, "f 4 4"]
 ) -> UInt8[Tensor, "f h w 3"]:
     """The first frame carried to every pose by the true depth, time stopped: the camera is followed exactly, nothing is
-    imagined. Surfaces that it does not show take the colours round them.
+    imagined. Surfaces that it does not show take the colours round them, and its mean colour where it shows nothing.
     """
     height, width = first.shape[:2]
     start = torch.eye(4)
@@ -35,10 +35,13 @@ def first_frame_carried(
     uv, _ = project(points, start, truth.intrinsics)
     source = (first.movedim(-1, 0).float() / 255).expand(len(c2w), 3, height, width)
     carried = functional.grid_sample(source, uv * 2 - 1, "bicubic", "border", align_corners=False)
-    return (_filled(carried, shown).clamp(0, 1) * 255).round().byte().movedim(1, -1)
+    filled = _filled(carried, shown, source[0].mean(dim=(1, 2)))
+    return (filled.clamp(0, 1) * 255).round().byte().movedim(1, -1)
 
 
-def _filled(values: Float[Tensor, "f 3 h w"], known: Bool[Tensor, "f h w"]) -> Float[Tensor, "f 3 h w"]:
+def _filled(
+    values: Float[Tensor, "f 3 h w"], known: Bool[Tensor, "f h w"], otherwise: Float[Tensor, "3"]
+) -> Float[Tensor, "f 3 h w"]:
     """Unknown pixels take the mean of the known ones in the smallest square round them that holds any."""
     known = known[:, None]
     result, missing = values * known, ~known
@@ -51,4 +54,4 @@ def _filled(values: Float[Tensor, "f 3 h w"], known: Bool[Tensor, "f h w"]) -> F
         result = torch.where(reached, mean, result)
         missing = missing & ~reached
         radius *= 2
-    return result
+    return torch.where(missing, otherwise[:, None, None], result)

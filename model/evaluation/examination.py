@@ -100,6 +100,9 @@ class Examiner:
         clips: How `scenes` were rendered; other moves are rendered alike.
         scenes: Held-out scenes.
         config: What to examine.
+
+    Raises:
+        ValueError: The camera is to be measured more rarely than there are frames.
     """
 
     def __init__(
@@ -113,7 +116,19 @@ class Examiner:
         self.world, self.autoencoder, self.clips, self.scenes, self.config = world, autoencoder, clips, scenes, config
         self.step = world.spec.frames_per_clip
         self.truths: list[SceneTruth] = scenes.truths()
+        self._check_camera_every()
         self.lpips = PerceptualDistance() if config.lpips else None
+
+    def _check_camera_every(self) -> None:
+        """Now, not when all flights are over."""
+        film = self.scenes.frames.shape[1] - 1
+        measured = ((self.config.camera, film, "the films"), (self.config.kinds > 0, self.step, "a single move"))
+        for wanted, most, what in measured:
+            if wanted and self.config.camera_every > most:
+                raise ValueError(
+                    f"camera_every: expected at most {most}, the frames of {what}, got {self.config.camera_every}; "
+                    "lower it"
+                )
 
     def examine(self, result: OracleResult) -> Examination:
         """All sections asked for; `result` holds what the world generated on the scenes."""

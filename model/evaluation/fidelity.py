@@ -8,7 +8,7 @@ from torch import Tensor
 
 from model.evaluation.perceptual import PerceptualDistance
 from model.evaluation.truth import SceneTruth
-from model.evaluation.video_quality import contrast, masked_psnr, sharpness, ssim_map
+from model.evaluation.video_quality import contrast, masked_psnr, psnr, sharpness, ssim_map
 from model.evaluation.visibility import seen_before_clip
 
 
@@ -40,16 +40,19 @@ def fidelity_per_clip(
     frames_per_clip: int,
     lpips: PerceptualDistance | None = None,
 ) -> dict[str, list[float | None]]:
-    """PSNR (dB, over all pixels of a kind in all scenes) and SSIM per clip, the shares of the kinds, and the ratios
-    generated / true of sharpness and contrast (falling ones are a picture that washes out); `error_*` is the kind's
-    share of the whole squared error, None where there is none; `lpips` adds its own row.
+    """PSNR (dB) and SSIM per clip over all pixels in all scenes and over those of each kind, the shares of the kinds,
+    and the ratios generated / true of sharpness and contrast (falling ones are a picture that washes out); `error_*` is
+    the kind's share of the whole squared error, None where there is none; `lpips` adds its own row.
 
     PSNR of pooled pixels, not the mean over scenes: a scene with a handful of new pixels must not weigh as much.
+    `psnr_pooled`, of all pixels, is what the kinds compare with: it lies below the oracle's mean over scenes.
     """
     rows: dict[str, list[float | None]] = {}
     kinds = {"seen": regions.seen, "revealed": regions.revealed, "moving": regions.moving}
     for first in range(1, truth.shape[1], frames_per_clip):
         clip = slice(first, first + frames_per_clip)
+        pooled = psnr(frames[:, clip].flatten(0, 1), truth[:, clip].flatten(0, 1))
+        rows.setdefault("psnr_pooled", []).append(_rounded(float(pooled)))
         ssim = torch.stack([ssim_map(a, b) for a, b in zip(frames[:, clip], truth[:, clip], strict=True)])
         rows.setdefault("ssim", []).append(_rounded(float(ssim.mean())))
         if lpips is not None:

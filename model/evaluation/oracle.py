@@ -114,11 +114,14 @@ def _psnr_per_clip(
 
 @dataclass(frozen=True)
 class OracleResult:
-    """PSNR in dB per scene and clip; frames are kept for pictures. Names of `psnr` are the rows of the table."""
+    """PSNR in dB per scene and clip; frames are kept for pictures. Names of `psnr` are the rows of the table.
+
+    `wrong` is None, and has no row, where there is one scene only: no other one lends its trajectory.
+    """
 
     psnr: dict[str, Float[Tensor, "n clips"]]
     generated: UInt8[Tensor, "n f h w 3"]
-    wrong: UInt8[Tensor, "n f h w 3"]
+    wrong: UInt8[Tensor, "n f h w 3"] | None
 
 
 def evaluate_oracle(
@@ -131,20 +134,23 @@ def evaluate_oracle(
 ) -> OracleResult:
     """Flies the world through every scene, once along its trajectory and once along the next scene's, and compares:
 
-    `generated`; `wrong_trajectory`, the control that tells whether the camera is followed; `hold`, the first frame
-    repeated; `mean_frame`, the average over all scenes' frames; `clip_mean`, the true clip's own average over time,
-    which no predictor knows (the best of all still pictures); `vae`, the true clip through the autoencoder: the
-    ceiling. With `truths`, two more from `model.evaluation.controls`: `carried`, the first frame carried along by the
-    true geometry, and `time_stopped`, the true scene in which nothing moves.
+    `generated`; `wrong_trajectory`, the control that tells whether the camera is followed (only with two scenes or
+    more); `hold`, the first frame repeated; `mean_frame`, the average over all scenes' frames; `clip_mean`, the true
+    clip's own average over time, which no predictor knows (the best of all still pictures); `vae`, the true clip
+    through the autoencoder: the ceiling. With `truths`, two more from `model.evaluation.controls`: `carried`, the first
+    frame carried along by the true geometry, and `time_stopped`, the true scene in which nothing moves.
     """
     truth = scenes.frames
     generated = fly(world, scenes, scenes.poses, batch_size, "flying")
-    wrong = fly(world, scenes, scenes.poses.roll(1, dims=0), batch_size, "flying another scene's trajectory")
+    candidates, wrong = {"generated": generated}, None
+    if len(truth) > 1:
+        wrong = fly(world, scenes, scenes.poses.roll(1, dims=0), batch_size, "flying another scene's trajectory")
+        candidates["wrong_trajectory"] = wrong
     step = world.spec.frames_per_clip
     assert step == world.spec.poses_per_clip * FRAMES_PER_LATENT
     first = truth[:, :1].expand_as(truth)
     mean_frame = truth.float().mean(dim=(0, 1)).round().byte().expand_as(truth)
-    candidates = {"generated": generated, "wrong_trajectory": wrong, "hold": first, "mean_frame": mean_frame}
+    candidates |= {"hold": first, "mean_frame": mean_frame}
     clip_means = [
         truth[:, i : i + step].float().mean(dim=1, keepdim=True).round().byte().expand(-1, step, -1, -1, -1)
         for i in range(1, truth.shape[1], step)

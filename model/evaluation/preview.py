@@ -12,6 +12,7 @@ from model.dit.video_dit import VideoDiT
 from model.evaluation.oracle import OracleScenes, evaluate_oracle, render_oracle_scenes
 from model.evaluation.report import comparison_sheet, summarise
 from model.text.encoder import TextEncoder
+from model.training.curve import truncate
 from model.vae.video_vae import VideoVAE
 from model.world.camera_world import CameraWorld
 from model.world.config import WorldConfig
@@ -40,26 +41,36 @@ class WorldPreview:
 
     def __call__(self, dit: VideoDiT, step: int) -> dict[str, float]:
         """PSNR figures (dB) of `summarise`; also appended to the curve, and a picture written."""
-        config = self.config
-        world = CameraWorld(
-            dit,
-            self.vae,
-            self.text_encoder,
-            config.spec(),
-            sampler=config.sampler,
-            opening=config.opening,
-            context_latents=config.context_latents,
-            memory_latents=config.memory_latents,
-            memory_capacity=config.memory_capacity,
-            default_prompts=config.default_prompts,
-        )
+        world = assemble(dit, self.vae, self.text_encoder, self.config)
         result = evaluate_oracle(world, world, self.scenes)
         summary = summarise(result)
         self.folder.mkdir(parents=True, exist_ok=True)
         write_image(self.folder / f"step_{step:06d}.png", comparison_sheet(self.scenes, result))
-        with (self.folder / "curve.jsonl").open("a") as curve:
+        path = self.folder / "curve.jsonl"
+        truncate(path, step - 1)  # a run that was killed comes by its last previews again
+        with path.open("a") as curve:
             curve.write(json.dumps({"step": step, **summary}) + "\n")
         return summary
+
+
+def assemble(dit: VideoDiT, vae: VideoVAE, text_encoder: TextEncoder, config: WorldConfig) -> CameraWorld:
+    """The world of these parts.
+
+    Raises:
+        ValueError: they do not fit each other.
+    """
+    return CameraWorld(
+        dit,
+        vae,
+        text_encoder,
+        config.spec(),
+        sampler=config.sampler,
+        opening=config.opening,
+        context_latents=config.context_latents,
+        memory_latents=config.memory_latents,
+        memory_capacity=config.memory_capacity,
+        default_prompts=config.default_prompts,
+    )
 
 
 def preview_scenes(folder: Path, clips: ClipSetConfig, num_scenes: int) -> OracleScenes:

@@ -63,14 +63,15 @@ class ColourJudge:
 class PromptFidelity:
     """For every prompt the colours named, and those found in the picture made from it and in the rendered one.
 
-    `other` are those found in the picture made from another prompt, of the same theme if there is one.
+    `other` are those found in the picture made from another prompt, of the same theme if there is one; None where there
+    is no other prompt.
     """
 
     frames: UInt8[Tensor, "n h w 3"]
     named: list[set[str]]
     generated: list[set[str]]
     rendered: list[set[str]]
-    other: list[set[str]]
+    other: list[set[str]] | None
 
     def summary(self) -> dict[str, float | int]:
         """Shares in [0, 1]: of the named colours that are there, of the prompts all of whose colours are there, and of
@@ -81,6 +82,8 @@ class PromptFidelity:
         """
         figures: dict[str, float | int] = {"prompts": len(self.named)}
         for name, found in (("generated", self.generated), ("rendered", self.rendered), ("other", self.other)):
+            if found is None:
+                continue
             there = [len(names & seen) for names, seen in zip(self.named, found, strict=True)]
             whole = sum(count == len(names) for count, names in zip(there, self.named, strict=True))
             figures[f"colours_{name}"] = round(sum(there) / sum(map(len, self.named)), 3)
@@ -116,13 +119,13 @@ def measure_prompts(
         prompts = None if isinstance(world, SyntheticWorld) else [scenes.captions[i] for i in part]
         frames.append(world.start([scenes.seeds[i] for i in part], prompts)[1][:, 0].cpu())
     pictures = torch.cat(frames)
-    swapped = [_another_of_its_theme(themes, i) for i in range(len(rows))]
+    swapped = [pictures[_another_of_its_theme(themes, i)] for i in range(len(rows))]
     return PromptFidelity(
         pictures,
         [named_colours(scenes.captions[i]) for i in rows],
         [judge.colours(picture, theme) for picture, theme in zip(pictures, themes, strict=True)],
         [judge.colours(scenes.frames[i, 0], theme) for i, theme in zip(rows, themes, strict=True)],
-        [judge.colours(pictures[j], theme) for j, theme in zip(swapped, themes, strict=True)],
+        [judge.colours(*pair) for pair in zip(swapped, themes, strict=True)] if len(rows) > 1 else None,
     )
 
 

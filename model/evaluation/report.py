@@ -20,37 +20,41 @@ ROWS = {
     "wrong_trajectory": "generated along another scene's trajectory",
     "mean_frame": "mean frame of all scenes",
 }
+_SUMMARY_ROWS = {
+    "psnr_first_clip": "generated",
+    "psnr_hold": "hold",
+    "psnr_wrong_trajectory": "wrong_trajectory",
+    "psnr_mean_frame": "mean_frame",
+    "psnr_clip_mean": "clip_mean",
+    "psnr_carried": "carried",
+    "psnr_time_stopped": "time_stopped",
+    "vae_psnr": "vae",
+}
 
 
 def summarise(result: OracleResult) -> dict[str, float]:
-    """Means over scenes, dB; `psnr_*` without a clip's name are of the first clip."""
-    first = {name: float(values[:, 0].mean()) for name, values in result.psnr.items()}
-    summary = {
-        "psnr_first_clip": first["generated"],
-        "psnr_hold": first["hold"],
-        "psnr_wrong_trajectory": first["wrong_trajectory"],
-        "psnr_mean_frame": first["mean_frame"],
-        "psnr_clip_mean": first["clip_mean"],
-    }
-    if "vae" in first:
-        summary["vae_psnr"] = first["vae"]
+    """Means over scenes, dB, of the rows that there are; `psnr_*` without a clip's name are of the first clip."""
+    summary = {key: float(result.psnr[name][:, 0].mean()) for key, name in _SUMMARY_ROWS.items() if name in result.psnr}
     for clip in range(result.psnr["generated"].shape[1]):
         summary[f"psnr_clip_{clip + 1}"] = float(result.psnr["generated"][:, clip].mean())
     return {name: round(value, 3) for name, value in summary.items()}
 
 
 def markdown_table(result: OracleResult) -> str:
-    """PSNR (dB, mean over scenes ± standard error) per clip index."""
+    """PSNR (dB, mean over scenes ± standard error) per clip index; one scene tells no error."""
     num_scenes, num_clips = result.psnr["generated"].shape
+    counted = f"mean over {num_scenes} held-out scenes" if num_scenes > 1 else "one held-out scene"
     lines = [
-        f"| PSNR, dB, {num_scenes} held-out scenes | " + " | ".join(f"clip {i + 1}" for i in range(num_clips)) + " |",
+        f"| PSNR, dB, {counted} | " + " | ".join(f"clip {i + 1}" for i in range(num_clips)) + " |",
         "|" + " --- |" * (num_clips + 1),
     ]
     for name, label in ROWS.items():
         if name in result.psnr:
             values = result.psnr[name]
-            error = values.std(dim=0) / num_scenes**0.5 if num_scenes > 1 else torch.zeros(num_clips)
-            cells = [f"{m:.2f} ± {e:.2f}" for m, e in zip(values.mean(0).tolist(), error.tolist(), strict=True)]
+            cells = [f"{mean:.2f}" for mean in values.mean(0).tolist()]
+            if num_scenes > 1:
+                errors = (values.std(dim=0) / num_scenes**0.5).tolist()
+                cells = [f"{cell} ± {error:.2f}" for cell, error in zip(cells, errors, strict=True)]
             lines.append(f"| {label} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -58,24 +62,27 @@ def markdown_table(result: OracleResult) -> str:
 def comparison_sheet(
     scenes: OracleScenes, result: OracleResult, num_scenes: int = 8, num_frames: int = 6
 ) -> UInt8[Tensor, "h w 3"]:
-    """Truth above generated above wrong trajectory, for the first scenes, at frames evenly over all clips."""
+    """Truth above generated above wrong trajectory (if flown), of the first scenes, at frames evenly over all clips."""
     total = scenes.frames.shape[1]
     columns = torch.linspace(0, total - 1, num_frames).round().long()
     rows = [
         torch.cat(list(frames[i, columns]), dim=1)
         for i in range(min(num_scenes, len(scenes.seeds)))
         for frames in (scenes.frames, result.generated, result.wrong)
+        if frames is not None
     ]
     return torch.cat(rows, dim=0)
 
 
+# pooled: over the pixels of all scenes at once, where the first table has the mean over scenes
 _FIDELITY_ROWS = {
-    "psnr_seen": "PSNR, dB, resting pixels seen before the clip",
-    "psnr_revealed": "PSNR, dB, resting pixels newly revealed",
-    "psnr_moving": "PSNR, dB, moving objects",
+    "psnr_pooled": "PSNR, dB (pooled), all pixels",
+    "psnr_seen": "PSNR, dB (pooled), resting pixels seen before the clip",
+    "psnr_revealed": "PSNR, dB (pooled), resting pixels newly revealed",
+    "psnr_moving": "PSNR, dB (pooled), moving objects",
     "ssim": "SSIM",
-    "ssim_seen": "SSIM, seen before",
-    "ssim_revealed": "SSIM, newly revealed",
+    "ssim_seen": "SSIM (pooled), seen before",
+    "ssim_revealed": "SSIM (pooled), newly revealed",
     "lpips": "LPIPS",
     "share_revealed": "share of pixels newly revealed",
     "share_moving": "share of pixels on moving objects",

@@ -1,5 +1,7 @@
 """Clip sets: rendered once, the same whoever renders them, resumed where a killed run stopped."""
 
+import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +67,40 @@ def test_another_configuration_is_refused(folder: Path) -> None:
     other = ClipSetConfig(num_clips=3, num_latents=2, height=24, width=24, shard_size=2)
     with pytest.raises(ValueError, match="expected a clip set of"):
         render_clip_set(folder, other, num_workers=1)
+
+
+def stamps(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+
+def test_fewer_clips_than_a_set_holds_are_its_first_and_leave_it_as_it_is(folder: Path) -> None:
+    before, whole = stamps(folder), ClipSet(folder)
+    for number in (1, 2, 3):
+        clips = render_clip_set(folder, dataclasses.replace(CONFIG, num_clips=number), num_workers=1)
+        assert len(clips) == clips.config.num_clips == len(clips.poses) == len(clips.intrinsics) == number
+        assert len(clips.kinds) == len(clips.seeds) == len(clips.labelled) == sum(map(len, clips.iterate(2))) == number
+        assert clips.name == str(number) and clips.captions == whole.captions[:number]
+    both = MirroredClipSet(folder, 2)
+    assert len(both) == 4 and both.name == "2_mirrored" and both.captions == 2 * whole.captions[:2]
+    assert np.array_equal(both.frames(2), whole.frames(0)[:, :, ::-1])
+    assert stamps(folder) == before and len(ClipSet(folder)) == 3
+    with pytest.raises(ValueError, match=r"^num_clips: expected 1 to 3, .*, got 4"):
+        ClipSet(folder, 4)
+    with pytest.raises(ValueError, match=r"^data.clips.num_clips: expected at least 1, got 0"):
+        render_clip_set(folder, dataclasses.replace(CONFIG, num_clips=0))
+
+
+def test_a_set_grows_whole_shards_are_kept_and_the_last_one_is_filled(folder: Path, tmp_path: Path) -> None:
+    grown = shutil.copytree(folder, tmp_path / "grown")
+    before = stamps(grown)
+    clips = render_clip_set(grown, dataclasses.replace(CONFIG, num_clips=5), num_workers=1)
+    assert clips.seeds == [CONFIG.first_seed + i for i in range(5)]
+    assert np.array_equal(clips.frames(3), render_record(CONFIG, CONFIG.first_seed + 3).frames)
+    after = stamps(grown)
+    assert {name for name in before if before[name] == after[name]} == {
+        "frames_00000.npy", "poses_00000.npy", "records_00000.json"
+    }  # fmt: skip
+    assert len(ClipSet(grown)) == 5
 
 
 def test_a_folder_without_clips_says_so(tmp_path: Path) -> None:

@@ -69,6 +69,13 @@ def test_failures_are_named_and_counted(truth: SceneTruth) -> None:
     assert summary["rot_err_deg"] is None
 
 
+def test_usable_pixels_too_scattered_to_be_blurred_are_too_few(truth: SceneTruth) -> None:
+    frame = truth.resting_frames(torch.eye(4)[None])[0]
+    scattered = torch.zeros(48, 80, dtype=torch.bool)
+    scattered[::3, ::3] = True
+    assert find_pose(truth, frame, scattered, torch.eye(4)[None]).verdict == "unseen"
+
+
 def test_a_camera_that_stands_still_is_caught(truth: SceneTruth) -> None:
     path = primitives.dolly(0.4, 2).upsample(4)
     held = truth.clip(torch.eye(4)[None], torch.zeros(1)).frames.expand(5, 48, 80, 3)

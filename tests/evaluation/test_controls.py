@@ -43,6 +43,14 @@ def test_what_the_first_frame_showed_is_carried_to_where_the_renderer_has_it_and
     assert int(carried[-1][~shown[-1]].amax(dim=-1).min()) > 0
 
 
+def test_a_view_of_nothing_that_was_shown_has_the_mean_colour_not_black() -> None:
+    truth = truth_of(500_003)
+    path = primitives.pan(torch.pi, 5).c2w
+    first = time_stopped(truth, path[:1])[0]
+    behind = first_frame_carried(truth, first, path)[-1].float().flatten(0, 1)
+    assert torch.allclose(behind, first.float().flatten(0, 1).mean(dim=0).expand_as(behind), atol=1)
+
+
 def test_a_scene_in_which_nothing_moves_is_its_own_stopped_time() -> None:
     truth = truth_of(500_005)
     resting = SceneTruth(truth.resting, truth.resting, truth.start, LENS, 48, 80)

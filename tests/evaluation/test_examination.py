@@ -1,15 +1,18 @@
 """The whole examination on worlds whose marks are known: the renderer itself, and a picture that never changes."""
 
+import json
+import math
 from pathlib import Path
 
 import pytest
 import torch
 
-from model.build import OracleConfig
-from model.cli.evaluate import run_oracle
+from model.build import BlockedConfig, OracleConfig
+from model.cli.evaluate import run_blocked, run_oracle
 from model.data.clips import ClipSetConfig
-from model.evaluation.consistency import measure_revisit, out_and_back
+from model.evaluation.consistency import Revisit, measure_revisit, out_and_back
 from model.evaluation.examination import Examination, ExaminationConfig, Examiner
+from model.evaluation.fidelity import Regions, fidelity_per_clip
 from model.evaluation.moves import MOVES, move, render_moves
 from model.evaluation.oracle import OracleResult, OracleScenes, evaluate_oracle, render_oracle_scenes
 from model.evaluation.plots import plot_paths, plot_report
@@ -54,6 +57,7 @@ def test_tables_and_plots_show_every_section(
     scenes, result, found = examined
     tables = examination_tables(found)
     assert all(word in tables for word in ("newly revealed", "floor: true frames", "revisit", "still", "ran away"))
+    assert "PSNR, dB (pooled), all pixels" in tables and "PSNR, dB (pooled), moving objects" in tables
     plot_report(tmp_path / "curves.png", result, found)
     assert found.camera is not None
     plot_paths(tmp_path / "paths.png", scenes.frame_poses(), found.camera, scenes.kinds)
@@ -75,10 +79,38 @@ def test_coming_back_to_another_picture_is_noticed() -> None:
     assert visit.summary(1)["psnr_returned"] < 60
 
 
+def test_scenes_without_static_pixels_are_left_out_of_the_mean_and_counted() -> None:
+    frames = torch.zeros(2, 1, 1, 1, 3, dtype=torch.uint8)
+    assert Revisit(frames, [math.nan, 30.0], [math.nan, 20.0]).summary(3) == {
+        "clips_out": 3, "psnr_returned": 30.0, "psnr_turning_point": 20.0, "scenes_without_static_pixels": 1
+    }  # fmt: skip
+    nothing = Revisit(frames[:1], [math.nan], [math.nan]).summary(3)
+    assert nothing["psnr_returned"] is None and nothing["psnr_turning_point"] is None
+
+
 def test_the_command_writes_every_file(tmp_path: Path) -> None:
     report = run_oracle(OracleConfig(world="synthetic", num_scenes=1, out=str(tmp_path / "o.json")))
     assert {"summary", "config", "per_scene", "fidelity", "determinism"} <= report.keys()
     assert {path.name for path in tmp_path.iterdir()} == {"o.json", "o.md", "o.png", "o_curves.png"}
+    assert json.loads((tmp_path / "o.json").read_text(), parse_constant=pytest.fail)["summary"] == report["summary"]
+
+
+@pytest.mark.parametrize("name", ["o.md", "o.png", "o", ".json"])
+def test_a_file_that_the_tables_or_pictures_would_overwrite_is_refused_before_flying(name: str, tmp_path: Path) -> None:
+    # a world that is not there would be the next complaint
+    for run, config in ((run_oracle, OracleConfig), (run_blocked, BlockedConfig)):
+        with pytest.raises(ValueError, match=r"^out: expected a file name that ends in \.json, got .*; name it "):
+            run(config(world="nowhere", out=str(tmp_path / name)))
+    assert not list(tmp_path.iterdir())
+
+
+def test_pooled_psnr_weighs_pixels_and_not_scenes() -> None:
+    truth = torch.full((2, 17, 4, 4, 3), 100, dtype=torch.uint8)
+    frames = truth.clone()
+    frames[1] += 51  # 0 and 0.2**2: the mean over scenes would be (100 + 14) / 2
+    everywhere = torch.ones(2, 17, 4, 4, dtype=torch.bool)
+    rows = fidelity_per_clip(frames, truth, Regions(everywhere, ~everywhere, ~everywhere), 16)
+    assert rows["psnr_pooled"] == rows["psnr_seen"] == [pytest.approx(-10 * math.log10(0.02), abs=1e-4)]
 
 
 def test_out_and_back_ends_where_it_began() -> None:
@@ -126,3 +158,13 @@ def test_bad_numbers_are_refused() -> None:
         ExaminationConfig(camera_every=0)
     with pytest.raises(ValueError, match="kind: expected one of"):
         move("sideways", 5)
+
+
+def test_a_camera_measured_more_rarely_than_there_are_frames_is_refused_before_flying() -> None:
+    clips = ClipSetConfig(num_latents=9, height=12, width=20, first_seed=500_000)
+    scenes, world = render_oracle_scenes(clips, 1), SyntheticWorld(height=12, width=20)
+    for config in ({"camera": True, "camera_every": 32}, {"kinds": 1, "camera_every": 16}, {"camera_every": 64}):
+        Examiner(world, None, clips, scenes, ExaminationConfig(**config))
+    for config, most in (({"camera": True, "camera_every": 33}, 32), ({"kinds": 1, "camera_every": 17}, 16)):
+        with pytest.raises(ValueError, match=rf"^camera_every: expected at most {most}, .*; lower it"):
+            Examiner(world, None, clips, scenes, ExaminationConfig(**config))

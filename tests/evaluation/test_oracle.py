@@ -6,10 +6,13 @@ import pytest
 import torch
 from tensordict import TensorDict
 
+from model.build import OracleConfig
+from model.cli.evaluate import clips_for
 from model.data.clips import ClipSetConfig
 from model.evaluation.oracle import OracleScenes, evaluate_oracle, render_oracle_scenes
 from model.evaluation.report import comparison_sheet, markdown_table, summarise
 from model.evaluation.video_quality import psnr
+from model.world.config import WorldConfig
 from model.world.protocol import WorldSpec, WorldState
 from model.world.synthetic_world import SyntheticWorld
 
@@ -70,3 +73,38 @@ def test_the_report_names_every_row_and_shows_every_scene(scenes: OracleScenes) 
     table = markdown_table(result)
     assert table.count("\n") == 2 + len(result.psnr)
     assert comparison_sheet(scenes, result).shape == (3 * 3 * 16, 6 * 24, 3)
+    assert "mean over 3 held-out scenes" in table and table.count("±") == 2 * len(result.psnr)
+
+
+def test_the_summary_has_the_controls_that_know_the_geometry(scenes: OracleScenes) -> None:
+    world = SyntheticWorld(height=16, width=24)
+    summary = summarise(evaluate_oracle(world, None, scenes, truths=scenes.truths()))
+    assert summary["psnr_hold"] < summary["psnr_carried"] and summary["psnr_time_stopped"] < summary["psnr_first_clip"]
+
+
+def test_one_scene_has_no_wrong_trajectory_and_no_standard_error() -> None:
+    scenes = render_oracle_scenes(ClipSetConfig(num_latents=5, height=16, width=24, first_seed=7), 1)
+    result = evaluate_oracle(SyntheticWorld(height=16, width=24), None, scenes)
+    assert result.wrong is None and "wrong_trajectory" not in result.psnr
+    assert "psnr_wrong_trajectory" not in summarise(result)
+    table = markdown_table(result)
+    assert "another scene" not in table and "±" not in table and "nan" not in table
+    assert comparison_sheet(scenes, result).shape == (2 * 16, 6 * 24, 3)
+
+
+@pytest.mark.parametrize("degrees", [75.0, 60.0, 98.5])
+def test_scenes_are_rendered_through_the_lens_of_the_world(degrees: float) -> None:
+    for spec in (WorldConfig(horizontal_fov_deg=degrees).spec(), SyntheticWorld(horizontal_fov_deg=degrees).spec):
+        clips = clips_for(spec, OracleConfig())
+        assert clips.horizontal_fov_deg == degrees
+        assert tuple(clips.intrinsics().tolist()) == spec.intrinsics
+
+
+def test_a_lens_that_scenes_are_not_rendered_through_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    spec = WorldConfig().spec()
+    clips_for(spec, OracleConfig())
+    assert capsys.readouterr().out == ""
+    fx, fy, cx, cy = spec.intrinsics
+    for intrinsics in ((fx, fy, 0.4, cy), (fx, 1.2 * fy, cx, cy)):
+        assert clips_for(replace(spec, intrinsics=intrinsics), OracleConfig()).horizontal_fov_deg == 75
+        assert "75 degrees wide, centred, with square pixels" in capsys.readouterr().out

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from model.data.clips import ClipSetConfig
 from model.evaluation.oracle import OracleScenes, render_oracle_scenes
-from model.evaluation.prompts import PromptFidelity, measure_prompts, named_colours
+from model.evaluation.prompts import CALIBRATION_SEED, PromptFidelity, measure_prompts, named_colours
 from model.world.protocol import WorldState
 from model.world.synthetic_world import SyntheticWorld
 
@@ -55,6 +55,14 @@ def test_figures_of_a_table_made_by_hand() -> None:
         "whole_prompts_other": 0.0,
         "named_other": 0.0,
     }
+
+
+def test_one_prompt_has_no_other_to_compare_with() -> None:
+    scenes = render_oracle_scenes(ClipSetConfig(num_clips=1, num_latents=1, first_seed=CALIBRATION_SEED), 1)
+    found = measure_prompts(SyntheticWorld(), scenes, num_calibration=1)
+    assert found.other is None
+    assert {"colours_generated", "colours_rendered"} <= found.summary().keys()
+    assert "colours_other" not in found.summary()
 
 
 def test_only_objects_name_colours() -> None:
