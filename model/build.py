@@ -1,6 +1,6 @@
 """From configuration to objects: the schemas of every main, and the plain code that builds what they name."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from model.estimators.latent_depth import LatentDepthConfig
 from model.training.ema import ExponentialMovingAverage
 from model.training.flow_matching_step import FlowMatchingStep
 from model.training.loop import FitConfig
-from model.training.optim import OptimizerConfig, build_optimizers, is_hidden_matrix
+from model.training.optim import OptimizerConfig, build_optimizers
 from model.training.state import TrainState
 from model.vae.video_vae import VideoVAEConfig
 from model.world.clip_sampler import SamplerConfig
@@ -40,6 +40,22 @@ class StageConfig:
     ema_decay: float = 0.999
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     fit: FitConfig = field(default_factory=FitConfig)
+
+    def __post_init__(self) -> None:
+        """Rejects what cannot be trained with, before data are rendered for it.
+
+        Raises:
+            ValueError: for a setting out of range.
+        """
+        for name in ("num_steps", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"training.{name}: expected at least 1, got {getattr(self, name)}")
+        self.fit.validate()
+
+
+def adamw_stage() -> StageConfig:
+    """The defaults of a stage whose network is made of convolutions, which have no matrices for Muon."""
+    return StageConfig(optimizer=OptimizerConfig(muon=False))
 
 
 @dataclass(kw_only=True)
@@ -66,7 +82,7 @@ class TrainVAEConfig:
     gradient_weight: float = 0.0
     data: DataConfig = field(default_factory=DataConfig)
     vae: VideoVAEConfig = field(default_factory=VideoVAEConfig)
-    training: StageConfig = field(default_factory=StageConfig)
+    training: StageConfig = field(default_factory=adamw_stage)
 
 
 @dataclass(kw_only=True)
@@ -136,7 +152,7 @@ class TrainDepthConfig:
     noise: float = 0.3
     near: float = 4.0
     near_weight: float = 3.0
-    training: StageConfig = field(default_factory=StageConfig)
+    training: StageConfig = field(default_factory=adamw_stage)
 
 
 @dataclass(kw_only=True)
@@ -212,14 +228,15 @@ def require_component(argument: str, folder: str) -> Path:
 
 
 def train_state(
-    module: nn.Module, stage: StageConfig, seed: int, is_matrix: Callable[[str, Tensor], bool] = is_hidden_matrix
+    module: nn.Module, stage: StageConfig, seed: int, inputs: Mapping[str, str] | None = None
 ) -> TrainState:
-    """A module on its device, with optimisers and average, before its first step."""
+    """A module on its device, with optimisers and average, before its first step; `inputs`: see `TrainState`."""
     return TrainState(
         module=module,
-        optimizers=build_optimizers(module, stage.optimizer, is_matrix),
+        optimizers=build_optimizers(module, stage.optimizer),
         ema=ExponentialMovingAverage(module, stage.ema_decay),
         seed=seed,
+        inputs=dict(inputs or {}),
     )
 
 

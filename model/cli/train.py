@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
@@ -17,11 +18,11 @@ from model.curation.training_clips import clip_set
 from model.data.clips import ClipSet, ClipSetConfig, MirroredClipSet
 from model.data.synthetic.captions import VOCABULARY
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
-from model.evaluation.preview import WorldPreview, preview_scenes
+from model.evaluation.preview import WorldPreview, assemble, preview_scenes
 from model.text.encoder import TextEncoder
 from model.text.tiny_vocabulary import split_words
-from model.training import distributed
-from model.training.latent_set import LatentBatches, channel_weights, encode_clip_set
+from model.training import distributed, run_folder
+from model.training.latent_set import LatentBatches, channel_weights, encode_clip_set, fingerprint
 from model.training.loop import TrainingDiverged, fit
 from model.training.state import TrainState
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
@@ -41,17 +42,23 @@ def train(config: TrainConfig) -> Path:
     torch.manual_seed(config.seed)
     vae = load_component(require_component("vae", config.vae), VideoVAEConfig, VideoVAE).to(device)
     vae.requires_grad_(False).eval()
-    check_channels(config.dit, vae.config)  # before clips are rendered and encoded
-    clips = clip_set(Path(config.data.folder), config.data.clips, config.data.num_workers)
-    if config.data.mirror:
-        clips = MirroredClipSet(clips.folder)
-    text_encoder = build_text_encoder(world_config(config, clips).text_encoder, Path(config.out))
-    batches, weights = latent_batches(config, clips, vae, text_encoder)
+    check_settings(config, vae)
+    inputs = {"vae": fingerprint(vae)}
+    run_folder.check_inputs(Path(config.out), inputs)
+    with distributed.local_main_first():
+        clips = clip_set(Path(config.data.folder), config.data.clips, config.data.num_workers)
+        if config.data.mirror:
+            clips = MirroredClipSet(clips.folder, len(clips))
+        latents = encode_clip_set(clips, vae)
+    world = world_config(config, clips.config, clips.captions)
+    text_encoder = build_text_encoder(world.text_encoder, Path(config.out))
+    batches, weights = latent_batches(config, clips, latents, vae, text_encoder)
     dit = VideoDiT(config.dit)
     if config.initial_dit is not None:
         load_weights(require_component("initial_dit", config.initial_dit), dit)
-    state = train_state(dit.to(device), config.training, config.seed)
-    sample = WorldSaver(config, clips, vae, text_encoder, state)
+    state = train_state(dit.to(device), config.training, config.seed, inputs)
+    with distributed.local_main_first():  # held-out films are decoded once
+        sample = WorldSaver(config, world, clips, vae, text_encoder, state)
     fit(
         flow_matching_step(config.diffusion, text_encoder.null(1)[0], weights, config.dit.camera_attention),
         state,
@@ -62,12 +69,37 @@ def train(config: TrainConfig) -> Path:
         sample=sample,
         flops_per_step=mean_flops(config, clips.config, dit, vae.spatial_stride),
     )
-    if distributed.is_main():
+    if distributed.is_main() and sample.last_step != state.step:
         assert state.ema is not None
         with state.ema.applied_to(dit):
             sample(dit.eval(), state.step)
     distributed.stop()
     return sample.folder
+
+
+def check_settings(config: TrainConfig, vae: VideoVAE) -> None:
+    """Builds all that takes settings, without clips and weights: a bad one is named before hours of rendering.
+
+    Raises:
+        ValueError: A setting is out of range, or two do not fit each other.
+    """
+    check_channels(config.dit, vae.config)
+    if config.num_preview_scenes < 1:
+        raise ValueError(f"num_preview_scenes: expected at least 1, got {config.num_preview_scenes}")
+    if not 0 <= config.diffusion.labelled_share <= 1:
+        raise ValueError(f"labelled_share: expected a number in [0, 1], got {config.diffusion.labelled_share}")
+    world = world_config(config, config.data.clips)
+    text_encoder = build_text_encoder(world.text_encoder, Path(config.out))
+    step = flow_matching_step(config.diffusion, text_encoder.null(1)[0])
+    if step.longest_window > config.data.clips.num_latents:
+        raise ValueError(
+            f"context_shares, num_new: expected windows of at most {config.data.clips.num_latents} latent frames "
+            f"(data.clips.num_latents), got {step.longest_window}; render longer clips"
+        )
+    with torch.device("meta"):
+        dit = VideoDiT(config.dit)
+    train_state(dit, config.training, config.seed)
+    assemble(dit, vae, text_encoder, world)
 
 
 def check_channels(dit: VideoDiTConfig, vae: VideoVAEConfig) -> None:
@@ -85,10 +117,17 @@ class WorldSaver:
     """What the loop calls every so often: previews the world in training and rewrites its folder, `OUT/world`."""
 
     def __init__(
-        self, config: TrainConfig, clips: ClipSet, vae: VideoVAE, text_encoder: TextEncoder, state: TrainState
+        self,
+        config: TrainConfig,
+        world: WorldConfig,
+        clips: ClipSet,
+        vae: VideoVAE,
+        text_encoder: TextEncoder,
+        state: TrainState,
     ) -> None:
         self.folder = Path(config.out) / "world"
-        self.world, self.vae, self.num_clips, self.state = world_config(config, clips), vae, len(clips), state
+        self.world, self.vae, self.num_clips, self.state = world, vae, len(clips), state
+        self.last_step: int | None = None
         self._vae_meta = load_meta(config.vae)
         held_out = dataclasses.replace(
             clips.config, num_latents=1 + 2 * config.diffusion.num_new, first_seed=PREVIEW_SEED
@@ -101,39 +140,40 @@ class WorldSaver:
         figures = self._preview(module, step)
         hours = round(self.state.elapsed_seconds / 3600, 2)
         meta = {"steps": step, "hours": hours, "clips": self.num_clips, "cores": os.cpu_count(), "preview": figures}
+        self.last_step = step
         save_world(self.folder, module, self.vae, self.world, meta=meta, vae_meta=self._vae_meta)
         print(f"\nstep {step}, {hours} h: {figures}", flush=True)
 
 
-def world_config(config: TrainConfig, clips: ClipSet) -> WorldConfig:
+def world_config(config: TrainConfig, clips: ClipSetConfig, captions: Sequence[str] = ()) -> WorldConfig:
     """What the trained world says about itself; prompts of its own data open episodes that are given none."""
     return WorldConfig(
-        height=clips.config.height,
-        width=clips.config.width,
-        fps=clips.config.fps,
-        horizontal_fov_deg=clips.config.horizontal_fov_deg,
+        height=clips.height,
+        width=clips.width,
+        fps=clips.fps,
+        horizontal_fov_deg=clips.horizontal_fov_deg,
         poses_per_clip=config.diffusion.num_new,
-        context_latents=max(n for n, share in config.diffusion.context_shares.items() if share > 0),
+        # at least the opening's: a world that only learned text-to-video continues it, too, as best it can
+        context_latents=max([1, *(n for n, share in config.diffusion.context_shares.items() if share > 0)]),
         memory_latents=config.diffusion.memory_latents,
         sampler=config.sampler,
         opening=config.opening,
         text_encoder=TextEncoderConfig(
-            vocabulary=vocabulary(clips), dim=config.text.dim, num_tokens=config.text.num_tokens
+            vocabulary=vocabulary(captions), dim=config.text.dim, num_tokens=config.text.num_tokens
         ),
-        default_prompts=sorted(set(clips.captions[:256])),
+        default_prompts=sorted(set(captions[:256])),
     )
 
 
-def vocabulary(clips: ClipSet) -> list[str]:
+def vocabulary(captions: Sequence[str]) -> list[str]:
     """The words of rendered scenes, and those of the clips' own captions."""
-    return list(dict.fromkeys([*VOCABULARY, *sorted({w for caption in clips.captions for w in split_words(caption)})]))
+    return list(dict.fromkeys([*VOCABULARY, *sorted({w for caption in captions for w in split_words(caption)})]))
 
 
 def latent_batches(
-    config: TrainConfig, clips: ClipSet, vae: VideoVAE, text_encoder: TextEncoder
+    config: TrainConfig, clips: ClipSet, latents: Tensor, vae: VideoVAE, text_encoder: TextEncoder
 ) -> tuple[LatentBatches, Tensor]:
-    """The data of this process, and the weight `[c]` of each latent channel's error."""
-    latents = encode_clip_set(clips, vae)
+    """The data of this process, of all clips' `latents` `[n c f h w]`, and the weight `[c]` of each channel's error."""
     batches = LatentBatches(
         clips,
         latents,

@@ -15,6 +15,7 @@ from model.checkpoint import load_component, load_meta, save_component
 from model.data.clips import ClipSet, render_clip_set
 from model.data.depth_maps import depth_maps
 from model.estimators.latent_depth import LatentDepth
+from model.training import run_folder
 from model.training.depth_step import DepthPairs, DepthStep
 from model.training.latent_set import encode_clip_set, fingerprint
 from model.training.loop import TrainingDiverged, fit
@@ -34,9 +35,11 @@ def train_depth(config: TrainDepthConfig) -> Path:
     world = world_folder(config.world)
     vae = load_component(world / "vae", VideoVAEConfig, VideoVAE).to(config.device)
     vae.requires_grad_(False).eval()
+    inputs = {"vae": fingerprint(vae)}
+    run_folder.check_inputs(Path(config.out), inputs)
     clips = render_clip_set(Path(config.data.folder), config.data.clips, config.data.num_workers)
     trained, held_out = pairs(config, clips, vae)
-    state = train_state(LatentDepth(config.depth).to(config.device), config.training, config.seed)
+    state = train_state(LatentDepth(config.depth).to(config.device), config.training, config.seed, inputs)
     step = DepthStep(noise=config.noise, near=config.near, near_weight=config.near_weight)
     num_steps = config.training.num_steps
     fit(step, state, trained, num_steps=num_steps, config=config.training.fit, folder=Path(config.out))
@@ -44,7 +47,7 @@ def train_depth(config: TrainDepthConfig) -> Path:
     with state.ema.applied_to(state.module) as module:
         assert isinstance(module, LatentDepth)
         meta = {
-            "latents": fingerprint(vae),
+            "latents": inputs["vae"],
             "steps": state.step,
             "hours": round(state.elapsed_seconds / 3600, 2),
             "clips": config.num_clips,

@@ -19,7 +19,9 @@ from model.data.clips import ClipSet
 from model.data.video_io import to_float
 from model.diffusion.timesteps import sampling_schedule
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
+from model.training import run_folder
 from model.training.decoder_step import DecoderStep, FirstClips
+from model.training.latent_set import fingerprint, weights_fingerprint
 from model.training.loop import Batches, StepFunction, TrainingDiverged, fit
 from model.training.state import TrainState
 from model.training.vae_batches import VideoWindows, latent_statistics, reconstruction_sheet
@@ -33,7 +35,9 @@ register_schemas()
 
 def train_vae(config: TrainVAEConfig) -> Path:
     """Runs (or resumes) the whole stage; returns the folder of the finished VAE, `out/vae`."""
-    config.vae.validate()  # before the clips are rendered, which may take an hour
+    config.vae.validate()  # all this before the clips are rendered, which may take an hour
+    with torch.device("meta"):
+        train_state(VideoVAE(config.vae), config.training, config.seed)
     if config.install and config.generator is None:
         raise ValueError("install: expected a generator, the world whose VAE is to be replaced, got none")
     if config.generator is not None:
@@ -54,13 +58,17 @@ def train_vae(config: TrainVAEConfig) -> Path:
         print(f"\nstep {step}: held-out reconstruction {score:.2f} dB", flush=True)
 
     state = train_state(vae, config.training, config.seed)
-    sample(vae, 0)
+    if config.initial_vae is not None and config.freeze_encoder:
+        state.inputs["vae"] = fingerprint(vae)  # its latents are to stay, whatever the decoder learned so far
     step: StepFunction = VAEStep(
         l1_weight=config.l1_weight, kl_weight=config.kl_weight, gradient_weight=config.gradient_weight
     )
     batches: Batches = windows
     if config.generator is not None:
-        step, batches = decoder_lesson(config, Path(config.generator), clips)
+        lesson, batches = decoder_lesson(config, Path(config.generator), clips)
+        step, state.inputs["dit"] = lesson, weights_fingerprint(lesson.dit)
+    run_folder.check_inputs(out, state.inputs)
+    sample(vae, 0)
     fit(
         step, state, batches, num_steps=config.training.num_steps, config=config.training.fit, folder=out, sample=sample
     )
@@ -119,6 +127,9 @@ def finish(
 ) -> Path:
     """Measures the averaged network and writes it, with its latents' statistics, to `out/vae`."""
     out = Path(config.out)
+    if config.install:
+        assert config.generator is not None
+        check_encoder(vae, Path(config.generator), out)
     assert state.ema is not None
     with state.ema.applied_to(vae):
         if config.initial_vae is None or not config.freeze_encoder:  # else a DiT may rely on the latents as they are
@@ -137,6 +148,16 @@ def finish(
             save_component(folder, vae, vae.config, {**load_meta(folder), "decoder": meta}, stored_dtype(folder))
     print(f"written: {out / 'vae'} ({meta})")
     return out / "vae"
+
+
+def check_encoder(vae: VideoVAE, world: Path, out: Path) -> None:
+    """Raises ValueError unless the VAE's encoder is the world's, whose DiT fits no other."""
+    own, worlds = fingerprint(vae), fingerprint(load_component(world / "vae", VideoVAEConfig, VideoVAE))
+    if own != worlds:
+        raise ValueError(
+            f"install: expected the encoder of {world} (weights {worlds}), got that of {out}, another world's "
+            f"lesson (weights {own}); give another out=, or remove {out / run_folder.STATE_FILE} to train anew"
+        )
 
 
 @hydra.main(version_base=None, config_path="pkg://configs.train_vae", config_name="config")

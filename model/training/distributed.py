@@ -1,6 +1,9 @@
 """torch.distributed from torchrun's environment; with one process every function here is a no-op."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -53,6 +56,22 @@ def barrier() -> None:
     """Waits for the other processes."""
     if is_distributed():
         dist.barrier()
+
+
+@contextmanager
+def local_main_first() -> Iterator[None]:
+    """While entered, each machine's first process works alone; its others follow and find the files that it made."""
+    if not is_distributed():
+        yield
+        return
+    # over gloo whatever the training uses: NCCL would give up waiting after ten minutes, and rendering takes hours
+    group = dist.new_group(backend="gloo", timeout=timedelta(days=1))
+    is_first = int(os.environ.get("LOCAL_RANK", rank())) == 0
+    if not is_first:
+        dist.barrier(group=group)
+    yield
+    if is_first:
+        dist.barrier(group=group)
 
 
 def wrap(module: nn.Module) -> nn.Module:

@@ -77,14 +77,23 @@ class FlowMatchingStep:
                 the clip; the others are those right before the new ones.
 
         Raises:
-            ValueError: The shares are empty or negative, `num_new` is not positive, or memory fills a whole context.
+            ValueError: A share is not in [0, 1] or all are 0, a size is out of range, or memory fills a whole context.
         """
-        if not context_shares or min(context_shares) < 0 or min(context_shares.values()) < 0:
-            raise ValueError(f"context_shares: expected counts >= 0 with shares >= 0, got {dict(context_shares)}")
-        if single_latent_rows < 1:
-            raise ValueError(f"single_latent_rows: expected at least 1, got {single_latent_rows}")
-        if sum(context_shares.values()) <= 0 or num_new < 1:
-            raise ValueError(f"context_shares, num_new: expected a positive sum and number, got {num_new}")
+        _check_shares(context_shares)
+        for name, value in (
+            ("single_latent_share", single_latent_share),
+            ("text_dropout", text_dropout),
+            ("context_noise", context_noise),
+        ):
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name}: expected a number in [0, 1], got {value}")
+        for name, number in (("single_latent_rows", single_latent_rows), ("num_new", num_new)):
+            if number < 1:
+                raise ValueError(f"{name}: expected at least 1, got {number}")
+        if not (shift > 0 and math.isfinite(shift)):
+            raise ValueError(f"shift: expected a positive number, got {shift}; 1 leaves the times as they are")
+        if not reference_jitter >= 0:
+            raise ValueError(f"reference_jitter: expected 0 metres or more, got {reference_jitter}")
         extensions = [n for n, share in context_shares.items() if n > 1 and share > 0]
         if memory_latents and not 0 < memory_latents < min(extensions, default=0):
             raise ValueError(
@@ -151,6 +160,13 @@ class FlowMatchingStep:
         task = {0: "t2v", 1: "i2v"}.get(num_context, "ext")
         return loss, {f"loss_{task}": loss.detach()}
 
+    @property
+    def longest_window(self) -> int:
+        """The most latent frames, context included, that a step takes of a clip."""
+        is_still_only = self.single_latent_share == 1
+        lengths = {n: n + self.num_new if n else 1 + self.num_new * (not is_still_only) for n in self.context_shares}
+        return max(lengths[n] for n, share in self.context_shares.items() if share > 0)
+
     def choose_task(self, generator: torch.Generator) -> tuple[int, int]:
         """Returns the numbers of context and new frames of this step, the same for all rows and processes."""
         task, still = torch.rand(2, generator=generator, device=generator.device).tolist()
@@ -168,6 +184,15 @@ class FlowMatchingStep:
         """Replaces a share of the texts by the empty prompt's code."""
         dropped = torch.rand(len(text), generator=generator, device=text.device) < self.text_dropout
         return torch.where(dropped[:, None, None], self.null_text.to(text), text)
+
+
+def _check_shares(context_shares: Mapping[int, float]) -> None:
+    in_range = all(count >= 0 and 0 <= share <= 1 for count, share in context_shares.items())
+    if not in_range or not any(context_shares.values()):
+        raise ValueError(
+            f"context_shares: expected shares in [0, 1] of counts >= 0, not all 0, got {dict(context_shares)}; "
+            "1 is every step"
+        )
 
 
 def choose_starts(batch: LatentBatch, num_context: int, num_new: int, generator: torch.Generator) -> Int[Tensor, "b"]:

@@ -1,11 +1,12 @@
 """Latents of a clip set, encoded once, and the batches that joint training draws from them."""
 
 import hashlib
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from model.data.clips import ClipSet
@@ -18,11 +19,21 @@ from model.whole_file import whole_file
 
 def fingerprint(vae: VideoVAE) -> str:
     """A short name of the encoder's exact weights: latents of another VAE are never mistaken for its own."""
-    digest = hashlib.sha256(repr((vae.config.latents_mean, vae.config.latents_std)).encode())
-    for name, tensor in sorted(vae.state_dict().items()):
-        if not name.startswith(("decoder.", "from_latents.", "linear_path.decode")):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    statistics = repr((vae.config.latents_mean, vae.config.latents_std))
+    decoder = ("decoder.", "from_latents.", "linear_path.decode")
+    return _digest(statistics, {n: t for n, t in vae.state_dict().items() if not n.startswith(decoder)})
+
+
+def weights_fingerprint(module: nn.Module) -> str:
+    """A short name of all of a network's exact weights."""
+    return _digest("", module.state_dict())
+
+
+def _digest(start: str, tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(start.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:12]
 
 

@@ -52,7 +52,7 @@ class FitConfig:
     matmul_precision: str = "highest"
     checkpoint_steps: int | None = None
     checkpoint_minutes: float | None = 5.0
-    sample_every: int | None = None
+    sample_every: int | None = None  # None or 0: never
     max_skipped_steps: int = 0  # updates in all that may be left out because a number was not finite
     tensorboard: bool = False
     progress: bool = True
@@ -61,6 +61,14 @@ class FitConfig:
         """Raises ValueError for a setting out of range."""
         if self.accumulation < 1:
             raise ValueError(f"accumulation: expected at least 1 batch a step, got {self.accumulation}")
+        if self.checkpoint_steps is not None and self.checkpoint_steps < 1:
+            raise ValueError(
+                f"checkpoint_steps: expected at least 1, got {self.checkpoint_steps}; null: by minutes only"
+            )
+        if self.checkpoint_minutes is not None and not self.checkpoint_minutes >= 0:
+            raise ValueError(f"checkpoint_minutes: expected 0 or more, got {self.checkpoint_minutes}; null: never")
+        if self.sample_every is not None and self.sample_every < 0:
+            raise ValueError(f"sample_every: expected a number of steps, got {self.sample_every}; 0 or null: never")
         if self.matmul_precision not in ("highest", "high", "medium"):
             raise ValueError(f"matmul_precision: expected highest, high or medium, got {self.matmul_precision!r}")
 
@@ -102,9 +110,11 @@ def fit(
         KeyboardInterrupt: After Ctrl-C, with a checkpoint written. SIGTERM does the same and raises SystemExit.
     """
     config = config or FitConfig()
-    if (config.sample_every is None) != (sample is None):
-        raise ValueError("sample_every: expected a number of steps and a `sample` function, got one of them; give both")
     config.validate()
+    if config.sample_every and sample is None:
+        raise ValueError(
+            f"sample_every: expected none for a stage that has no samples, got {config.sample_every}; drop it"
+        )
     torch.set_float32_matmul_precision(config.matmul_precision)
     torch.set_flush_denormal(True)  # layers that start at zero make denormals, which are slow on CPUs
     if folder:
@@ -200,8 +210,10 @@ def _accumulate_gradients(
         for name, value in {"loss": loss.detach(), **metrics}.items():
             totals.setdefault(name, []).append(value)
     record = {name: sum(map(float, values)) / len(values) for name, values in totals.items()}
-    loss = torch.tensor(record["loss"], dtype=torch.float64, device=state.device)
-    return {**record, "loss": float(distributed.mean(loss))}
+    if distributed.is_distributed():  # alone, a device need not have float64, and Apple's GPUs have none
+        loss = torch.tensor(record["loss"], dtype=torch.float64, device=state.device)
+        record["loss"] = float(distributed.mean(loss))
+    return record
 
 
 def _refuse(state: TrainState, config: FitConfig, loss: float, norm: float) -> None:

@@ -164,25 +164,22 @@ def is_hidden_matrix(name: str, parameter: Tensor) -> bool:
     return parameter.ndim == 2 and "blocks." in name and not any(word in name for word in _NOT_HIDDEN)
 
 
-def is_hidden_kernel(name: str, parameter: Tensor) -> bool:
-    """The same for a convolutional network: any matrix or kernel but the first and the last ones."""
-    return parameter.ndim >= 2 and not any(word in name for word in ("conv_in", "conv_out", "latents", "posterior"))
-
-
-def build_optimizers(
-    module: nn.Module, config: OptimizerConfig, is_matrix: Callable[[str, Tensor], bool] = is_hidden_matrix
-) -> list[torch.optim.Optimizer]:
-    """Returns AdamW (weight decay on matrices and kernels only) and, if asked and of use, Muon.
+def build_optimizers(module: nn.Module, config: OptimizerConfig) -> list[torch.optim.Optimizer]:
+    """Returns AdamW (weight decay on matrices and kernels only) and, if asked, Muon.
 
     Raises:
-        ValueError: `muon_lr` is set without `muon`, or no parameter wants a gradient.
+        ValueError: `muon_lr` is set without `muon`, `muon` without a matrix for it, or no parameter wants a gradient.
     """
     if config.muon_lr is not None and not config.muon:
         raise ValueError(f"muon_lr: expected None without muon, got {config.muon_lr}; set muon=true")
     named = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
     if not named:
         raise ValueError("module: expected parameters that require gradients, got none")
-    matrices = [p for n, p in named if config.muon and is_matrix(n, p)]
+    matrices = [p for n, p in named if config.muon and is_hidden_matrix(n, p)]
+    if config.muon and not matrices:
+        raise ValueError(
+            f"muon: expected hidden matrices (in `blocks`), found none in {type(module).__name__}; set muon=false"
+        )
     taken = {id(p) for p in matrices}
     rest = [p for _, p in named if id(p) not in taken]
     groups = [

@@ -1,5 +1,6 @@
 """A run on disk: `training_state.safetensors`, replaced atomically, so that a kill leaves the last one whole."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,27 @@ def restore(folder: Path, state: TrainState) -> bool:
     """Continues from the folder's state, if it has one; returns whether it had.
 
     Raises:
-        ValueError: The file is corrupt, or another model's or another seed's.
+        ValueError: The file is corrupt, or another model's, another seed's or for other `inputs`.
     """
     if not (folder / STATE_FILE).exists():
         return False
     saved: dict[str, Any] = load_training_state(folder / STATE_FILE)
+    _compare(folder / STATE_FILE, saved["numbers"], state.inputs)
     state.load(saved["tensors"], saved["numbers"])
     return True
+
+
+def check_inputs(folder: Path, inputs: Mapping[str, str]) -> None:
+    """What `restore` checks of `inputs`, before anything costly is prepared for them. Raises as `restore`."""
+    if (folder / STATE_FILE).exists():
+        _compare(folder / STATE_FILE, load_training_state(folder / STATE_FILE)["numbers"], inputs)
+
+
+def _compare(path: Path, numbers: Mapping[str, Any], inputs: Mapping[str, str]) -> None:
+    saved: Mapping[str, str] = numbers.get("inputs", {})  # older checkpoints name none
+    for name in inputs:
+        if saved.get(name, inputs[name]) != inputs[name]:
+            raise ValueError(
+                f"{name}: expected the one that {path} was trained for (weights {saved[name]}), got another (weights "
+                f"{inputs[name]}); give another out=, or remove that file to train anew"
+            )

@@ -13,7 +13,10 @@ from model.training.ema import ExponentialMovingAverage
 
 @dataclass(kw_only=True)
 class TrainState:
-    """A module in training. Randomness and data are functions of (seed, step), so there is no generator to keep."""
+    """A module in training. Randomness and data are functions of (seed, step), so there is no generator to keep.
+
+    `inputs` are fingerprints, by name, of the frozen networks that it is trained for: with others it is of no use.
+    """
 
     module: nn.Module
     optimizers: list[torch.optim.Optimizer]
@@ -22,6 +25,7 @@ class TrainState:
     step: int = 0
     elapsed_seconds: float = 0.0
     skipped_steps: int = field(default=0)
+    inputs: dict[str, str] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
@@ -44,6 +48,7 @@ class TrainState:
             "seed": self.seed,
             "elapsed_seconds": self.elapsed_seconds,
             "skipped_steps": self.skipped_steps,
+            "inputs": self.inputs,
         }
 
     @torch.no_grad()

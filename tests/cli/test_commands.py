@@ -18,20 +18,49 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import cc2env  # noqa: F401
-from model.build import OracleConfig, TrainConfig, TrainVAEConfig
-from model.checkpoint import load_component, load_meta
+from model.build import OracleConfig, TrainConfig, TrainDepthConfig, TrainVAEConfig
+from model.checkpoint import load_component, load_meta, load_training_state, save_component, save_training_state
 from model.cli.evaluate import run_oracle
-from model.cli.train import mean_flops, train
+from model.cli.train import check_settings, mean_flops, train
 from model.cli.train_vae import train_vae
+from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.training.latent_set import fingerprint
+from model.training.run_folder import STATE_FILE
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
+from model.world.config import read_world_config
 
 ROOT = Path(__file__).parents[2]
+SHIPPED_VAE = f"vae={ROOT / 'model/pretrained/tiny/vae'}"
 
 
 def composed(main: str, *overrides: str) -> object:
     with initialize_config_module(config_module=f"configs.{main}", version_base=None):
         return OmegaConf.to_object(compose("config", list(overrides)))
+
+
+def train_in(folder: Path, out: Path, *overrides: str) -> Path:
+    """Trains, or goes on training, a world on the clips and the VAE of `trained`."""
+    data, vae = f"data.folder={folder}/data", f"vae={folder}/vae/vae"
+    config = composed("train", "experiment=debug", data, vae, f"out={out}", "num_preview_scenes=2", *overrides)
+    assert isinstance(config, TrainConfig)
+    return train(config)
+
+
+def learn_decoder(folder: Path, out: Path, world: Path) -> None:
+    """Gives the world's decoder its lesson and installs it."""
+    options = [f"data.folder={folder}/data", f"out={out}", f"generator={world}", "install=true"]
+    config = composed("train_vae", "experiment=debug", *options, "training.num_steps=2")
+    assert isinstance(config, TrainVAEConfig)
+    train_vae(config)
+
+
+def change_encoder(folder: Path) -> Path:
+    """Makes the VAE of this component another one."""
+    vae = load_component(folder, VideoVAEConfig, VideoVAE)
+    with torch.no_grad():
+        next(vae.encoder.parameters()).add_(0.01)
+    save_component(folder, vae, vae.config, load_meta(folder))
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -42,18 +71,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     vae_config = composed("train_vae", "experiment=debug", data, f"out={folder}/vae", "training.num_steps=2")
     assert isinstance(vae_config, TrainVAEConfig)
     train_vae(vae_config)
-    config = composed(
-        "train",
-        "experiment=debug",
-        data,
-        f"out={folder}/run",
-        f"vae={folder}/vae/vae",
-        "training.num_steps=4",
-        "training.fit.sample_every=2",
-        "num_preview_scenes=2",
-    )
-    assert isinstance(config, TrainConfig)
-    train(config)
+    train_in(folder, folder / "run", "training.num_steps=4", "training.fit.sample_every=2")
     return folder
 
 
@@ -76,18 +94,8 @@ def test_a_decoder_learns_from_its_world_which_stays_valid(
     if stored_in == torch.float32:
         shutil.rmtree(world / "vae")
         shutil.copytree(trained / "vae" / "vae", world / "vae")
-    config = composed(
-        "train_vae",
-        "experiment=debug",
-        f"data.folder={trained}/data",
-        f"out={tmp_path}/decoder",
-        f"generator={world}",
-        "install=true",
-        "training.num_steps=2",
-    )
-    assert isinstance(config, TrainVAEConfig)
     before = load_component(world / "vae", VideoVAEConfig, VideoVAE)
-    train_vae(config)
+    learn_decoder(trained, tmp_path / "decoder", world)
     after = load_component(world / "vae", VideoVAEConfig, VideoVAE)
     assert load_meta(world / "vae") == {
         **load_meta(trained / "vae" / "vae"),
@@ -96,6 +104,63 @@ def test_a_decoder_learns_from_its_world_which_stays_valid(
     video = torch.rand(1, 3, 5, 48, 80) * 2 - 1
     assert fingerprint(before) == fingerprint(after) and torch.equal(before.encode(video), after.encode(video))
     assert not torch.equal(before.decode(before.encode(video)), after.decode(before.encode(video)))
+
+
+@pytest.mark.slow
+def test_a_lesson_of_another_world_is_neither_continued_nor_installed(trained: Path, tmp_path: Path) -> None:
+    world = shutil.copytree(trained / "run" / "world", tmp_path / "world")
+    learn_decoder(trained, tmp_path / "decoder", world)
+    learn_decoder(trained, tmp_path / "decoder", world)  # with its new decoder it is still the same world
+    dit = load_component(world / "dit", VideoDiTConfig, VideoDiT)
+    with torch.no_grad():
+        next(dit.parameters()).add_(0.01)
+    save_component(world / "dit", dit, dit.config)
+    with pytest.raises(ValueError, match=r"^dit: expected the one .*another out="):
+        learn_decoder(trained, tmp_path / "decoder", world)
+    change_encoder(world / "vae")
+    others = fingerprint(load_component(world / "vae", VideoVAEConfig, VideoVAE))
+    with pytest.raises(ValueError, match=rf"^vae: expected the one .*got another .*{others}.*another out="):
+        learn_decoder(trained, tmp_path / "decoder", world)
+    state = load_training_state(tmp_path / "decoder" / STATE_FILE)
+    del state["numbers"]["inputs"]  # as checkpoints were before
+    save_training_state(tmp_path / "decoder" / STATE_FILE, state)
+    with pytest.raises(ValueError, match=rf"^install: expected the encoder .*{others}.*another out="):
+        learn_decoder(trained, tmp_path / "decoder", world)
+    assert fingerprint(load_component(world / "vae", VideoVAEConfig, VideoVAE)) == others
+
+
+@pytest.mark.slow
+def test_a_world_is_not_continued_beside_another_vae(trained: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(trained / "run", tmp_path / "run")
+    vae = change_encoder(shutil.copytree(trained / "vae" / "vae", tmp_path / "vae"))
+    before, encoded = (run / "world/vae/weights.safetensors").read_bytes(), sorted((trained / "data").glob("latents*"))
+    for steps in (4, 6):  # finished, and not
+        with pytest.raises(ValueError, match=rf"^vae: expected the one .*{STATE_FILE} .*another out="):
+            train_in(trained, run, f"vae={vae}", f"training.num_steps={steps}")
+    assert (run / "world/vae/weights.safetensors").read_bytes() == before
+    assert sorted((trained / "data").glob("latents*")) == encoded  # it is said before anything is encoded
+
+
+@pytest.mark.slow
+def test_every_preview_is_one_line_also_after_a_kill(trained: Path, tmp_path: Path) -> None:
+    def steps() -> list[int]:
+        return [json.loads(line)["step"] for line in (run / "samples" / "curve.jsonl").read_text().splitlines()]
+
+    run = shutil.copytree(trained / "run", tmp_path / "run")
+    assert steps() == [2, 4]
+    with (run / "samples" / "curve.jsonl").open("a") as curve:
+        curve.write('{"step": 5}\n{"step": 6')  # of a process that was killed later than its last checkpoint
+    train_in(trained, run, "training.num_steps=4", "training.fit.sample_every=2")
+    assert steps() == [2, 4]
+    train_in(trained, run, "training.num_steps=5", "training.fit.sample_every=null")
+    assert steps() == [2, 4, 5]
+
+
+@pytest.mark.slow
+def test_text_to_video_alone_is_trained_and_previewed(trained: Path, tmp_path: Path) -> None:
+    shares = ("diffusion.context_shares={0:1,1:0,4:0}", "diffusion.memory_latents=0")
+    world = train_in(trained, tmp_path, *shares, "training.num_steps=2", "training.fit.sample_every=0")
+    assert read_world_config(world).context_latents == 1 and load_meta(world / "dit")["steps"] == 2
 
 
 @pytest.mark.parametrize(
@@ -162,6 +227,19 @@ def test_unknown_settings_are_refused_by_the_schemas() -> None:
 def test_the_shipped_experiments_compose() -> None:
     assert isinstance(composed("train_vae", "experiment=tiny"), TrainVAEConfig)
     assert isinstance(composed("train", "experiment=tiny"), TrainConfig)
+    for experiment in ("debug", "tiny", "tiny_gpu", "tiny_decoder"):
+        config = composed("train_vae", f"experiment={experiment}")
+        assert isinstance(config, TrainVAEConfig) and not config.training.optimizer.muon
+    assert not TrainVAEConfig().training.optimizer.muon and not TrainDepthConfig().training.optimizer.muon
+
+
+def test_settings_are_checked_without_a_random_number_drawn() -> None:
+    config = composed("train", "experiment=debug")
+    assert isinstance(config, TrainConfig)
+    vae = load_component(ROOT / "model/pretrained/tiny/vae", VideoVAEConfig, VideoVAE)
+    before = torch.get_rng_state()
+    check_settings(config, vae)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_missing_vae_is_named() -> None:
@@ -180,7 +258,6 @@ def test_console_scripts_exist() -> None:
 
 def test_mean_flops_weigh_the_tasks_by_their_shares() -> None:
     from model.data.clips import ClipSetConfig
-    from model.dit.video_dit import VideoDiT
 
     config = composed("train", "experiment=debug", "diffusion.context_shares={0:0.0,1:1.0,4:0.0}")
     assert isinstance(config, TrainConfig)
@@ -221,9 +298,30 @@ def test_help_names_the_options(
         ("train", ["sampler.num_steps=0"], "error: sampler_steps: expected a whole number"),
         (
             "train",
-            [f"vae={ROOT / 'model/pretrained/tiny/vae'}", "dit.in_channels=8", "dit.out_channels=8"],
+            [SHIPPED_VAE, "dit.in_channels=8", "dit.out_channels=8"],
             "error: dit.in_channels: expected 16, as many as the VAE's latents have, got 8; give dit.in_channels=16",
         ),
+        ("train", [SHIPPED_VAE, "diffusion.density=uniforn"], "error: diffusion.density: expected logit_normal or"),
+        ("train", [SHIPPED_VAE, "diffusion.shift=-1"], "error: shift: expected a positive number, got -1"),
+        (
+            "train",
+            [SHIPPED_VAE, "diffusion.labelled_share=7"],
+            "error: labelled_share: expected a number in [0, 1], got 7",
+        ),
+        ("train", [SHIPPED_VAE, "diffusion.text_dropout=5"], "error: text_dropout: expected a number in [0, 1], got 5"),
+        ("train", [SHIPPED_VAE, "diffusion.context_shares={0:0,1:0,4:0}"], "error: context_shares: expected shares"),
+        (
+            "train",
+            [SHIPPED_VAE, "+diffusion.context_shares={6:1}"],
+            "error: context_shares, num_new: expected windows",
+        ),
+        ("train", [SHIPPED_VAE, "num_preview_scenes=0"], "error: num_preview_scenes: expected at least 1, got 0"),
+        ("train", [SHIPPED_VAE, "training.optimizer.muon_lr=1e-3", "training.optimizer.muon=false"], "error: muon_lr:"),
+        ("train", [SHIPPED_VAE, "dit.text_dim=8"], "error: text_encoder: expected width 8 like the DiT's, got 32"),
+        ("train", ["training.fit.checkpoint_steps=0"], "error: checkpoint_steps: expected at least 1, got 0"),
+        ("train", ["training.num_steps=0"], "error: training.num_steps: expected at least 1, got 0"),
+        ("train_vae", ["training.batch_size=0"], "error: training.batch_size: expected at least 1, got 0"),
+        ("train_vae", ["training.optimizer.muon=true"], "error: muon: expected hidden matrices"),
         ("train_vae", ["vae.dim_mult=[1]"], "error: temporal_downsample: expected 0 entries"),
         ("evaluate", [], "error: expected an evaluation, one of ['oracle'"),
         ("evaluate", ["oracle", "world=nowhere"], "error: world: expected 'tiny', 'synthetic' or a folder"),
@@ -237,3 +335,4 @@ def test_bad_input_is_one_clear_line(
     monkeypatch.setattr(sys, "argv", [module, *words])
     with pytest.raises(SystemExit, match=f"^{re.escape(message)}"):
         importlib.import_module(f"model.cli.{module}").main()
+    assert not list(tmp_path.iterdir())  # nothing was rendered first

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 import cc2env
 from model.build import TrainDepthConfig
-from model.checkpoint import load_component, load_meta
+from model.checkpoint import load_component, load_meta, save_component
 from model.cli.train_depth import install, train_depth
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.training.latent_set import fingerprint
@@ -63,6 +63,13 @@ def test_a_head_is_trained_installed_and_stops_cameras(world: Path) -> None:
     # the same again from its end: nothing is left to do, and the head is the same
     before = (depth / "weights.safetensors").read_bytes()
     assert (train_depth(settings(world)) / "weights.safetensors").read_bytes() == before
+    # for another encoder's latents it is another head
+    vae = load_component(world / "vae", VideoVAEConfig, VideoVAE)
+    with torch.no_grad():
+        next(vae.encoder.parameters()).add_(0.01)
+    save_component(world / "vae", vae, vae.config)
+    with pytest.raises(ValueError, match=r"^vae: expected the one .*another out="):
+        train_depth(settings(world))
 
 
 @pytest.mark.slow

@@ -67,6 +67,11 @@ def test_only_one_process_writes_the_curve(folder: Path) -> None:
     assert len((folder / "curve.jsonl").read_text().splitlines()) == 5
 
 
+@pytest.mark.slow
+def test_the_main_process_prepares_and_the_others_wait_for_it(folder: Path) -> None:
+    assert [path.name for path in folder.glob("made_by_*")] == ["made_by_0"]
+
+
 def test_accumulated_micro_batches_equal_the_large_batch(toy: ModuleType) -> None:
     whole, parts = toy.train(), toy.train(accumulation=4)
     for name, tensor in whole.tensors().items():

@@ -299,10 +299,26 @@ def test_channel_weights_weigh_the_squared_error_of_their_channel() -> None:
     assert loss.item() == pytest.approx(0.5 * 2.0**2 / C, rel=1e-4)
 
 
-@pytest.mark.parametrize("shares", [{}, {-1: 1.0}, {1: 0.0}, {1: -1.0, 0: 2.0}])
+@pytest.mark.parametrize("shares", [{}, {-1: 1.0}, {1: 0.0}, {1: -1.0, 0: 2.0}, {1: 2.0}, {1: math.nan, 0: 1.0}])
 def test_shares_that_make_no_sense_are_refused(shares: dict[int, float]) -> None:
     with pytest.raises(ValueError, match="context_shares"):
         FlowMatchingStep(NULL_TEXT, context_shares=shares)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.5, math.nan])
+@pytest.mark.parametrize("name", ["single_latent_share", "text_dropout", "context_noise"])
+def test_shares_out_of_range_are_refused(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"^{name}: expected a number in \\[0, 1\\], got {value}"):
+        step_with(1, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("shift", 0.0), ("shift", -1.0), ("shift", math.inf), ("reference_jitter", -1.0), ("num_new", 0)],
+)
+def test_sizes_out_of_range_are_refused(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"^{name}: expected .* got {value}"):
+        step_with(1, **{name: value})
 
 
 def test_the_same_generator_gives_the_same_loss() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from model.training import run_folder
 from model.training.curve import truncate
@@ -220,7 +221,26 @@ def test_another_seed_or_model_is_refused(tmp_path: Path) -> None:
         run(tmp_path, other_seed)
     module = nn.Linear(2, 2)
     with pytest.raises(ValueError, match="checkpoint: expected this model's tensors"):
-        run(tmp_path, TrainState(module=module, optimizers=build_optimizers(module, OptimizerConfig()), seed=11))
+        optimizers = build_optimizers(module, OptimizerConfig(muon=False))
+        run(tmp_path, TrainState(module=module, optimizers=optimizers, seed=11))
+
+
+def test_a_state_is_refused_to_other_inputs_and_one_that_names_none_goes_on(tmp_path: Path) -> None:
+    def given(**inputs: str) -> TrainState:
+        state = new_state()
+        state.inputs = inputs
+        return state
+
+    run(tmp_path / "old")  # as checkpoints were before they named their inputs
+    assert run(tmp_path / "old", given(vae="a")).step == NUM_STEPS
+    run(tmp_path / "new", given(vae="a"))
+    with pytest.raises(
+        ValueError, match=r"vae: expected the one .* \(weights a\), got .* \(weights b\); .*another out="
+    ):
+        run(tmp_path / "new", given(vae="b", dit="c"))
+    run_folder.check_inputs(tmp_path / "new", {"vae": "a"})
+    with pytest.raises(ValueError, match="vae: expected"):
+        run_folder.check_inputs(tmp_path / "new", {"vae": "b"})
 
 
 def test_settings_without_effect_are_refused() -> None:
@@ -228,6 +248,36 @@ def test_settings_without_effect_are_refused() -> None:
         run(None, sample_every=5)
     with pytest.raises(ValueError, match="tensorboard: expected a folder"):
         run(None, tensorboard=True)
+
+
+@pytest.mark.parametrize("name", ["accumulation", "checkpoint_steps", "checkpoint_minutes", "sample_every"])
+def test_settings_out_of_range_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name}: expected"):
+        run(None, **{name: -1})
+    if name in ("accumulation", "checkpoint_steps"):
+        with pytest.raises(ValueError, match=f"{name}: expected at least 1"):
+            run(None, **{name: 0})
+
+
+@pytest.mark.parametrize("never", [None, 0])
+def test_no_samples_may_be_said_in_two_ways(never: int | None) -> None:
+    def sample(module: nn.Module, step: int) -> None:
+        raise AssertionError("not asked for")
+
+    fit(noisy_step, new_state(), batches, num_steps=2, config=config(sample_every=never), sample=sample)
+
+
+class NoFloat64(TorchFunctionMode):
+    """A device that has no float64, such as Apple's GPUs."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert all(value is not torch.float64 for value in (*args, *(kwargs or {}).values())), function
+        return function(*args, **(kwargs or {}))
+
+
+def test_an_update_needs_no_float64() -> None:
+    with NoFloat64():
+        run(None)
 
 
 def test_curve_is_cut_to_the_step(tmp_path: Path) -> None:

@@ -132,6 +132,8 @@ def test_hidden_matrices_are_told_by_name_and_shape(name: str, shape: tuple[int,
 def test_a_setting_without_effect_is_refused() -> None:
     with pytest.raises(ValueError, match="muon_lr: expected None"):
         build_optimizers(nn.Linear(2, 2), OptimizerConfig(muon=False, muon_lr=1e-3))
+    with pytest.raises(ValueError, match=r"muon: expected hidden matrices .* found none in Conv2d; set muon=false"):
+        build_optimizers(nn.Conv2d(2, 2, 3), OptimizerConfig())
 
 
 def test_schedule_of_the_paper_has_its_known_values() -> None:

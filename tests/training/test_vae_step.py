@@ -51,7 +51,7 @@ def test_reconstruction_improves() -> None:
         seen.append(float(terms["psnr"]))
         return loss, terms
 
-    state = TrainState(module=vae, optimizers=build_optimizers(vae, OptimizerConfig(lr=1e-2)))
+    state = TrainState(module=vae, optimizers=build_optimizers(vae, OptimizerConfig(lr=1e-2, muon=False)))
     settings = FitConfig(schedule=ScheduleConfig(warmup_steps=2), progress=False)
     fit(step, state, lambda step, micro: video(), num_steps=25, config=settings)
     assert seen[-1] > seen[0] + 3

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -62,10 +63,20 @@ def train(accumulation: int = 1, num_steps: int = 5, module: nn.Module | None = 
     return fit(step_fn, toy_state(module), batches, num_steps=num_steps, config=config, folder=folder)
 
 
+def make_once(folder: Path) -> None:
+    """Slow preparations, of which one process makes the file that the others find."""
+    if not (folder / "prepared").exists():
+        time.sleep(0.5)
+        (folder / f"made_by_{distributed.rank()}").touch()
+        (folder / "prepared").touch()
+
+
 def main(folder: Path) -> None:
     """Trains in this process group: plain with two micro-batches, then sharded, stopped half way and continued."""
     torch.set_num_threads(1)
     distributed.start()
+    with distributed.local_main_first():
+        make_once(folder)
     results = {"plain": train(accumulation=2)}
     train(num_steps=3, module=distributed.shard(Toy()), folder=folder)
     results["sharded"] = train(module=distributed.shard(Toy()), folder=folder)
