@@ -92,7 +92,7 @@ def evaluate(config: EvaluateConfig, worlds: dict[str, Any] | None = None) -> Pa
     from agents.evaluation_table import write_tables
 
     _check(config)
-    folder, cells = Path(config.out), list(_cells(config))
+    folder, cells = Path(config.out), list(_cells(config, worlds or {}))
     folder.mkdir(parents=True, exist_ok=True)
     records = _read(folder / _EPISODES)
     flown = {_key(record) for record in records}
@@ -119,14 +119,15 @@ def _seeds(config: EvaluateConfig) -> range:
     return range(config.first_seed, config.first_seed + config.num_seeds)
 
 
-def _cells(config: EvaluateConfig) -> Iterator[Cell]:
+def _cells(config: EvaluateConfig, worlds: dict[str, Any]) -> Iterator[Cell]:
     """All places of the table that can be filled."""
     for world in config.worlds:
+        weights = None if world == "synthetic" or world in worlds else _world_digest(world)
         for task in config.tasks:
             for agent in config.agents:
                 settings = _settings(config, world, task, agent)
                 if settings is not None:
-                    yield Cell(world, task, agent, settings)
+                    yield Cell(world, task, agent, settings if weights is None else {**settings, "weights": weights})
 
 
 def _settings(config: EvaluateConfig, world: str, task: str, agent: str) -> dict[str, Any] | None:
@@ -157,6 +158,22 @@ def _ppo_source(config: EvaluateConfig, task: str) -> Path | None:
         return agent_folder(task if config.ppo is None else Path(config.ppo) / task)
     except FileNotFoundError:
         return None
+
+
+def _world_digest(world: str) -> str:
+    """Of the weights and settings in a world's folder: one that was trained anew is another world of the same name."""
+    import hashlib
+    from importlib.resources import files
+
+    folder = Path(str(files("model.pretrained"))) / "tiny" if world == "tiny" else Path(world)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"world: expected 'tiny', 'synthetic' or a folder, got {world!r}; check the path")
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.suffix in (".safetensors", ".yaml")):
+        digest.update(str(path.relative_to(folder)).encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
 
 
 def _digest(folder: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import gymnasium as gym
 import numpy as np
@@ -17,7 +17,7 @@ from cc2env.judging import make_rules
 from cc2env.pictures import load_picture
 from cc2env.rewards import RewardFunction
 from cc2env.session import Session
-from cc2env.snapshot import EnvSnapshot
+from cc2env.snapshot import EnvSnapshot, random_state
 from cc2env.tasks import Task
 from cc2env.world_choice import WorldChoice
 from model.geometry.camera import intrinsics_from_fov
@@ -180,8 +180,8 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
         Raises:
             ValueError: An option is unknown, cannot be read, or means nothing to this world.
         """
+        prompt, image = self._read_options(options)  # raises before anything changes
         super().reset(seed=seed)
-        prompt, image = self._read_options(options)
         # Drawn also when the world then refuses the options: what a seed gives never hangs on them.
         noise_seed = int(self.np_random.integers(2**31 - 1))
         started = time.perf_counter()
@@ -203,6 +203,7 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
                 episode stays where it was.
         """
         self._require_reset("step")
+        action = action.detach() if isinstance(action, Tensor) else action
         twists = check_action(action, (self._session.poses_per_clip, 6))
         started = time.perf_counter()
         frames = self._session.step(twists[None])[0]
@@ -215,6 +216,17 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
     def task(self) -> Task:
         """What the episodes are for."""
         return self._session.rules.task
+
+    @property
+    def c2w(self) -> np.ndarray:
+        """Where the camera is now, float32 [4, 4], metres: the next action starts from here. A copy.
+
+        Raises:
+            ResetNeeded: `reset` has not been called.
+        """
+        self._require_reset("c2w")
+        pose: np.ndarray = self._session.books["achieved"][0, -1].numpy().copy()
+        return pose
 
     @property
     def goal_image(self) -> np.ndarray:
@@ -250,22 +262,24 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
             ResetNeeded: `reset` has not been called.
         """
         self._require_reset("snapshot")
-        return EnvSnapshot(self._session.snapshot(), (self.np_random.bit_generator.state,))
+        return EnvSnapshot(self._session.snapshot(), (random_state(self.np_random),))
 
     def restore(self, snapshot: EnvSnapshot) -> None:
         """Goes back (or over, from another environment of the same world) to a snapshot, which stays as it is.
 
         Raises:
-            ValueError: It is no snapshot, or of an environment with other clips.
+            ValueError: It is no snapshot, or of an environment with another world, another task or other clips; the
+                episode goes on.
         """
         if not isinstance(snapshot, EnvSnapshot):
             raise ValueError(
                 f"snapshot: expected what env.unwrapped.snapshot() gave, got {type(snapshot).__name__}; take one first"
             )
+        generators = snapshot.generators()  # raises before anything changes
         self._session.restore(snapshot.session)
-        self.np_random.bit_generator.state = snapshot.random_states[0]
+        self._np_random = generators[0]  # not by the setter, which forgets the seed
 
-    def fork(self, num_futures: int) -> CameraCtrlWorldVectorEnv:
+    def fork(self, num_futures: SupportsIndex) -> CameraCtrlWorldVectorEnv:
         """Returns a vector environment of this world whose every row is at this moment; this one stays there.
 
         Its rows are never reset and never end: they are for looking ahead.

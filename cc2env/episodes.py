@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import SupportsIndex
 
 import numpy as np
 from gymnasium.utils import seeding
 
 from cc2env.judging import Rules
 from cc2env.session import Session
-from cc2env.snapshot import EnvSnapshot
+from cc2env.snapshot import EnvSnapshot, positive_integer, random_state
 from cc2env.world_choice import WorldChoice
 from model.geometry.camera import intrinsics_from_fov
 
@@ -39,25 +40,23 @@ class Episodes:
     def __init__(
         self,
         world: WorldChoice,
-        num_rows: int,
+        num_rows: SupportsIndex,
         poses_per_clip: int | None = None,
         horizontal_fov: float | int | None = None,
-        max_clips: int | None = None,
+        max_clips: SupportsIndex | None = None,
         rules: Rules | None = None,
     ) -> None:
-        if isinstance(num_rows, bool) or not isinstance(num_rows, int) or num_rows < 1:
-            raise ValueError(f"num_envs: expected an integer of at least 1, got {num_rows!r}")
-        if max_clips is not None and (not isinstance(max_clips, int) or max_clips < 1):
-            raise ValueError(f"max_episode_steps: expected None or an integer of at least 1, got {max_clips!r}")
-        self.session = Session(world, num_rows, poses_per_clip, rules)
+        count = positive_integer("num_envs", num_rows)
+        expected = "None or an integer of at least 1"
+        self._max_clips = None if max_clips is None else positive_integer("max_episode_steps", max_clips, expected)
+        self.session = Session(world, count, poses_per_clip, rules)
         spec = self.session.world.spec
         self._intrinsics = (
             None if horizontal_fov is None else intrinsics_from_fov(float(horizontal_fov), spec.height, spec.width)
         )
-        self._max_clips = max_clips
         self.generators: list[np.random.Generator] = []
         self.seeds: list[int] = []
-        for _ in range(num_rows):
+        for _ in range(count):
             generator, seed = seeding.np_random()
             self.generators.append(generator)
             self.seeds.append(seed)
@@ -110,7 +109,7 @@ class Episodes:
 
     def snapshot(self) -> EnvSnapshot:
         """Returns this moment of all rows, sharing no memory with them."""
-        return EnvSnapshot(self.session.snapshot(), tuple(each.bit_generator.state for each in self.generators))
+        return EnvSnapshot(self.session.snapshot(), tuple(random_state(each) for each in self.generators))
 
     def restore(self, snapshot: EnvSnapshot, rows: Sequence[int] | None = None) -> None:
         """Goes back (or over, from other episodes in the same world) to a snapshot, which stays as it is.
@@ -120,7 +119,8 @@ class Episodes:
             rows: Where its rows go, in order, the others fly on; without it, all rows in order.
 
         Raises:
-            ValueError: It is no snapshot, has another number of rows or other clips, or a row does not exist.
+            ValueError: It is no snapshot, has another number of rows or other clips, is of another world or task, or a
+                row does not exist; the episodes go on.
         """
         if not isinstance(snapshot, EnvSnapshot):
             raise ValueError(
@@ -129,10 +129,10 @@ class Episodes:
             )
         if rows is not None and (len(set(rows)) != len(rows) or not set(rows) <= set(range(self.num_rows))):
             raise ValueError(f"rows: expected different rows in 0..{self.num_rows - 1}, got {list(rows)}")
+        generators = snapshot.generators()  # raises before anything changes
         self.session.restore(snapshot.session, rows)
-        chosen = range(self.num_rows) if rows is None else rows
-        for row, state in zip(chosen, snapshot.random_states, strict=True):
-            self.generators[row].bit_generator.state = state
+        for row, generator in zip(range(self.num_rows) if rows is None else rows, generators, strict=True):
+            self.generators[row] = generator
 
     @contextmanager
     def all_or_nothing(self) -> Iterator[None]:

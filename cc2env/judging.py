@@ -59,7 +59,8 @@ class Judge:
     """Stops cameras at obstacles and plays a task, row by row; keeps nothing of an episode itself.
 
     Its books are a TensorDict of one row for each episode, on the CPU: `achieved` [b, p, 4, 4], `blocked` [b],
-    `reward` [b] float64, `terminated` [b], `first_frame` [b, h, w, 3] and, if it has one, the task's memory `task`.
+    `reward` [b] float64, `terminated` [b], `first_frame` [b, h, w, 3], `fingerprint` [b] int64 of the task and, if it
+    has one, the task's memory `task`.
 
     Args:
         world: The world to fly through.
@@ -114,12 +115,13 @@ class Judge:
             "reward": torch.zeros(count, dtype=torch.float64),
             "terminated": torch.zeros(count, dtype=torch.bool),
             "first_frame": first_frames.cpu(),
+            "fingerprint": torch.full((count,), self.task.fingerprint),
         }
         return _with_memories(TensorDict(books, batch_size=[count]), memories)
 
     def blank(self) -> TensorDict:
         """Returns the books of one episode that begins in an empty world: what any books of this task look like."""
-        spec, poses = self.world.spec, self.poses_per_clip
+        spec, poses, start = self.world.spec, self.poses_per_clip, torch.eye(4, dtype=torch.float32)[None]
         first_frame = np.zeros((spec.height, spec.width, 3), np.uint8)
         opening = Opening(
             first_frame=first_frame,
@@ -127,10 +129,10 @@ class Judge:
             intrinsics=np.array(spec.intrinsics, np.float32),
             poses_per_clip=poses,
             rng=np.random.default_rng(0),
-            plan=lambda twists: to_poses(torch.eye(4)[None], torch.from_numpy(twists)[None])[0].numpy(),
+            plan=lambda twists: to_poses(start, torch.from_numpy(twists)[None])[0].numpy(),
             look=lambda _: first_frame.copy(),
         )
-        return self._books(torch.eye(4)[None], torch.from_numpy(first_frame)[None], [self.task.open(opening)])
+        return self._books(start, torch.from_numpy(first_frame)[None], [self.task.open(opening)])
 
     def judge(
         self,
@@ -150,27 +152,21 @@ class Judge:
         verdicts = []
         for row in range(len(frames)):
             transition = Transition(
-                start_c2w=state.c2w[row].cpu().numpy(),
-                c2w=achieved[row].cpu().numpy(),
-                commanded_c2w=commanded[row].cpu().numpy(),
+                start_c2w=_read_only(state.c2w[row]),
+                c2w=_read_only(achieved[row]),
+                commanded_c2w=_read_only(commanded[row]),
                 blocked=bool(blocked[row]),
-                frames=frames[row].cpu().numpy(),
-                first_frame=books["first_frame"][row].numpy(),
-                intrinsics=state.intrinsics[row].cpu().numpy(),
+                frames=_read_only(frames[row]),
+                first_frame=_read_only(books["first_frame"][row]),
+                intrinsics=_read_only(state.intrinsics[row]),
                 clip_index=int(clip_index[row]),
             )
             memory, reward, terminated = self.task.judge(task_memory(books, row), transition)
-            verdicts.append((memory, reward if self.reward is None else self._given_reward(transition), terminated))
+            reward = reward if self.reward is None else self.reward(transition)
+            verdicts.append((memory, _checked_reward(reward), bool(terminated)))
         after["reward"] = torch.tensor([reward for _, reward, _ in verdicts], dtype=torch.float64)
         after["terminated"] = torch.tensor([terminated for _, _, terminated in verdicts])
         return _with_memories(after, [memory for memory, _, _ in verdicts])
-
-    def _given_reward(self, transition: Transition) -> float:
-        assert self.reward is not None
-        reward = float(self.reward(transition))
-        if not math.isfinite(reward):
-            raise ValueError(f"reward: expected a finite number, got {reward} from the function; mend it")
-        return reward
 
     def _opening(self, state: WorldState, first_frame: UInt8[Tensor, "h w 3"]) -> Opening:
         def plan(twists: np.ndarray) -> np.ndarray:
@@ -188,9 +184,9 @@ class Judge:
             return picture
 
         return Opening(
-            first_frame=first_frame.cpu().numpy(),
-            c2w=state.c2w[0].cpu().numpy(),
-            intrinsics=state.intrinsics[0].cpu().numpy(),
+            first_frame=_read_only(first_frame),
+            c2w=_read_only(state.c2w[0]),
+            intrinsics=_read_only(state.intrinsics[0]),
             poses_per_clip=self.poses_per_clip,
             rng=np.random.default_rng([int(state.seed[0]), _TASK_STREAM]),
             plan=plan,
@@ -199,10 +195,27 @@ class Judge:
 
 
 def task_memory(books: TensorDict, row: int) -> Memory:
-    """Returns the memory of one row's task, as the task knows it."""
+    """Returns the memory of one row's task, as the task knows it; read-only."""
     if "task" not in books:
         return {}  # a task that remembers nothing
-    return {name: np.asarray(value[row].numpy()) for name, value in books["task"].items()}
+    return {name: _read_only(value[row]) for name, value in books["task"].items()}
+
+
+def _read_only(tensor: Tensor) -> np.ndarray:
+    """A view for the code of users: writing into it, which would change the episode, raises."""
+    view: np.ndarray = tensor.cpu().numpy().view()
+    view.flags.writeable = False
+    return view
+
+
+def _checked_reward(reward: Any) -> float:
+    try:
+        number = float(reward)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"reward: expected a finite number, got {reward}; mend the task or function that gave it")
+    return number
 
 
 def _cut(twists: Float[Tensor, "n p 6"], shares: Float[Tensor, "n p"]) -> Float[Tensor, "n p 6"]:

@@ -91,6 +91,11 @@ class Session:
     ) -> None:
         self._choice = world if isinstance(world, WorldChoice) else WorldChoice(world=world)
         world = self._choice.load()
+        if not isinstance(world, WorldModel):
+            raise ValueError(
+                f"world: expected a name, a folder or a WorldModel, got {type(world).__name__}; "
+                'choose "tiny" or "synthetic"'
+            )
         segment = world.spec.poses_per_clip
         self.poses_per_clip = segment if poses_per_clip is None else poses_per_clip
         if self.poses_per_clip < 1 or self.poses_per_clip % segment:
@@ -107,7 +112,7 @@ class Session:
         self._judge()  # raises if the rules do not suit the world
         self._state: WorldState | None = None
         self.clip_index = torch.zeros(num_rows, dtype=torch.int64)
-        self.commanded = torch.eye(4).repeat(num_rows, self.poses_per_clip, 1, 1)
+        self.commanded = torch.eye(4, dtype=torch.float32).repeat(num_rows, self.poses_per_clip, 1, 1)
         size = (self.frames_per_clip, world.spec.height, world.spec.width, 3)
         self.frames = torch.zeros(num_rows, *size, dtype=torch.uint8)
         self.prompts = ("",) * num_rows
@@ -237,7 +242,8 @@ class Session:
             rows: Where its rows go, in order, the others fly on; without it, all rows in order.
 
         Raises:
-            ValueError: The snapshot has another number of rows, or clips of another shape.
+            ValueError: The snapshot has another number of rows, clips of another shape, or is of another world or task;
+                nothing changes.
         """
         num_rows = self.num_rows if rows is None else len(rows)
         if snapshot.commanded.shape[:2] != (num_rows, self.poses_per_clip):
@@ -250,11 +256,13 @@ class Session:
                 f"snapshot: expected clips of shape {list(self.frames.shape[1:])}, "
                 f"got {list(snapshot.frames.shape[1:])}; restore it in the world it was taken in"
             )
-        if isinstance(self.world, RecognisesStates) and not self.world.recognises(snapshot.state):
+        is_known = not isinstance(self.world, RecognisesStates) or self.world.recognises(snapshot.state)
+        if not is_known or (self.is_started and _layout(snapshot.state.memory) != _layout(self.state.memory)):
             raise ValueError(
                 "snapshot: expected one of this world, got another world's; restore it in the world it was taken in"
             )
-        if _layout(snapshot.books) != _layout(self.books if self.is_started else self._judge().blank()):
+        is_alike = _layout(snapshot.books) == _layout(self.books if self.is_started else self._judge().blank())
+        if not is_alike or bool((snapshot.books["fingerprint"] != self.rules.task.fingerprint).any()):
             raise ValueError(
                 "snapshot: expected one of the same task, got another's or one with other arguments; "
                 "restore it where it was taken"

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
+import numpy as np
 import torch
 from jaxtyping import UInt8
 from tensordict import TensorDict
 from torch import Tensor
 
 from cc2env.session import SessionSnapshot
+from model.geometry import se3
 from model.world.protocol import WorldState
-from model.world.state_io import load_state, save_state
+from model.world.state_io import check_entry, check_state, load_state, save_state
 
+_BIT_GENERATORS: dict[str, Any] = {
+    kind.__name__: kind
+    for kind in (np.random.PCG64, np.random.PCG64DXSM, np.random.MT19937, np.random.Philox, np.random.SFC64)
+}
 _NOTE_BLOCK = 512  # bytes; notes of about equal length come out of equal shape, so that snapshots concatenate
 
 
@@ -28,24 +35,35 @@ class EnvSnapshot:
 
     Attributes:
         session: The rows: world state, last clip, prompts.
-        random_states: Of each row's random generator, from which later resets draw.
+        random_states: Of each row's random generator, from which later resets draw; see `random_state`.
+
+    Raises:
+        ValueError: There is not one random state for each row.
     """
 
     session: SessionSnapshot
     random_states: tuple[Mapping[str, Any], ...]
 
+    def __post_init__(self) -> None:
+        """Checks the number of random states."""
+        if len(self.random_states) != len(self.session):
+            raise ValueError(
+                f"random_states: expected one for each of {len(self.session)} row(s), got {len(self.random_states)}"
+            )
+
     def __len__(self) -> int:
         """The number b of episodes."""
         return len(self.random_states)
 
-    def __getitem__(self, rows: int | slice | Sequence[int]) -> EnvSnapshot:
-        """The chosen rows, each as often as it is named; shares no memory with these."""
-        if isinstance(rows, slice):
-            rows = range(len(self))[rows]
-        chosen = [rows] if isinstance(rows, int) else list(rows)
+    def __getitem__(self, rows: SupportsIndex | slice | Sequence[int] | np.ndarray) -> EnvSnapshot:
+        """The chosen rows, each as often as it is named, or those of a mask; shares no memory with these."""
+        if not isinstance(rows, slice):
+            rows = np.asarray(rows)
+            rows = rows if rows.size else rows.astype(int)  # NumPy takes an empty list for floats
+        chosen = np.atleast_1d(np.arange(len(self))[rows]).tolist()
         return EnvSnapshot(self.session[chosen], tuple(self.random_states[row] for row in chosen))
 
-    def fork(self, num_futures: int) -> EnvSnapshot:
+    def fork(self, num_futures: SupportsIndex) -> EnvSnapshot:
         """Returns this one episode `num_futures` times, to be flown into as many futures.
 
         Raises:
@@ -53,9 +71,15 @@ class EnvSnapshot:
         """
         if len(self) != 1:
             raise ValueError(f"snapshot: expected one row to fork, got {len(self)}; choose it with snapshot[row]")
-        if num_futures < 1:
-            raise ValueError(f"num_futures: expected at least 1, got {num_futures}")
-        return self[[0] * num_futures]
+        return self[[0] * positive_integer("num_futures", num_futures)]
+
+    def generators(self) -> list[np.random.Generator]:
+        """Returns new random generators in the states of the rows'.
+
+        Raises:
+            ValueError: A state is not that of one of NumPy's generators.
+        """
+        return [_generator(state) for state in self.random_states]
 
     def save(self, path: str | Path) -> None:
         """Writes one safetensors file, atomically."""
@@ -76,9 +100,14 @@ class EnvSnapshot:
         state = load_state(path, device)
         if "episode" not in state.memory:
             raise ValueError(f"path: expected a saved snapshot, got the bare world state {path}; use load_state")
-        episode, memory = state.memory["episode"], state.memory["world"]
+        # an empty memory is not kept in a file
+        empty = TensorDict({}, batch_size=state.batch_size)
+        memory = state.memory.get("world", empty)
         world = WorldState(state.c2w, state.intrinsics, state.seed, state.step, memory, batch_size=state.batch_size)
-        return cls._assemble(world, episode)
+        try:
+            return cls._assemble(world, state.memory["episode"])
+        except ValueError as error:
+            raise ValueError(f"path: expected a saved snapshot, {path} is damaged or holds none ({error})") from error
 
     def to_tensordict(self) -> TensorDict:
         """Returns all of it as tensors, batch size [b]: indexed, expanded or concatenated it is still a snapshot."""
@@ -90,10 +119,12 @@ class EnvSnapshot:
         """Returns the snapshot that `to_tensordict` took apart.
 
         Raises:
-            ValueError: It is something else.
+            ValueError: It is something else, or was altered into what no episode is.
         """
         if not {"world", "episode"} <= set(tensordict.keys()):
             raise ValueError(f"snapshot: expected entries 'world' and 'episode', got {sorted(tensordict.keys())}")
+        if missing := {"c2w", "intrinsics", "seed", "step", "memory"} - set(tensordict["world"].keys()):
+            raise ValueError(f"snapshot: expected the state of a world, got one without {sorted(missing)}")
         world = WorldState.from_tensordict(tensordict["world"].clone())
         return cls._assemble(world, tensordict["episode"].clone())
 
@@ -117,7 +148,14 @@ class EnvSnapshot:
 
     @classmethod
     def _assemble(cls, world: WorldState, episode: TensorDict) -> EnvSnapshot:
-        notes = [json.loads(text) for text in _from_bytes(episode["notes"].cpu())]
+        try:
+            check_state(world)
+            _check_episode(episode, len(world.seed))
+            notes = [_note(text) for text in _from_bytes(episode["notes"].cpu())]
+        except ValueError as error:
+            raise ValueError(
+                f"snapshot: expected what an environment's snapshot() gave, got another ({error})"
+            ) from error
         session = SessionSnapshot(
             world,
             episode["clip_index"].cpu(),
@@ -127,6 +165,64 @@ class EnvSnapshot:
             episode["books"].cpu(),
         )
         return cls(session, tuple(note["random_state"] for note in notes))
+
+
+def random_state(generator: np.random.Generator) -> dict[str, Any]:
+    """Returns the state of a random generator, whatever its kind, in what JSON can hold."""
+    state: dict[str, Any] = json.loads(json.dumps(generator.bit_generator.state, default=np.ndarray.tolist))
+    return state
+
+
+def positive_integer(name: str, value: object, expected: str = "an integer of at least 1") -> int:
+    """Returns an integer of Python's or NumPy's as Python's.
+
+    Raises:
+        ValueError: It is none, or less than 1.
+    """
+    try:
+        number = 0 if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise ValueError(f"{name}: expected {expected}, got {value!r}")
+    return number
+
+
+def _generator(state: Any) -> np.random.Generator:
+    try:
+        generator = np.random.Generator(_BIT_GENERATORS[state["bit_generator"]](0))
+        generator.bit_generator.state = state
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
+        raise ValueError(
+            f"snapshot: expected the state of a random generator, one of {sorted(_BIT_GENERATORS)}, "
+            f"got {state!s:.80}; take the snapshot again"
+        ) from error
+    return generator
+
+
+def _note(text: str) -> dict[str, Any]:
+    note = json.loads(text)
+    if not isinstance(note, dict) or not isinstance(note.get("prompt"), str):
+        raise ValueError(f"notes: expected a prompt and a random state, got {text:.80}")
+    _generator(note.get("random_state"))
+    return note
+
+
+def _check_episode(episode: Any, count: int) -> None:
+    if not isinstance(episode, TensorDict) or not isinstance(episode.get("books", None), TensorDict):
+        raise ValueError("episode: expected entries, 'books' among them, got none")
+    for name, shape, dtype in (
+        ("clip_index", (count,), torch.int64),
+        ("commanded", (count, -1, 4, 4), torch.float32),
+        ("frames", (count, -1, -1, -1, 3), torch.uint8),
+        ("notes", (count, -1), torch.uint8),
+    ):
+        check_entry(name, episode.get(name, None), shape, dtype)
+    check_entry("achieved", episode["books"].get("achieved", None), (count, -1, 4, 4), torch.float32)
+    se3.check_poses("commanded", episode["commanded"])
+    se3.check_poses("achieved", episode["books"]["achieved"])
+    if bool((episode["clip_index"] < 0).any()):
+        raise ValueError(f"clip_index: expected integers of at least 0, got {episode['clip_index'].tolist()}")
 
 
 def _to_bytes(texts: Sequence[str]) -> UInt8[Tensor, "b n"]:

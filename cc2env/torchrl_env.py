@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, SupportsIndex
 
 import numpy as np
 import torch
@@ -46,7 +46,7 @@ class CameraCtrlWorldTorchRLEnv(EnvBase):
     | `terminated`   | bool [num_envs, 1]                         | the task has come to its end                 |
     | `truncated`    | bool [num_envs, 1]                         | after `max_episode_steps` clips              |
 
-    What a task tells in `info` (its goal, say) is an entry of its own, numbers as [num_envs, 1].
+    What a task tells in `info` (its goal, say) is an entry of its own, numbers as [num_envs, 1]; it must be numbers.
 
     `snapshot`, `restore` and `fork` are exact. A snapshot is also a tensordict, so that TorchRL's own way of branching
     works: `env.reset(TensorDict({"snapshot": snapshot.to_tensordict()}, env.batch_size), set_state=True)`.
@@ -68,10 +68,10 @@ class CameraCtrlWorldTorchRLEnv(EnvBase):
 
     def __init__(
         self,
-        num_envs: int = 1,
+        num_envs: SupportsIndex = 1,
         world: str | Path | WorldModel = "tiny",
         *,
-        max_episode_steps: int | Literal["registered"] | None = "registered",
+        max_episode_steps: SupportsIndex | Literal["registered"] | None = "registered",
         prompt: str | Sequence[str] | None = None,
         image: object = None,
         sampler_steps: int | None = None,
@@ -97,9 +97,9 @@ class CameraCtrlWorldTorchRLEnv(EnvBase):
             max_episode_steps = TASK_EPISODE_STEPS[task] if isinstance(task, str) else MAX_EPISODE_STEPS
         episodes = Episodes(choice, num_envs, poses_per_clip, horizontal_fov, max_episode_steps, rules)
         # done after a reset: that to a snapshot of an episode that was over
-        super().__init__(device=torch.device(device), batch_size=[num_envs], allow_done_after_reset=True)
+        super().__init__(device=torch.device(device), batch_size=[episodes.num_rows], allow_done_after_reset=True)
         self._episodes, self._session = episodes, episodes.session
-        self._prompts = _prompts_of(prompt, num_envs)
+        self._prompts = _prompts_of(prompt, self.num_envs)
         spec = self._session.world.spec
         self._image = None if image is None else load_picture(image, spec.height, spec.width)
         self._make_specs()
@@ -147,7 +147,7 @@ class CameraCtrlWorldTorchRLEnv(EnvBase):
         self._episodes.restore(snapshot, rows)
         return self._observation()
 
-    def fork(self, num_futures: int, row: int = 0) -> CameraCtrlWorldTorchRLEnv:
+    def fork(self, num_futures: SupportsIndex, row: SupportsIndex = 0) -> CameraCtrlWorldTorchRLEnv:
         """Returns an environment of this world, all of whose rows are at the moment of this one's row; they never end.
 
         Raises:
@@ -256,8 +256,21 @@ class CameraCtrlWorldTorchRLEnv(EnvBase):
 
 def _as_arrays(info: dict[str, Any]) -> dict[str, np.ndarray]:
     """What a task tells, as arrays; numbers [1], and float32 for Python's float."""
-    arrays = {key: np.atleast_1d(np.asarray(value)) for key, value in info.items()}
+    arrays = {key: _as_array(key, value) for key, value in info.items()}
     return {key: value.astype(np.float32) if value.dtype == np.float64 else value for key, value in arrays.items()}
+
+
+def _as_array(key: str, value: object) -> np.ndarray:
+    try:
+        array = np.atleast_1d(np.asarray(value))
+    except ValueError:  # a list of unequal lists
+        array = np.array([None])
+    if array.dtype.kind not in "biuf":
+        raise ValueError(
+            f"info[{key!r}]: expected a number or an array of numbers, got {value!r:.80}; specs know nothing else: "
+            "leave it out of the task's info, or fly the Gymnasium environments"
+        )
+    return array
 
 
 def _rows_of(mask: Bool[Tensor, "b 1"] | Bool[Tensor, " b"]) -> list[int]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
+from torch import Tensor
 
 from cc2env import spaces
 from cc2env.actions import check_action
@@ -61,10 +62,10 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
     def __init__(
         self,
-        num_envs: int = 1,
+        num_envs: SupportsIndex = 1,
         world: str | Path | WorldModel = "tiny",
         *,
-        max_episode_steps: int | None = None,
+        max_episode_steps: SupportsIndex | None = None,
         autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
         sampler_steps: int | None = None,
         guidance_text: float | int | None = None,
@@ -79,7 +80,7 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         **task_arguments: Any,
     ) -> None:
         _check_arguments(autoreset_mode, render_mode)
-        self.num_envs, self.render_mode = num_envs, render_mode
+        self.render_mode = render_mode
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         choice = WorldChoice(
             world=world,
@@ -90,13 +91,13 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         )
         rules = make_rules(task, reward, collision, task_arguments)
         self._episodes = Episodes(choice, num_envs, poses_per_clip, horizontal_fov, max_episode_steps, rules)
-        self._session = self._episodes.session
+        self._session, self.num_envs = self._episodes.session, self._episodes.num_rows
         spec = self._session.world.spec
         self.metadata = {**type(self).metadata, "render_fps": spec.fps, "autoreset_mode": self.autoreset_mode}
         self.single_action_space = spaces.action_space(self._session.poses_per_clip)
         self.single_observation_space = spaces.observation_space(self._session.frames_per_clip, spec.height, spec.width)
-        self.action_space = batch_space(self.single_action_space, num_envs)
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
 
     @property  # type: ignore[misc]
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
@@ -139,6 +140,7 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
                 rows stay where they were.
         """
         self._require_reset("step")
+        actions = actions.detach() if isinstance(actions, Tensor) else actions
         twists = check_action(actions, (self.num_envs, self._session.poses_per_clip, 6))
         with self._episodes.all_or_nothing():
             if self.autoreset_mode is AutoresetMode.NEXT_STEP:
@@ -232,7 +234,7 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     def _infos(self, mask: np.ndarray, evaluations: np.ndarray) -> dict[str, Any]:
         """Infos of the rows in `mask`, stacked in Gymnasium's way: zeros or None elsewhere, and `_key` says where."""
         session = self._session
-        infos = {
+        infos: dict[str, np.ndarray] = {
             "c2w": session.commanded.cpu().numpy(),
             "achieved_c2w": session.books["achieved"].numpy(),
             "blocked": session.books["blocked"].numpy(),
@@ -241,17 +243,11 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             "seconds": session.seconds(),
             "function_evaluations": evaluations,
         }
-        told = [session.task_info(row) for row in range(self.num_envs)]
-        infos |= {key: np.stack([np.asarray(each[key]) for each in told]) for key in told[0]}
+        infos["prompt"] = np.array(session.prompts, dtype=object)
         masked: dict[str, Any] = {}
         for key, values in infos.items():
-            masked[key] = values * mask.reshape(-1, *[1] * (values.ndim - 1)).astype(values.dtype)
-            masked[f"_{key}"] = mask.copy()
-        masked["prompt"] = np.array(
-            [prompt if told else None for prompt, told in zip(session.prompts, mask, strict=True)], dtype=object
-        )
-        masked["_prompt"] = mask.copy()
-        return masked
+            masked[key], masked[f"_{key}"] = _masked(values, mask), mask.copy()
+        return masked | _stack([session.task_info(row) for row in range(self.num_envs)], mask)
 
     def _read_seeds(self, seed: int | Sequence[int | None] | None) -> list[int | None]:
         if seed is None:
@@ -301,6 +297,39 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     def _require_reset(self, call: str) -> None:
         if not self._session.is_started:
             raise ResetNeeded(f"{call}: expected running episodes, got none; call envs.reset() first")
+
+
+def _stack(told: Sequence[dict[str, Any]], mask: np.ndarray) -> dict[str, Any]:
+    """What the rows tell, key by key: numbers and arrays as one array, dicts as one dict, other things as objects."""
+    stacked: dict[str, Any] = {}
+    for key in told[0]:
+        values = [each[key] for each in told]
+        if all(isinstance(value, dict) for value in values) and all(
+            value.keys() == values[0].keys() for value in values
+        ):
+            stacked[key] = _stack(values, mask)
+        else:
+            stacked[key] = _masked(_column(values), mask)
+        stacked[f"_{key}"] = mask.copy()
+    return stacked
+
+
+def _column(values: Sequence[Any]) -> np.ndarray:
+    if all(isinstance(value, bool | int | float | np.generic | np.ndarray) for value in values):
+        arrays = [np.asarray(value) for value in values]
+        if len({array.shape for array in arrays}) == 1 and all(array.dtype.kind in "biufc" for array in arrays):
+            return np.stack(arrays)
+    column = np.full(len(values), None, dtype=object)
+    for row, value in enumerate(values):
+        column[row] = value
+    return column
+
+
+def _masked(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The values of the rows in the mask; elsewhere zeros, or None for objects."""
+    masked = np.full(values.shape, None, dtype=object) if values.dtype == object else np.zeros_like(values)
+    masked[mask] = values[mask]
+    return masked
 
 
 def _check_arguments(autoreset_mode: str | AutoresetMode, render_mode: str | None) -> None:

@@ -75,15 +75,22 @@ class GoalView(Task):
         path = max(paths, key=lambda poses: self._distance(poses[-1], opening.c2w))
         goal = path[-1].astype(np.float32)
         distance = np.array(self._distance(opening.c2w, goal))
-        return {"image": opening.look(path), "c2w": goal, "distance": distance, "success": np.array(False)}
+        no = np.array(False)
+        return {"image": opening.look(path), "c2w": goal, "distance": distance, "success": no, "arrived": no}
 
     def judge(self, memory: Memory, transition: Transition) -> tuple[Memory, float, bool]:
         """Rewards progress and arrival."""
         here, goal = transition.c2w[-1], memory["c2w"]
         reward = rewards.progress(transition.start_c2w, here, goal, self.rotation_weight)
         success = self._is_there(here, goal)
-        after = {**memory, "distance": np.array(self._distance(here, goal)), "success": np.array(success)}
-        return after, reward + self.success_reward * success, success
+        had_arrived = bool(memory["arrived"])
+        after = {
+            **memory,
+            "distance": np.array(self._distance(here, goal)),
+            "success": np.array(success),
+            "arrived": np.array(had_arrived or success),
+        }
+        return after, reward + self.success_reward * (success and not had_arrived), success
 
     def info(self, memory: Memory) -> dict[str, Any]:
         """The goal and how far it is."""

@@ -74,6 +74,7 @@ class LoopClosure(Task):
             "has_left": np.array(False),
             "similarity": np.array(1.0),
             "success": np.array(False),
+            "returned": np.array(False),
         }
 
     def judge(self, memory: Memory, transition: Transition) -> tuple[Memory, float, bool]:
@@ -88,6 +89,7 @@ class LoopClosure(Task):
         has_left = had_left or bool(rewards.distance_between(here, home) >= self.distance)
         if has_left and not had_left:
             reward -= float(rewards.pose_distance(here, home, self.rotation_weight)) - self.distance
+        had_returned = bool(memory["returned"])
         success = has_left and is_close(here, home, self.return_distance, self.return_angle)
         similarity = rewards.picture_similarity(transition.first_frame, transition.frames[-1])
         after = {
@@ -95,8 +97,9 @@ class LoopClosure(Task):
             "has_left": np.array(has_left),
             "similarity": np.array(similarity),
             "success": np.array(success),
+            "returned": np.array(had_returned or success),
         }
-        return after, reward + self.similarity_weight * similarity * success, success
+        return after, reward + self.similarity_weight * similarity * (success and not had_returned), success
 
     def info(self, memory: Memory) -> dict[str, Any]:
         """How far the loop has come."""

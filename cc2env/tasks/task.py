@@ -6,8 +6,11 @@ task's progress, too.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,13 +19,14 @@ from jaxtyping import Float, UInt8
 from cc2env import rewards
 from cc2env.rewards import Transition
 from cc2env.spaces import MAX_ROTATION, MAX_TRANSLATION
+from model.world.protocol import fingerprint
 
 Memory = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
 class Opening:
-    """What a task knows of an episode that begins.
+    """What a task knows of an episode that begins; its arrays are read-only.
 
     Attributes:
         first_frame: The view from the start pose.
@@ -49,8 +53,16 @@ class Task:
     """Base of all tasks, and the one without a purpose: the reward is 0 and nothing ends.
 
     To write one, derive from it and pass an object as `task` to an environment. The arrays of a memory keep their
-    shapes and types throughout an episode, and are never written to.
+    shapes and types throughout an episode, and are read-only.
     """
+
+    @cached_property
+    def fingerprint(self) -> int:
+        """63 bits of the class's name and the attributes before the first episode: a snapshot goes to the same task.
+
+        Numbers, texts, paths, arrays and lists, tuples and dicts of them count by value, others by class or name only.
+        """
+        return fingerprint(type(self).__qualname__.encode(), _spell(vars(self)).encode())
 
     def open(self, opening: Opening) -> Memory:
         """Returns the memory of an episode that begins."""
@@ -63,6 +75,22 @@ class Task:
     def info(self, memory: Memory) -> dict[str, Any]:
         """Returns what `info` says of the task, the same keys always; shares no memory with the argument."""
         return {}
+
+
+def _spell(value: object) -> str:
+    """A text of a value that is the same in every process."""
+    match value:
+        case dict():
+            return "{" + ",".join(sorted(f"{_spell(key)}:{_spell(item)}" for key, item in value.items())) + "}"
+        case list() | tuple():
+            return "[" + ",".join(_spell(item) for item in value) + "]"
+        case np.ndarray() if value.dtype != object:
+            return f"{value.dtype}{value.shape}{hashlib.sha256(value.tobytes()).hexdigest()}"
+        case bool() | int() | float() | np.integer() | np.floating() if -(2**53) < value < 2**53:
+            return repr(float(value))  # 1 and 1.0 are the same argument
+        case None | int() | float() | str() | bytes() | Path():
+            return repr(value)
+    return str(getattr(value, "__qualname__", type(value).__qualname__))
 
 
 def wander(rng: np.random.Generator, num_poses: int, poses_per_knot: int) -> Float[np.ndarray, "n 6"]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import torch
 from jaxtyping import UInt8
@@ -21,13 +22,16 @@ from model.world import memory
 from model.world.arguments import check_images, check_intrinsics, check_prompts, check_seeds, check_segment
 from model.world.clip_sampler import SamplerConfig, sample_clip
 from model.world.noise import episode_noise, noise_seed
-from model.world.protocol import WorldSpec, WorldState
+from model.world.protocol import WorldSpec, WorldState, fingerprint
+
+_SAMPLES = 16  # weights of each tensor that tell one network from another
 
 
 class CameraWorld:
     """A `WorldModel` made of a video DiT, a causal VAE and a text encoder.
 
-    A state's memory holds `window` (see `model.world.memory`), `text` `[b, n, d]` and the VAE's cache `decoder`.
+    A state's memory holds `window` (see `model.world.memory`), `text` `[b, n, d]`, the VAE's cache `decoder` and
+    `fingerprint` `[b]`, of sizes and weights.
 
     Args:
         dit: Predicts velocities; in eval mode, its device and dtype are the world's.
@@ -95,11 +99,17 @@ class CameraWorld:
         if prompts is None:
             prompts = [""] * batch if images is not None else [self.default_prompt(seed) for seed in values]
         state = WorldState(
-            c2w=torch.eye(4).repeat(batch, 1, 1),
+            c2w=torch.eye(4, dtype=torch.float32).repeat(batch, 1, 1),
             intrinsics=check_intrinsics(intrinsics, self._spec, batch),
             seed=torch.tensor(values),
             step=torch.zeros(batch, dtype=torch.int64),
-            memory=TensorDict({"text": self._text_encoder.encode(list(prompts))}, batch_size=[batch]),
+            memory=TensorDict(
+                {
+                    "text": self._text_encoder.encode(list(prompts)),
+                    "fingerprint": torch.full((batch,), self._fingerprint),
+                },
+                batch_size=[batch],
+            ),
             batch_size=[batch],
         ).to(self._device)
         with torch.inference_mode():
@@ -127,6 +137,7 @@ class CameraWorld:
                 memory=TensorDict(
                     {
                         "text": state.memory["text"],
+                        "fingerprint": state.memory["fingerprint"],
                         "window": memory.slide(state.memory["window"], latents, c2w),
                         "decoder": TensorDict(dict(cache), batch_size=state.batch_size),
                     },
@@ -138,11 +149,27 @@ class CameraWorld:
 
     def recognises(self, state: WorldState) -> bool:
         """See `RecognisesStates`."""
-        if not {"text", "window", "decoder"} <= set(state.memory.keys()):
+        known = {"text", "fingerprint", "decoder", ("window", "latents"), ("window", "c2w"), ("window", "count")}
+        if not known <= set(state.memory.keys(include_nested=True)):
             return False
         latents, text = state.memory["window", "latents"], state.memory["text"]
-        expected = list(self._latent_shape(self._capacity))
-        return list(latents.shape[-4:]) == expected and text.shape[-1] == self._text_encoder.dim
+        has_shapes = (
+            list(latents.shape[-4:]) == list(self._latent_shape(self._capacity))
+            and text.shape[-1] == self._text_encoder.dim
+        )
+        return has_shapes and bool((state.memory["fingerprint"] == self._fingerprint).all())
+
+    @cached_property
+    def _fingerprint(self) -> int:
+        """Of sizes and of some of the weights of every layer: all of them would take long in a large world."""
+        spec = self._spec
+        sizes = (spec.height, spec.width, float(spec.fps), spec.frames_per_clip, spec.poses_per_clip)
+        some = [
+            weights.detach().flatten()[:: max(1, weights.numel() // _SAMPLES)].float()
+            for network in (self._dit, self._vae)
+            for weights in network.parameters()
+        ]
+        return fingerprint(repr(sizes).encode(), torch.cat(some).cpu().numpy().tobytes())
 
     def reconstruct(self, frames: UInt8[Tensor, "b f h w 3"]) -> UInt8[Tensor, "b f h w 3"]:
         """Frames through the VAE and back: the ceiling of what this world can show."""

@@ -26,7 +26,7 @@ def episode_noise(seeds: Tensor, steps: Tensor, shape: Sequence[int]) -> Float[T
     rows = []
     for seed, step in zip(seeds.tolist(), steps.tolist(), strict=True):
         generator = torch.Generator().manual_seed(noise_seed(seed, step))
-        rows.append(torch.randn(*shape, generator=generator))
+        rows.append(torch.randn(*shape, generator=generator, dtype=torch.float32))
     return torch.stack(rows)
 
 

@@ -5,6 +5,8 @@ The world frame is the camera of the first frame (its pose is the identity) and 
 
 from __future__ import annotations
 
+import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -36,6 +38,11 @@ class WorldSpec:
         """Frames between two commanded poses."""
         return self.frames_per_clip // self.poses_per_clip
 
+    @property
+    def horizontal_fov_deg(self) -> float:
+        """The angle of view, degrees, rounded: what float32 made of its tangent comes back as it was given."""
+        return round(math.degrees(2 * math.atan(0.5 / self.intrinsics[0])), 4)
+
 
 class WorldState(TensorClass):
     """Everything a world knows about `b` running episodes; shape of the batch: `[b]`.
@@ -62,6 +69,14 @@ class WorldState(TensorClass):
         copy = self.clone()
         copy[torch.as_tensor(rows)] = other
         return copy
+
+
+def fingerprint(*contents: bytes) -> int:
+    """63 bits that tell contents apart, to be kept as an int64 entry of states."""
+    digest = hashlib.sha256()
+    for content in contents:
+        digest.update(len(content).to_bytes(8) + content)
+    return int.from_bytes(digest.digest()[:8]) >> 1
 
 
 @runtime_checkable
@@ -114,7 +129,7 @@ class RecognisesStates(Protocol):
     """A world that can tell its own states from those of other worlds before it flies on from them."""
 
     def recognises(self, state: WorldState) -> bool:
-        """Whether `extend` can go on from this state; a world with other weights of the same shape looks the same."""
+        """Whether `extend` can go on from this state as the world does that made it."""
         ...
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -11,11 +13,17 @@ from safetensors.torch import save_file
 from tensordict import TensorDict
 from torch import Tensor
 
+from model.geometry import se3
 from model.whole_file import whole_file
 from model.world.protocol import WorldState
 
 _FORMAT = "cameractrlworld.world_state.1"
-_FIELDS = ("c2w", "intrinsics", "seed", "step")
+_FIELDS = {  # shape of a row, type
+    "c2w": ((4, 4), torch.float32),
+    "intrinsics": ((4,), torch.float32),
+    "seed": ((), torch.int64),
+    "step": ((), torch.int64),
+}
 
 
 def save_state(path: str | Path, state: WorldState) -> None:
@@ -47,21 +55,71 @@ def load_state(path: str | Path, device: str | torch.device = "cpu") -> WorldSta
         raise ValueError(f"path: expected a saved world state, {path} is damaged ({error}); save it again") from error
     if metadata.get("format") != _FORMAT or not all(name in tensors for name in _FIELDS):
         raise ValueError(f"path: expected a saved world state ({_FORMAT}), got {path} ({metadata.get('format')})")
-    return _assemble(tensors, json.loads(metadata["batch_size"]))
+    try:
+        return _assemble(tensors, metadata)
+    except ValueError as error:
+        raise ValueError(f"path: expected a saved world state, {path} is damaged ({error}); save it again") from error
 
 
-def _assemble(tensors: dict[str, Tensor], batch_size: list[int]) -> WorldState:
-    memory: dict[str, object] = {}
+def check_state(state: WorldState) -> None:
+    """Checks what the states of all worlds have in common; the memory is the world's own affair.
+
+    Raises:
+        ValueError: A field has another shape or type, or holds what no episode does.
+    """
+    for name, (shape, dtype) in _FIELDS.items():
+        check_entry(name, getattr(state, name), (*state.batch_size, *shape), dtype)
+    se3.check_poses("c2w", state.c2w)
+    if not bool(torch.isfinite(state.intrinsics).all()) or bool((state.intrinsics[..., :2] <= 0).any()):
+        raise ValueError(f"intrinsics: expected finite ones, fx and fy positive, got {state.intrinsics.tolist()}")
+    for name in ("seed", "step"):
+        if bool((getattr(state, name) < 0).any()):
+            raise ValueError(f"{name}: expected integers of at least 0, got {getattr(state, name).tolist()}")
+
+
+def check_entry(name: str, value: object, shape: Sequence[int], dtype: torch.dtype) -> None:
+    """Checks the shape, in which -1 is any length, and the type of a tensor.
+
+    Raises:
+        ValueError: It has another one, or is no tensor.
+    """
+    if not isinstance(value, Tensor):
+        raise ValueError(f"{name}: expected {dtype} of shape {list(shape)}, got {type(value).__name__}")
+    fits = value.ndim == len(shape) and all(want in (-1, got) for want, got in zip(shape, value.shape, strict=True))
+    if not fits or value.dtype != dtype:
+        raise ValueError(f"{name}: expected {dtype} of shape {list(shape)}, got {value.dtype} {list(value.shape)}")
+
+
+def _assemble(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> WorldState:
+    batch_size = json.loads(metadata.get("batch_size", "null"))
+    if not isinstance(batch_size, list):
+        raise ValueError(f"batch_size: expected a list, got {batch_size}")
+    memory: dict[str, Any] = {}
     for name, value in tensors.items():
-        if name in _FIELDS:
-            continue
-        _, *folders, leaf = json.loads(name)
-        place = memory
-        for folder in folders:
-            place = place.setdefault(folder, {})  # type: ignore[assignment]
-        place[leaf] = value
-    return WorldState(
+        if list(value.shape[: len(batch_size)]) != batch_size:
+            raise ValueError(f"{name}: expected batch size {batch_size}, got shape {list(value.shape)}")
+        if name not in _FIELDS:
+            _put(memory, name, value)
+    state = WorldState(
         **{name: tensors[name] for name in _FIELDS},
         memory=TensorDict(memory, batch_size=batch_size),
         batch_size=batch_size,
     )
+    check_state(state)
+    return state
+
+
+def _put(memory: dict[str, Any], name: str, value: Tensor) -> None:
+    """Puts an entry of the memory where its name, a path in JSON, says."""
+    path = json.loads(name)
+    is_path = isinstance(path, list) and len(path) > 1 and all(isinstance(part, str) for part in path)
+    if not is_path or path[0] != "memory":
+        raise ValueError(f'{name}: expected a path ["memory", ...]')
+    place = memory
+    for folder in path[1:-1]:
+        place = place.setdefault(folder, {})
+        if not isinstance(place, dict):
+            raise ValueError(f"{name}: expected a place of its own, got that of another entry")
+    if path[-1] in place:
+        raise ValueError(f"{name}: expected a place of its own, got that of another entry")
+    place[path[-1]] = value

@@ -20,7 +20,7 @@ from model.geometry import se3
 from model.geometry.camera import intrinsics_from_fov
 from model.geometry.clearance import CAMERA_MARGIN
 from model.world.arguments import check_intrinsics, check_seeds, check_segment
-from model.world.protocol import WorldSpec, WorldState
+from model.world.protocol import WorldSpec, WorldState, fingerprint
 
 View = tuple[Scene, Tensor, Tensor, Tensor, int, int]
 """Scene, its cameras, lens, seconds, height, width: what the renderer is called with."""
@@ -34,8 +34,8 @@ def _scene(seed: int, style: Literal["soft", "textured"]) -> Scene:
 class SyntheticWorld:
     """A `WorldModel` that ray-casts the moving scene of each seed.
 
-    A state's memory holds `start_c2w` `[b, 4, 4]`, the first camera in the scene's own frame. The same (seed, camera
-    path) always gives the same bytes; there is nothing to prompt.
+    A state's memory holds `start_c2w` `[b, 4, 4]`, the first camera in the scene's own frame, and `fingerprint` `[b]`,
+    of style, size and frame rate. The same (seed, camera path) always gives the same bytes; there is nothing to prompt.
     """
 
     free_space_is_exact = True
@@ -53,6 +53,7 @@ class SyntheticWorld:
         fx, fy, cx, cy = intrinsics.tolist()
         self._spec = WorldSpec(height=height, width=width, intrinsics=(fx, fy, cx, cy), fps=fps)
         self._style = style
+        self._fingerprint = fingerprint(repr(("synthetic", style, height, width, float(fps))).encode())
 
     @property
     def spec(self) -> WorldSpec:
@@ -80,16 +81,18 @@ class SyntheticWorld:
         batch = len(values)
         starts = [sample_trajectory(self.scene(seed), seed, 1)[0].c2w[0] for seed in values]
         state = WorldState(
-            c2w=torch.eye(4).repeat(batch, 1, 1),
+            c2w=torch.eye(4, dtype=torch.float32).repeat(batch, 1, 1),
             intrinsics=check_intrinsics(intrinsics, self._spec, batch),
             seed=torch.tensor(values),
             step=torch.zeros(batch, dtype=torch.int64),
-            memory=TensorDict({"start_c2w": torch.stack(starts).float()}, batch_size=[batch]),
+            memory=TensorDict(
+                {"start_c2w": torch.stack(starts).float(), "fingerprint": torch.full((batch,), self._fingerprint)},
+                batch_size=[batch],
+            ),
             batch_size=[batch],
         )
-        frames = [
-            render_frames(*self._view(state, row, state.c2w[row : row + 1], torch.zeros(1))) for row in range(batch)
-        ]
+        now = torch.zeros(1, dtype=torch.float32)
+        frames = [render_frames(*self._view(state, row, state.c2w[row : row + 1], now)) for row in range(batch)]
         return state, torch.stack(frames)
 
     def extend(self, state: WorldState, c2w: Tensor) -> tuple[WorldState, UInt8[Tensor, "b frames h w 3"]]:
@@ -116,7 +119,11 @@ class SyntheticWorld:
 
     def recognises(self, state: WorldState) -> bool:
         """See `RecognisesStates`."""
-        return set(state.memory.keys()) == {"start_c2w"}
+        memory = state.memory
+        if set(memory.keys()) != {"start_c2w", "fingerprint"}:
+            return False
+        is_placed = memory["start_c2w"].shape[-2:] == (4, 4) and memory["start_c2w"].dtype == torch.float32
+        return is_placed and bool((memory["fingerprint"] == self._fingerprint).all())
 
     def free_fraction(self, state: WorldState, twists: Tensor) -> Float[Tensor, "b n"]:
         """See `KnowsFreeSpace.free_fraction`: exact, a camera keeps `CAMERA_MARGIN` metres from every surface."""

@@ -85,6 +85,33 @@ def test_other_settings_are_other_episodes(settings, blank_world):
     assert scripted["num_seeds"] == 2 and scripted["settings"]["script"] == "back" and scripted["mean"] < 0
 
 
+def test_a_world_that_was_trained_anew_is_flown_anew(settings, tmp_path, monkeypatch):
+    """Same folder, other weights or another configuration; what is no part of the world changes nothing."""
+    flown = []
+    monkeypatch.setattr(module, "_make", lambda config, cell, worlds: None)
+    monkeypatch.setattr(module, "_fly", lambda config, cell, env, seed: flown.append(seed) or _FLOWN)
+    folder = tmp_path / "world"
+    for name, content in (("dit/weights", b"1"), ("vae/weights", b"1")):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).with_suffix(".safetensors").write_bytes(content)
+    settings.tasks, settings.agents, settings.worlds, settings.num_seeds = ["GoalView"], ["random"], [str(folder)], 1
+    changes = ["card.md", "dit/weights.safetensors", "vae/weights.safetensors", "world.yaml"]
+    for change, expected in zip([None, None, *changes], [1, 1, 1, 2, 3, 4], strict=True):
+        if change:
+            (folder / change).write_text("other")
+        evaluate(settings)
+        assert len(flown) == expected
+    settings.worlds = ["synthetic", "tiny"]
+    table = json.loads((evaluate(settings) / "table.json").read_text())
+    assert "weights" not in table[0]["settings"] and len(table[1]["settings"]["weights"]) == 16
+    settings.worlds = [str(tmp_path / "nowhere")]
+    with pytest.raises(FileNotFoundError, match=r"^world: expected .*nowhere"):
+        evaluate(settings)
+
+
+_FLOWN = {"return": 1.0, "clips": 1, "success": None, "seconds": 1.0}
+
+
 def test_rows_stand_in_the_order_asked_for_whenever_they_were_flown(settings, blank_world):
     settings.agents, settings.tasks = ["random"], ["Explore"]
     evaluate(settings, {"blank": blank_world})

@@ -1,15 +1,19 @@
 """The environment as Gymnasium sees it: its checker, determinism, snapshots, errors after which one flies on."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from gymnasium.error import ResetNeeded
 from PIL import Image
 
 import cc2env
 from cc2env.env import CameraCtrlWorldEnv
+from cc2env.vector_env import CameraCtrlWorldVectorEnv
 
 INFO_KEYS = {
     "c2w",
@@ -159,6 +163,29 @@ def test_bad_options_name_themselves_and_leave_the_episode(env, options, message
         env.reset(options=options)
     env.step(actions[0])
     assert env.reset(seed=0, options={})[1]["clip_index"] == 0
+
+
+def test_refused_options_do_not_seed(env):
+    env.reset(seed=1)
+    following = env.reset()[0]
+    env.reset(seed=1)
+    with pytest.raises(ValueError, match=r"^image: "):
+        env.reset(seed=77, options={"image": "nowhere.png"})
+    assert (env.reset()[0] == following).all()
+
+
+def test_an_action_may_be_a_tensor_that_learns(flat_world):
+    env, envs = CameraCtrlWorldEnv(flat_world), CameraCtrlWorldVectorEnv(1, flat_world)
+    env.reset(seed=0), envs.reset(seed=[0])
+    action = torch.full((4, 6), 0.1, requires_grad=True)
+    assert (env.step(action)[0] == envs.step(action[None])[0][0]).all()
+
+
+def test_what_is_no_world_names_itself():
+    """In a process without the tests' own checks of types."""
+    code = "from cc2env.env import CameraCtrlWorldEnv; CameraCtrlWorldEnv(None)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "ValueError: world: expected a name, a folder or a WorldModel, got NoneType; choose" in done.stderr
 
 
 def test_a_file_that_is_no_picture_is_an_error(env, tmp_path):

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from cc2env.actions import to_poses
+from cc2env.judging import make_rules
 from cc2env.session import Session
 from model.geometry import se3
 
@@ -24,6 +25,22 @@ def test_frames_follow_seed_time_and_pose(flat_world):
     assert clip[0, :, 0, 0, 1].tolist() == list(range(1, 17))
     assert clip[0, :, 0, 0, 2].tolist() == [105] * 4 + [110] * 4 + [115] * 4 + [120] * 4
     assert session.seconds().tolist() == pytest.approx([16 / 12])
+
+
+def test_the_default_type_of_the_process_has_no_say(small_world):
+    """Also before the first reset, when a snapshot of another session is restored."""
+    twists, other = forward(0.1), Session(small_world, rules=make_rules("Explore"))
+    other.reset([7])
+    kept, clip = other.snapshot(), other.step(twists)
+    torch.set_default_dtype(torch.float64)
+    try:
+        session = Session(small_world, rules=make_rules("Explore"))
+        session.restore(kept)
+        assert (session.step(twists) == clip).all()
+        session.reset([7])
+        assert (session.step(twists) == clip).all() and session.books["reward"] == other.books["reward"]
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def test_poses_are_the_exponentials_one_after_another():

@@ -1,19 +1,25 @@
 """Snapshots are files, tensors and rows: bit for bit the same, also in another process."""
 
+import dataclasses
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from tensordict import TensorDict
 
+from cc2env import tasks
 from cc2env.env import CameraCtrlWorldEnv
 from cc2env.snapshot import EnvSnapshot
 from cc2env.torchrl_env import CameraCtrlWorldTorchRLEnv
 from cc2env.vector_env import CameraCtrlWorldVectorEnv
 from model.world.load import load_world
+from model.world.protocol import WorldState
 from model.world.state_io import save_state
 from model.world.synthetic_world import SyntheticWorld
 
@@ -70,7 +76,7 @@ def test_rows_are_copies(envs):
     assert len(row.fork(5)) == 5
     with pytest.raises(ValueError, match=r"^snapshot: expected one row to fork, got 3; choose it with snapshot\[row\]"):
         kept.fork(2)
-    with pytest.raises(ValueError, match=r"^num_futures: expected at least 1, got 0"):
+    with pytest.raises(ValueError, match=r"^num_futures: expected an integer of at least 1, got 0"):
         row.fork(0)
 
 
@@ -95,6 +101,94 @@ def test_what_is_no_snapshot_names_itself(envs, tmp_path):
         EnvSnapshot.load(tmp_path / "nowhere")
     with pytest.raises(ValueError, match=r"^snapshot: expected entries 'world' and 'episode'"):
         EnvSnapshot.from_tensordict(envs.snapshot().to_tensordict().exclude("world"))
+
+
+def _without(*names):
+    return lambda moment: moment.exclude(*names)
+
+
+def _with(name, value):
+    return lambda moment: moment.set(name, value(moment[name]))
+
+
+_ALTERED = {
+    "no world": _without(("world", "memory")),
+    "no notes": _without(("episode", "notes")),
+    "no frames": _without(("episode", "frames")),
+    "no books": _without(("episode", "books")),
+    "no text": _with(("episode", "notes"), lambda notes: torch.full_like(notes, 255)),
+    "other notes": _with(("episode", "notes"), lambda notes: notes * 0 + ord("5")),
+    "no random state": _with(
+        ("episode", "notes"), lambda notes: torch.tensor(list(b'{"prompt": "", "random_state": {}}'))[None].byte()
+    ),
+    "half a clip": _with(("episode", "clip_index"), lambda index: index + 0.5),
+    "negative clips": _with(("episode", "clip_index"), lambda index: index - 9),
+    "grey frames": _with(("episode", "frames"), lambda frames: frames[..., 0]),
+    "no numbers": _with(("episode", "commanded"), lambda poses: poses * torch.nan),
+    "no numbers reached": _with(("episode", "books", "achieved"), lambda poses: poses * torch.nan),
+    "flat pose": _with(("world", "c2w"), lambda pose: pose[:, :3, :3]),
+    "a pose of doubles": _with(("world", "c2w"), lambda pose: pose.double()),
+    "no focal length": _with(("world", "intrinsics"), lambda lens: lens * 0),
+    "a negative seed": _with(("world", "seed"), lambda seed: -seed - 1),
+}
+
+
+@pytest.mark.parametrize("altered", _ALTERED)
+def test_an_altered_snapshot_is_refused(small_world, altered, tmp_path):
+    env, path = CameraCtrlWorldEnv(small_world), tmp_path / "moment"
+    env.reset(seed=1)
+    moment = _ALTERED[altered](env.snapshot().to_tensordict())
+    with pytest.raises(ValueError, match=r"^snapshot: expected "):
+        EnvSnapshot.from_tensordict(moment)
+    world, episode = moment["world"], moment["episode"]
+    nested = {"world": world["memory"], "episode": episode} if "memory" in world else {"episode": episode}
+    memory = TensorDict(nested, batch_size=[1])
+    save_state(path, WorldState(**{**world.exclude("memory").to_dict(), "memory": memory}, batch_size=[1]))
+    with pytest.raises(ValueError, match=rf"^path: expected a saved .*{path}|^snapshot: expected one of this world"):
+        env.restore(EnvSnapshot.load(path))
+
+
+def test_a_bad_random_state_changes_nothing(small_world):
+    action = np.full((4, 6), 0.1, np.float32)
+    for env in (CameraCtrlWorldEnv(small_world), CameraCtrlWorldVectorEnv(1, small_world)):
+        env.reset(seed=1)
+        kept = env.snapshot()
+        env.step(action if isinstance(env, CameraCtrlWorldEnv) else action[None])
+        before = env.snapshot()
+        for state in ({}, {"bit_generator": "Dice"}, {**kept.random_states[0], "state": None}):
+            with pytest.raises(ValueError, match=r"^snapshot: expected the state of a random generator"):
+                env.restore(dataclasses.replace(kept, random_states=(state,)))
+        with pytest.raises(ValueError, match=r"^random_states: expected one for each of 1 row"):
+            dataclasses.replace(kept, random_states=())
+        assert_equal(env.snapshot(), before)
+
+
+@pytest.mark.parametrize("kind", [np.random.MT19937, np.random.Philox, np.random.SFC64, np.random.PCG64DXSM])
+def test_generators_of_every_kind_are_kept(small_world, kind, tmp_path):
+    env, other = CameraCtrlWorldEnv(small_world), CameraCtrlWorldEnv(small_world)
+    env.reset(seed=1)
+    usual = env.snapshot()
+    env.np_random = np.random.Generator(kind(7))
+    env.np_random.integers(9, dtype=np.int32)
+    own = env.snapshot()
+    own.save(tmp_path / "moment")
+    loaded = EnvSnapshot.load(tmp_path / "moment")
+    assert_equal(loaded, own)
+    ahead = env.reset()[0]
+    other.restore(loaded)
+    assert (other.reset()[0] == ahead).all()
+    env.restore(usual), other.reset(seed=1)
+    assert (env.reset()[0] == other.reset()[0]).all()
+
+
+def test_rows_are_chosen_by_numpys_numbers_and_masks(envs):
+    kept = envs.snapshot()
+    assert_equal(kept[np.argmax([0, 0, 1])], kept[2])
+    assert_equal(kept[np.array([False, True, True])], kept[[1, 2]])
+    assert len(kept[[]]) == 0 and len(kept[1].fork(np.int64(2))) == 2
+    for wrong in (np.int64(0), True):
+        with pytest.raises(ValueError, match=r"^num_futures: expected an integer of at least 1"):
+            kept[1].fork(wrong)
 
 
 def test_another_process_goes_on_bit_for_bit(learned_folder, tmp_path):
@@ -132,6 +226,66 @@ def test_a_snapshot_of_another_world_is_refused_before_anything_changes(learned_
             assert env._session.is_started == started
             if started:
                 assert_equal(env.snapshot(), before)
+
+
+def test_a_snapshot_of_another_style_or_other_weights_is_refused(learned_folder, tmp_path):
+    copy = shutil.copytree(learned_folder, tmp_path / "retrained")
+    weights = copy / "dit" / "weights.safetensors"
+    save_file({name: value * 1.01 for name, value in load_file(weights).items()}, weights)
+    styles = (SyntheticWorld(height=8, width=12, style=style) for style in ("soft", "textured"))
+    for home, abroad in (styles, (learned_folder, copy)):
+        env, stranger = CameraCtrlWorldEnv(home), CameraCtrlWorldEnv(abroad)
+        env.reset(seed=0), stranger.reset(seed=0)
+        with pytest.raises(ValueError, match=r"^snapshot: expected one of this world, got another world's"):
+            env.restore(stranger.snapshot())
+    other_sampler = CameraCtrlWorldEnv(learned_folder, sampler_steps=1)
+    other_sampler.restore(CameraCtrlWorldEnv.snapshot(_started(learned_folder)))
+
+
+def _started(world, **arguments):
+    env = CameraCtrlWorldEnv(world, **arguments)
+    env.reset(seed=0)
+    return env
+
+
+def test_a_snapshot_of_a_task_with_other_arguments_is_refused(small_world):
+    class Nearer(tasks.GoalView):
+        pass
+
+    class Given(tasks.Task):
+        def __init__(self, given):
+            self.given = given
+
+    arguments = {"task": "GoalView", "goal_clips": 1}
+    moment = _started(small_world, **arguments).snapshot()
+    CameraCtrlWorldEnv(small_world, success_reward=1, **arguments).restore(moment)  # the default, as an integer
+    strangers = [
+        (moment, {**arguments, "success_distance": 0.5}),
+        (moment, {"task": Nearer(goal_clips=1)}),
+        (_started(small_world, task=Given(np.zeros(3))).snapshot(), {"task": Given(np.ones(3))}),
+        (_started(small_world, task=Given({"a": [1]})).snapshot(), {"task": Given({"a": [2]})}),
+    ]
+    for stranger, mine in strangers:
+        with pytest.raises(ValueError, match=r"^snapshot: expected one of the same task, got another's"):
+            CameraCtrlWorldEnv(small_world, **mine).restore(stranger)
+    CameraCtrlWorldEnv(small_world, task=Given(object())).restore(
+        _started(small_world, task=Given(object())).snapshot()
+    )
+
+
+def test_a_task_that_counts_in_itself_can_still_be_forked(small_world):
+    class Counting(tasks.Task):
+        calls = 0
+
+        def judge(self, memory, transition):
+            self.calls += 1
+            return memory, 0.0, False
+
+    env = _started(small_world, task=Counting())
+    kept = env.snapshot()
+    env.step(np.zeros((4, 6), np.float32))
+    assert env.fork(2).num_envs == 2
+    env.restore(kept)
 
 
 def test_a_snapshot_of_another_task_is_refused_before_the_first_reset(small_world):

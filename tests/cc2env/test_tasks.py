@@ -181,6 +181,61 @@ def test_a_reward_that_is_no_number_leaves_the_episode(world):
     assert reward == 2.5 and info["clip_index"] == 1 and info["c2w"][-1, 2, 3] == pytest.approx(2.0)
 
 
+@pytest.mark.parametrize("name", ["start_c2w", "c2w", "commanded_c2w", "frames", "first_frame", "intrinsics"])
+def test_a_reward_that_writes_into_the_episode_is_an_error(world, name):
+    def greedy(transition):
+        getattr(transition, name)[...] = 0
+        return 0.0
+
+    env = make(world, reward=greedy)
+    before = env.snapshot()
+    with pytest.raises(ValueError, match="read-only"):
+        env.step(FORWARD)
+    assert (env.snapshot().to_tensordict() == before.to_tensordict()).all()
+
+
+@pytest.mark.parametrize("where", ["open", "judge", "info"])
+def test_a_task_that_writes_into_the_episode_is_an_error(world, where):
+    class Greedy(tasks.Task):
+        def open(self, opening):
+            if where == "open":
+                opening.first_frame[...] = 0
+            return {"height": np.zeros(2)}
+
+        def judge(self, memory, transition):
+            if where == "judge":
+                memory["height"][0] = 1
+            return memory, 0.0, False
+
+        def info(self, memory):
+            if where == "info":
+                memory["height"] += 1
+            return {}
+
+    with pytest.raises(ValueError, match="read-only"):
+        make(world, Greedy()).step(FORWARD)
+
+
+@pytest.mark.parametrize("earned", [float("nan"), float("inf"), None, "much"])
+def test_a_task_that_earns_no_number_leaves_the_episode(world, earned):
+    class Odd(tasks.Task):
+        def judge(self, memory, transition):
+            return memory, earned, False
+
+    env = make(world, Odd())
+    with pytest.raises(ValueError, match=r"^reward: expected a finite number, got "):
+        env.step(FORWARD)
+    assert env.snapshot().session.clip_index.tolist() == [0]
+
+
+def test_arriving_is_paid_once(world):
+    env = make(world, "GoalView", goal_clips=1, success_distance=50.0, success_angle=4.0, rotation_weight=0.0)
+    assert [round(env.step(STILL)[1], 5) for _ in range(3)] == [1, 0, 0]
+    env = make(world, "LoopClosure")
+    steps = [env.step(action) for action in (FORWARD, BACK, STILL)]
+    assert steps[1][2] and steps[2][1] == pytest.approx(0, abs=1e-5)
+
+
 def test_a_users_task_plays(world):
     class Rise(tasks.Task):
         def open(self, opening):

@@ -13,6 +13,7 @@ from torchrl.record.loggers.common import Logger
 
 from cc2env.env import CameraCtrlWorldEnv
 from cc2env.snapshot import EnvSnapshot
+from cc2env.tasks import Task
 from cc2env.torchrl_env import CameraCtrlWorldTorchRLEnv
 from cc2env.vector_env import CameraCtrlWorldVectorEnv
 
@@ -43,6 +44,16 @@ def test_specs_tell_the_truth(env, learned_folder):
     assert rollout["clip_index"][0].flatten().tolist() == [0, 1, 0, 1]
     assert rollout["next", "truncated"][0].flatten().tolist() == [False, True, False, True]
     assert rollout["pixels"].dtype == torch.uint8 and rollout["pixels"].shape == (3, 4, 16, 6, 10, 3)
+
+
+@pytest.mark.parametrize("value", ["find the red ball", None, {"a": 1}, [[1], [1, 2]]])
+def test_what_a_task_tells_must_be_numbers(flat_world, value):
+    class Told(Task):
+        def info(self, memory):
+            return {"told": value}
+
+    with pytest.raises(ValueError, match=r"^info\['told'\]: expected a number or an array of numbers, got "):
+        CameraCtrlWorldTorchRLEnv(2, flat_world, task=Told())
 
 
 @pytest.mark.parametrize(("world", "tolerance"), [("flat_world", 0), ("learned_folder", 1)])

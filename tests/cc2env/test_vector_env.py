@@ -12,12 +12,66 @@ from gymnasium.wrappers import TimeLimit
 
 import cc2env
 from cc2env.env import CameraCtrlWorldEnv
+from cc2env.tasks import Task
 from cc2env.vector_env import CameraCtrlWorldVectorEnv
 
 
 def sampled(envs, count, seed=0):
     envs.action_space.seed(seed)
     return [envs.action_space.sample() for _ in range(count)]
+
+
+def test_numbers_of_numpy_are_numbers(flat_world):
+    envs = CameraCtrlWorldVectorEnv(np.int64(2), flat_world, max_episode_steps=np.int32(1))
+    envs.reset(seed=0)
+    assert type(envs.num_envs) is int and envs.step(sampled(envs, 1)[0])[3].all()
+    env = CameraCtrlWorldEnv(flat_world)
+    env.reset(seed=0)
+    assert env.fork(np.int64(2)).num_envs == 2
+
+
+class Told(Task):
+    """Tells one thing."""
+
+    def __init__(self, *values):
+        self.values = values
+
+    def judge(self, memory, transition):
+        return memory, 0.0, False
+
+    def info(self, memory):
+        return {"told": self.values[0], "length": 2.0}
+
+
+@pytest.mark.parametrize("value", ["find the red ball", None, {"a": 1, "b": "text"}, [1, 2], np.float32(3)])
+def test_what_a_task_tells_is_stacked_as_gymnasium_does(flat_world, value, assert_same):
+    envs = CameraCtrlWorldVectorEnv(2, flat_world, task=Told(value))
+    oracle = SyncVectorEnv([lambda: CameraCtrlWorldEnv(flat_world, task=Told(value))] * 2)
+    action = sampled(envs, 1)[0]
+    assert_same(envs.reset(seed=5), oracle.reset(seed=5))
+    assert_same(envs.step(action), oracle.step(action))
+    env = CameraCtrlWorldEnv(flat_world, task=Told(value))
+    env.reset(seed=5)
+    assert "told" in env.fork(2).step(action)[4]
+    infos = envs.reset(options={"reset_mask": np.array([True, False])})[1]
+    assert infos["_told"].tolist() == [True, False] and infos["length"].tolist() == [2.0, 0.0]
+    if isinstance(value, str):
+        assert infos["told"].tolist() == [value, None]
+
+
+def test_a_task_may_tell_a_number_or_nothing(flat_world):
+    class Best(Task):
+        def open(self, opening):
+            return {"best": np.array(opening.first_frame[0, 0, 0] % 2)}
+
+        def judge(self, memory, transition):
+            return memory, 0.0, False
+
+        def info(self, memory):
+            return {"best": 2.5 if memory["best"] else None}
+
+    envs = CameraCtrlWorldVectorEnv(8, flat_world, task=Best())
+    assert set(envs.reset(seed=0)[1]["best"].tolist()) == {2.5, None}
 
 
 class CountingWorld:
@@ -302,7 +356,7 @@ def test_an_episode_forks_into_a_batch_of_futures(request, world):
     futures.restore(env.snapshot().fork(3))
     same = futures.step(np.repeat(plans[0][:1], 3, axis=0))[0]
     assert (same[0] == same[1]).all() and (same[0] == same[2]).all()
-    with pytest.raises(ValueError, match=r"^num_futures: expected at least 1"):
+    with pytest.raises(ValueError, match=r"^num_futures: expected an integer of at least 1"):
         env.fork(0)
 
 

@@ -1,13 +1,16 @@
 """What every world promises, for the learned one and the synthetic one alike."""
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 from torch import Tensor
 
+from model.dit.video_dit import VideoDiT
 from model.geometry import se3
 from model.world.camera_world import CameraWorld
+from model.world.clip_sampler import SamplerConfig
 from model.world.protocol import WorldModel, WorldState
 from model.world.synthetic_world import SyntheticWorld
 
@@ -57,6 +60,27 @@ def test_same_seed_and_path_give_the_same_bytes(any_world: WorldModel) -> None:
     torch.manual_seed(99)  # global randomness has no say
     again = _fly(any_world, any_world.start([5])[0], 2)[1]
     assert torch.equal(once, again)
+
+
+@pytest.fixture
+def double_by_default() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def test_the_default_type_of_the_process_has_no_say(any_world: WorldModel, request: pytest.FixtureRequest) -> None:
+    state = any_world.start([5])[0]
+    segment = _segment(state)
+    expected, frames = any_world.extend(state, segment)
+    request.getfixturevalue("double_by_default")
+    state = any_world.start([5])[0]
+    assert state.c2w.dtype == state.intrinsics.dtype == torch.float32
+    after, again = any_world.extend(state, segment)
+    assert torch.equal(again, frames)
+    _assert_equal(after, expected)
+    kept, held = (dict(each.items(include_nested=True, leaves_only=True)) for each in (after.memory, expected.memory))
+    assert all(kept[name].dtype == value.dtype for name, value in held.items())
 
 
 def test_seed_and_path_matter(any_world: WorldModel) -> None:
@@ -160,9 +184,19 @@ def test_a_state_without_batch_is_refused(any_world: WorldModel) -> None:
         any_world.extend(state[0], _segment(state))
 
 
-def test_states_of_other_worlds_are_refused(make_world: Callable[..., CameraWorld]) -> None:
+def test_states_of_other_worlds_are_refused(make_world: Callable[..., CameraWorld], dit: VideoDiT) -> None:
     learned, synthetic = make_world(), SyntheticWorld(height=16, width=32)
-    for world, other in ((learned, synthetic), (synthetic, learned)):
+    textured = SyntheticWorld(height=16, width=32, style="textured")
+    weights = copy.deepcopy(dit).requires_grad_(False)
+    next(iter(weights.parameters())).mul_(1.01)
+    retrained = make_world(weights)
+    strangers = [(learned, synthetic), (synthetic, learned), (textured, synthetic), (retrained, learned)]
+    for world, other in strangers:
         state = other.start([1])[0]
         with pytest.raises(ValueError, match=r"^state: expected one of this world"):
             world.extend(state, _segment(state))
+
+
+def test_worlds_of_the_same_weights_are_one_whatever_their_sampler(make_world: Callable[..., CameraWorld]) -> None:
+    state = make_world().start([1])[0]
+    assert make_world(sampler=SamplerConfig(num_steps=1)).recognises(state)

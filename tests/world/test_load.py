@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
@@ -69,6 +71,38 @@ def test_a_damaged_state_is_refused(world: CameraWorld, tmp_path: Path) -> None:
     save_state(path, world.start([1])[0])
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ValueError, match=r"^path: expected a saved world state"):
+        load_state(path)
+
+
+_ROW = torch.zeros(1)
+_ALTERED = {
+    "flat_pose": ({"c2w": torch.eye(3)[None]}, {}),
+    "no_number": ({"c2w": torch.full((1, 4, 4), torch.nan)}, {}),
+    "sheared": ({"c2w": torch.ones(1, 4, 4)}, {}),
+    "doubled": ({"c2w": torch.eye(4, dtype=torch.float64)[None]}, {}),
+    "no_focal_length": ({"intrinsics": torch.zeros(1, 4)}, {}),
+    "negative_seed": ({"seed": torch.tensor([-5])}, {}),
+    "half_a_seed": ({"seed": torch.tensor([5.5])}, {}),
+    "two_rows": ({"c2w": torch.eye(4).repeat(2, 1, 1)}, {}),
+    "no_name": ({"evil": _ROW}, {}),
+    "a_number_as_name": ({"5": _ROW}, {}),
+    "an_empty_name": ({"[]": _ROW}, {}),
+    "a_leaf_as_folder": ({'["memory", "start_c2w", "x"]': _ROW}, {}),
+    "other_batch": ({}, {"batch_size": "[5]"}),
+    "no_batch": ({}, {"batch_size": "x"}),
+    "batch_of_words": ({}, {"batch_size": '{"a": 1}'}),
+}
+
+
+@pytest.mark.parametrize("altered", _ALTERED)
+def test_an_altered_state_is_refused(tmp_path: Path, altered: str) -> None:
+    path = tmp_path / "state"
+    save_state(path, SyntheticWorld(height=8, width=12).start([1])[0])
+    with safe_open(path, "pt") as file:
+        metadata, tensors = file.metadata(), {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+    more, other = _ALTERED[altered]
+    save_file({**tensors, **more}, path, metadata={**metadata, **other})
+    with pytest.raises(ValueError, match=rf"^path: expected a saved world state, {path} is damaged"):
         load_state(path)
 
 
