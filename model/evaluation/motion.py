@@ -1,10 +1,9 @@
-"""How strongly the moving objects move: optical flow less what the camera's own motion explains, where objects pass,
-less the same where nothing does.
+"""How strongly the moving objects move: optical flow where objects pass, less what the camera's own motion explains.
 
 Needs the optional extra `evaluation` (OpenCV's DIS flow, which has no weights).
 
 Source: ours, after the paper's motion strength (Sec. 4.2). A generated camera is never quite where it was commanded,
-and generated surfaces flicker. Both would count as motion of objects; both are measured on what rests, and taken off.
+which would count as motion of objects: the camera is fitted to what rests. Flicker of surfaces does count.
 """
 
 from dataclasses import dataclass, field
@@ -122,8 +121,7 @@ def _pair(truth: SceneTruth, frames: Tensor, poses: Tensor, number: int) -> tupl
     """Flow summed over the pixels that objects pass, of the frames and the true ones; and how many pixels these are,
     none if too little rests.
 
-    Of each pair of frames, the mean over what rests is taken off (it is flicker); then the same of true frames in which
-    the objects stand still, so that a frozen world has 0.
+    What the same measure finds in true frames whose objects stand still is taken off, so that a frozen world has 0.
     """
     times = torch.tensor([number, number + 1]) / truth.fps
     true = truth.clip(poses, times)
@@ -133,11 +131,10 @@ def _pair(truth: SceneTruth, frames: Tensor, poses: Tensor, number: int) -> tupl
     if float(rests.float().mean()) < _LEAST_REST:
         return 0.0, 0.0, 0
     frozen = truth.clip(poses, times[:1].expand(2)).frames
-    excess = []
-    for pair in (frames, true.frames, frozen):
-        left = camera.unexplained(pair, rests)
-        excess.append(float((left[passed] - left[rests].mean()).sum()))
-    return excess[0] - excess[2], excess[1] - excess[2], int(passed.sum())
+    left, left_true, left_frozen = (
+        float(camera.unexplained(pair, rests)[passed].sum()) for pair in (frames, true.frames, frozen)
+    )
+    return left - left_frozen, left_true - left_frozen, int(passed.sum())
 
 
 class _CameraFlow:

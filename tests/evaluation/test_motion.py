@@ -46,10 +46,10 @@ def test_neither_a_late_camera_nor_a_picture_held_counts_as_motion_of_objects() 
         return summary["ratio"]
 
     held = scenes.frames[:, :1].expand_as(scenes.frames).contiguous()
-    assert measure_motion(truths, held, paths, 8).summary()["ratio"] == pytest.approx(0, abs=0.2)
-    assert ratio(late, 0 * times) == pytest.approx(0, abs=0.2)
+    assert measure_motion(truths, held, paths, 8).summary()["ratio"] == pytest.approx(0, abs=0.3)
+    assert ratio(late, 0 * times) == pytest.approx(0, abs=0.3)
     assert ratio(paths, 0 * times) == pytest.approx(0, abs=0.1)
-    assert ratio(late, times) == pytest.approx(1, abs=0.2)
+    assert ratio(late, times) == pytest.approx(1, abs=0.3)
     assert ratio(paths, times) == 1
 
 
