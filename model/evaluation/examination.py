@@ -138,8 +138,7 @@ class Examiner:
         if self.config.camera:
             found.sections["camera"], found.camera = self.camera(result.generated)
         if self.config.motion:
-            strength = measure_motion(self.truths, result.generated, self.scenes.frame_poses(), self.step)
-            found.sections["motion"] = dict(strength.summary())
+            found.sections["motion"] = self.motion(result.generated)
         if self.config.kinds:
             found.sections["kinds"] = self.kinds()
         if self.config.revisit:
@@ -184,9 +183,22 @@ class Examiner:
         self, autoencoder: Autoencoder, truths: list[SceneTruth], scenes: OracleScenes, label: str = "VAE's floor"
     ) -> CameraAccuracy:
         """Errors of true frames through the autoencoder: what its blur alone costs the search."""
-        rebuilt = [autoencoder.reconstruct(part).cpu() for part in scenes.frames.split(self.config.batch_size)]
         poses, every = scenes.frame_poses(), self.config.camera_every
-        return measure_camera(truths, torch.cat(rebuilt), poses, every=every, hide_pose=True, label=label)
+        rebuilt = self._rebuilt(autoencoder, scenes)
+        return measure_camera(truths, rebuilt, poses, every=every, hide_pose=True, label=label)
+
+    def _rebuilt(self, autoencoder: Autoencoder, scenes: OracleScenes) -> UInt8[Tensor, "n f h w 3"]:
+        parts = scenes.frames.split(self.config.batch_size)
+        return torch.cat([autoencoder.reconstruct(part).cpu() for part in parts])
+
+    def motion(self, generated: UInt8[Tensor, "n f h w 3"]) -> Section:
+        """Strength of the objects' motion; `ratio_vae` is that of true frames through the autoencoder."""
+        poses = self.scenes.frame_poses()
+        section: Section = dict(measure_motion(self.truths, generated, poses, self.step).summary())
+        if self.autoencoder is not None:
+            rebuilt = self._rebuilt(self.autoencoder, self.scenes)
+            section["ratio_vae"] = measure_motion(self.truths, rebuilt, poses, self.step).summary()["ratio"]
+        return section
 
     def kinds(self) -> Section:
         """Every controlled move for one clip: PSNR against holding the first frame, camera errors and their floor."""

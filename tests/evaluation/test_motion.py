@@ -6,11 +6,13 @@ import torch
 pytest.importorskip("cv2")
 
 from model.data.clips import ClipSetConfig
+from model.evaluation.examination import ExaminationConfig, Examiner
 from model.evaluation.motion import camera_flow, measure_motion, optical_flow
 from model.evaluation.oracle import render_oracle_scenes
 from model.evaluation.truth import SceneTruth
 from model.geometry import primitives, se3
 from model.geometry.camera import default_intrinsics
+from model.world.synthetic_world import SyntheticWorld
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +62,18 @@ def test_a_frozen_world_hardly_moves_and_the_true_one_moves_as_itself(truth: Sce
     assert same["ratio"] == pytest.approx(1)
     frozen = measure_motion([truth], true[:, :1].expand_as(true), poses, 16).summary()
     assert frozen["ratio"] == pytest.approx(0, abs=0.02)
+
+
+def test_the_section_tells_what_the_autoencoder_alone_does_to_motion() -> None:
+    class Exact:
+        """Loses nothing."""
+
+        def reconstruct(self, frames: torch.Tensor) -> torch.Tensor:
+            return frames
+
+    clips = ClipSetConfig(num_clips=1, num_latents=2, first_seed=500_000)
+    scenes = render_oracle_scenes(clips, 1)
+    examiner = Examiner(SyntheticWorld(), Exact(), clips, scenes, ExaminationConfig(motion=True))
+    section = examiner.motion(scenes.frames[:, :1].expand_as(scenes.frames).contiguous())
+    assert section["ratio_vae"] == 1
+    assert section["ratio"] != 1
