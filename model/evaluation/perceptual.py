@@ -20,7 +20,7 @@ def require_lpips() -> None:
 
 
 class PerceptualDistance:
-    """LPIPS of clips; 0 is the same picture, and 0.1 is hard to tell apart.
+    """LPIPS of clips; 0 is the same picture.
 
     Raises:
         ValueError: a package or AlexNet's weights are missing.
