@@ -173,6 +173,7 @@ class OracleConfig:
     """`python -m model.cli.evaluate oracle`; what is off by default is slow or needs the extra `evaluation`.
 
     Attributes:
+        captions: The world is told each scene's caption beside the first frame, in everything that is measured.
         camera: Search the pose of every `camera_every`-th frame, and measure the search's floor on true frames.
         motion: Strength of the moving objects' motion, generated / true; needs the extra `evaluation`.
         kinds: Scenes for each kind of controlled single move (one clip each, `camera` measured); 0 leaves them out.
@@ -193,6 +194,7 @@ class OracleConfig:
     guidance_text: float | None = None
     guidance_camera: float | None = None
     memory_latents: int | None = None
+    captions: bool = False
     camera: bool = False
     camera_every: int = 4
     motion: bool = False

@@ -59,7 +59,7 @@ def run_oracle(config: OracleConfig) -> dict[str, object]:
         memory_latents=config.memory_latents,
     )
     clips = clips_for(world.spec, config)
-    scenes = render_oracle_scenes(clips, config.num_scenes)
+    scenes = dataclasses.replace(render_oracle_scenes(clips, config.num_scenes), told=config.captions)
     autoencoder = world if isinstance(world, Autoencoder) else None
     examiner = Examiner(world, autoencoder, clips, scenes, wanted)
     result = evaluate_oracle(world, autoencoder, scenes, truths=examiner.truths, batch_size=config.batch_size)

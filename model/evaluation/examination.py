@@ -1,6 +1,6 @@
 """Everything the oracle can tell about a world beyond PSNR per clip, as sections of one report."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import UInt8
@@ -206,6 +206,7 @@ class Examiner:
         for kind in tqdm(MOVES, desc="single moves", unit="kind"):
             clips = ClipSetConfig(**{**vars(self.clips), "num_latents": 1 + self.world.spec.poses_per_clip})
             scenes, truths = render_moves(clips, kind, self.config.kinds)
+            scenes = replace(scenes, told=self.scenes.told)
             generated = fly(self.world, scenes, scenes.poses, self.config.batch_size, kind)
             poses, every, true = scenes.frame_poses(), self.config.camera_every, scenes.frames
             entry: Section = {

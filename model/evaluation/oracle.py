@@ -5,7 +5,7 @@ Source: ours, because the paper's metrics need SfM on generated frames and canno
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -34,7 +34,10 @@ class Autoencoder(Protocol):
 
 @dataclass(frozen=True)
 class OracleScenes:
-    """Held-out truth: frames `n f h w 3`, latent poses `n p 4 4` from identity, seeds, captions, kinds of motion."""
+    """Held-out truth: frames `n f h w 3`, latent poses `n p 4 4` from identity, seeds, captions, kinds of motion.
+
+    `told`: a world gets the caption beside the first frame, as in the paper's image-to-video; else the frame alone.
+    """
 
     frames: UInt8[Tensor, "n f h w 3"]
     poses: Float[Tensor, "n p 4 4"]
@@ -44,6 +47,7 @@ class OracleScenes:
     kinds: list[str]
     fps: float = 12.0
     style: str = "soft"
+    told: bool = False
 
     def truths(self) -> list[SceneTruth]:
         """The renderer's knowledge of every scene."""
@@ -82,7 +86,7 @@ def _batches(num_scenes: int, batch_size: int) -> Iterator[slice]:
 def fly(
     world: WorldModel, scenes: OracleScenes, poses: Float[Tensor, "n p 4 4"], batch_size: int, label: str
 ) -> UInt8[Tensor, "n f h w 3"]:
-    """The frames that the world generates from every scene's first frame along `poses`.
+    """The frames that the world generates from every scene's first frame (and caption, if told) along `poses`.
 
     The synthetic world needs no first frame: it knows the scene by its seed, and must reproduce the truth.
     """
@@ -92,6 +96,7 @@ def fly(
     for rows in tqdm(list(_batches(len(poses), batch_size)), desc=label, unit="batch"):
         state, first = world.start(
             seeds=scenes.seeds[rows],
+            prompts=scenes.captions[rows] if scenes.told else None,
             images=scenes.frames[rows, 0] if needs_image else None,
             intrinsics=scenes.intrinsics.expand(len(scenes.seeds[rows]), 4),
         )
@@ -138,11 +143,14 @@ def evaluate_oracle(
     more); `hold`, the first frame repeated; `mean_frame`, the average over all scenes' frames; `clip_mean`, the true
     clip's own average over time, which no predictor knows (the best of all still pictures); `vae`, the true clip
     through the autoencoder: the ceiling. With `truths`, two more from `model.evaluation.controls`: `carried`, the first
-    frame carried along by the true geometry, and `time_stopped`, the true scene in which nothing moves.
+    frame carried along by the true geometry, and `time_stopped`, the true scene in which nothing moves. Where the world
+    is told the captions, `untold` is the same without.
     """
     truth = scenes.frames
     generated = fly(world, scenes, scenes.poses, batch_size, "flying")
     candidates, wrong = {"generated": generated}, None
+    if scenes.told:
+        candidates["untold"] = fly(world, replace(scenes, told=False), scenes.poses, batch_size, "flying, told nothing")
     if len(truth) > 1:
         wrong = fly(world, scenes, scenes.poses.roll(1, dims=0), batch_size, "flying another scene's trajectory")
         candidates["wrong_trajectory"] = wrong

@@ -14,6 +14,7 @@ ROWS = {
     "vae": "VAE reconstruction of the true clip (ceiling)",
     "time_stopped": "the true scene, its time stopped (knows every surface, and nothing of what moves)",
     "generated": "generated along the commanded trajectory",
+    "untold": "the same, from the first frame alone, without its caption",
     "carried": "first frame carried along by the true geometry (imagines nothing)",
     "clip_mean": "mean of the true clip over time (best still picture, needs the truth)",
     "hold": "first frame held",
@@ -29,6 +30,7 @@ _SUMMARY_ROWS = {
     "psnr_carried": "carried",
     "psnr_time_stopped": "time_stopped",
     "vae_psnr": "vae",
+    "psnr_untold": "untold",
 }
 
 

@@ -9,7 +9,7 @@ from tensordict import TensorDict
 from model.build import OracleConfig
 from model.cli.evaluate import clips_for
 from model.data.clips import ClipSetConfig
-from model.evaluation.oracle import OracleScenes, evaluate_oracle, render_oracle_scenes
+from model.evaluation.oracle import OracleScenes, evaluate_oracle, fly, render_oracle_scenes
 from model.evaluation.report import comparison_sheet, markdown_table, summarise
 from model.evaluation.video_quality import psnr
 from model.world.config import WorldConfig
@@ -108,3 +108,23 @@ def test_a_lens_that_scenes_are_not_rendered_through_is_named(capsys: pytest.Cap
     for intrinsics in ((fx, fy, 0.4, cy), (fx, 1.2 * fy, cx, cy)):
         assert clips_for(replace(spec, intrinsics=intrinsics), OracleConfig()).horizontal_fov_deg == 75
         assert "75 degrees wide, centred, with square pixels" in capsys.readouterr().out
+
+
+class ListeningWorld(StillWorld):
+    """Repeats the picture it was given, if it is told a caption too; else shows black."""
+
+    def start(self, seeds, prompts=None, images=None, intrinsics=None):  # type: ignore[no-untyped-def]
+        self.heard = prompts
+        return super().start(seeds, prompts, images if prompts else torch.zeros_like(images), intrinsics)
+
+
+def test_a_world_is_told_the_captions_only_on_request(scenes: OracleScenes) -> None:
+    world = ListeningWorld(SyntheticWorld(height=16, width=24).spec)
+    alone = evaluate_oracle(world, None, scenes, batch_size=2)
+    assert "untold" not in alone.psnr and not alone.generated.any()
+    told = evaluate_oracle(world, None, replace(scenes, told=True), batch_size=3)
+    assert torch.equal(told.psnr["generated"], told.psnr["hold"])
+    assert torch.equal(told.psnr["untold"], alone.psnr["generated"])
+    assert summarise(told)["psnr_untold"] < summarise(told)["psnr_first_clip"]
+    fly(world, replace(scenes, told=True), scenes.poses, 2, "the last batch has one row")
+    assert world.heard == scenes.captions[2:]
