@@ -30,6 +30,19 @@ class LatentBatch(NamedTuple):
     labelled: Bool[Tensor, "b"]
 
 
+class TrainingWindow(NamedTuple):
+    """Consecutive (or remembered, then consecutive) latents of clips, the first `num_context` of them given.
+
+    `cameras`: `plucker` and, for a network with `camera_attention`, `projection`, as `VideoDiT` takes them.
+    """
+
+    latents: Float[Tensor, "b c f h w"]
+    text: Float[Tensor, "b n d"]
+    is_context: Bool[Tensor, "b f"]
+    num_context: int
+    cameras: dict[str, Tensor]
+
+
 class FlowMatchingStep:
     """Step function of `fit` for a VideoDiT and a LatentBatch.
 
@@ -112,6 +125,27 @@ class FlowMatchingStep:
         self, module: nn.Module, batch: LatentBatch, generator: torch.Generator
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor | float]]:
         """Returns the mean loss of the new frames, and the same under the task's name (t2v, i2v or ext)."""
+        window = self.draw_window(batch, generator)
+        x0, context, num_context = window.latents, window.is_context, window.num_context
+        b, _, f, _, _ = x0.shape
+        t = sample_timesteps(b, generator, self.density, self.shift)[:, None].expand(b, f)
+        t = torch.where(context, self.draw_context_times(window, generator), t)
+        noise = torch.empty_like(x0).normal_(generator=generator)
+        x_t = interpolate(x0, noise, t)
+        text = self.drop_text(window.text, generator)
+        prediction = module(x_t, t, text, context_mask=context, num_context=num_context, **window.cameras)
+        x0, noise = x0[:, :, num_context:], noise[:, :, num_context:]
+        if self.error_scale is not None:
+            prediction, x0, noise = (self.error_scale.to(x0) * value for value in (prediction, x0, noise))
+        loss = velocity_loss(prediction, x0, noise).mean()
+        return loss, {f"loss_{task_name(num_context)}": loss.detach()}
+
+    def draw_window(self, batch: LatentBatch, generator: torch.Generator) -> TrainingWindow:
+        """Chooses the task, and what of each clip is its context, its new frames and its world frame.
+
+        Raises:
+            ValueError: The batch does not divide into `single_latent_rows`, or the clips are too short.
+        """
         num_context, num_new = self.choose_task(generator)
         if num_context + num_new > 1 and self.single_latent_rows > 1:
             rows, left_over = divmod(len(batch.latents), self.single_latent_rows)
@@ -136,29 +170,20 @@ class FlowMatchingStep:
         x0 = window.latents
         b, _, f, height, width = x0.shape
         context = torch.arange(f, device=x0.device).expand(b, f) < num_context
-        t = sample_timesteps(b, generator, self.density, self.shift)[:, None].expand(b, f)
-        context_t = torch.zeros(b, 1, device=x0.device)
-        if self.context_noise > 0 and num_context > 1:
-            context_t = self.context_noise * torch.rand(b, 1, generator=generator, device=x0.device)
-        t = torch.where(context, context_t, t)
-        noise = torch.empty_like(x0).normal_(generator=generator)
-        x_t = interpolate(x0, noise, t)
         plucker = plucker_map(c2w, intrinsics, height, width).float()
-        plucker = torch.where(window.labelled[:, None, None, None, None], plucker, 0.0)
-        cameras = {"plucker": plucker}
+        cameras = {"plucker": torch.where(window.labelled[:, None, None, None, None], plucker, 0.0)}
         if self.camera_attention:
             projection = projection_matrix(c2w, intrinsics).float()
-            cameras["projection"] = torch.where(
-                window.labelled[:, None, None, None], projection, torch.eye(4, device=x0.device)
-            )
-        text = self.drop_text(window.text, generator)
-        prediction = module(x_t, t, text, context_mask=context, num_context=num_context, **cameras)
-        x0, noise = x0[:, :, num_context:], noise[:, :, num_context:]
-        if self.error_scale is not None:
-            prediction, x0, noise = (self.error_scale.to(x0) * value for value in (prediction, x0, noise))
-        loss = velocity_loss(prediction, x0, noise).mean()
-        task = {0: "t2v", 1: "i2v"}.get(num_context, "ext")
-        return loss, {f"loss_{task}": loss.detach()}
+            null = torch.eye(4, device=x0.device)
+            cameras["projection"] = torch.where(window.labelled[:, None, None, None], projection, null)
+        return TrainingWindow(x0, window.text, context, num_context, cameras)
+
+    def draw_context_times(self, window: TrainingWindow, generator: torch.Generator) -> Float[Tensor, "b 1"]:
+        """The diffusion time of each row's context: 0, or for extensions up to `context_noise`."""
+        b, device = len(window.latents), window.latents.device
+        if self.context_noise > 0 and window.num_context > 1:
+            return self.context_noise * torch.rand(b, 1, generator=generator, device=device)
+        return torch.zeros(b, 1, device=device)
 
     @property
     def longest_window(self) -> int:
@@ -184,6 +209,11 @@ class FlowMatchingStep:
         """Replaces a share of the texts by the empty prompt's code."""
         dropped = torch.rand(len(text), generator=generator, device=text.device) < self.text_dropout
         return torch.where(dropped[:, None, None], self.null_text.to(text), text)
+
+
+def task_name(num_context: int) -> str:
+    """t2v, i2v or ext, by the number of context latents."""
+    return {0: "t2v", 1: "i2v"}.get(num_context, "ext")
 
 
 def _check_shares(context_shares: Mapping[int, float]) -> None:
