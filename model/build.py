@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
@@ -94,8 +95,8 @@ class TextConfig:
 
 
 @dataclass(kw_only=True)
-class FlowMatchingConfig:
-    """Joint training: how often each task comes, and how noise is drawn; see `FlowMatchingStep`."""
+class WindowConfig:
+    """Joint training: how often each task comes, and what it shows of a clip; see `FlowMatchingStep`."""
 
     # number of context latents -> share of the steps; 0 = text-to-video, 1 = image-to-video, more = extension
     context_shares: dict[int, float] = field(default_factory=lambda: {0: 0.2, 1: 0.4, 4: 0.4})
@@ -105,8 +106,6 @@ class FlowMatchingConfig:
     single_latent_rows: int = 1
     text_dropout: float = 0.1
     labelled_share: float = 0.8
-    density: str = "logit_normal"
-    shift: float = 1.0
     # largest diffusion time of an extension's context, of which the network is told
     context_noise: float = 0.0
     # of an extension's context, how many latents are remembered ones, from anywhere earlier
@@ -114,6 +113,14 @@ class FlowMatchingConfig:
     reference_jitter: float = 6.0
     # how far the loss follows the channels' worth in pixels: 0 not at all, 1 wholly
     channel_weight_power: float = 0.5
+
+
+@dataclass(kw_only=True)
+class FlowMatchingConfig(WindowConfig):
+    """And how noise is drawn."""
+
+    density: str = "logit_normal"
+    shift: float = 1.0
 
 
 @dataclass(kw_only=True)
@@ -132,6 +139,25 @@ class TrainConfig:
     diffusion: FlowMatchingConfig = field(default_factory=FlowMatchingConfig)
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     opening: SamplerConfig = field(default_factory=SamplerConfig)
+    num_preview_scenes: int = 16
+    training: StageConfig = field(default_factory=StageConfig)
+
+
+@dataclass(kw_only=True)
+class DistillConfig:
+    """`python -m model.cli.distill`: a world that needs fewer network evaluations, from one that needs many."""
+
+    out: str = MISSING
+    world: str = MISSING
+    seed: int = 0
+    device: str = "cpu"
+    num_threads: int = 0
+    # each halves the steps of clips and openings, down to these; the first takes the guidance in, too
+    phases: int = 1
+    least_steps: int = 1
+    least_opening_steps: int = 1
+    data: DataConfig = field(default_factory=DataConfig)
+    diffusion: WindowConfig = field(default_factory=WindowConfig)
     num_preview_scenes: int = 16
     training: StageConfig = field(default_factory=StageConfig)
 
@@ -210,6 +236,7 @@ def register_schemas() -> None:
     store = ConfigStore.instance()
     store.store(name="train_vae_schema", node=TrainVAEConfig)
     store.store(name="train_schema", node=TrainConfig)
+    store.store(name="distill_schema", node=DistillConfig)
     store.store(name="train_depth_schema", node=TrainDepthConfig)
     store.store(name="evaluate_oracle_schema", node=OracleConfig)
     store.store(name="evaluate_blocked_schema", node=BlockedConfig)
@@ -251,12 +278,15 @@ def timestep_density(name: str) -> TimestepDensity:
 
 
 def flow_matching_step(
-    config: FlowMatchingConfig,
+    config: WindowConfig,
     null_text: Tensor,
     channel_weights: Tensor | None = None,
     camera_attention: bool = False,
 ) -> FlowMatchingStep:
-    """The DiT's step function; `null_text` is `n d`, `channel_weights` `c`."""
+    """The DiT's step function; `null_text` is `n d`, `channel_weights` `c`. `WindowConfig`: to draw windows only."""
+    noise: dict[str, Any] = {}
+    if isinstance(config, FlowMatchingConfig):
+        noise = {"density": timestep_density(config.density), "shift": config.shift}
     return FlowMatchingStep(
         null_text,
         context_shares=config.context_shares,
@@ -264,11 +294,10 @@ def flow_matching_step(
         single_latent_share=config.single_latent_share,
         single_latent_rows=config.single_latent_rows,
         text_dropout=config.text_dropout,
-        density=timestep_density(config.density),
-        shift=config.shift,
         context_noise=config.context_noise,
         reference_jitter=config.reference_jitter,
         channel_weights=channel_weights,
         camera_attention=camera_attention,
         memory_latents=config.memory_latents,
+        **noise,
     )

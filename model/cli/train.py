@@ -1,7 +1,6 @@
 """`python -m model.cli.train experiment=debug|tiny`: joint training of the DiT; writes a world folder, `OUT/world`."""
 
 import dataclasses
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,24 +9,25 @@ import hydra
 import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from torch import Tensor, nn
+from torch import Tensor
 
-from model.build import TrainConfig, flow_matching_step, register_schemas, require_component, train_state
+from model.build import DistillConfig, TrainConfig, flow_matching_step, register_schemas, require_component, train_state
 from model.checkpoint import load_component, load_meta, load_weights
+from model.cli.world_saver import WorldSaver
 from model.curation.training_clips import clip_set
 from model.data.clips import ClipSet, ClipSetConfig, MirroredClipSet
 from model.data.synthetic.captions import VOCABULARY
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
-from model.evaluation.preview import WorldPreview, assemble, preview_scenes
+from model.evaluation.oracle import OracleScenes
+from model.evaluation.preview import assemble, preview_scenes
 from model.text.encoder import TextEncoder
 from model.text.tiny_vocabulary import split_words
 from model.training import distributed, run_folder
 from model.training.latent_set import LatentBatches, channel_weights, encode_clip_set, fingerprint
 from model.training.loop import TrainingDiverged, fit
-from model.training.state import TrainState
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.config import TextEncoderConfig, WorldConfig
-from model.world.load import build_text_encoder, save_world
+from model.world.load import build_text_encoder
 
 PREVIEW_SEED = 600_000  # scenes that are neither trained on nor in the oracle's table
 
@@ -58,7 +58,9 @@ def train(config: TrainConfig) -> Path:
         load_weights(require_component("initial_dit", config.initial_dit), dit)
     state = train_state(dit.to(device), config.training, config.seed, inputs)
     with distributed.local_main_first():  # held-out films are decoded once
-        sample = WorldSaver(config, world, clips, vae, text_encoder, state)
+        scenes = held_out_scenes(config, clips.config)
+    meta = load_meta(config.vae)
+    sample = WorldSaver(Path(config.out), state, world, vae, text_encoder, scenes, num_clips=len(clips), vae_meta=meta)
     fit(
         flow_matching_step(config.diffusion, text_encoder.null(1)[0], weights, config.dit.camera_attention),
         state,
@@ -69,10 +71,8 @@ def train(config: TrainConfig) -> Path:
         sample=sample,
         flops_per_step=mean_flops(config, clips.config, dit, vae.spatial_stride),
     )
-    if distributed.is_main() and sample.last_step != state.step:
-        assert state.ema is not None
-        with state.ema.applied_to(dit):
-            sample(dit.eval(), state.step)
+    if distributed.is_main():
+        sample.finish()
     distributed.stop()
     return sample.folder
 
@@ -113,36 +113,10 @@ def check_channels(dit: VideoDiTConfig, vae: VideoVAEConfig) -> None:
             )
 
 
-class WorldSaver:
-    """What the loop calls every so often: previews the world in training and rewrites its folder, `OUT/world`."""
-
-    def __init__(
-        self,
-        config: TrainConfig,
-        world: WorldConfig,
-        clips: ClipSet,
-        vae: VideoVAE,
-        text_encoder: TextEncoder,
-        state: TrainState,
-    ) -> None:
-        self.folder = Path(config.out) / "world"
-        self.world, self.vae, self.num_clips, self.state = world, vae, len(clips), state
-        self.last_step: int | None = None
-        self._vae_meta = load_meta(config.vae)
-        held_out = dataclasses.replace(
-            clips.config, num_latents=1 + 2 * config.diffusion.num_new, first_seed=PREVIEW_SEED
-        )
-        scenes = preview_scenes(Path(config.data.folder), held_out, config.num_preview_scenes)
-        self._preview = WorldPreview(Path(config.out), vae, text_encoder, self.world, scenes)
-
-    def __call__(self, module: nn.Module, step: int) -> None:
-        assert isinstance(module, VideoDiT)
-        figures = self._preview(module, step)
-        hours = round(self.state.elapsed_seconds / 3600, 2)
-        meta = {"steps": step, "hours": hours, "clips": self.num_clips, "cores": os.cpu_count(), "preview": figures}
-        self.last_step = step
-        save_world(self.folder, module, self.vae, self.world, meta=meta, vae_meta=self._vae_meta)
-        print(f"\nstep {step}, {hours} h: {figures}", flush=True)
+def held_out_scenes(config: TrainConfig | DistillConfig, clips: ClipSetConfig) -> OracleScenes:
+    """Of the preview: two of the world's clips long, in seeds or films that nothing is trained on."""
+    held_out = dataclasses.replace(clips, num_latents=1 + 2 * config.diffusion.num_new, first_seed=PREVIEW_SEED)
+    return preview_scenes(Path(config.data.folder), held_out, config.num_preview_scenes)
 
 
 def world_config(config: TrainConfig, clips: ClipSetConfig, captions: Sequence[str] = ()) -> WorldConfig:
@@ -171,7 +145,7 @@ def vocabulary(captions: Sequence[str]) -> list[str]:
 
 
 def latent_batches(
-    config: TrainConfig, clips: ClipSet, latents: Tensor, vae: VideoVAE, text_encoder: TextEncoder
+    config: TrainConfig | DistillConfig, clips: ClipSet, latents: Tensor, vae: VideoVAE, text_encoder: TextEncoder
 ) -> tuple[LatentBatches, Tensor]:
     """The data of this process, of all clips' `latents` `[n c f h w]`, and the weight `[c]` of each channel's error."""
     batches = LatentBatches(

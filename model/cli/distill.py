@@ -1,0 +1,180 @@
+"""`python -m model.cli.distill experiment=debug|tiny`: progressive distillation, from a world to faster worlds."""
+
+import copy
+import dataclasses
+import shutil
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import hydra
+import torch
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from model.build import DistillConfig, flow_matching_step, register_schemas, train_state
+from model.checkpoint import component_exists, load_component, load_meta
+from model.cli.train import held_out_scenes, latent_batches
+from model.cli.world_saver import WorldSaver
+from model.curation.training_clips import clip_set
+from model.data.clips import MirroredClipSet
+from model.distillation.progressive import ProgressiveStep, StepPlan
+from model.dit.video_dit import VideoDiT, VideoDiTConfig
+from model.training import distributed, run_folder
+from model.training.latent_set import encode_clip_set, fingerprint, weights_fingerprint
+from model.training.loop import TrainingDiverged, fit
+from model.vae.video_vae import VideoVAE, VideoVAEConfig
+from model.world.clip_sampler import SamplerConfig
+from model.world.config import WorldConfig, read_world_config
+from model.world.load import DEPTH_FOLDER, build_text_encoder, world_folder
+
+register_schemas()
+
+
+def distill(config: DistillConfig) -> Path:
+    """Runs (or resumes) all phases; returns the folder of the last one's world."""
+    folder = world_folder(config.world)
+    worlds = plan_worlds(config, read_world_config(folder))
+    if config.num_threads:
+        torch.set_num_threads(config.num_threads)
+    torch.manual_seed(config.seed)
+    phases = Phases(config, folder, distributed.start(config.device))
+    for number, (before, after) in enumerate(pairwise(worlds), start=1):
+        folder = phases.run(number, folder, before, after)
+    distributed.stop()
+    return folder
+
+
+class Phases:
+    """What all phases share: clips, their latents, the VAE and the text encoder of the world in `folder`."""
+
+    def __init__(self, config: DistillConfig, folder: Path, device: torch.device) -> None:
+        self.config, self.device = config, device
+        self.vae = load_component(folder / "vae", VideoVAEConfig, VideoVAE).to(device)
+        self.vae.requires_grad_(False).eval()
+        self.vae_meta, self.depth = load_meta(folder / "vae"), folder / DEPTH_FOLDER
+        self.text_encoder = build_text_encoder(read_world_config(folder).text_encoder, folder)
+        self.null_text = self.text_encoder.null(1)[0]
+        flow_matching_step(config.diffusion, self.null_text)  # a bad setting is named before hours of rendering
+        with distributed.local_main_first():
+            clips = clip_set(Path(config.data.folder), config.data.clips, config.data.num_workers)
+            if config.data.mirror:
+                clips = MirroredClipSet(clips.folder, len(clips))
+            latents = encode_clip_set(clips, self.vae)
+            self.scenes = held_out_scenes(config, clips.config)
+        self.num_clips = len(clips)
+        self.batches, self.weights = latent_batches(config, clips, latents, self.vae, self.text_encoder)
+
+    def run(self, number: int, folder: Path, before: WorldConfig, after: WorldConfig) -> Path:
+        """Trains a student of the world in `folder`, from `before` to `after`; returns the folder of its world."""
+        config, run = self.config, Path(self.config.out) / f"phase_{number}"
+        teacher = load_component(folder / "dit", VideoDiTConfig, VideoDiT).to(self.device)
+        inputs = {"vae": fingerprint(self.vae), "teacher": weights_fingerprint(teacher)}
+        run_folder.check_inputs(run, inputs)
+        state = train_state(copy.deepcopy(teacher), config.training, config.seed, inputs)
+        teacher.requires_grad_(False).eval()
+        windows = flow_matching_step(config.diffusion, self.null_text, self.weights, teacher.config.camera_attention)
+        clips, opening = step_plan(before.sampler, after.sampler), step_plan(before.opening, after.opening)
+        saver = WorldSaver(
+            run,
+            state,
+            after,
+            self.vae,
+            self.text_encoder,
+            self.scenes,
+            num_clips=self.num_clips,
+            vae_meta=self.vae_meta,
+        )
+        print(f"phase {number}: clips in {describe(clips)}, openings in {describe(opening)}", flush=True)
+        fit(
+            ProgressiveStep(windows, teacher, clips, opening),
+            state,
+            self.batches,
+            num_steps=config.training.num_steps,
+            config=config.training.fit,
+            folder=run,
+            sample=saver,
+        )
+        if distributed.is_main():
+            saver.finish()
+            if component_exists(self.depth):
+                shutil.copytree(self.depth, saver.folder / DEPTH_FOLDER, dirs_exist_ok=True)
+        distributed.barrier()
+        return saver.folder
+
+
+def plan_worlds(config: DistillConfig, world: WorldConfig) -> list[WorldConfig]:
+    """The teacher's settings, and those of the student of every phase.
+
+    Raises:
+        ValueError: A setting is out of range, does not fit the world, or leaves a phase nothing to do.
+    """
+    for name in ("phases", "least_steps", "least_opening_steps", "num_preview_scenes"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name}: expected at least 1, got {getattr(config, name)}")
+    for name, wanted in (("num_new", world.poses_per_clip), ("memory_latents", world.memory_latents)):
+        if getattr(config.diffusion, name) != wanted:
+            raise ValueError(
+                f"diffusion.{name}: expected {wanted}, as the world continues its clips, got "
+                f"{getattr(config.diffusion, name)}"
+            )
+    worlds = [world]
+    for phase in range(1, config.phases + 1):
+        before = worlds[-1]
+        after = dataclasses.replace(
+            before,
+            sampler=fewer_steps(before.sampler, config.least_steps),
+            opening=fewer_steps(before.opening, config.least_opening_steps),
+        )
+        if after == before:
+            raise ValueError(
+                f"phases: expected fewer, phase {phase} has nothing to do: clips already take "
+                f"{before.sampler.num_steps} steps and openings {before.opening.num_steps}, without guidance"
+            )
+        worlds.append(after)
+    return worlds
+
+
+def fewer_steps(sampler: SamplerConfig, least: int) -> SamplerConfig:
+    """Half the steps if that is a whole number and not below `least`, and no guidance.
+
+    Raises:
+        ValueError: The solver is not Euler's, whose steps are what is distilled.
+    """
+    if sampler.solver != "euler":
+        raise ValueError(f"world: expected the solver 'euler', got {sampler.solver!r}; set it in its world.yaml")
+    half, left_over = divmod(sampler.num_steps, 2)
+    num_steps = sampler.num_steps if left_over or half < least else half
+    return dataclasses.replace(sampler, num_steps=num_steps, guidance_text=1.0, guidance_camera=1.0)
+
+
+def step_plan(teacher: SamplerConfig, student: SamplerConfig) -> StepPlan:
+    """What one phase does to one sampler."""
+    return StepPlan(
+        teacher_steps=teacher.num_steps,
+        student_steps=student.num_steps,
+        shift=teacher.shift,
+        guidance_text=teacher.guidance_text,
+        guidance_camera=teacher.guidance_camera,
+    )
+
+
+def describe(plan: StepPlan) -> str:
+    """A plan in words."""
+    is_guided = plan.guidance_text != 1 or plan.guidance_camera != 1
+    return f"{plan.student_steps} steps for {plan.teacher_steps}{' guided ones' if is_guided else ''}"
+
+
+@hydra.main(version_base=None, config_path="pkg://configs.distill", config_name="config")
+def main(config: DictConfig) -> None:
+    """Runs the command line: `python -m model.cli.distill --help`."""
+    try:
+        settings = OmegaConf.to_object(config)
+        assert isinstance(settings, DistillConfig)
+        print(f"written: {distill(settings)}")
+    except (ValueError, OSError, OmegaConfBaseException, TrainingDiverged) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

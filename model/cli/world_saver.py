@@ -1,0 +1,66 @@
+"""What a stage that trains a DiT leaves behind every so often: figures, a picture, and the world so far."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from model.dit.video_dit import VideoDiT
+from model.evaluation.oracle import OracleScenes
+from model.evaluation.preview import WorldPreview
+from model.text.encoder import TextEncoder
+from model.training.state import TrainState
+from model.vae.video_vae import VideoVAE
+from model.world.config import WorldConfig
+from model.world.load import save_world
+
+
+class WorldSaver:
+    """The `sample` of `fit`: previews the world in training and rewrites its folder, `RUN/world`.
+
+    Args:
+        run: The run's folder.
+        state: What is trained.
+        world, vae, text_encoder: The rest of the world.
+        scenes: What it flies through.
+        num_clips: How many it learns from, for the record.
+        vae_meta: The VAE's own record.
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        state: TrainState,
+        world: WorldConfig,
+        vae: VideoVAE,
+        text_encoder: TextEncoder,
+        scenes: OracleScenes,
+        *,
+        num_clips: int,
+        vae_meta: dict[str, Any],
+    ) -> None:
+        self.folder = run / "world"
+        self.state, self.world, self.vae = state, world, vae
+        self.num_clips, self.vae_meta = num_clips, vae_meta
+        self.last_step: int | None = None
+        self._preview = WorldPreview(run, vae, text_encoder, world, scenes)
+
+    def __call__(self, module: nn.Module, step: int) -> None:
+        """Writes all of it, and prints the figures."""
+        assert isinstance(module, VideoDiT)
+        figures = self._preview(module, step)
+        hours = round(self.state.elapsed_seconds / 3600, 2)
+        meta = {"steps": step, "hours": hours, "clips": self.num_clips, "cores": os.cpu_count(), "preview": figures}
+        self.last_step = step
+        save_world(self.folder, module, self.vae, self.world, meta=meta, vae_meta=self.vae_meta)
+        print(f"\nstep {step}, {hours} h: {figures}", flush=True)
+
+    def finish(self) -> Path:
+        """Saves the end of the training, if that was no step to save at; returns the world's folder."""
+        state = self.state
+        if self.last_step != state.step:
+            assert state.ema is not None
+            with state.ema.applied_to(state.module) as module:
+                self(module.eval(), state.step)
+        return self.folder

@@ -1,0 +1,97 @@
+"""The distillation's command from end to end: a world in, faster worlds out, resumed where it was left."""
+
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+
+import cc2env
+from model.build import DistillConfig
+from model.cli.distill import distill, plan_worlds
+from model.data.synthetic.captions import VOCABULARY
+from model.dit.video_dit import VideoDiT, VideoDiTConfig
+from model.vae.video_vae import VideoVAE, VideoVAEConfig
+from model.world.clip_sampler import SamplerConfig
+from model.world.config import TextEncoderConfig, WorldConfig, read_world_config
+from model.world.load import save_world
+
+TEACHER = WorldConfig(
+    height=16,
+    width=32,
+    context_latents=4,
+    memory_latents=2,
+    sampler=SamplerConfig(num_steps=4, shift=3.0),
+    opening=SamplerConfig(num_steps=6, shift=3.0, guidance_text=3.0, guidance_camera=2.0),
+    text_encoder=TextEncoderConfig(vocabulary=list(VOCABULARY), dim=8, num_tokens=24),
+)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    sizes = {"in_channels": 4, "out_channels": 4, "width": 24, "num_heads": 2, "num_blocks": 1}
+    dit = VideoDiT(VideoDiTConfig(**sizes, ffn_dim=32, text_dim=8, freq_dim=8))
+    vae = VideoVAE(VideoVAEConfig(latent_channels=4, base_dim=4, num_res_blocks=1, dim_mult=[1, 1, 1, 1]))
+    save_world(tmp_path / "world", dit, vae, TEACHER, dtype=None)
+    return tmp_path / "world"
+
+
+def settings(world: Path, *more: str) -> DistillConfig:
+    given = [
+        f"world={world}", f"out={world.parent}/run", f"data.folder={world.parent}/data", "data.clips.num_clips=4",
+        "data.clips.shard_size=4", "data.clips.height=16", "data.clips.width=32", "phases=2", "num_preview_scenes=1",
+        "training.num_steps=3", "training.batch_size=2",
+    ]  # fmt: skip
+    with initialize_config_module(config_module="configs.distill", version_base=None):
+        config = OmegaConf.to_object(compose("config", ["experiment=debug", *given, *more]))
+    assert isinstance(config, DistillConfig)
+    return config
+
+
+@pytest.mark.slow
+def test_two_phases_leave_a_world_of_a_quarter_of_the_steps_that_flies(world: Path) -> None:
+    folder = distill(settings(world))
+    assert folder == world.parent / "run/phase_2/world"
+    first, last = read_world_config(folder.parents[1] / "phase_1/world"), read_world_config(folder)
+    assert (first.sampler.num_steps, last.sampler.num_steps) == (2, 1)
+    assert (first.opening.num_steps, last.opening.num_steps) == (3, 3)  # three steps have no whole half
+    for sampler in (first.sampler, first.opening, last.opening):
+        assert sampler.shift == 3 and sampler.guidance_text == sampler.guidance_camera == 1
+    env = gym.make(cc2env.ENV_ID, world=str(folder))
+    env.reset(seed=0, options={"prompt": "red"})
+    observation, *_ = env.step(np.zeros((4, 6), np.float32))
+    assert np.isfinite(np.asarray(observation["video"] if isinstance(observation, dict) else observation)).all()
+    # from its end, nothing is left to do and the weights are the same
+    before = (folder / "dit/weights.safetensors").read_bytes()
+    assert (distill(settings(world)) / "dit/weights.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("phases=0", r"^phases: expected at least 1, got 0"),
+        ("phases=4", r"^phases: expected fewer, phase 3 has nothing to do: clips already take 1 steps"),
+        ("least_steps=0", r"^least_steps: expected at least 1, got 0"),
+        ("diffusion.num_new=3", r"^diffusion.num_new: expected 4, as the world continues its clips, got 3"),
+        ("diffusion.memory_latents=1", r"^diffusion.memory_latents: expected 2, as the world .* got 1"),
+    ],
+)
+def test_what_cannot_be_distilled_is_named_at_once(tmp_path: Path, change: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        plan_worlds(settings(tmp_path / "world", change), TEACHER)
+
+
+def test_a_phase_that_only_takes_the_guidance_in_is_worth_having(tmp_path: Path) -> None:
+    config = settings(tmp_path / "world", "phases=1", "least_steps=4", "least_opening_steps=6")
+    _, after = plan_worlds(config, TEACHER)
+    assert after.sampler == TEACHER.sampler and after.opening.num_steps == 6 and after.opening.guidance_text == 1
+
+
+def test_only_the_steps_of_euler_are_distilled(tmp_path: Path) -> None:
+    heun = WorldConfig(memory_latents=2, sampler=SamplerConfig(solver="heun"))
+    with pytest.raises(ValueError, match=r"^world: expected the solver 'euler', got 'heun'"):
+        plan_worlds(settings(tmp_path / "world"), heun)
