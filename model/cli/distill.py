@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from model.build import DistillConfig, flow_matching_step, register_schemas, train_state
 from model.checkpoint import component_exists, load_component, load_meta
-from model.cli.train import held_out_scenes, latent_batches
+from model.cli.train import check_windows, held_out_scenes, latent_batches
 from model.cli.world_saver import WorldSaver
 from model.curation.training_clips import clip_set
 from model.data.clips import MirroredClipSet
@@ -55,7 +55,8 @@ class Phases:
         self.vae_meta, self.depth = load_meta(folder / "vae"), folder / DEPTH_FOLDER
         self.text_encoder = build_text_encoder(read_world_config(folder).text_encoder, folder)
         self.null_text = self.text_encoder.null(1)[0]
-        flow_matching_step(config.diffusion, self.null_text)  # a bad setting is named before hours of rendering
+        # a bad setting is named before hours of rendering
+        check_windows(flow_matching_step(config.diffusion, self.null_text), config.data.clips)
         with distributed.local_main_first():
             clips = clip_set(Path(config.data.folder), config.data.clips, config.data.num_workers)
             if config.data.mirror:

@@ -23,6 +23,7 @@ from model.evaluation.preview import assemble, preview_scenes
 from model.text.encoder import TextEncoder
 from model.text.tiny_vocabulary import split_words
 from model.training import distributed, run_folder
+from model.training.flow_matching_step import FlowMatchingStep
 from model.training.latent_set import LatentBatches, channel_weights, encode_clip_set, fingerprint
 from model.training.loop import TrainingDiverged, fit
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
@@ -91,15 +92,20 @@ def check_settings(config: TrainConfig, vae: VideoVAE) -> None:
     world = world_config(config, config.data.clips)
     text_encoder = build_text_encoder(world.text_encoder, Path(config.out))
     step = flow_matching_step(config.diffusion, text_encoder.null(1)[0])
-    if step.longest_window > config.data.clips.num_latents:
-        raise ValueError(
-            f"context_shares, num_new: expected windows of at most {config.data.clips.num_latents} latent frames "
-            f"(data.clips.num_latents), got {step.longest_window}; render longer clips"
-        )
+    check_windows(step, config.data.clips)
     with torch.device("meta"):
         dit = VideoDiT(config.dit)
     train_state(dit, config.training, config.seed)
     assemble(dit, vae, text_encoder, world)
+
+
+def check_windows(step: FlowMatchingStep, clips: ClipSetConfig) -> None:
+    """Raises ValueError if the step wants longer windows than the clips are."""
+    if step.longest_window > clips.num_latents:
+        raise ValueError(
+            f"context_shares, num_new: expected windows of at most {clips.num_latents} latent frames "
+            f"(data.clips.num_latents), got {step.longest_window}; render longer clips"
+        )
 
 
 def check_channels(dit: VideoDiTConfig, vae: VideoVAEConfig) -> None:

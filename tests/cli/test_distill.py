@@ -70,6 +70,12 @@ def test_two_phases_leave_a_world_of_a_quarter_of_the_steps_that_flies(world: Pa
     assert (distill(settings(world)) / "dit/weights.safetensors").read_bytes() == before
 
 
+def test_clips_that_are_too_short_are_named_before_they_are_rendered(world: Path) -> None:
+    with pytest.raises(ValueError, match=r"^context_shares, num_new: expected windows of at most 5 latent frames"):
+        distill(settings(world, "data.clips.num_latents=5"))
+    assert not (world.parent / "data").exists()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
