@@ -284,6 +284,8 @@ def flow_matching_step(
     camera_attention: bool = False,
 ) -> FlowMatchingStep:
     """The DiT's step function; `null_text` is `n d`, `channel_weights` `c`. `WindowConfig`: to draw windows only."""
+    if not 0 <= config.labelled_share <= 1:
+        raise ValueError(f"labelled_share: expected a number in [0, 1], got {config.labelled_share}")
     noise: dict[str, Any] = {}
     if isinstance(config, FlowMatchingConfig):
         noise = {"density": timestep_density(config.density), "shift": config.shift}

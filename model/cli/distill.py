@@ -16,8 +16,8 @@ from model.build import DistillConfig, flow_matching_step, register_schemas, tra
 from model.checkpoint import component_exists, load_component, load_meta
 from model.cli.train import check_windows, held_out_scenes, latent_batches
 from model.cli.world_saver import WorldSaver
-from model.curation.training_clips import clip_set
-from model.data.clips import MirroredClipSet
+from model.curation.training_clips import clip_set, is_data_set
+from model.data.clips import ClipSetConfig, MirroredClipSet
 from model.distillation.progressive import ProgressiveStep, StepPlan
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.training import distributed, run_folder
@@ -53,12 +53,16 @@ class Phases:
         self.vae = load_component(folder / "vae", VideoVAEConfig, VideoVAE).to(device)
         self.vae.requires_grad_(False).eval()
         self.vae_meta, self.depth = load_meta(folder / "vae"), folder / DEPTH_FOLDER
-        self.text_encoder = build_text_encoder(read_world_config(folder).text_encoder, folder)
+        world = read_world_config(folder)
+        self.text_encoder = build_text_encoder(world.text_encoder, folder)
         self.null_text = self.text_encoder.null(1)[0]
         # a bad setting is named before hours of rendering
         check_windows(flow_matching_step(config.diffusion, self.null_text), config.data.clips)
+        if not is_data_set(Path(config.data.folder)):  # the clips of films have a size of their own
+            check_size(config.data.clips, world)
         with distributed.local_main_first():
             clips = clip_set(Path(config.data.folder), config.data.clips, config.data.num_workers)
+            check_size(clips.config, world)
             if config.data.mirror:
                 clips = MirroredClipSet(clips.folder, len(clips))
             latents = encode_clip_set(clips, self.vae)
@@ -102,6 +106,15 @@ class Phases:
                 shutil.copytree(self.depth, saver.folder / DEPTH_FOLDER, dirs_exist_ok=True)
         distributed.barrier()
         return saver.folder
+
+
+def check_size(clips: ClipSetConfig, world: WorldConfig) -> None:
+    """Raises ValueError unless the clips look as the world's do."""
+    for name in ("height", "width", "fps"):
+        if getattr(clips, name) != getattr(world, name):
+            raise ValueError(
+                f"data.clips.{name}: expected {getattr(world, name)}, the world's, got {getattr(clips, name)}"
+            )
 
 
 def plan_worlds(config: DistillConfig, world: WorldConfig) -> list[WorldConfig]:

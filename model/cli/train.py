@@ -87,8 +87,6 @@ def check_settings(config: TrainConfig, vae: VideoVAE) -> None:
     check_channels(config.dit, vae.config)
     if config.num_preview_scenes < 1:
         raise ValueError(f"num_preview_scenes: expected at least 1, got {config.num_preview_scenes}")
-    if not 0 <= config.diffusion.labelled_share <= 1:
-        raise ValueError(f"labelled_share: expected a number in [0, 1], got {config.diffusion.labelled_share}")
     world = world_config(config, config.data.clips)
     text_encoder = build_text_encoder(world.text_encoder, Path(config.out))
     step = flow_matching_step(config.diffusion, text_encoder.null(1)[0])

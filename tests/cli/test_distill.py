@@ -70,9 +70,17 @@ def test_two_phases_leave_a_world_of_a_quarter_of_the_steps_that_flies(world: Pa
     assert (distill(settings(world)) / "dit/weights.safetensors").read_bytes() == before
 
 
-def test_clips_that_are_too_short_are_named_before_they_are_rendered(world: Path) -> None:
-    with pytest.raises(ValueError, match=r"^context_shares, num_new: expected windows of at most 5 latent frames"):
-        distill(settings(world, "data.clips.num_latents=5"))
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("data.clips.num_latents=5", r"^context_shares, num_new: expected windows of at most 5 latent frames"),
+        ("data.clips.height=32", r"^data.clips.height: expected 16, the world's, got 32"),
+        ("diffusion.labelled_share=7", r"^labelled_share: expected a number in \[0, 1\], got 7"),
+    ],
+)
+def test_what_does_not_fit_is_named_before_clips_are_rendered(world: Path, change: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        distill(settings(world, change))
     assert not (world.parent / "data").exists()
 
 
