@@ -201,6 +201,7 @@ class OracleConfig:
     Attributes:
         captions: The world is told each scene's caption beside the first frame, in everything that is measured.
         camera: Search the pose of every `camera_every`-th frame, and measure the search's floor on true frames.
+        objects: How much of the picture objects cover and how sharp they are, generated / true, per clip.
         motion: Strength of the moving objects' motion, generated / true; needs the extra `evaluation`.
         kinds: Scenes for each kind of controlled single move (one clip each, `camera` measured); 0 leaves them out.
         revisit: Clips to fly out before coming back; 0 leaves it out.
@@ -223,6 +224,7 @@ class OracleConfig:
     captions: bool = False
     camera: bool = False
     camera_every: int = 4
+    objects: bool = False
     motion: bool = False
     kinds: int = 0
     revisit: int = 0

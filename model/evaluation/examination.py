@@ -13,6 +13,7 @@ from model.evaluation.consistency import measure_revisit, measure_stillness
 from model.evaluation.fidelity import fidelity_per_clip, find_regions
 from model.evaluation.motion import measure_motion, require_flow
 from model.evaluation.moves import MOVES, render_moves
+from model.evaluation.objects import measure_objects
 from model.evaluation.oracle import Autoencoder, OracleResult, OracleScenes, fly, render_oracle_scenes
 from model.evaluation.perceptual import PerceptualDistance, require_lpips
 from model.evaluation.prompts import measure_prompts
@@ -29,6 +30,7 @@ class ExaminationConfig:
 
     camera: bool = False
     camera_every: int = FRAMES_PER_LATENT
+    objects: bool = False
     motion: bool = False
     kinds: int = 0
     revisit: int = 0
@@ -76,7 +78,7 @@ class Examination:
                 "whole_prompts": ("prompts", "whole_prompts_generated"),
             }.items()
         }
-        for name in ("ssim", "psnr_seen", "psnr_revealed"):
+        for name in ("ssim", "psnr_known", "psnr_seen", "psnr_revealed"):
             values = self.sections["fidelity"][name]
             figures[f"{name}_first_clip"] = values[0] if isinstance(values, list) else None
         return {name: value for name, value in figures.items() if value is not None}
@@ -137,6 +139,8 @@ class Examiner:
         found.sections["determinism"] = self.determinism(result.generated)
         if self.config.camera:
             found.sections["camera"], found.camera = self.camera(result.generated)
+        if self.config.objects:
+            found.sections["objects"] = self.objects(result.generated)
         if self.config.motion:
             found.sections["motion"] = self.motion(result.generated)
         if self.config.kinds:
@@ -190,6 +194,13 @@ class Examiner:
     def _rebuilt(self, autoencoder: Autoencoder, scenes: OracleScenes) -> UInt8[Tensor, "n f h w 3"]:
         parts = scenes.frames.split(self.config.batch_size)
         return torch.cat([autoencoder.reconstruct(part).cpu() for part in parts])
+
+    def objects(self, generated: UInt8[Tensor, "n f h w 3"]) -> Section:
+        """Objects' share of the picture and their edges; `vae` is that of true frames through the autoencoder."""
+        films = {"generated": generated}
+        if self.autoencoder is not None:
+            films["vae"] = self._rebuilt(self.autoencoder, self.scenes)
+        return measure_objects(self.truths, films, self.scenes.frames, self.scenes.frame_poses(), self.step)
 
     def motion(self, generated: UInt8[Tensor, "n f h w 3"]) -> Section:
         """Strength of the objects' motion; `ratio_vae` is that of true frames through the autoencoder."""

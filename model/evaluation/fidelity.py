@@ -9,13 +9,17 @@ from torch import Tensor
 from model.evaluation.perceptual import PerceptualDistance
 from model.evaluation.truth import SceneTruth
 from model.evaluation.video_quality import contrast, masked_psnr, psnr, sharpness, ssim_map
-from model.evaluation.visibility import seen_before_clip
+from model.evaluation.visibility import seen_at_start, seen_before_clip
 
 
 @dataclass(frozen=True)
 class Regions:
-    """What every pixel of the true frames is: resting and seen before its clip, resting and new, or moving."""
+    """What every pixel of the true frames is: resting and seen before its clip, resting and new, or moving.
 
+    `known`: resting, and its surface was in the first frame: all that a world was given.
+    """
+
+    known: Bool[Tensor, "n f h w"]
     seen: Bool[Tensor, "n f h w"]
     revealed: Bool[Tensor, "n f h w"]
     moving: Bool[Tensor, "n f h w"]
@@ -27,9 +31,11 @@ def find_regions(truths: list[SceneTruth], poses: Float[Tensor, "n f 4 4"], fram
     for truth, path in zip(truths, poses, strict=True):
         times = torch.arange(len(path)) / truth.fps
         full = truth.clip(path, times)
-        seen = seen_before_clip(truth.resting_depth(path), full.depth, path, truth.intrinsics, frames_per_clip)
+        resting = truth.resting_depth(path)
+        seen = seen_before_clip(resting, full.depth, path, truth.intrinsics, frames_per_clip)
+        known = seen_at_start(resting, full.depth[0], path, path[0], truth.intrinsics)
         moving = full.moving_mask
-        parts.append((seen & ~moving, ~seen & ~moving, moving))
+        parts.append((known & ~moving, seen & ~moving, ~seen & ~moving, moving))
     return Regions(*(torch.stack(masks) for masks in zip(*parts, strict=True)))
 
 
@@ -48,7 +54,7 @@ def fidelity_per_clip(
     `psnr_pooled`, of all pixels, is what the kinds compare with: it lies below the oracle's mean over scenes.
     """
     rows: dict[str, list[float | None]] = {}
-    kinds = {"seen": regions.seen, "revealed": regions.revealed, "moving": regions.moving}
+    kinds = {"known": regions.known, "seen": regions.seen, "revealed": regions.revealed, "moving": regions.moving}
     for first in range(1, truth.shape[1], frames_per_clip):
         clip = slice(first, first + frames_per_clip)
         pooled = psnr(frames[:, clip].flatten(0, 1), truth[:, clip].flatten(0, 1))

@@ -23,13 +23,23 @@ def plot_report(path: Path, result: OracleResult, found: Examination) -> None:
         "PSNR, dB": {name: values.mean(dim=0).tolist() for name, values in result.psnr.items()}
     }
     fidelity = found.sections["fidelity"]
-    panels["PSNR, dB, by pixels"] = {name: _curve(fidelity[f"psnr_{name}"]) for name in ("seen", "revealed", "moving")}
+    panels["PSNR, dB, by pixels"] = {
+        name: _curve(fidelity[f"psnr_{name}"]) for name in ("known", "seen", "revealed", "moving")
+    }
     if "camera" in found.sections:
         for key, unit in (("rot_err_deg", "RotErr, degrees"), ("trans_err_m", "TransErr, metres")):
             lines = {"generated": "per_clip", "floor": "floor_per_clip"}
             panels[unit] = {
                 name: [row[key] for row in _curve(found.sections["camera"][part])] for name, part in lines.items()
             }
+    if "objects" in found.sections:
+        films = {name: found.sections["objects"].get(name) for name in ("generated", "vae")}
+        panels["objects, ratio to the true clip"] = {
+            f"{name}, {film}": _curve(ratios[name])
+            for name in ("share", "edges")
+            for film, ratios in films.items()
+            if isinstance(ratios, dict)
+        }
     if "still" in found.sections:
         still = found.sections["still"]
         panels["standing still, generated / true"] = {

@@ -79,6 +79,7 @@ def comparison_sheet(
 # pooled: over the pixels of all scenes at once, where the first table has the mean over scenes
 _FIDELITY_ROWS = {
     "psnr_pooled": "PSNR, dB (pooled), all pixels",
+    "psnr_known": "PSNR, dB (pooled), resting pixels whose surface the first frame showed",
     "psnr_seen": "PSNR, dB (pooled), resting pixels seen before the clip",
     "psnr_revealed": "PSNR, dB (pooled), resting pixels newly revealed",
     "psnr_moving": "PSNR, dB (pooled), moving objects",
@@ -86,6 +87,7 @@ _FIDELITY_ROWS = {
     "ssim_seen": "SSIM (pooled), seen before",
     "ssim_revealed": "SSIM (pooled), newly revealed",
     "lpips": "LPIPS",
+    "share_known": "share of pixels whose surface the first frame showed",
     "share_revealed": "share of pixels newly revealed",
     "share_moving": "share of pixels on moving objects",
     "error_seen": "share of the squared error: seen before",
@@ -122,12 +124,26 @@ def examination_tables(found: Examination) -> str:
         per_clip = sections["camera"]["per_clip"]
         assert isinstance(per_clip, list)
         tables.append(_camera_table("camera", {f"clip {i + 1}": row for i, row in enumerate(per_clip)}))
+    if "objects" in sections:
+        tables.append(_objects_table(sections["objects"]))
     if "kinds" in sections:
         tables.append(_kinds_table(sections["kinds"]))
     for name in ("motion", "revisit", "still", "prompts"):
         if name in sections:
             tables.append(_plain_table(name, sections[name]))
     return "".join("\n" + table for table in tables)
+
+
+def _objects_table(section: Mapping[str, object]) -> str:
+    films = {"generated": "generated", "vae": "true frames through the VAE (floor)", "backdrop": "no objects (control)"}
+    rows: dict[str, object] = {}
+    for film, label in films.items():
+        ratios = section.get(film)
+        if isinstance(ratios, dict):
+            rows[f"share of the picture, {label} / true"] = ratios["share"]
+            rows[f"edges, {label} / true"] = ratios["edges"]
+    rows["share of all pixels, true"] = section["true_share"]
+    return _per_clip_table("objects", rows)
 
 
 def _per_clip_table(title: str, rows: dict[str, object]) -> str:

@@ -1,6 +1,6 @@
 """What the renderer knows of one scene, asked for poses in the episode's own frame (first camera = identity)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -58,6 +58,12 @@ class SceneTruth:
         times = torch.zeros(len(c2w))
         poses = self.start.to(c2w.dtype) @ c2w
         return render_frames(self.resting, poses, self.intrinsics, times, self.height, self.width)
+
+    def backdrop(self, c2w: Float[Tensor, "f 4 4"]) -> UInt8[Tensor, "f h w 3"]:
+        """Frames without any object and its shadow: sky, ground and light, which do not change with time."""
+        empty = replace(self.scene, objects=())
+        poses = self.start.to(c2w.dtype) @ c2w
+        return render_frames(empty, poses, self.intrinsics, torch.zeros(len(c2w)), self.height, self.width)
 
     def resting_depth(self, c2w: Float[Tensor, "f 4 4"]) -> Float[Tensor, "f h w"]:
         """Metric z-depth of what stands still."""

@@ -27,7 +27,7 @@ def examined() -> tuple[OracleScenes, OracleResult, Examination]:
     scenes = render_oracle_scenes(CLIPS, 2)
     world = SyntheticWorld()
     result = evaluate_oracle(world, None, scenes)
-    config = ExaminationConfig(camera=True, camera_every=16, revisit=1, still=1)
+    config = ExaminationConfig(camera=True, camera_every=16, objects=True, revisit=1, still=1)
     return scenes, result, Examiner(world, None, CLIPS, scenes, config).examine(result)
 
 
@@ -46,6 +46,7 @@ def test_the_renderer_itself_scores_at_the_floor(examined: tuple[OracleScenes, O
     # rounded poses: a grey level here and there
     assert summary["psnr_revisit"] > 60
     assert found.sections["fidelity"]["sharpness_ratio"] == found.sections["fidelity"]["contrast_ratio"] == [1.0]
+    assert found.sections["objects"]["generated"] == {"share": [1.0], "edges": [1.0]}
     assert found.sections["determinism"]["repeats"]
     assert found.sections["still"]["sharpness_ratio"] == [1.0]
     assert found.sections["still"]["contrast_ratio"] == [1.0]
@@ -56,7 +57,10 @@ def test_tables_and_plots_show_every_section(
 ) -> None:
     scenes, result, found = examined
     tables = examination_tables(found)
-    assert all(word in tables for word in ("newly revealed", "floor: true frames", "revisit", "still", "ran away"))
+    assert all(
+        word in tables
+        for word in ("newly revealed", "floor: true frames", "no objects (control)", "revisit", "still", "ran away")
+    )
     assert "PSNR, dB (pooled), all pixels" in tables and "PSNR, dB (pooled), moving objects" in tables
     plot_report(tmp_path / "curves.png", result, found)
     assert found.camera is not None
@@ -109,7 +113,7 @@ def test_pooled_psnr_weighs_pixels_and_not_scenes() -> None:
     frames = truth.clone()
     frames[1] += 51  # 0 and 0.2**2: the mean over scenes would be (100 + 14) / 2
     everywhere = torch.ones(2, 17, 4, 4, dtype=torch.bool)
-    rows = fidelity_per_clip(frames, truth, Regions(everywhere, ~everywhere, ~everywhere), 16)
+    rows = fidelity_per_clip(frames, truth, Regions(everywhere, everywhere, ~everywhere, ~everywhere), 16)
     assert rows["psnr_pooled"] == rows["psnr_seen"] == [pytest.approx(-10 * math.log10(0.02), abs=1e-4)]
 
 

@@ -40,7 +40,7 @@ def test_ratios_of_sharpness_and_contrast_of_a_dimmed_and_of_a_softened_step() -
     truth = torch.zeros(1, 5, 8, 8, 3, dtype=torch.uint8)
     truth[:, :, :, 4:] = 200
     nothing = torch.ones(1, 5, 8, 8, dtype=torch.bool)
-    regions = Regions(nothing, ~nothing, ~nothing)
+    regions = Regions(nothing, nothing, ~nothing, ~nothing)
     dimmed = (truth.float() / 2).byte()
     soft = truth.clone()
     soft[:, :, :, 3], soft[:, :, :, 4] = 67, 133  # the same step over three pixels: as long a gradient, less contrast
@@ -54,7 +54,7 @@ def test_ratios_of_sharpness_and_contrast_of_a_dimmed_and_of_a_softened_step() -
 def test_the_squared_error_is_shared_out_among_the_kinds_of_pixels() -> None:
     truth = torch.full((1, 5, 4, 4, 3), 100, dtype=torch.uint8)
     row = torch.arange(4).view(4, 1).expand(1, 5, 4, 4)
-    regions = Regions(row < 2, row == 2, row == 3)  # 8, 4 and 4 pixels of each frame
+    regions = Regions(row < 1, row < 2, row == 2, row == 3)  # 8, 4 and 4 pixels of each frame
     off = truth + torch.tensor([10, 10, 20, 0], dtype=torch.uint8).view(1, 1, 4, 1, 1)
     rows = fidelity_per_clip(off, truth, regions, 4)
     assert [rows[f"error_{kind}"] for kind in ("seen", "revealed", "moving")] == [[0.3333], [0.6667], [0.0]]
