@@ -35,7 +35,7 @@ class EnvConfig:
     guidance_text: float | None = None
     guidance_camera: float | None = None
     poses_per_clip: int | None = None
-    horizontal_fov: float | None = None
+    horizontal_fov_deg: float | None = None
     device: str = "cpu"
 
 
@@ -90,7 +90,7 @@ def explore(config: ExploreConfig) -> Path:
         cc2env.ENV_ID, max_episode_steps=_NO_LIMIT, world=config.world, **dataclasses.asdict(config.env)
     )
     policy, num_clips = _build_policy(config, env.action_space, trajectory)
-    fps = float(env.metadata["render_fps"])
+    fps = float(env.get_wrapper_attr("fps"))
     seconds_per_pose = _length(env.observation_space) / _length(env.action_space) / fps
     if row_seconds is not None and config.stride == 1 and (stride := round(seconds_per_pose / row_seconds)) > 1:
         print(

@@ -92,7 +92,7 @@ def film(config: GalleryConfig, env_id: str, pilot: Pilot, num_clips: int) -> tu
         clips.append(observation)
         if terminated or truncated:
             break
-    fps = float(env.metadata["render_fps"])
+    fps = float(env.get_wrapper_attr("fps"))
     env.close()
     frames = np.concatenate(clips)
     if "goal_image" in info:

@@ -3,10 +3,23 @@
 Importing this package registers the environment and nothing more: no network, no torch.
 """
 
+import os
+import sys
+
 from gymnasium.envs.registration import register
 
 ENV_ID = "CameraCtrlWorld-v0"
 MAX_EPISODE_STEPS = 64
+
+
+def _single_thread() -> None:
+    """A forked child has no OpenMP threads, and waits for ever for the parent's; one thread needs none."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=_single_thread)
 
 register(
     id=ENV_ID,

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cc2env import spaces
 from cc2env.actions import check_action
+from cc2env.arguments import check_arguments, read_fov
 from cc2env.judging import make_rules
 from cc2env.pictures import load_picture
 from cc2env.rewards import RewardFunction
@@ -112,11 +113,11 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
     | `guidance_text`   | world's    | guidance weight of the prompt (the paper, Eq. 3); 1 is none                  |
     | `guidance_camera` | world's    | guidance weight of the camera (the paper, Eq. 3); 1 is none                  |
     | `poses_per_clip`  | world's, 4 | clip length: latent poses for each step, a multiple of the world's own       |
-    | `horizontal_fov`  | world's    | horizontal field of view in radians                                          |
+    | `horizontal_fov_deg` | world's | horizontal field of view in degrees                                          |
     | `device`          | `"cpu"`    | where the network runs                                                       |
     | `collision`       | `"none"`   | `"stop"`: at an obstacle the camera keeps 0.35 m away and turns all the      |
     |                   |            | same; in `"synthetic"` exactly, in `"tiny"` by estimated depth               |
-    | `task`            | `None`     | a task's name or object; the registered ids choose it                        |
+    | `task`            | `None`     | a task's name, class or object; the registered ids choose it                 |
     | `reward`          | task's     | a function of a `Transition` in the place of the task's reward               |
     | `render_mode`     | `None`     | `"rgb_array"`: the last frame; `"rgb_array_list"`: all frames of a clip      |
 
@@ -142,19 +143,26 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
         guidance_text: float | int | None = None,
         guidance_camera: float | int | None = None,
         poses_per_clip: int | None = None,
-        horizontal_fov: float | int | None = None,
+        horizontal_fov_deg: float | int | None = None,
         device: str = "cpu",
         collision: str = "none",
-        task: str | Task | None = None,
+        task: str | type[Task] | Task | None = None,
         reward: RewardFunction | None = None,
         render_mode: str | None = None,
         **task_arguments: Any,
     ) -> None:
+        if render_mode == "human":
+            raise ValueError(
+                'render_mode: expected "rgb_array" for a window, got "human"; use gym.make(..., render_mode="human"), '
+                "which puts Gymnasium's window round it and needs pygame: pip install 'cameractrlworld[play]'"
+            )
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
             raise ValueError(
                 f"render_mode: expected None or one of {self.metadata['render_modes']}, got {render_mode!r}; choose one"
             )
         self.render_mode = render_mode
+        fov = read_fov(horizontal_fov_deg, task_arguments)
+        check_arguments(type(self).__init__, task, task_arguments)
         choice = WorldChoice(
             world=world,
             sampler_steps=sampler_steps,
@@ -165,10 +173,10 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
         self._session = Session(choice, 1, poses_per_clip, make_rules(task, reward, collision, task_arguments))
         spec = self._session.world.spec
         self._intrinsics: Tensor | None = None
-        if horizontal_fov is not None:
-            self._intrinsics = intrinsics_from_fov(float(horizontal_fov), spec.height, spec.width)
+        if fov is not None:
+            self._intrinsics = intrinsics_from_fov(fov, spec.height, spec.width)
         self.generation_seconds = 0.0
-        self.metadata = {**type(self).metadata, "render_fps": spec.fps}
+        self.metadata = {**type(self).metadata, "render_fps": round(spec.fps)}  # Gymnasium's type; `fps` is exact
         self.action_space = spaces.action_space(self._session.poses_per_clip)
         self.observation_space = spaces.observation_space(self._session.frames_per_clip, spec.height, spec.width)
 
@@ -211,6 +219,11 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
         books = self._session.books
         reward, terminated = float(books["reward"][0]), bool(books["terminated"][0])
         return frames, reward, terminated, False, self._info(self._session.evaluations_per_clip)
+
+    @property
+    def fps(self) -> float:
+        """Frames of a clip for each second of the scene; `metadata["render_fps"]` is the nearest integer."""
+        return self._session.world.spec.fps
 
     @property
     def task(self) -> Task:

@@ -38,7 +38,7 @@ class Rules:
 
 
 def make_rules(
-    task: str | Task | None = None,
+    task: str | type[Task] | Task | None = None,
     reward: RewardFunction | None = None,
     collision: str = "none",
     task_arguments: Mapping[str, Any] | None = None,
@@ -46,7 +46,8 @@ def make_rules(
     """Returns the rules that an environment's arguments ask for; see `make_task`.
 
     Raises:
-        ValueError: One of them is unknown or out of range.
+        TypeError: An argument of the task is unknown.
+        ValueError: One of them is out of range.
     """
     if collision not in COLLISIONS:
         raise ValueError(f"collision: expected one of {list(COLLISIONS)}, got {collision!r}; choose one")

@@ -16,6 +16,7 @@ from torchrl.envs import EnvBase
 
 from cc2env import MAX_EPISODE_STEPS, TASK_EPISODE_STEPS, spaces
 from cc2env.actions import check_action
+from cc2env.arguments import check_arguments, read_fov
 from cc2env.episodes import Episodes
 from cc2env.judging import make_rules
 from cc2env.pictures import load_picture
@@ -78,13 +79,15 @@ class CameraCtrlWorldTorchRLEnv(EnvBase):
         guidance_text: float | int | None = None,
         guidance_camera: float | int | None = None,
         poses_per_clip: int | None = None,
-        horizontal_fov: float | int | None = None,
+        horizontal_fov_deg: float | int | None = None,
         device: str | torch.device = "cpu",
         collision: str = "none",
-        task: str | Task | None = None,
+        task: str | type[Task] | Task | None = None,
         reward: RewardFunction | None = None,
         **task_arguments: Any,
     ) -> None:
+        fov = read_fov(horizontal_fov_deg, task_arguments)
+        check_arguments(type(self).__init__, task, task_arguments)
         choice = WorldChoice(
             world=world,
             sampler_steps=sampler_steps,
@@ -95,7 +98,7 @@ class CameraCtrlWorldTorchRLEnv(EnvBase):
         rules = make_rules(task, reward, collision, task_arguments)
         if max_episode_steps == "registered":
             max_episode_steps = TASK_EPISODE_STEPS[task] if isinstance(task, str) else MAX_EPISODE_STEPS
-        episodes = Episodes(choice, num_envs, poses_per_clip, horizontal_fov, max_episode_steps, rules)
+        episodes = Episodes(choice, num_envs, poses_per_clip, fov, max_episode_steps, rules)
         # done after a reset: that to a snapshot of an episode that was over
         super().__init__(device=torch.device(device), batch_size=[episodes.num_rows], allow_done_after_reset=True)
         self._episodes, self._session = episodes, episodes.session

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cc2env import spaces
 from cc2env.actions import check_action
+from cc2env.arguments import check_arguments, read_fov
 from cc2env.episodes import Episodes
 from cc2env.judging import make_rules
 from cc2env.pictures import load_picture
@@ -71,10 +72,10 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         guidance_text: float | int | None = None,
         guidance_camera: float | int | None = None,
         poses_per_clip: int | None = None,
-        horizontal_fov: float | int | None = None,
+        horizontal_fov_deg: float | int | None = None,
         device: str = "cpu",
         collision: str = "none",
-        task: str | Task | None = None,
+        task: str | type[Task] | Task | None = None,
         reward: RewardFunction | None = None,
         render_mode: str | None = None,
         **task_arguments: Any,
@@ -82,6 +83,8 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         _check_arguments(autoreset_mode, render_mode)
         self.render_mode = render_mode
         self.autoreset_mode = AutoresetMode(autoreset_mode)
+        fov = read_fov(horizontal_fov_deg, task_arguments)
+        check_arguments(type(self).__init__, task, task_arguments)
         choice = WorldChoice(
             world=world,
             sampler_steps=sampler_steps,
@@ -90,10 +93,10 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             device=device,
         )
         rules = make_rules(task, reward, collision, task_arguments)
-        self._episodes = Episodes(choice, num_envs, poses_per_clip, horizontal_fov, max_episode_steps, rules)
+        self._episodes = Episodes(choice, num_envs, poses_per_clip, fov, max_episode_steps, rules)
         self._session, self.num_envs = self._episodes.session, self._episodes.num_rows
         spec = self._session.world.spec
-        self.metadata = {**type(self).metadata, "render_fps": spec.fps, "autoreset_mode": self.autoreset_mode}
+        self.metadata = {**type(self).metadata, "render_fps": round(spec.fps), "autoreset_mode": self.autoreset_mode}
         self.single_action_space = spaces.action_space(self._session.poses_per_clip)
         self.single_observation_space = spaces.observation_space(self._session.frames_per_clip, spec.height, spec.width)
         self.action_space = batch_space(self.single_action_space, self.num_envs)

@@ -22,6 +22,7 @@ __all__ = [
     "Opening",
     "Task",
     "make_task",
+    "task_class",
 ]
 
 TASKS: dict[str, type[Task]] = {
@@ -33,21 +34,33 @@ TASKS: dict[str, type[Task]] = {
 }
 
 
-def make_task(task: str | Task | None, **arguments: Any) -> Task:
-    """Returns the task of a name with its arguments, or the task itself; None is the one without a purpose.
+def make_task(task: str | type[Task] | Task | None, **arguments: Any) -> Task:
+    """Returns the task of a name or class with its arguments, or the task itself; None is the one without a purpose.
 
     Raises:
-        ValueError: The name or an argument is unknown, an argument is out of range, or there is no task to take it.
+        TypeError: An argument is unknown, or there is no task to take it.
+        ValueError: The name is unknown, or an argument is out of range.
+    """
+    cls = task_class(task)
+    if cls is not None:
+        return cls(**arguments)
+    if arguments:
+        raise TypeError(
+            f"make_task() got an unexpected keyword argument '{next(iter(arguments))}': name a task with it"
+        )
+    if task is not None and not isinstance(task, Task):
+        raise ValueError(f"task: expected a name, a Task or None, got {type(task).__name__}; derive from Task")
+    return task or Task()
+
+
+def task_class(task: object) -> type[Task] | None:
+    """Returns the class that a name or class stands for; None for a task that is already made, and for none.
+
+    Raises:
+        ValueError: The name is unknown.
     """
     if isinstance(task, str):
         if task not in TASKS:
             raise ValueError(f"task: expected one of {list(TASKS)}, got {task!r}; choose one")
-        known = list(TASKS[task].__dataclass_fields__)  # type: ignore[attr-defined]
-        if unknown := sorted(set(arguments) - set(known)):
-            raise ValueError(f"{unknown[0]}: expected an argument of {task}, {known}, got another; leave it out")
-        return TASKS[task](**arguments)
-    if arguments:
-        raise ValueError(f"{next(iter(arguments))}: expected no such argument without a task's name; leave it out")
-    if task is not None and not isinstance(task, Task):
-        raise ValueError(f"task: expected a name, a Task or None, got {type(task).__name__}; derive from Task")
-    return task or Task()
+        return TASKS[task]
+    return task if isinstance(task, type) and issubclass(task, Task) else None

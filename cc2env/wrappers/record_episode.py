@@ -137,7 +137,7 @@ class RecordEpisode(gym.Wrapper[np.ndarray, Any, np.ndarray, Any], gym.utils.Rec
 
     def _save(self) -> None:
         trajectory, frames = self.frame_trajectory(), np.concatenate(self._frames)
-        fps = float(self.env.metadata["render_fps"])
+        fps = float(self.env.get_wrapper_attr("fps"))
         timestamps = [round(index * 1e6 / fps) for index in range(len(frames))]
         text = self._claim()
         films = [text.with_name(text.name.removesuffix(".txt") + suffix) for suffix in self.formats]

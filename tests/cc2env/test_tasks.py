@@ -13,6 +13,7 @@ from gymnasium.utils.env_checker import check_env
 import cc2env
 from cc2env import rewards, tasks
 from cc2env.env import CameraCtrlWorldEnv
+from cc2env.torchrl_env import CameraCtrlWorldTorchRLEnv
 from cc2env.vector_env import CameraCtrlWorldVectorEnv
 from model.geometry import se3
 from model.world.synthetic_world import SyntheticWorld
@@ -83,8 +84,6 @@ def test_arguments_of_the_task_are_arguments_of_make():
     ("arguments", "message"),
     [
         ({"task": "Sleep"}, r"task: expected one of \['Explore', .*got 'Sleep'"),
-        ({"task": "Explore", "voxels": 0.5}, r"voxels: expected an argument of Explore, \['reach'"),
-        ({"voxel": 0.5}, "voxel: expected no such argument without a task's name"),
         ({"task": "Explore", "voxel": 0.0}, "voxel: expected a positive number, got 0.0"),
         ({"task": "GoalView", "goal_clips": 0}, "goal_clips: expected an integer of at least 1, got 0"),
         ({"task": "FollowPath", "path": np.zeros((3, 4, 4))}, "path: expected"),
@@ -97,6 +96,29 @@ def test_arguments_of_the_task_are_arguments_of_make():
 def test_bad_arguments_name_themselves(world, arguments, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         CameraCtrlWorldEnv(world, **arguments)
+
+
+@pytest.mark.parametrize("environment", [CameraCtrlWorldEnv, CameraCtrlWorldVectorEnv, CameraCtrlWorldTorchRLEnv])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"task": "Explore", "voxels": 0.5}, "'voxels': did you mean voxel[?] known: .*world, .*reach, voxel"),
+        ({"voxel": 0.5}, "'voxel': known: "),
+        ({"task": tasks.Explore(), "voxel": 0.5}, "'voxel': known: "),
+        ({"colision": "stop"}, "'colision': did you mean collision[?]"),
+    ],
+)
+def test_unknown_arguments_are_type_errors_as_in_python(world, environment, arguments, message):
+    with pytest.raises(TypeError, match=f"got an unexpected keyword argument {message}"):
+        environment(world=world, **arguments)
+
+
+def test_a_task_may_be_given_as_its_class(world):
+    class FindRed(tasks.Task):
+        pass
+
+    assert isinstance(CameraCtrlWorldEnv(world, task=FindRed).task, FindRed)
+    assert CameraCtrlWorldEnv(world, task=tasks.Explore, voxel=0.25).task == tasks.Explore(voxel=0.25)
 
 
 @pytest.mark.parametrize("task", tasks.TASKS)

@@ -250,7 +250,7 @@ def test_bad_options_name_themselves_and_leave_the_episodes(flat_world, options,
         ({"autoreset_mode": "sometimes"}, "autoreset_mode: expected one of .* got 'sometimes'"),
         ({"render_mode": "human"}, "render_mode: expected None or one of"),
         ({"poses_per_clip": 5}, "poses_per_clip: "),
-        ({"horizontal_fov": 4.0}, "horizontal_fov: "),
+        ({"horizontal_fov_deg": 200.0}, "horizontal_fov_deg: "),
     ],
 )
 def test_bad_arguments_name_themselves(flat_world, arguments, message):

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch import Tensor
 from model.data.synthetic.free_space import distance_to_surface, free_distance
 from model.data.synthetic.renderer import RenderedClip, render, render_frames
 from model.data.synthetic.scene import Scene, sample_scene, static_scene
+from model.data.synthetic.shading import _towards_zenith
 from model.data.synthetic.trajectories import sample_trajectory
 from model.geometry import se3
 from model.geometry.camera import intrinsics_from_fov, pixel_grid, project, rays, unproject
@@ -164,3 +166,12 @@ def test_bad_arguments_are_named(change: dict[str, Tensor | int], name: str) -> 
     arguments = {"c2w": scene.start_pose[None], "intrinsics": LENS, "times": torch.zeros(1), "height": 4, "width": 6}
     with pytest.raises(ValueError, match=f"^{name}: expected"):
         render(scene, **(arguments | change))
+
+
+def test_a_mirrored_sky_has_no_pole_below_the_horizon():
+    """A ray whose sine of elevation is exactly -0.30 was 0 / 0 or x / 0, hidden in the picture, loud in the log."""
+    scene = sample_scene(0)
+    colour = np.zeros((3, 3), np.float32)
+    with np.errstate(all="raise"):
+        _towards_zenith(scene, colour, np.float32([-0.30, -0.31, 0.5]))
+    assert np.isfinite(colour).all() and (colour[:, :2] == 0).all() and colour[:, 2].any()

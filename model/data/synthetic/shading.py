@@ -59,7 +59,8 @@ def _with_halo(scene: Scene, cosine: Array) -> Array:
 
 def _towards_zenith(scene: Scene, colour: Array, elevation: Array) -> None:
     """Adds the vertical gradient of the sky in place; `elevation` is the sine of the ray's elevation."""
-    share = elevation / (elevation + 0.30) * np.float32(1.3)
+    above = np.maximum(elevation, 0)  # below the horizon there is no gradient, and at a sine of -0.30 a pole
+    share = above / (above + np.float32(0.30)) * np.float32(1.3)
     for channel in range(3):
         colour[channel] += share * np.float32(scene.theme.zenith[channel] - scene.theme.horizon[channel])
 
@@ -69,7 +70,7 @@ def sky(scene: Scene, rays: Rays, behind: Array) -> Array:
     theme = scene.theme
     dx, dy, dz = rays.direction
     colour = behind.copy()
-    _towards_zenith(scene, colour, np.asarray(np.maximum(-dy, 0) / rays.length, np.float32))
+    _towards_zenith(scene, colour, -dy / rays.length)
     edge = np.cos(theme.disc_radius)
     if rays.sun_cosine.max() > edge - 0.002:
         disc = np.clip((rays.sun_cosine - np.float32(edge - 0.0012)) / np.float32(0.0024), 0, 1)
