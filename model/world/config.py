@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 from omegaconf import OmegaConf
@@ -16,6 +19,21 @@ from model.world.clip_sampler import SamplerConfig
 from model.world.protocol import WorldSpec
 
 WORLD_FILE = "world.yaml"
+
+
+# of each setting, the least and the most; far beyond what any video model has today
+_RANGES: dict[str, tuple[float, float]] = {
+    "height": (1, 16_384),
+    "width": (1, 16_384),
+    "fps": (0.01, 1_000),
+    "horizontal_fov_deg": (0.1, 179.9),
+    "poses_per_clip": (1, 1_024),
+    "frames_per_latent": (1, 64),
+    "context_latents": (1, 4_096),
+    "memory_latents": (0, 4_096),
+    "memory_capacity": (0, 65_536),
+}
+_MOST_BYTES = 16 * 2**20  # of the file
 
 
 @dataclass(kw_only=True)
@@ -39,6 +57,7 @@ class TextEncoderConfig:
         """
         if self.kind not in ("tiny_vocabulary", "umt5"):
             raise ValueError(f"text_encoder.kind: expected 'tiny_vocabulary' or 'umt5', got {self.kind!r}")
+        _check_ranges(self, {"dim": (1, 65_536), "num_tokens": (1, 65_536)}, "text_encoder.")
 
 
 @dataclass(kw_only=True)
@@ -74,6 +93,14 @@ class WorldConfig:
     opening: SamplerConfig = field(default_factory=SamplerConfig)
     text_encoder: TextEncoderConfig = field(default_factory=TextEncoderConfig)
     default_prompts: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Rejects sizes that no world has: a folder from elsewhere must not fill the memory.
+
+        Raises:
+            ValueError: for a number out of range.
+        """
+        _check_ranges(self, _RANGES)
 
     def spec(self) -> WorldSpec:
         """The sizes that the world shows."""
@@ -115,10 +142,14 @@ def read_world_config(folder: Path) -> WorldConfig:
     path = folder / WORLD_FILE
     if not path.is_file():
         raise FileNotFoundError(f"expected {WORLD_FILE} in {folder}, found none")
+    if path.stat().st_size > _MOST_BYTES:
+        raise ValueError(f"{path}: expected at most {_MOST_BYTES} bytes, got {path.stat().st_size}; shorten it")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(WorldConfig), values))
-    except (yaml.YAMLError, UnicodeDecodeError, OmegaConfBaseException, ValueError, TypeError) as error:
+        values = yaml.load(path.read_text(encoding="utf-8"), _PlainLoader)
+        if not isinstance(values, dict):
+            raise ValueError(f"{type(values).__name__} in the place of names with values")
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(WorldConfig), _as_text(values)))
+    except (yaml.YAMLError, UnicodeDecodeError, OmegaConfBaseException, ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{path}: expected the settings of a world, got {error}; correct them") from error
     assert isinstance(config, WorldConfig)
     return config
@@ -126,4 +157,33 @@ def read_world_config(folder: Path) -> WorldConfig:
 
 def write_world_config(folder: Path, config: WorldConfig) -> None:
     """Writes `world.yaml`, whole or not at all."""
-    write_text(folder / WORLD_FILE, OmegaConf.to_yaml(OmegaConf.structured(config)))
+    text = yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True)
+    write_text(folder / WORLD_FILE, text)
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """YAML without aliases, of which a few lines can stand for more values than any memory holds."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("an alias (*name); write its value out")
+        return super().compose_node(parent, index)
+
+
+def _as_text(value: Any) -> Any:
+    r"""Returns the values with every `${` escaped, which OmegaConf would fill in: a prompt may hold one, and none of
+    this machine's environment belongs into it. Backslashes before it are doubled, as OmegaConf's grammar wants."""
+    if isinstance(value, dict):
+        return {_as_text(key): _as_text(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_as_text(item) for item in value]
+    if isinstance(value, str):
+        return re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + r"\${", value)
+    return value
+
+
+def _check_ranges(config: object, ranges: dict[str, tuple[float, float]], prefix: str = "") -> None:
+    for name, (least, most) in ranges.items():
+        value = getattr(config, name)
+        if not least <= value <= most:
+            raise ValueError(f"{prefix}{name}: expected {least:g} to {most:g}, got {value}")
