@@ -107,7 +107,8 @@ def load_weights(folder: str | Path, module: M, strict: bool = True, dtype: torc
 
     Raises:
         FileNotFoundError: if there is no such component.
-        ValueError: for a corrupt file, missing or unexpected weights, or shapes that differ.
+        ValueError: for a corrupt file, missing or unexpected weights, shapes or kinds of numbers that differ, or a
+            weight that is not finite.
     """
     path = _file_of(folder, WEIGHTS_FILE)
     loaded = {name: _cast(weight, dtype) for name, weight in _read_safetensors(path)[0].items()}
@@ -265,6 +266,19 @@ def _check_names_and_shapes(path: Path, loaded: dict[str, Tensor], expected: dic
                 f"{path}: {name}: expected shape {list(expected[name].shape)}, got {list(loaded[name].shape)}; "
                 "build the module from the component's own config"
             )
+        check_numbers(path, name, loaded[name], expected[name].is_floating_point())
+
+
+def check_numbers(path: Path, name: str, weight: Tensor, is_floating_point: bool) -> None:
+    """Raises ValueError unless a weight's numbers are of the kind that its module computes with, and finite.
+
+    Integers in a float's place would be silently rounded weights, and one NaN turns every frame black.
+    """
+    if weight.is_floating_point() != is_floating_point:
+        wanted = "floating-point" if is_floating_point else "whole"
+        raise ValueError(f"{path}: {name}: expected {wanted} numbers, got {weight.dtype}; fetch the file again")
+    if is_floating_point and not bool(torch.isfinite(weight).all()):
+        raise ValueError(f"{path}: {name}: expected finite numbers, got NaN or infinity; fetch the file again")
 
 
 def _some(names: Iterable[str], most: int = 5) -> str:

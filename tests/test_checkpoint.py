@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 
@@ -309,3 +310,23 @@ def test_the_structure_is_readable_json_in_the_header(tmp_path: Path) -> None:
     content = (tmp_path / "s").read_bytes()
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     assert json.loads(header["__metadata__"]["structure"]) == {"step": 5, "x": [{"__tensor__": "/x/0"}]}
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, bad: float) -> None:
+    net = Net()
+    with torch.no_grad():
+        net.first.weight[1, 2] = bad
+    checkpoint.save_component(tmp_path / "net", net, Config())
+    with pytest.raises(ValueError, match=r"weight: expected finite numbers"):
+        checkpoint.load_weights(tmp_path / "net", Net())
+
+
+def test_whole_numbers_are_no_weights(tmp_path: Path) -> None:
+    net = Net()
+    checkpoint.save_component(tmp_path / "net", net, Config())
+    weights = safetensors.torch.load_file(tmp_path / "net" / "weights.safetensors")
+    weights["first.bias"] = weights["first.bias"].to(torch.int32)
+    safetensors.torch.save_file(weights, tmp_path / "net" / "weights.safetensors")
+    with pytest.raises(ValueError, match=r"first\.bias: expected floating-point numbers, got torch\.int32"):
+        checkpoint.load_weights(tmp_path / "net", Net())
