@@ -269,16 +269,16 @@ def _check_names_and_shapes(path: Path, loaded: dict[str, Tensor], expected: dic
         check_numbers(path, name, loaded[name], expected[name].is_floating_point())
 
 
-def check_numbers(path: Path, name: str, weight: Tensor, is_floating_point: bool) -> None:
+def check_numbers(source: Path | str, name: str, weight: Tensor, is_floating_point: bool) -> None:
     """Raises ValueError unless a weight's numbers are of the kind that its module computes with, and finite.
 
     Integers in a float's place would be silently rounded weights, and one NaN turns every frame black.
     """
     if weight.is_floating_point() != is_floating_point:
         wanted = "floating-point" if is_floating_point else "whole"
-        raise ValueError(f"{path}: {name}: expected {wanted} numbers, got {weight.dtype}; fetch the file again")
+        raise ValueError(f"{source}: {name}: expected {wanted} numbers, got {weight.dtype}; fetch the file again")
     if is_floating_point and not bool(torch.isfinite(weight).all()):
-        raise ValueError(f"{path}: {name}: expected finite numbers, got NaN or infinity; fetch the file again")
+        raise ValueError(f"{source}: {name}: expected finite numbers, got NaN or infinity; fetch the file again")
 
 
 def _some(names: Iterable[str], most: int = 5) -> str:

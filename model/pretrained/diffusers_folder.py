@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from model.checkpoint import check_numbers
 from model.whole_file import write_text
 
 CONFIG_NAME = "config.json"
@@ -56,9 +57,10 @@ def load_into(module: nn.Module, tensors: Iterable[tuple[str, Tensor]], dtype: t
         dtype: converts floating-point tensors; None keeps what is stored.
 
     Raises:
-        ValueError: a name is unknown, given twice or missing, or a shape differs.
+        ValueError: a name is unknown, given twice or missing, a shape differs, or a number is not finite.
     """
     expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    is_float = {name: value.is_floating_point() for name, value in module.state_dict().items()}
     missing = set(expected)
     for name, tensor in tensors:
         if name not in missing:
@@ -69,6 +71,7 @@ def load_into(module: nn.Module, tensors: Iterable[tuple[str, Tensor]], dtype: t
                 f"weights: expected '{name}' of shape {expected[name]}, got {tuple(tensor.shape)}; "
                 "do the weights belong to this config.json?"
             )
+        check_numbers("weights", name, tensor, is_float[name])
         value = tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
         _assign(module, name, value)
         missing.remove(name)
