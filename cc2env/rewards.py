@@ -100,7 +100,11 @@ def path_error(
 
 
 def view_voxels(
-    c2w: Float[np.ndarray, "p 4 4"], intrinsics: Float[np.ndarray, "4"], reach: float, voxel: float
+    c2w: Float[np.ndarray, "p 4 4"],
+    intrinsics: Float[np.ndarray, "4"],
+    reach: float,
+    voxel: float,
+    shape: tuple[int, int, int] | None = None,
 ) -> Int64[np.ndarray, "v 3"]:
     """Returns the indices of the voxels in view: those whose centre lies in the frustum of at least one pose.
 
@@ -113,12 +117,16 @@ def view_voxels(
         intrinsics: fx fy cx cy, normalised.
         reach: Metres.
         voxel: Edge of a voxel in metres.
+        shape: Of the map round the origin outside of which no voxel counts; it bounds the work of a very wide lens.
     """
     corners = _frustum_corners(intrinsics, reach)
     found = [np.zeros((0, 3), np.int64)]
     for pose in np.asarray(c2w, np.float64):
         in_world = corners @ pose[:3, :3].T + pose[:3, 3]
         low, high = np.floor(in_world.min(0) / voxel).astype(int), np.floor(in_world.max(0) / voxel).astype(int)
+        if shape is not None:
+            half = np.array(shape) // 2
+            low, high = np.maximum(low, -half), np.minimum(high, np.array(shape) - half - 1)
         axes = [np.arange(a, b + 1) for a, b in zip(low, high, strict=True)]
         index = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
         x, y, z = (((index + 0.5) * voxel - pose[:3, 3]) @ pose[:3, :3]).T

@@ -62,13 +62,13 @@ class Explore(Task):
 
     def open(self, opening: Opening) -> Memory:
         """Covers what the first frame shows."""
-        seen = rewards.view_voxels(opening.c2w[None], opening.intrinsics, self.reach, self.voxel)
+        seen = rewards.view_voxels(opening.c2w[None], opening.intrinsics, self.reach, self.voxel, self._shape)
         covered, count = rewards.newly_covered(np.zeros(self._shape, bool), seen)
         return {"covered": np.packbits(covered), "count": np.array(count)}
 
     def judge(self, memory: Memory, transition: Transition) -> tuple[Memory, float, bool]:
         """Covers what the clip shows."""
-        seen = rewards.view_voxels(transition.c2w, transition.intrinsics, self.reach, self.voxel)
+        seen = rewards.view_voxels(transition.c2w, transition.intrinsics, self.reach, self.voxel, self._shape)
         before = np.unpackbits(memory["covered"]).astype(bool).reshape(self._shape)
         covered, count = rewards.newly_covered(before, seen)
         length = rewards.path_length(transition.start_c2w, transition.c2w)

@@ -108,3 +108,9 @@ def test_similarity_is_one_for_the_same_and_falls_with_noise():
 def test_similarity_takes_pictures_of_any_size(size):
     black, white = np.zeros((*size, 3), np.uint8), np.full((*size, 3), 255, np.uint8)
     assert rewards.picture_similarity(black, black) == 1 and rewards.picture_similarity(black, white) < 0.01
+
+
+def test_the_view_of_a_very_wide_lens_is_bounded_by_the_map():
+    lens = np.array([0.5 / np.tan(np.radians(89.5)), 0.5 / np.tan(np.radians(89.5)), 0.5, 0.5], np.float32)
+    seen = rewards.view_voxels(np.eye(4, dtype=np.float32)[None], lens, 4.0, 0.5, (128, 32, 128))
+    assert 128 * 32 * 7 < len(seen) <= 128 * 32 * 8 and (abs(seen + 0.5) < (64, 16, 64)).all()
