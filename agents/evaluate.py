@@ -17,8 +17,9 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from agents.explore import EXIT_BAD_INPUT, quote_text
+from agents.explore import EXIT_BAD_INPUT
 from agents.policy import Policy
+from configs.command_line import plain_text
 
 if TYPE_CHECKING:
     import gymnasium as gym
@@ -263,6 +264,7 @@ def _check(config: EvaluateConfig) -> None:
             raise ValueError(f"{name}: expected one for each task, got none for {missing}; give {name}.{missing[0]}=")
 
 
+@plain_text(EvaluateConfig)
 @hydra.main(version_base=None, config_path="pkg://configs", config_name="evaluate_agents")
 def _hydra_main(config: DictConfig) -> None:
     settings = OmegaConf.to_object(config)
@@ -279,7 +281,6 @@ def _hydra_main(config: DictConfig) -> None:
 def main() -> None:
     """Runs the command line: `python -m agents.evaluate --help`."""
     ConfigStore.instance().store(name="evaluate_agents_schema", node=EvaluateConfig)
-    sys.argv[1:] = [quote_text(argument) for argument in sys.argv[1:]]
     _hydra_main()
 
 

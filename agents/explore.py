@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import sys
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
+
+from configs.command_line import plain_text
 
 if TYPE_CHECKING:
     import gymnasium as gym
@@ -24,7 +27,6 @@ if TYPE_CHECKING:
 EXIT_BAD_INPUT = 2
 _MOST_CLIPS = 200  # without num_clips; a longer path is a mistake of units more often than a wish
 _NO_LIMIT = 10**9  # a trajectory may be longer than the registered episode
-_TEXT_OPTIONS = ("world", "trajectory", "image", "prompt", "out", "agent.script")
 
 
 @dataclass(kw_only=True)
@@ -81,9 +83,8 @@ def explore(config: ExploreConfig) -> Path:
     from agents.outputs import write_outputs
     from agents.rollout import rollout
 
-    folder = _new_folder() if config.out is None else Path(config.out)
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"out: expected a folder, got the file {folder}; choose another name")
+    if config.out is not None and Path(config.out).is_file():
+        raise ValueError(f"out: expected a folder, got the file {config.out}; choose another name")
     trajectory, row_seconds = _read_trajectory(config)
     print(f"world {config.world}: loading", flush=True)
     env: gym.Env[Any, Any] = gym.make(
@@ -101,6 +102,7 @@ def explore(config: ExploreConfig) -> Path:
     episode = rollout(env, policy, num_clips, seed=config.seed, options=options, show_progress=config.progress)
     labels = [f"clip {index + 1}: {_move_of(policy, index)}" for index in range(len(episode.clips))]
     env.close()
+    folder = _new_folder() if config.out is None else Path(config.out)
     write_outputs(folder, episode, fps, labels, settings=dataclasses.asdict(config))
     if episode.prompt:
         print(f"prompt: {episode.prompt}")
@@ -115,10 +117,13 @@ def explore(config: ExploreConfig) -> Path:
 def _new_folder() -> Path:
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     folder = Path("runs") / "explore" / stamp
-    count = 1
-    while folder.exists():  # two explorations in one second
-        count += 1
-        folder = folder.with_name(f"{stamp}_{count}")
+    for count in itertools.count(2):  # two explorations in one second, also of two processes
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            folder = folder.with_name(f"{stamp}_{count}")
+        else:
+            break
     return folder
 
 
@@ -187,6 +192,7 @@ def _move_of(policy: FollowPolicy | RandomPolicy | ScriptedPolicy, clip_index: i
     return type(policy).__name__.removesuffix("Policy").lower()
 
 
+@plain_text(ExploreConfig)
 @hydra.main(version_base=None, config_path="pkg://configs", config_name="explore")
 def _hydra_main(config: DictConfig) -> None:
     settings = OmegaConf.to_object(config)
@@ -198,22 +204,9 @@ def _hydra_main(config: DictConfig) -> None:
         sys.exit(EXIT_BAD_INPUT)
 
 
-def quote_text(argument: str) -> str:
-    """Returns a command line word with its value quoted where it is a text, so that Hydra takes it as it stands.
-
-    Commas, braces, brackets and equals signs are ordinary characters of prompts and paths, but grammar to Hydra.
-    """
-    key, separator, value = argument.partition("=")
-    if not separator or key not in _TEXT_OPTIONS or value in ("", "null") or value[0] in "'\"":
-        return argument
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"{key}='{escaped}'"
-
-
 def main() -> None:
     """Runs the command line: `python -m agents.explore --help`."""
     ConfigStore.instance().store(name="explore_schema", node=ExploreConfig)
-    sys.argv[1:] = [quote_text(argument) for argument in sys.argv[1:]]
     _hydra_main()
 
 

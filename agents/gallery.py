@@ -20,6 +20,7 @@ from agents.scripted import MOVES, TOURS
 from cc2env import ENV_ID, TASK_IDS
 from cc2env.geometry import se3
 from cc2env.recording import atomic_path
+from configs.command_line import plain_text
 
 Pilot = Callable[[dict[str, Any], np.ndarray], np.ndarray]
 """From `info` and the largest twist [p, 6] to the twists of the next clip."""
@@ -43,7 +44,7 @@ class GalleryConfig:
     """
 
     world: str = "tiny"
-    out: str = ".github/assets/gallery"
+    out: str = "runs/gallery"
     image: str | None = None
     prompt: str | None = None
     seed: int = 3
@@ -181,6 +182,7 @@ def _chosen(name: str, wanted: list[str] | None, known: list[str]) -> list[str]:
     return known if wanted is None else list(wanted)
 
 
+@plain_text(GalleryConfig)
 @hydra.main(version_base=None, config_path="pkg://configs", config_name="gallery")
 def _hydra_main(config: DictConfig) -> None:
     settings = OmegaConf.to_object(config)

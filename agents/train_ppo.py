@@ -16,8 +16,9 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from agents.explore import EXIT_BAD_INPUT, quote_text
+from agents.explore import EXIT_BAD_INPUT
 from cc2env.recording import atomic_path
+from configs.command_line import plain_text
 
 if TYPE_CHECKING:
     from agents.ppo_learner import Learner
@@ -148,6 +149,7 @@ def _write(path: Path, text: str) -> None:
         partial.write_text(text)
 
 
+@plain_text(TrainPPOConfig)
 @hydra.main(version_base=None, config_path="pkg://configs", config_name="train_ppo")
 def _hydra_main(config: DictConfig) -> None:
     settings = OmegaConf.to_object(config)
@@ -162,7 +164,6 @@ def _hydra_main(config: DictConfig) -> None:
 def main() -> None:
     """Runs the command line: `python -m agents.train_ppo --help`."""
     ConfigStore.instance().store(name="train_ppo_schema", node=TrainPPOConfig)
-    sys.argv[1:] = [quote_text(argument) for argument in sys.argv[1:]]
     _hydra_main()
 
 

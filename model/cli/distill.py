@@ -12,6 +12,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from configs.command_line import plain_text
 from model.build import DistillConfig, flow_matching_step, register_schemas, train_state
 from model.checkpoint import component_exists, load_component, load_meta
 from model.cli.train import check_windows, held_out_scenes, latent_batches
@@ -179,6 +180,7 @@ def describe(plan: StepPlan) -> str:
     return f"{plan.student_steps} steps for {plan.teacher_steps}{' guided ones' if is_guided else ''}"
 
 
+@plain_text(DistillConfig)
 @hydra.main(version_base=None, config_path="pkg://configs.distill", config_name="config")
 def main(config: DictConfig) -> None:
     """Runs the command line: `python -m model.cli.distill --help`."""

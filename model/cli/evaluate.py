@@ -13,6 +13,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from configs.command_line import plain_text
 from model.build import BlockedConfig, OracleConfig, register_schemas
 from model.data.clips import ClipSetConfig
 from model.data.video_io import write_image
@@ -180,6 +181,7 @@ def per_scene(scenes: OracleScenes, result: OracleResult) -> list[dict[str, obje
     ]
 
 
+@plain_text(OracleConfig)
 @hydra.main(version_base=None, config_path="pkg://configs", config_name="evaluate_oracle")
 def _oracle_main(config: DictConfig) -> None:
     try:
@@ -190,6 +192,7 @@ def _oracle_main(config: DictConfig) -> None:
         sys.exit(f"error: {error}")
 
 
+@plain_text(BlockedConfig)
 @hydra.main(version_base=None, config_path="pkg://configs", config_name="evaluate_blocked")
 def _blocked_main(config: DictConfig) -> None:
     try:

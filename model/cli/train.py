@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
+from configs.command_line import plain_text
 from model.build import DistillConfig, TrainConfig, flow_matching_step, register_schemas, require_component, train_state
 from model.checkpoint import load_component, load_meta, load_weights
 from model.cli.world_saver import WorldSaver
@@ -183,6 +184,7 @@ def mean_flops(config: TrainConfig, clips: ClipSetConfig, dit: VideoDiT, spatial
     return 3 * rows * total / sum(shares.values())
 
 
+@plain_text(TrainConfig)
 @hydra.main(version_base=None, config_path="pkg://configs.train", config_name="config")
 def main(config: DictConfig) -> None:
     """Runs the command line: `python -m model.cli.train --help`."""

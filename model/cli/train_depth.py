@@ -10,6 +10,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from configs.command_line import plain_text
 from model.build import TrainDepthConfig, register_schemas, train_state
 from model.checkpoint import load_component, load_meta, save_component
 from model.data.clips import ClipSet, render_clip_set
@@ -114,6 +115,7 @@ def install(depth: Path, world: str) -> Path:
     return where
 
 
+@plain_text(TrainDepthConfig)
 @hydra.main(version_base=None, config_path="pkg://configs.train_depth", config_name="config")
 def main(config: DictConfig) -> None:
     """Runs the command line: `python -m model.cli.train_depth --help`."""

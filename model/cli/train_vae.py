@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
+from configs.command_line import plain_text
 from model.build import TrainVAEConfig, register_schemas, require_component, train_state
 from model.checkpoint import load_component, load_meta, save_component, stored_dtype
 from model.curation.training_clips import clip_set, held_out_set
@@ -160,6 +161,7 @@ def check_encoder(vae: VideoVAE, world: Path, out: Path) -> None:
         )
 
 
+@plain_text(TrainVAEConfig)
 @hydra.main(version_base=None, config_path="pkg://configs.train_vae", config_name="config")
 def main(config: DictConfig) -> None:
     """Runs the command line: `python -m model.cli.train_vae --help`."""

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -13,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from agents.explore import ExploreConfig, explore, quote_text
+from agents.explore import ExploreConfig, _new_folder, explore
 from cc2env.geometry import CameraTrajectory, read_trajectory, write_npy, write_realestate10k
 
 OUTPUTS = {"tour.mp4", "tour.gif", "contact_sheet.png", "trajectory.png", "poses.txt", "episode.json"}
@@ -149,11 +150,11 @@ def test_help_names_every_option(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_texts_reach_hydra_as_they_stand():
-    assert quote_text("prompt=a dusk, with {two} [red] boxes") == "prompt='a dusk, with {two} [red] boxes'"
-    assert quote_text("prompt=it's a day") == "prompt='it\\'s a day'"
-    assert quote_text("seed=3") == "seed=3" and quote_text("prompt=null") == "prompt=null"
-    assert quote_text("prompt='quoted'") == "prompt='quoted'" and quote_text("--help") == "--help"
+def test_two_explorations_in_one_second_get_two_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with ThreadPoolExecutor(8) as pool:
+        folders = list(pool.map(lambda _: _new_folder(), range(8)))
+    assert len(set(folders)) == 8
 
 
 def test_console_scripts_import():

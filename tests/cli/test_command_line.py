@@ -1,0 +1,53 @@
+"""Text settings of every command reach the program as they were written."""
+
+import sys
+
+import pytest
+from hydra import compose, initialize
+from hydra.core.config_store import ConfigStore
+
+from agents.evaluate import EvaluateConfig
+from agents.explore import ExploreConfig
+from agents.gallery import GalleryConfig
+from agents.train_ppo import TrainPPOConfig
+from configs.command_line import plain_text, quote_text, text_settings
+from model.build import BlockedConfig, OracleConfig, TrainConfig, TrainDepthConfig, TrainVAEConfig
+from model.cli.curate import CurateConfig, ImportConfig
+
+SCHEMAS = {
+    "out": (TrainConfig, TrainVAEConfig, TrainDepthConfig, OracleConfig, BlockedConfig, CurateConfig, ImportConfig),
+    "world": (ExploreConfig, GalleryConfig, TrainPPOConfig),
+    "ppo": (EvaluateConfig,),
+}
+TEXTS = [
+    "paren (1)", "comma, name", "eq=sign", "hash#1", "ümlaut 映画", "quote'1", "'q", "'tis John's", '"dq" x', "{x}",
+    "[1,2]", "a: b", "1e3", "true", " lead", "${a}", "${oc.env:HOME}", "\\${a}", "\\\\${a}", "back\\slash", "end\\",
+    "a\\\\'b", "it's ${x} \\' y\\\\",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_texts_reach_the_settings_as_they_stand(text: str) -> None:
+    ConfigStore.instance().store(name="text_schema", node=ExploreConfig)
+    settings = frozenset(text_settings(ExploreConfig))
+    words = [quote_text(f"{name}={text}", settings) for name in ("prompt", "agent.script")]
+    with initialize(version_base=None):
+        config = compose("text_schema", words)
+    assert (config.prompt, config.agent.script) == (text, text)
+
+
+def test_numbers_quoted_texts_and_flags_are_left_alone() -> None:
+    settings = frozenset(text_settings(ExploreConfig))
+    for word in ("seed=3", "prompt=null", "prompt='quoted'", "--help", "env=fast"):
+        assert quote_text(word, settings) == word
+
+
+@pytest.mark.parametrize(("name", "schema"), [(name, each) for name, all_ in SCHEMAS.items() for each in all_])
+def test_paths_of_every_command_are_text(name: str, schema: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["command", f"{name}=a, (b)"])
+    assert plain_text(schema)(lambda: sys.argv[1:])() == [f"{name}='a, (b)'"]
+
+
+def test_a_sweep_keeps_hydras_grammar(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["command", "-m", "world=a,b"])
+    assert plain_text(ExploreConfig)(lambda: sys.argv[1:])() == ["-m", "world=a,b"]
