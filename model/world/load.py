@@ -164,6 +164,7 @@ def _load_folder(folder: Path, device: str, fingerprint: int) -> _Components:
     """Loads a folder; the fingerprint is part of the cache's key only."""
     try:
         if (folder / "transformer").is_dir():
+            wan.check_pipeline(folder)
             config = read_world_config(folder) if (folder / WORLD_FILE).is_file() else wan_config()
             # what is stored (bfloat16) suits accelerators; CPUs without bfloat16 units would crawl
             dtype = torch.float32 if torch.device(device).type == "cpu" else None

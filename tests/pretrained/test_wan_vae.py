@@ -145,3 +145,12 @@ def test_weights_of_another_configuration_are_refused_by_name(tmp_path: Path) ->
     (tmp_path / "config.json").write_text(json.dumps(config | {"num_res_blocks": 1}))
     with pytest.raises(ValueError, match="weights: expected"):
         load_vae(tmp_path)
+
+
+def test_statistics_that_a_file_leaves_out_are_those_of_diffusers(autoencoder_class: Any, tmp_path: Path) -> None:
+    oracle(autoencoder_class, {"base_dim": 4, "num_res_blocks": 1}).save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    stored = json.loads(path.read_text())
+    path.write_text(json.dumps({key: value for key, value in stored.items() if not key.startswith("latents_")}))
+    theirs, ours = autoencoder_class.from_pretrained(tmp_path).config, load_vae(tmp_path).config
+    assert (ours.latents_mean, ours.latents_std) == (theirs.latents_mean, theirs.latents_std)
