@@ -36,7 +36,7 @@ class RecordEpisode(gym.Wrapper[np.ndarray, Any, np.ndarray, Any], gym.utils.Rec
     Args:
         env: A CameraCtrlWorld, or a wrapper that leaves observations and `info` as they are.
         folder: Where the files go; it is made.
-        prefix: Beginning of the files' names.
+        prefix: Beginning of the files' names; it may name a folder inside `folder`.
         formats: Any of ".mp4" and ".gif"; mp4 is lossy, as every film.
         scale: Enlarges the pictures; the intrinsics in the text hold at any size.
         every: Records the episodes 0, every, 2 * every ... of this recorder.
@@ -45,8 +45,8 @@ class RecordEpisode(gym.Wrapper[np.ndarray, Any, np.ndarray, Any], gym.utils.Rec
         episode: Resets of this recorder, from 0 on, -1 before the first.
 
     Raises:
-        ValueError: The observations are no clips of uint8 RGB frames, a format is unknown, or scale or every is no
-            integer of at least 1.
+        ValueError: The observations are no clips of uint8 RGB frames, a format is unknown, scale or every is no
+            integer of at least 1, or the prefix leads out of the folder.
     """
 
     def __init__(
@@ -73,6 +73,7 @@ class RecordEpisode(gym.Wrapper[np.ndarray, Any, np.ndarray, Any], gym.utils.Rec
             if not isinstance(number, (int, np.integer)) or number < 1:
                 raise ValueError(f"{name}: expected an integer of at least 1, got {number}; leave it out for 1")
         self.folder = Path(folder)
+        _check_prefix(self.folder, prefix)
         self.prefix, self.formats, self.scale, self.every = prefix, tuple(formats), scale, every
         self.episode = -1
         self._first_number = self._next_number()
@@ -168,3 +169,9 @@ class RecordEpisode(gym.Wrapper[np.ndarray, Any, np.ndarray, Any], gym.utils.Rec
         wanted = re.compile(re.escape(beginning.name) + r"([0-9]+)\.(?:mp4|gif|txt)")
         matches = [wanted.fullmatch(path.name) for path in beginning.parent.glob("*")]
         return 1 + max((int(match[1]) for match in matches if match), default=-1)
+
+
+def _check_prefix(folder: Path, prefix: str) -> None:
+    """Raises unless files of this prefix lie in the folder, also where a link leads elsewhere."""
+    if "\0" in prefix or not (folder / f"{prefix}-").resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"prefix: expected the beginning of a name inside {folder}, got {prefix!r}; leave out '..'")
