@@ -1,10 +1,13 @@
 """A user's picture, from a file or an array, as the first frame of an episode."""
 
+import warnings
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
+
+_MOST_PIXELS = 2**26  # 8,192 x 8,192; a compressed picture of a few kilobytes may fill the memory
 
 
 def load_picture(source: object, height: int, width: int) -> np.ndarray:
@@ -15,7 +18,8 @@ def load_picture(source: object, height: int, width: int) -> np.ndarray:
             is laid over white.
 
     Raises:
-        ValueError: The file is missing, no picture or one of 32 bits, or the array has another shape or type.
+        ValueError: The file is missing, no picture, one of 32 bits or of more than 2**26 pixels, or the array has
+            another shape or type.
     """
     if isinstance(source, (str, PathLike)):
         picture = _read(Path(source))
@@ -43,12 +47,17 @@ def load_picture(source: object, height: int, width: int) -> np.ndarray:
 
 def _read(path: Path) -> Image.Image:
     try:
-        with Image.open(path) as picture:
+        is_file = path.is_file()
+    except (OSError, ValueError) as error:  # a name that is too long, or has a zero byte
+        raise ValueError(f"image: expected a picture file, got {str(path)[:80]!r} ({error}); check the path") from error
+    if not is_file:  # a pipe or a device is not opened: reading it may never end
+        got = "which is no regular file" if path.exists() else "which does not exist"
+        raise ValueError(f"image: expected a picture file, got {path}, {got}; check the path")
+    try:
+        with _open(path) as picture:
             upright = ImageOps.exif_transpose(picture)
             # PIL opens 16-bit PGM in its mode of 32 bits, before Pillow 11 also 16-bit PNG
             is_deep = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format in ("PNG", "PPM"))
-    except FileNotFoundError as error:
-        raise ValueError(f"image: expected a picture file, got {path}, which does not exist; check the path") from error
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:  # SyntaxError: PIL on a broken PNG
         raise ValueError(
             f"image: expected a readable picture file, got {path} ({error}); save it again as PNG or JPEG"
@@ -64,3 +73,14 @@ def _read(path: Path) -> Image.Image:
         upright = upright.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright).convert("RGB")
     return upright.convert("RGB")
+
+
+def _open(path: Path) -> Image.Image:
+    """Opens a picture without decoding it, and raises OSError if it has too many pixels."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower, and an error
+        picture = Image.open(path)
+    if picture.width * picture.height > _MOST_PIXELS:
+        picture.close()
+        raise OSError(f"{picture.width} x {picture.height} pixels, more than {_MOST_PIXELS}: make it smaller")
+    return picture

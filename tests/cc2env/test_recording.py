@@ -1,5 +1,7 @@
 """The recorder keeps every frame and the pose of each; pictures show what they should."""
 
+import os
+
 import gymnasium as gym
 import imageio_ffmpeg
 import numpy as np
@@ -99,6 +101,23 @@ def test_a_prefix_may_have_dots(flat_world, tmp_path):
         fly(env, 1)
     env.close()
     assert names(tmp_path) == [f"lr0.1-{n:04d}{suffix}" for n in (0, 1) for suffix in (".gif", ".txt")]
+
+
+@pytest.mark.parametrize("prefix", ["../x", "a/../../x", "/tmp/x", "link/x", "a\0b"])
+def test_a_prefix_stays_in_its_folder(flat_world, tmp_path, prefix):
+    folder = tmp_path / "films"
+    folder.mkdir()
+    (folder / "link").symlink_to(tmp_path)
+    with pytest.raises(ValueError, match=r"^prefix: expected the beginning of a name inside"):
+        RecordEpisode(CameraCtrlWorldEnv(flat_world), folder, prefix=prefix)
+    assert names(tmp_path) == ["films"]
+
+
+def test_a_prefix_may_name_a_folder_inside(flat_world, tmp_path):
+    env = RecordEpisode(CameraCtrlWorldEnv(flat_world), tmp_path, prefix="day/one", formats=[])
+    fly(env, 1)
+    env.close()
+    assert names(tmp_path / "day") == ["one-0000.txt"]
 
 
 def test_earlier_recordings_are_kept(flat_world, tmp_path):
@@ -258,3 +277,19 @@ def test_what_is_transparent_is_white(tmp_path, mode):
     Image.fromarray(pixels).convert(mode).save(tmp_path / "alpha.png")
     loaded = load_picture(tmp_path / "alpha.png", 8, 12)
     assert (loaded[:, :6] == 255).all() and (loaded[:, 6:] == 0).all()
+
+
+def test_no_pipe_device_or_folder_is_read_as_a_picture(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")  # nobody writes: opening it would wait for ever
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+    for path in (tmp_path / "pipe.png", tmp_path / "loop.png", tmp_path, "/dev/zero", "a\0.png", "x" * 5000):
+        with pytest.raises(ValueError, match=r"^image: expected a picture file, got "):
+            load_picture(path, 8, 12)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("side", [12_000, 30_000])
+def test_a_picture_that_would_fill_the_memory_is_not_decoded(tmp_path, side):
+    Image.new("1", (side, side)).save(tmp_path / "bomb.png")
+    with pytest.raises(ValueError, match=r"^image: expected a readable picture file, got .*bomb.png"):
+        load_picture(tmp_path / "bomb.png", 8, 12)
