@@ -330,3 +330,10 @@ def test_whole_numbers_are_no_weights(tmp_path: Path) -> None:
     safetensors.torch.save_file(weights, tmp_path / "net" / "weights.safetensors")
     with pytest.raises(ValueError, match=r"first\.bias: expected floating-point numbers, got torch\.int32"):
         checkpoint.load_weights(tmp_path / "net", Net())
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.bfloat16])
+def test_short_floats_are_checked_like_long_ones(dtype: torch.dtype) -> None:
+    checkpoint.check_numbers("file", "weight", torch.ones(3).to(dtype), True)
+    with pytest.raises(ValueError, match=r"^file: weight: expected finite numbers"):
+        checkpoint.check_numbers("file", "weight", torch.tensor([1.0, torch.nan]).to(dtype), True)
