@@ -20,12 +20,16 @@ class PosesConfig:
         min_observations: Points that every registered frame sees: a pose on fewer is not to be trusted.
         max_reprojection_error: Pixels, mean over all observations.
         max_gap: Successive frames without a pose that are filled in.
+        max_flow_distance: Pixels, per 320 of the width, that a step of the path may lead off the flow.
+        min_flow_share: Share of a frame's points that the flow must follow to the next frame and back.
     """
 
     min_registered: float = 0.8
     min_observations: int = 20
     max_reprojection_error: float = 1.5
     max_gap: int = 4
+    max_flow_distance: float = 2.0
+    min_flow_share: float = 0.25
 
 
 def accept(reconstruction: Reconstruction, config: PosesConfig) -> str:

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from model.curation.camera_motion import CameraMotionConfig, camera_motion
+from model.curation.flow_agreement import flow_disagreement, flow_rejection
 from model.curation.poses import PosesConfig, accept, fill_gaps
 from model.curation.scale import ScaleConfig, SceneScale, frame_scale, keyframes, rescale, scene_scale
 from model.curation.shots import ClipFrames
@@ -125,6 +126,9 @@ def label_clip(clip: ClipFrames, tools: Tools, config: StepsConfig, log: StepLog
         log.demand(accept(reconstruction, config.poses))
         log.measure(horizontal_fov_deg=horizontal_fov_deg(reconstruction.intrinsics))
         log.demand(lens_rejection(reconstruction, config))
+        distance = flow_disagreement(clip.frames, reconstruction, tools.flow, config.poses.min_flow_share)
+        log.measure(flow_distance=float(distance.max()))
+        log.demand(flow_rejection(distance, config.poses.max_flow_distance))
         camera = fill_gaps(reconstruction)
     if tools.depth is None:
         return ClipLabel(camera, None)

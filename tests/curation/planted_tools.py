@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from model.curation.pipeline import CurationConfig, curate_films
+from model.curation.poses import PosesConfig
 from model.curation.publish import PublishConfig, publish
 from model.curation.shots import ShotsConfig
-from model.curation.steps import Tools
+from model.curation.steps import StepsConfig, Tools
 from model.curation.tools import ToolsConfig
 from model.estimators.optical_flow import DISFlow
 from model.estimators.sfm import Reconstruction, ReconstructionFailed
@@ -27,7 +28,11 @@ from model.geometry.camera import project, unproject
 SCALE, DEPTH, HEIGHT, WIDTH, FPS = 2.5, 25.0, 48, 80, 12.0
 DIE_IN_THE_DARK = -1
 LENS = torch.tensor([0.8, 0.8 * WIDTH / HEIGHT, 0.5, 0.5])
-CONFIG = CurationConfig(shots=ShotsConfig(fps=FPS, height=HEIGHT, width=WIDTH, min_frames=6, max_frames=9))
+CONFIG = CurationConfig(
+    shots=ShotsConfig(fps=FPS, height=HEIGHT, width=WIDTH, min_frames=6, max_frames=9),
+    # the planted speed is the pictures' brightness, not their motion
+    steps=StepsConfig(poses=PosesConfig(max_flow_distance=1000.0, min_flow_share=0.0)),
+)
 
 
 @dataclass(frozen=True)
