@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.film_frames import FilmFrame, film_frames
+from model.data.film_frames import FilmFrame, UntrustedTimes, film_frames
 from model.estimators.optional_dependency import require
 
 _DETECTION_WIDTH = 256  # pixels: cuts show in thumbnails
@@ -23,7 +23,7 @@ def scan(path: str | Path, threshold: float, content: float) -> tuple[list[float
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: not one frame can be read.
+        ValueError: not one frame can be read, or their times cannot be trusted.
 
     Source: PySceneDetect's adaptive detector: a cut is a change that stands out from those round it, so that a fast
     camera is no cut.
@@ -37,7 +37,7 @@ def scan(path: str | Path, threshold: float, content: float) -> tuple[list[float
             if cuts is not None:
                 cuts.see(frame)
     except ValueError as error:
-        if not times:
+        if not times or isinstance(error, UntrustedTimes):
             raise
         broken = error
     return times, cuts.finish() if cuts is not None else [], broken

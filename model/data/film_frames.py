@@ -11,6 +11,10 @@ from jaxtyping import UInt8
 from model.estimators.optional_dependency import require
 
 
+class UntrustedTimes(ValueError):
+    """A film whose container does not tell when its frames are shown: it is refused, whole."""
+
+
 @dataclass(frozen=True)
 class FilmFrame:
     """A decoded frame; its pixels are converted only when they are asked for.
@@ -39,10 +43,11 @@ class FilmFrame:
 def film_frames(path: str | Path) -> Iterator[FilmFrame]:
     """Yields the frames of a film's first video stream, whatever its container, rate or rotation flag.
 
-    Frames without a time, or with one not after the last frame's, are left out: they cannot be placed.
+    Every frame is counted: none is left out, since the path of a film with holes would jump.
 
     Raises:
         FileNotFoundError: there is no such file.
+        UntrustedTimes: a frame has no time, or one not after the last frame's.
         ValueError: it is no film, has no pictures, or breaks off; then all frames before the break were yielded.
     """
     av = require("av")
@@ -54,10 +59,11 @@ def film_frames(path: str | Path) -> Iterator[FilmFrame]:
         # a title in an odd encoding must not stop a film whose pictures are whole
         with av.open(str(path), metadata_errors="ignore") as container:
             stream = _video_stream(path, container)
-            for frame in container.decode(stream):
-                if frame.time is not None and frame.time > last:
-                    last = float(frame.time)
-                    yield _film_frame(frame, stream.sample_aspect_ratio)
+            for number, frame in enumerate(container.decode(stream)):
+                if frame.time is None or not frame.time > last:
+                    raise _untrusted(path, number, frame.time, last)
+                last = float(frame.time)
+                yield _film_frame(frame, stream.sample_aspect_ratio)
     except av.error.FFmpegError as error:
         where = f"breaks off after {last:.3f} s" if last > -float("inf") else "cannot be opened"
         raise ValueError(
@@ -65,6 +71,14 @@ def film_frames(path: str | Path) -> Iterator[FilmFrame]:
         ) from error
     if last == -float("inf"):
         raise ValueError(f"{path}: expected a film, got one without frames; record it again")
+
+
+def _untrusted(path: Path, number: int, time: float | None, last: float) -> UntrustedTimes:
+    found = "none" if time is None else f"{time:.3f} s after {last:.3f} s"
+    return UntrustedTimes(
+        f"{path}: expected a time after the last one's for every frame, got {found} for frame {number}; "
+        "write the film again (ffmpeg -fflags +genpts -i FILM NEW.mp4)"
+    )
 
 
 def _video_stream(path: Path, container: Any) -> Any:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from model.curation.cuts import scan
 from model.curation.shots import ClipFrames, ShotsConfig, plan_clips, read_clips
 from model.data.cropping import crop_and_resize, crop_box, cropped_intrinsics
-from model.data.film_frames import film_frames
+from model.data.film_frames import UntrustedTimes, film_frames
 from model.data.video_io import read_video, write_video
 from model.geometry.camera import pixel_grid
 
@@ -109,6 +109,30 @@ def test_a_variable_rate_is_resampled_by_the_frames_own_times(tmp_path: Path) ->
     assert (clip.times - clip.times[0] - torch.arange(25) / 12).abs().max() < 0.5 / 12
     shown = [milliseconds.index(round(1000 * float(time))) for time in clip.times]
     assert (clip.frames.float() - frames[shown].float()).abs().mean() < 8
+
+
+def with_times(path: Path, moments: list[int]) -> None:
+    """A film of frames that are shown at these hundredths of a second, whatever sense they make."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=100)
+        stream.width, stream.height, stream.pix_fmt = 80, 48, "yuvj420p"
+        stream.codec_context.time_base = stream.time_base = Fraction(1, 100)
+        for number, picture in enumerate(moving_picture(0, len(moments))):
+            frame = av.VideoFrame.from_ndarray(picture.numpy(), format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 100)
+            for packet in stream.encode(frame):
+                packet.pts, packet.dts = moments[number], number - len(moments)
+                container.mux(packet)
+
+
+@pytest.mark.parametrize("wrong", [{7: 48}, {7: 40}], ids=["twice", "back"])
+def test_every_frame_is_counted_or_the_film_is_refused(tmp_path: Path, wrong: dict[int, int]) -> None:
+    moments = [8 * k for k in range(20)]
+    with_times(tmp_path / "film.mkv", moments)
+    assert [round(100 * frame.time) for frame in film_frames(tmp_path / "film.mkv")] == moments
+    with_times(tmp_path / "wrong.mkv", [wrong.get(k, moment) for k, moment in enumerate(moments)])
+    with pytest.raises(UntrustedTimes, match=r"a time after the last one's for every frame, got 0\.4.0 s after 0\.480 s"):
+        clips_of(tmp_path / "wrong.mkv")  # no clip of the whole beginning either
 
 
 def test_rotated_films_are_shown_upright(tmp_path: Path) -> None:
