@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from model.curation.camera_motion import CameraMotionConfig, camera_motion
+from model.curation.epipolar_agreement import epipolar_excess, epipolar_rejection
 from model.curation.flow_agreement import flow_disagreement, flow_rejection
 from model.curation.poses import PosesConfig, accept, fill_gaps
 from model.curation.scale import ScaleConfig, SceneScale, frame_scale, keyframes, rescale, scene_scale
@@ -126,9 +127,7 @@ def label_clip(clip: ClipFrames, tools: Tools, config: StepsConfig, log: StepLog
         log.demand(accept(reconstruction, config.poses))
         log.measure(horizontal_fov_deg=horizontal_fov_deg(reconstruction.intrinsics))
         log.demand(lens_rejection(reconstruction, config))
-        distance = flow_disagreement(clip.frames, reconstruction, tools.flow, config.poses.min_flow_share)
-        log.measure(flow_distance=float(distance.max()))
-        log.demand(flow_rejection(distance, config.poses.max_flow_distance))
+        check_against_pictures(clip.frames, moving, reconstruction, tools.flow, config.poses, log)
         camera = fill_gaps(reconstruction)
     if tools.depth is None:
         return ClipLabel(camera, None)
@@ -139,6 +138,23 @@ def label_clip(clip: ClipFrames, tools: Tools, config: StepsConfig, log: StepLog
         log.measure(scale=scale.scale, spread=scale.spread, keyframes=len(scale.frames))
         log.demand(scale_rejection(scale, int(reconstruction.registered.sum()), config))
         return ClipLabel(CameraTrajectory(rescale(camera.c2w, scale.scale), camera.intrinsics), scale.scale)
+
+
+def check_against_pictures(
+    frames: UInt8[Tensor, "f h w 3"],
+    moving: Bool[Tensor, "f h w"],
+    reconstruction: Reconstruction,
+    flow: OpticalFlow,
+    config: PosesConfig,
+    log: StepLog,
+) -> None:
+    """Raises ClipRejected if a step of the path disagrees with the flow, or with the pictures' epipolar geometry."""
+    distance = flow_disagreement(frames, reconstruction, flow, config.min_flow_share)
+    log.measure(flow_distance=float(distance.max()))
+    log.demand(flow_rejection(distance, config.max_flow_distance))
+    excess = epipolar_excess(frames, moving, reconstruction, flow)
+    log.measure(epipolar_excess=float(excess.max()))
+    log.demand(epipolar_rejection(excess, config.max_epipolar_excess))
 
 
 def moving_pixels(frames: UInt8[Tensor, "f h w 3"], tools: Tools) -> Bool[Tensor, "f h w"]:

@@ -118,6 +118,14 @@ def motion_residual(flow: Float[Tensor, "h w 2"]) -> Float[Tensor, "h w"]:
     return torch.from_numpy(fit_static_scene(forth).nearest(forth.astype(np.float64)).residual.astype(np.float32))
 
 
+def reliable_flow(
+    first: UInt8[Tensor, "h w 3"], second: UInt8[Tensor, "h w 3"], flow: OpticalFlow
+) -> tuple[Float[np.ndarray, "h w 2"], Bool[np.ndarray, "h w"]]:
+    """Returns the flow, and where it can be trusted: on texture, where the flow back ends at the start."""
+    forth, back = flow(first, second).numpy(), flow(second, first).numpy()
+    return forth, _usable(_grey(first), forth, back)
+
+
 def _grey(frame: Tensor) -> _Image:
     cv2 = require("cv2")
     return np.asarray(cv2.cvtColor(frame.contiguous().numpy(), cv2.COLOR_RGB2GRAY), dtype=np.float32)

@@ -131,7 +131,7 @@ def test_every_frame_is_counted_or_the_film_is_refused(tmp_path: Path, wrong: di
     with_times(tmp_path / "film.mkv", moments)
     assert [round(100 * frame.time) for frame in film_frames(tmp_path / "film.mkv")] == moments
     with_times(tmp_path / "wrong.mkv", [wrong.get(k, moment) for k, moment in enumerate(moments)])
-    with pytest.raises(UntrustedTimes, match=r"a time after the last one's for every frame, got 0\.4.0 s after 0\.480 s"):
+    with pytest.raises(UntrustedTimes, match=r"for every frame, got 0\.4.0 s after 0\.480 s"):
         clips_of(tmp_path / "wrong.mkv")  # no clip of the whole beginning either
 
 

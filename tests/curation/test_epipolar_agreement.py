@@ -1,0 +1,112 @@
+"""Pixels of a scene in depth lie on the true path's epipolar lines, and not on those of a wrong turn, way or lens."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from model.curation.epipolar_agreement import epipolar_excess, epipolar_rejection, fundamental_matrix
+from model.estimators.sfm import Reconstruction
+from model.geometry import se3
+from model.geometry.camera import intrinsics_from_fov, pixel_grid, project, unproject
+
+pytest.importorskip("cv2")
+FRAMES, HEIGHT, WIDTH = 5, 120, 160
+LENS = intrinsics_from_fov(1.2, HEIGHT, WIDTH)
+PATH = se3.exp(torch.arange(FRAMES)[:, None] * torch.tensor([0.2, 0.0, 0.1, 0.0, 0.03, 0.0]))
+GENERATOR = torch.Generator().manual_seed(0)
+TEXTURE = torch.randint(0, 256, (HEIGHT, WIDTH, 3), dtype=torch.uint8, generator=GENERATOR)
+HILLS = 3 + torch.nn.functional.interpolate(torch.rand(1, 1, 5, 6, generator=GENERATOR) * 3, (HEIGHT, WIDTH))[0, 0]
+
+
+class PlantedFlow:
+    """What the camera on the path makes of hills; the flow back is the way back at every place that is reached."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        step, is_back = divmod(self.calls, 2)
+        self.calls += 1
+        uv = pixel_grid(HEIGHT, WIDTH)
+        seen, _ = project(unproject(uv, HILLS, PATH[step], LENS), PATH[step + 1], LENS)
+        moved = (seen - uv) * torch.tensor([WIDTH, HEIGHT])
+        if not is_back:
+            return moved
+        back = torch.zeros(HEIGHT, WIDTH, 2)
+        x, y = (seen * torch.tensor([WIDTH, HEIGHT])).long().unbind(dim=-1)
+        inside = (x >= 1) & (y >= 1) & (x < WIDTH - 1) & (y < HEIGHT - 1)
+        for right in (-1, 0, 1):
+            for down in (-1, 0, 1):
+                back[y[inside] + down, x[inside] + right] = -moved[inside]
+        return back
+
+
+def solved(c2w: torch.Tensor = PATH, lens: torch.Tensor = LENS) -> Reconstruction:
+    none = torch.zeros(0, dtype=torch.long)
+    return Reconstruction(
+        registered=torch.ones(FRAMES, dtype=torch.bool),
+        c2w=c2w,
+        intrinsics=lens,
+        points=torch.zeros(0, 3),
+        frame_of=none,
+        point_of=none,
+        pixels=torch.zeros(0, 2),
+        reprojection_error=0.0,
+    )
+
+
+def excess_of(found: Reconstruction) -> torch.Tensor:
+    frames, moving = TEXTURE.expand(FRAMES, -1, -1, -1), torch.zeros(FRAMES, HEIGHT, WIDTH, dtype=torch.bool)
+    return epipolar_excess(frames, moving, found, PlantedFlow())
+
+
+def test_the_fundamental_matrix_puts_every_point_on_its_line() -> None:
+    uv = torch.rand(50, 2, generator=torch.Generator().manual_seed(3))
+    points = unproject(uv, torch.linspace(2, 9, 50), PATH[0], LENS)
+    size = torch.tensor([WIDTH, HEIGHT])
+    before, after = (
+        torch.cat((project(points, PATH[frame], LENS)[0] * size - 0.5, torch.ones(50, 1)), dim=-1).double().numpy()
+        for frame in (0, 2)
+    )
+    matrix = fundamental_matrix(se3.relative(PATH[2], PATH[0]), LENS, HEIGHT, WIDTH)
+    lines = before @ matrix.T
+    distance = np.abs((lines * after).sum(axis=-1)) / np.linalg.norm(lines[:, :2], axis=-1)
+    assert distance.max() < 1e-3  # pixels, float32 projections
+
+
+def test_the_true_path_leaves_no_pixel_off_its_line() -> None:
+    excess = excess_of(solved())
+    assert float(excess.max()) < 0.01 and epipolar_rejection(excess, 0.1) == ""
+
+
+def test_a_wrong_turn_is_found_at_both_its_steps_and_named() -> None:
+    wrong = PATH.clone()
+    wrong[2] = wrong[2] @ se3.exp(torch.tensor([0.0, 0.0, 0.0, 0.1, 0.0, 0.0]))
+    excess = excess_of(solved(wrong))
+    assert (excess > 0.1).nonzero()[:, 0].tolist() == [2, 3]
+    assert "2 steps of the path leave pixels off their epipolar lines" in epipolar_rejection(excess, 0.1)
+
+
+def test_a_step_in_another_direction_is_found() -> None:
+    wrong = PATH.clone()
+    wrong[3:] = se3.exp(torch.tensor([0.0, 0.3, 0.0, 0.0, 0.0, 0.0])) @ wrong[3:]
+    assert (excess_of(solved(wrong)) > 0.1).nonzero()[:, 0].tolist() == [3]
+
+
+def test_a_lens_that_is_half_as_wide_is_found() -> None:
+    excess = excess_of(solved(lens=intrinsics_from_fov(math.radians(30), HEIGHT, WIDTH)))
+    assert float(excess.max()) > 0.1
+
+
+def test_what_moves_and_frames_without_a_pose_are_not_asked() -> None:
+    frames = TEXTURE.expand(FRAMES, -1, -1, -1)
+    wrong = PATH.clone()
+    wrong[2] = wrong[2] @ se3.exp(torch.tensor([0.0, 0.0, 0.0, 0.1, 0.0, 0.0]))
+    everything = torch.ones(FRAMES, HEIGHT, WIDTH, dtype=torch.bool)
+    assert float(epipolar_excess(frames, everything, solved(wrong), PlantedFlow()).max()) == 0
+    only = dataclasses.replace(solved(wrong), registered=torch.tensor([True, True, False, False, False]))
+    excess = epipolar_excess(frames, ~everything, only, PlantedFlow())
+    assert float(excess.max()) < 0.01
