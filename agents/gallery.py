@@ -155,7 +155,7 @@ def index(moves: list[str], tasks: list[str], config: GalleryConfig) -> str:
         f"World `{config.world}`, seed {config.seed}"
         + (f", first frame [{config.image}]({Path(config.image).name})" if config.image else "")
         + (f", prompt “{config.prompt}”" if config.prompt else "")
-        + ". Made by `python -m agents.gallery`.",
+        + f". Made by `python -m agents.gallery out={config.out}`.",
         "",
     ]
     for title, names, columns in (("Moves, one clip each", moves, 5), ("Tasks", tasks, 3)):

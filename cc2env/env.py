@@ -113,7 +113,7 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
     | `guidance_text`   | world's    | guidance weight of the prompt (the paper, Eq. 3); 1 is none                  |
     | `guidance_camera` | world's    | guidance weight of the camera (the paper, Eq. 3); 1 is none                  |
     | `poses_per_clip`  | world's, 4 | clip length: latent poses for each step, a multiple of the world's own       |
-    | `horizontal_fov_deg` | world's | horizontal field of view in degrees                                          |
+    | `horizontal_fov_deg` | world's | horizontal field of view in degrees                                       |
     | `device`          | `"cpu"`    | where the network runs                                                       |
     | `collision`       | `"none"`   | `"stop"`: at an obstacle the camera keeps 0.35 m away and turns all the      |
     |                   |            | same; in `"synthetic"` exactly, in `"tiny"` by estimated depth               |

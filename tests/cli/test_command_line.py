@@ -11,12 +11,12 @@ from agents.explore import ExploreConfig
 from agents.gallery import GalleryConfig
 from agents.train_ppo import TrainPPOConfig
 from configs.command_line import plain_text, quote_text, text_settings
-from model.build import BlockedConfig, OracleConfig, TrainConfig, TrainDepthConfig, TrainVAEConfig
+from model.build import BlockedConfig, DistillConfig, OracleConfig, TrainConfig, TrainDepthConfig, TrainVAEConfig
 from model.cli.curate import CurateConfig, ImportConfig
 
 SCHEMAS = {
     "out": (TrainConfig, TrainVAEConfig, TrainDepthConfig, OracleConfig, BlockedConfig, CurateConfig, ImportConfig),
-    "world": (ExploreConfig, GalleryConfig, TrainPPOConfig),
+    "world": (DistillConfig, ExploreConfig, GalleryConfig, TrainPPOConfig),
     "ppo": (EvaluateConfig,),
 }
 TEXTS = [

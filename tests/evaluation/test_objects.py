@@ -39,7 +39,7 @@ def test_true_frames_score_1_an_empty_scene_0_and_smudges_less_edges(scenes: Ora
     films = {"true": true, "smudged": smudged}
     section = measure_objects(scenes.truths(), films, true, scenes.frame_poses(), 16)
     assert section["true"] == {"share": [1.0], "edges": [1.0]}
-    assert section["backdrop"]["share"] == [0.0]
+    assert section["backdrop"] == {"share": [0.0], "edges": [None]}
     assert section["smudged"]["edges"][0] < 0.8
     assert 0.02 < section["true_share"][0] < 0.8
 
