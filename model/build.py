@@ -24,12 +24,41 @@ from model.world.clip_sampler import SamplerConfig
 
 @dataclass(kw_only=True)
 class DataConfig:
-    """Where the clip set lies and what it holds; what is missing of it is rendered first."""
+    """Which clips are trained on: those that lie in a folder, or rendered ones.
 
-    folder: str = "runs/data/soft"
+    Attributes:
+        folder: A data set of films or a clip set that was rendered before; it is read, and never made.
+        render_into: Without `folder`: clips are rendered, and kept in this folder; only what is missing is rendered.
+        num_workers: Processes that render or decode.
+        clips: Size, rate, length and number of the clips.
+        mirror: The DiT also learns from every clip's mirror image.
+    """
+
+    folder: str | None = None
+    render_into: str | None = None
     num_workers: int = 2
     clips: ClipSetConfig = field(default_factory=ClipSetConfig)
-    mirror: bool = False  # the DiT also learns from every clip's mirror image
+    mirror: bool = False
+
+    @property
+    def source(self) -> Path:
+        """The folder of the clips.
+
+        Raises:
+            ValueError: none is named.
+        """
+        source = self.folder if self.folder is not None else self.render_into
+        if source is None:
+            raise ValueError(
+                "data.folder: expected a data set of films or a rendered clip set, got none; name one, or render clips "
+                "with data.render_into=FOLDER"
+            )
+        return Path(source)
+
+    @property
+    def is_rendered(self) -> bool:
+        """Whether clips that are missing are rendered: only where no folder of the user's is read."""
+        return self.folder is None
 
 
 @dataclass(kw_only=True)

@@ -59,10 +59,12 @@ class Phases:
         self.null_text = self.text_encoder.null(1)[0]
         # a bad setting is named before hours of rendering
         check_windows(flow_matching_step(config.diffusion, self.null_text), config.data.clips)
-        if not is_data_set(Path(config.data.folder)):  # the clips of films have a size of their own
+        if not is_data_set(config.data.source):  # the clips of films have a size of their own
             check_size(config.data.clips, world)
         with distributed.local_main_first():
-            clips = clip_set(Path(config.data.folder), config.data.clips, config.data.num_workers)
+            clips = clip_set(
+                config.data.source, config.data.clips, config.data.num_workers, render=config.data.is_rendered
+            )
             check_size(clips.config, world)
             if config.data.mirror:
                 clips = MirroredClipSet(clips.folder, len(clips))

@@ -48,7 +48,7 @@ def train(config: TrainConfig) -> Path:
     inputs = {"vae": fingerprint(vae)}
     run_folder.check_inputs(Path(config.out), inputs)
     with distributed.local_main_first():
-        clips = clip_set(Path(config.data.folder), config.data.clips, config.data.num_workers)
+        clips = clip_set(config.data.source, config.data.clips, config.data.num_workers, render=config.data.is_rendered)
         if config.data.mirror:
             clips = MirroredClipSet(clips.folder, len(clips))
         latents = encode_clip_set(clips, vae)
@@ -121,7 +121,7 @@ def check_channels(dit: VideoDiTConfig, vae: VideoVAEConfig) -> None:
 def held_out_scenes(config: TrainConfig | DistillConfig, clips: ClipSetConfig) -> OracleScenes:
     """Of the preview: two of the world's clips long, in seeds or films that nothing is trained on."""
     held_out = dataclasses.replace(clips, num_latents=1 + 2 * config.diffusion.num_new, first_seed=PREVIEW_SEED)
-    return preview_scenes(Path(config.data.folder), held_out, config.num_preview_scenes)
+    return preview_scenes(config.data.source, held_out, config.num_preview_scenes)
 
 
 def world_config(config: TrainConfig, clips: ClipSetConfig, captions: Sequence[str] = ()) -> WorldConfig:

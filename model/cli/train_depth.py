@@ -11,9 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from configs.command_line import plain_text
-from model.build import TrainDepthConfig, register_schemas, train_state
+from model.build import DataConfig, TrainDepthConfig, register_schemas, train_state
 from model.checkpoint import load_component, load_meta, save_component
-from model.data.clips import ClipSet, render_clip_set
+from model.curation.training_clips import clip_set, is_data_set
+from model.data.clips import ClipSet
 from model.data.depth_maps import depth_maps
 from model.estimators.latent_depth import LatentDepth
 from model.training import run_folder
@@ -38,7 +39,7 @@ def train_depth(config: TrainDepthConfig) -> Path:
     vae.requires_grad_(False).eval()
     inputs = {"vae": fingerprint(vae)}
     run_folder.check_inputs(Path(config.out), inputs)
-    clips = render_clip_set(Path(config.data.folder), config.data.clips, config.data.num_workers)
+    clips = rendered_clips(config.data)
     trained, held_out = pairs(config, clips, vae)
     state = train_state(LatentDepth(config.depth).to(config.device), config.training, config.seed, inputs)
     step = DepthStep(noise=config.noise, near=config.near, near_weight=config.near_weight)
@@ -56,6 +57,21 @@ def train_depth(config: TrainDepthConfig) -> Path:
         }
         save_component(Path(config.out) / DEPTH_FOLDER, module, config.depth, meta, torch.float16)
     return Path(config.out) / DEPTH_FOLDER
+
+
+def rendered_clips(data: DataConfig) -> ClipSet:
+    """The clips, whose depth the renderer knows.
+
+    Raises:
+        FileNotFoundError: `data.folder` holds no clips.
+        ValueError: It holds films, whose depth nobody knows.
+    """
+    if not data.is_rendered and is_data_set(data.source):
+        raise ValueError(
+            f"data.folder: expected a rendered clip set, whose depth is known, {data.source} holds films; render one "
+            "with data.render_into=FOLDER"
+        )
+    return clip_set(data.source, data.clips, data.num_workers, render=data.is_rendered)
 
 
 def pairs(config: TrainDepthConfig, clips: ClipSet, vae: VideoVAE) -> tuple[DepthPairs, DepthPairs]:

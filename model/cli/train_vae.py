@@ -101,12 +101,10 @@ def decoder_lesson(config: TrainVAEConfig, world: Path, clips: ClipSet) -> tuple
 
 def render_data(config: TrainVAEConfig) -> tuple[ClipSet, Float[Tensor, "b 3 f h w"]]:
     """The clips to train on, and held-out ones as video."""
-    clips = clip_set(Path(config.data.folder), config.data.clips, config.data.num_workers)
-    held_out = held_out_set(
-        Path(config.data.folder),
-        dataclasses.replace(config.data.clips, num_clips=config.num_held_out, first_seed=config.held_out_seed),
-        config.data.num_workers,
-    )
+    data = config.data
+    clips = clip_set(data.source, data.clips, data.num_workers, render=data.is_rendered)
+    others = dataclasses.replace(data.clips, num_clips=config.num_held_out, first_seed=config.held_out_seed)
+    held_out = held_out_set(data.source, others, data.num_workers, render=data.is_rendered)
     return clips, to_float(torch.stack([torch.from_numpy(held_out.frames(i).copy()) for i in range(len(held_out))]))
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from model.curation.publish import HELD_OUT
 from model.curation.shots import ShotsConfig, plan_clips
 from model.curation.workers import run_all
-from model.data.clips import FRAMES_PER_LATENT, ClipSet, ClipSetConfig, render_clip_set, save_array
+from model.data.clips import FRAMES_PER_LATENT, ClipSet, ClipSetConfig, open_clip_set, render_clip_set, save_array
 from model.data.cropping import crop_and_resize, cropped_intrinsics
 from model.data.film_frames import FilmFrame, film_frames
 from model.data.manifest import ClipRecord, Manifest
@@ -47,22 +47,33 @@ def is_data_set(folder: Path) -> bool:
     return (folder / "manifest.jsonl").exists()
 
 
-def clip_set(folder: Path, config: ClipSetConfig, num_workers: int = 1) -> ClipSet:
-    """Opens the clips of a data set's films, if the folder holds a manifest; otherwise rendered ones, as ever.
+def clip_set(folder: Path, config: ClipSetConfig, num_workers: int = 1, *, render: bool = False) -> ClipSet:
+    """Opens the clips that a folder holds: those of a data set's films, or rendered ones.
 
-    What is missing is decoded first, into `FOLDER/clips/`, whose name tells the manifest and the settings apart.
+    Of films, what is missing is decoded first, into `FOLDER/clips/`, whose name tells the manifest and the settings
+    apart.
 
     Args:
         folder: A data set of `model.cli.curate`, or the folder of a rendered clip set.
         config: Size, rate and length; of films at most `num_clips` windows are taken. Their lenses are their own:
             `horizontal_fov_deg` becomes the median, `style` and `first_seed` say nothing.
         num_workers: Processes.
+        render: Render what is missing; without it, the folder must be there.
 
     Raises:
-        ValueError: no clip is long enough, or a film that the manifest names is gone.
+        FileNotFoundError: the folder holds no clips, and none are to be rendered.
+        ValueError: no clip is long enough, a film that the manifest names is gone, or films are to be rendered.
     """
-    if not is_data_set(folder):
+    if render:
+        if is_data_set(folder):
+            raise ValueError(
+                f"data.render_into: expected a folder for rendered clips, {folder} is a data set of films; read it "
+                f"with data.folder={folder}"
+            )
         return render_clip_set(folder, config, num_workers)
+    _check_clips(folder)
+    if not is_data_set(folder):
+        return open_clip_set(folder, config)
     windows = list(_windows(Manifest(folder), config))[: config.num_clips]
     if not windows:
         raise ValueError(
@@ -90,14 +101,26 @@ def clip_set(folder: Path, config: ClipSetConfig, num_workers: int = 1) -> ClipS
     return ClipSet(clips)
 
 
-def held_out_set(folder: Path, config: ClipSetConfig, num_workers: int = 1) -> ClipSet:
+def _check_clips(folder: Path) -> None:
+    """Raises FileNotFoundError unless the folder holds clips."""
+    if is_data_set(folder) or (folder / "clip_set.json").exists():
+        return
+    found = "holds neither a manifest.jsonl nor a clip_set.json" if folder.is_dir() else "does not exist"
+    raise FileNotFoundError(
+        f"data.folder: expected a data set of model.cli.curate or a rendered clip set, {folder} {found}; check the "
+        "path, or render clips with data.render_into=FOLDER in its place"
+    )
+
+
+def held_out_set(folder: Path, config: ClipSetConfig, num_workers: int = 1, *, render: bool = False) -> ClipSet:
     """Opens clips that are not trained on: those of a data set's held-out films, or scenes rendered beside.
 
     Raises:
+        FileNotFoundError: nothing is held out, and nothing is to be rendered.
         ValueError: the data set holds no film out.
     """
-    if not is_data_set(folder):
-        return render_clip_set(Path(f"{folder}_held_out"), config, num_workers)
+    if render or not is_data_set(folder):
+        return clip_set(Path(f"{folder}_held_out"), config, num_workers, render=render)
     if not len(Manifest(folder / HELD_OUT)):
         raise ValueError(
             f"data.folder: expected held-out films in {folder / HELD_OUT}, found none; curate again with "

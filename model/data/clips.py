@@ -110,7 +110,7 @@ def render_clip_set(folder: Path, config: ClipSetConfig, num_workers: int = 2) -
         held = found["num_clips"]
         if found != wanted | {"num_clips": held}:
             raise ValueError(
-                f"data.folder: expected a clip set of {wanted}, got {found} in {folder}; name another folder"
+                f"data.render_into: expected a clip set of {wanted}, got {found} in {folder}; name another folder"
             )
     if config.num_clips > held:
         write_text(description, json.dumps(wanted, indent=1))
@@ -131,6 +131,37 @@ def _is_whole(folder: Path, config: ClipSetConfig, shard: int) -> bool:
     return records.exists() and len(json.loads(records.read_text())) >= expected
 
 
+def open_clip_set(folder: Path, config: ClipSetConfig) -> "ClipSet":
+    """Opens at most `config.num_clips` clips of a set that was rendered before; nothing is rendered or written.
+
+    Raises:
+        FileNotFoundError: the folder holds no clip set, or one whose rendering was not finished.
+        ValueError: its clips have another size, rate or length.
+    """
+    held = _description(folder)
+    for name in ("height", "width", "fps", "num_latents"):
+        if getattr(held, name) != getattr(config, name):
+            raise ValueError(
+                f"data.clips.{name}: expected {getattr(held, name)}, that of the clips in {folder}, "
+                f"got {getattr(config, name)}"
+            )
+    number = min(config.num_clips, held.num_clips)
+    for shard in range(-(-number // held.shard_size)):
+        if not _is_whole(folder, held, shard):
+            raise FileNotFoundError(
+                f"data.folder: expected {number} clips in {folder}, its part {shard} is missing; finish rendering with "
+                f"data.folder=null data.render_into={folder}"
+            )
+    return ClipSet(folder, number)
+
+
+def _description(folder: Path) -> ClipSetConfig:
+    description = folder / "clip_set.json"
+    if not description.exists():
+        raise FileNotFoundError(f"data.folder: expected a clip set, found no {description}; render one first")
+    return ClipSetConfig(**json.loads(description.read_text()))
+
+
 class ClipSet:
     """A rendered clip set, frames mapped into memory.
 
@@ -144,11 +175,8 @@ class ClipSet:
     """
 
     def __init__(self, folder: Path, num_clips: int | None = None) -> None:
-        description = folder / "clip_set.json"
-        if not description.exists():
-            raise FileNotFoundError(f"data.folder: expected a clip set, found no {description}; render one first")
         self.folder = folder
-        held = ClipSetConfig(**json.loads(description.read_text()))
+        held = _description(folder)
         number = held.num_clips if num_clips is None else num_clips
         if not 0 < number <= held.num_clips:
             raise ValueError(f"num_clips: expected 1 to {held.num_clips}, what {folder} holds, got {number}")

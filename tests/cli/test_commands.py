@@ -40,7 +40,7 @@ def composed(main: str, *overrides: str) -> object:
 
 def train_in(folder: Path, out: Path, *overrides: str) -> Path:
     """Trains, or goes on training, a world on the clips and the VAE of `trained`."""
-    data, vae = f"data.folder={folder}/data", f"vae={folder}/vae/vae"
+    data, vae = f"data.render_into={folder}/data", f"vae={folder}/vae/vae"
     config = composed("train", "experiment=debug", data, vae, f"out={out}", "num_preview_scenes=2", *overrides)
     assert isinstance(config, TrainConfig)
     return train(config)
@@ -48,7 +48,7 @@ def train_in(folder: Path, out: Path, *overrides: str) -> Path:
 
 def learn_decoder(folder: Path, out: Path, world: Path) -> None:
     """Gives the world's decoder its lesson and installs it."""
-    options = [f"data.folder={folder}/data", f"out={out}", f"generator={world}", "install=true"]
+    options = [f"data.render_into={folder}/data", f"out={out}", f"generator={world}", "install=true"]
     config = composed("train_vae", "experiment=debug", *options, "training.num_steps=2")
     assert isinstance(config, TrainVAEConfig)
     train_vae(config)
@@ -67,7 +67,7 @@ def change_encoder(folder: Path) -> Path:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a VAE and a world made by `experiment=debug`."""
     folder = tmp_path_factory.mktemp("run")
-    data = f"data.folder={folder}/data"
+    data = f"data.render_into={folder}/data"
     vae_config = composed("train_vae", "experiment=debug", data, f"out={folder}/vae", "training.num_steps=2")
     assert isinstance(vae_config, TrainVAEConfig)
     train_vae(vae_config)
@@ -193,7 +193,12 @@ def test_training_leaves_curves_pictures_and_figures(trained: Path) -> None:
 @pytest.mark.slow
 def test_a_decoder_that_goes_on_learning_leaves_the_latents_as_they_are(trained: Path) -> None:
     before = trained / "vae" / "vae"
-    options = [f"data.folder={trained}/data", f"out={trained}/vae_2", f"initial_vae={before}", "freeze_encoder=true"]
+    options = [
+        f"data.render_into={trained}/data",
+        f"out={trained}/vae_2",
+        f"initial_vae={before}",
+        "freeze_encoder=true",
+    ]
     config = composed("train_vae", "experiment=debug", *options, "training.num_steps=2")
     assert isinstance(config, TrainVAEConfig)
     after = train_vae(config)
@@ -336,3 +341,55 @@ def test_bad_input_is_one_clear_line(
     with pytest.raises(SystemExit, match=f"^{re.escape(message)}"):
         importlib.import_module(f"model.cli.{module}").main()
     assert not list(tmp_path.iterdir())  # nothing was rendered first
+
+
+@pytest.mark.parametrize("found", ["nothing", "an empty folder", "a file", "other files"])
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("train", [SHIPPED_VAE]),
+        ("train", ["experiment=tiny", SHIPPED_VAE, "data.clips.num_latents=13"]),
+        ("train_vae", []),
+        ("train_depth", ["world=tiny"]),
+        ("distill", ["world=tiny"]),
+    ],
+)
+def test_a_folder_that_is_read_is_never_made(
+    module: str, words: list[str], found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if found == "a file":
+        Path("clips").touch()
+    elif found != "nothing":
+        Path("clips").mkdir()
+    if found == "other files":
+        Path("clips/film.mp4").touch()
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.setattr(sys, "argv", [module, "data.folder=clips", *words])
+    with pytest.raises(SystemExit, match=r"^error: data\.folder: expected a data set .*clips .*data\.render_into="):
+        importlib.import_module(f"model.cli.{module}").main()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("module", ["train", "train_vae", "train_depth", "distill"])
+def test_clips_are_rendered_only_where_that_is_asked_for(
+    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = {"train": [SHIPPED_VAE], "train_vae": [], "train_depth": ["world=tiny"], "distill": ["world=tiny"]}
+    monkeypatch.setattr(sys, "argv", [module, "data.render_into=null", *source[module]])
+    with pytest.raises(SystemExit, match=r"^error: data\.folder: expected a data set of films or .*, got none"):
+        importlib.import_module(f"model.cli.{module}").main()
+    Path("films").mkdir()
+    Path("films/manifest.jsonl").touch()
+    monkeypatch.setattr(sys, "argv", [module, "data.render_into=films", *source[module]])
+    with pytest.raises(SystemExit, match=r"^error: data\.render_into: expected a folder for rendered clips, films is"):
+        importlib.import_module(f"model.cli.{module}").main()
+    assert [path.name for path in tmp_path.rglob("*")] == ["films", "manifest.jsonl"]
+
+
+def test_depth_is_not_learned_from_films(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "manifest.jsonl").touch()
+    monkeypatch.setattr(sys, "argv", ["train_depth", f"data.folder={tmp_path}", "world=tiny"])
+    with pytest.raises(SystemExit, match=r"^error: data\.folder: expected a rendered clip set, whose depth is known"):
+        importlib.import_module("model.cli.train_depth").main()

@@ -42,7 +42,7 @@ def world(tmp_path: Path) -> Path:
 
 def settings(world: Path, *more: str) -> DistillConfig:
     given = [
-        f"world={world}", f"out={world.parent}/run", f"data.folder={world.parent}/data", "data.clips.num_clips=4",
+        f"world={world}", f"out={world.parent}/run", f"data.render_into={world.parent}/data", "data.clips.num_clips=4",
         "data.clips.shard_size=4", "data.clips.height=16", "data.clips.width=32", "phases=2", "num_preview_scenes=1",
         "training.num_steps=3", "training.batch_size=2",
     ]  # fmt: skip

@@ -36,7 +36,7 @@ def world(tmp_path: Path) -> Path:
 
 def settings(world: Path, *more: str) -> TrainDepthConfig:
     given = [
-        f"world={world}", f"out={world.parent}/run", f"data.folder={world.parent}/data", "num_clips=4",
+        f"world={world}", f"out={world.parent}/run", f"data.render_into={world.parent}/data", "num_clips=4",
         "data.clips.num_clips=4", "data.clips.num_latents=5", "data.clips.shard_size=4",
         "data.clips.height=16", "data.clips.width=32", "depth.latent_channels=4", "training.num_steps=6",
     ]  # fmt: skip

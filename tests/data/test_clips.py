@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.data.clips import ClipSet, ClipSetConfig, MirroredClipSet, render_clip_set, render_record
+from model.data.clips import ClipSet, ClipSetConfig, MirroredClipSet, open_clip_set, render_clip_set, render_record
 from model.geometry import se3
 from model.geometry.camera import project
 
@@ -106,3 +106,17 @@ def test_a_set_grows_whole_shards_are_kept_and_the_last_one_is_filled(folder: Pa
 def test_a_folder_without_clips_says_so(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="expected a clip set"):
         ClipSet(tmp_path)
+
+
+def test_a_clip_set_that_is_read_is_opened_as_it_is_and_not_rendered_further(tmp_path: Path) -> None:
+    render_clip_set(tmp_path, CONFIG, num_workers=1)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    for number in (CONFIG.num_clips - 1, CONFIG.num_clips, CONFIG.num_clips + 5):
+        clips = open_clip_set(tmp_path, dataclasses.replace(CONFIG, num_clips=number))
+        assert len(clips) == min(number, CONFIG.num_clips)
+    with pytest.raises(ValueError, match=rf"^data.clips.fps: expected {CONFIG.fps}, that of the clips in .*, got 7"):
+        open_clip_set(tmp_path, dataclasses.replace(CONFIG, fps=7.0))
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+    (tmp_path / "records_00000.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"its part 0 is missing; finish rendering with .*render_into="):
+        open_clip_set(tmp_path, CONFIG)
