@@ -1,9 +1,11 @@
 """Data sets that exist, into the folder of work (and so into the one manifest); and the manifest in their formats."""
 
-import re
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal
+
+import torch
 
 from model.curation.film_folder import FilmFolder
 from model.curation.ledger import LedgerLine
@@ -11,18 +13,37 @@ from model.data.colmap_model import colmap_record, write_colmap_text
 from model.data.manifest import ClipRecord, Manifest
 from model.data.nerfstudio import nerfstudio_record
 from model.data.realestate10k import read_realestate10k_folder, write_realestate10k_folder
+from model.data.scenes import Scene, colmap_scenes, nerfstudio_scenes, scene_id
 
 ImportKind = Literal["realestate10k", "colmap", "nerfstudio"]
 ExportKind = Literal["realestate10k", "colmap"]
 
+_Read = tuple[LedgerLine, ClipRecord | None]
+_WHAT = {"colmap": "a COLMAP model", "nerfstudio": "transforms.json"}
+
 
 def import_clips(out: str | Path, kind: ImportKind, records: Iterable[ClipRecord], rejected: dict[str, str]) -> None:
-    """Adds clips that have a camera already, and a ledger line for each that could not be read; known ones stay."""
-    for record in records:
-        line = LedgerLine(id=record.id, source=record.source, verdict="kept", step="read")
-        _add(out, kind, line, record)
-    for name, reason in rejected.items():
-        _add(out, kind, LedgerLine(id=_safe(name), source=name, verdict="rejected", step="read", reason=reason), None)
+    """Adds clips that have a camera already, and a ledger line for each that could not be read.
+
+    The same import again changes nothing, but gives clips that were rejected another try.
+
+    Args:
+        out: The data set's folder.
+        kind: Where the clips come from.
+        records: What was read.
+        rejected: Why each of the others was not, by id.
+
+    Raises:
+        ValueError: a clip is there already, but was imported with other settings; then nothing is written.
+    """
+    lines: list[_Read] = [(LedgerLine(id=r.id, source=r.source, verdict="kept", step="read"), r) for r in records]
+    lines += [
+        (LedgerLine(id=name, source=name, verdict="rejected", step="read", reason=reason), None)
+        for name, reason in rejected.items()
+    ]
+    _refuse_changes(Path(out), kind, lines)
+    for line, record in lines:
+        _add(_folder(out, kind, line.id), line, record)
 
 
 def read_data_set(
@@ -58,19 +79,22 @@ def read_data_set(
     if kind == "colmap":
         _refuse(kind, ignore_distortion=ignore_distortion)
         pictures = str(media or "images")
-        scenes = {_scene_of(model): model for model in _colmap_models(path)}
         return _read_scenes(
+            kind,
             path,
-            "a COLMAP model",
-            sorted(scenes),
-            lambda name, scene: colmap_record(name, scenes[scene], scene / pictures, fps=fps, scale=scale),
+            colmap_scenes(path),
+            lambda clip_id, scene: colmap_record(
+                clip_id, scene.only_model(), scene.folder / pictures, fps=fps, scale=scale
+            ),
         )
     _refuse(kind, media=media is not None)
     return _read_scenes(
+        kind,
         path,
-        "transforms.json",
-        [file.parent for file in sorted(path.rglob("transforms.json"))],
-        lambda name, scene: nerfstudio_record(name, scene, fps=fps, scale=scale, ignore_distortion=ignore_distortion),
+        nerfstudio_scenes(path),
+        lambda clip_id, scene: nerfstudio_record(
+            clip_id, scene.folder, fps=fps, scale=scale, ignore_distortion=ignore_distortion
+        ),
     )
 
 
@@ -101,42 +125,75 @@ def export_clips(data_set: str | Path, kind: ExportKind, folder: str | Path, hei
     return len(records)
 
 
-def _add(out: str | Path, kind: str, line: LedgerLine, record: ClipRecord | None) -> None:
-    with FilmFolder(Path(out) / "work" / f"{kind}-{line.id}") as folder:
+def _folder(out: str | Path, kind: str, clip_id: str) -> FilmFolder:
+    return FilmFolder(Path(out) / "work" / f"{kind}-{clip_id}")
+
+
+def _add(folder: FilmFolder, line: LedgerLine, record: ClipRecord | None) -> None:
+    if folder.is_started and not folder.records():
+        shutil.rmtree(folder.folder)  # rejected then, or killed before its line was whole
+    with folder:
         if line.id not in folder:
             folder.add(line, record)
         folder.finish()
 
 
+def _refuse_changes(out: Path, kind: str, lines: list[_Read]) -> None:
+    """Raises unless every clip that is there already would become what it is."""
+    changes = []
+    for line, record in lines:
+        folder = _folder(out, kind, line.id)
+        known = folder.records() if folder.is_started else []
+        if known and (found := _changes(known[0], record, line.reason)):
+            changes.append(f"{line.id}: {'; '.join(found)}")
+    if changes:
+        raise ValueError(
+            f"out: expected the settings that {out} was begun with, got others for {len(changes)} of its clips: "
+            f"{changes[0]}; name another folder"
+        )
+
+
+def _changes(known: ClipRecord, record: ClipRecord | None, reason: str) -> list[str]:
+    """What differs between a clip as it is in the data set and as it was read now."""
+    if record is None:
+        return [f"was kept, is rejected: {reason}"]
+    names = ("source", "scale", "files", "provenance")
+    changes = [
+        f"{name} was {_short(getattr(known, name))}, is {_short(getattr(record, name))}"
+        for name in names
+        if getattr(known, name) != getattr(record, name)
+    ]
+    if len(known) != len(record) or not torch.equal(known.times, record.times):
+        changes.append(
+            f"its {len(known)} frames lasted {known.times[-1]:g} s, its {len(record)} last {record.times[-1]:g} s"
+        )
+    assert known.camera is not None and record.camera is not None
+    if not changes and not (
+        torch.equal(known.camera.c2w, record.camera.c2w)
+        and torch.equal(known.camera.intrinsics, record.camera.intrinsics)
+    ):
+        changes.append("its camera differs")
+    return changes
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
 def _read_scenes(
-    root: Path, what: str, scenes: list[Path], read: Callable[[str, Path], ClipRecord]
+    kind: str, root: Path, scenes: list[Scene], read: Callable[[str, Scene], ClipRecord]
 ) -> tuple[list[ClipRecord], dict[str, str]]:
     if not scenes:
-        raise FileNotFoundError(f"path: expected {what} in or below {root}, found none; check the folder")
+        raise FileNotFoundError(f"path: expected {_WHAT[kind]} in or below {root}, found none; check the folder")
     records, rejected = [], {}
     for scene in scenes:
-        name = _safe(scene.relative_to(root).as_posix()) if scene != root else _safe(root.resolve().name)
+        clip_id = scene_id(kind, scene.name, *scene.files)
         try:
-            records.append(read(name, scene))
+            records.append(read(clip_id, scene))
         except (ValueError, OSError) as error:
-            rejected[name] = str(error)
+            rejected[clip_id] = str(error)
     return records, rejected
-
-
-def _colmap_models(root: Path) -> list[Path]:
-    cameras = [*root.rglob("cameras.bin"), *root.rglob("cameras.txt")]
-    return sorted({file.parent for file in cameras if (file.parent / f"images{file.suffix}").is_file()}, reverse=True)
-
-
-def _scene_of(model: Path) -> Path:
-    """The folder that holds `sparse/0` or `sparse`; a model that lies elsewhere is its own scene."""
-    if model.parent.name == "sparse":
-        return model.parent.parent
-    return model.parent if model.name == "sparse" else model
-
-
-def _safe(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.\-]+", "_", name).strip("_.-")[:150] or "clip"
 
 
 def _refuse(kind: str, **given: bool) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from model.data.manifest import ClipRecord
+from model.data.scenes import scene_id
 from model.geometry.trajectory_io import RealEstate10KFile, read_realestate10k, write_realestate10k
 
 FILM_SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi")
@@ -16,7 +17,7 @@ _MICROSECONDS = 1e6
 
 @dataclass(frozen=True)
 class ReadReport:
-    """What a reader found: the records, and why each of the others was left out, by name."""
+    """What a reader found: the records, and why each of the others was left out, by id."""
 
     records: list[ClipRecord] = field(default_factory=list)
     rejected: dict[str, str] = field(default_factory=dict)
@@ -38,10 +39,12 @@ def read_realestate10k_folder(poses: str | Path, media: str | Path | None = None
         raise FileNotFoundError(f"poses: expected RealEstate10K text files, found no .txt in {poses}; check the folder")
     report = ReadReport()
     for path in paths:
+        clip_id = scene_id("realestate10k", path.stem, path)
         try:
-            report.records.append(_record(path.stem, read_realestate10k(path), Path(media) if media else None))
-        except ValueError as error:
-            report.rejected[path.stem] = str(error)
+            file = read_realestate10k(path)
+            report.records.append(_record(clip_id, path.stem, file, Path(media).resolve() if media else None))
+        except (ValueError, OSError) as error:
+            report.rejected[clip_id] = str(error)
     return report
 
 
@@ -60,10 +63,10 @@ def write_realestate10k_folder(folder: str | Path, records: Iterable[ClipRecord]
     return written
 
 
-def _record(name: str, file: RealEstate10KFile, media: Path | None) -> ClipRecord:
+def _record(clip_id: str, name: str, file: RealEstate10KFile, media: Path | None) -> ClipRecord:
     source, files = _media(name, file, media)
     return ClipRecord(
-        id=name,
+        id=clip_id,
         source=source or file.url,
         times=torch.tensor(file.timestamps, dtype=torch.float64) / _MICROSECONDS,
         files=files,

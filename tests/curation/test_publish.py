@@ -5,11 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.curation.exchange import export_clips, import_clips, read_data_set
 from model.curation.film_folder import FilmFolder
 from model.curation.ledger import LedgerLine, read_ledger
 from model.curation.publish import HELD_OUT, PublishConfig, held_out_films, ledger_table, publish
-from model.data.colmap_model import write_colmap_text
 from model.data.manifest import ClipRecord, Manifest
 from model.geometry import se3
 from model.geometry.trajectory import CameraTrajectory
@@ -79,35 +77,3 @@ def test_films_are_held_out_whole_and_stay_on_their_side(tmp_path: Path) -> None
 def test_settings_out_of_range_are_refused(tmp_path: Path, config: PublishConfig) -> None:
     with pytest.raises(ValueError, match="cap, held_out: expected"):
         publish(tmp_path, config)
-
-
-def test_colmap_scenes_are_imported_once_and_exported_again(tmp_path: Path) -> None:
-    camera = CameraTrajectory(forward(30.0), LENS.expand(9, 4))
-    write_colmap_text(tmp_path / "scenes" / "one" / "sparse" / "0", camera, 240, 320)
-    (tmp_path / "scenes" / "two" / "sparse").mkdir(parents=True)
-    for file in ("cameras.txt", "images.txt"):
-        (tmp_path / "scenes" / "two" / "sparse" / file).write_text("nonsense\n")
-    for _ in range(2):
-        import_clips(tmp_path / "data", "colmap", *read_data_set("colmap", tmp_path / "scenes", fps=12.0, scale=2.0))
-        publish(tmp_path / "data", PublishConfig())
-    (record,) = Manifest(tmp_path / "data")
-    assert (record.id, record.scale, record.source) == ("one", 2.0, str(tmp_path / "scenes" / "one" / "images"))
-    lines = read_ledger(tmp_path / "data" / "ledger.jsonl")
-    assert [(line.id, line.verdict) for line in lines] == [("one", "kept"), ("two", "rejected")]
-    assert export_clips(tmp_path / "data", "colmap", tmp_path / "colmap", 240, 320) == 1
-    assert export_clips(tmp_path / "data", "realestate10k", tmp_path / "poses") == 1
-    records, rejected = read_data_set("realestate10k", tmp_path / "poses")
-    assert not rejected and records[0].camera is not None and record.camera is not None
-    assert torch.allclose(records[0].camera.c2w, record.camera.c2w, atol=1e-5)
-    assert float(record.camera.c2w[-1, 2, 3]) == pytest.approx(4.0, abs=1e-5)
-
-
-def test_settings_without_effect_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="scale: expected no such setting for realestate10k"):
-        read_data_set("realestate10k", tmp_path, scale=2.0)
-    with pytest.raises(ValueError, match="media: expected no such setting for nerfstudio"):
-        read_data_set("nerfstudio", tmp_path, media="images")
-    with pytest.raises(FileNotFoundError, match=r"expected transforms.json in or below"):
-        read_data_set("nerfstudio", tmp_path)
-    with pytest.raises(ValueError, match="data: expected a manifest with cameras"):
-        export_clips(tmp_path, "realestate10k", tmp_path / "out")
