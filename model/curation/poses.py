@@ -20,6 +20,7 @@ class PosesConfig:
         min_observations: Points that every registered frame sees: a pose on fewer is not to be trusted.
         max_reprojection_error: Pixels, mean over all observations.
         max_gap: Successive frames without a pose that are filled in.
+        max_outliers: Successive frames that the path puts elsewhere, and that are filled in as if they had no pose.
         max_flow_distance: Pixels, per 320 of the width, that a step of the path may lead off the flow.
         max_epipolar_excess: Share of the reliable pixels that a step may leave off their epipolar lines beyond those
             that the two pictures' own geometry leaves, too.
@@ -30,6 +31,7 @@ class PosesConfig:
     min_observations: int = 20
     max_reprojection_error: float = 1.5
     max_gap: int = 4
+    max_outliers: int = 2
     max_flow_distance: float = 2.0
     max_epipolar_excess: float = 0.1
     min_flow_share: float = 0.25

@@ -13,6 +13,7 @@ from torch import Tensor
 from model.curation.camera_motion import CameraMotionConfig, camera_motion
 from model.curation.epipolar_agreement import epipolar_excess, epipolar_rejection
 from model.curation.flow_agreement import flow_disagreement, flow_rejection
+from model.curation.path_parts import outlier_frames, path_parts, without_frames
 from model.curation.poses import PosesConfig, accept, fill_gaps
 from model.curation.scale import ScaleConfig, SceneScale, frame_scale, keyframes, rescale, scene_scale
 from model.curation.shots import ClipFrames
@@ -127,7 +128,7 @@ def label_clip(clip: ClipFrames, tools: Tools, config: StepsConfig, log: StepLog
         log.demand(accept(reconstruction, config.poses))
         log.measure(horizontal_fov_deg=horizontal_fov_deg(reconstruction.intrinsics))
         log.demand(lens_rejection(reconstruction, config))
-        check_against_pictures(clip.frames, moving, reconstruction, tools.flow, config.poses, log)
+        reconstruction = borne_out(clip.frames, moving, reconstruction, tools.flow, config.poses, log)
         camera = fill_gaps(reconstruction)
     if tools.depth is None:
         return ClipLabel(camera, None)
@@ -140,21 +141,46 @@ def label_clip(clip: ClipFrames, tools: Tools, config: StepsConfig, log: StepLog
         return ClipLabel(CameraTrajectory(rescale(camera.c2w, scale.scale), camera.intrinsics), scale.scale)
 
 
-def check_against_pictures(
+def borne_out(
     frames: UInt8[Tensor, "f h w 3"],
     moving: Bool[Tensor, "f h w"],
     reconstruction: Reconstruction,
     flow: OpticalFlow,
     config: PosesConfig,
     log: StepLog,
-) -> None:
-    """Raises ClipRejected if a step of the path disagrees with the flow, or with the pictures' epipolar geometry."""
+) -> Reconstruction:
+    """Returns the path that the pictures bear out, without the few frames that it puts elsewhere.
+
+    Raises:
+        ClipRejected: a step disagrees with the flow, or with the pictures' epipolar geometry, and leaving out few
+            frames does not help.
+    """
+    off, rejection = steps_off(frames, moving, reconstruction, flow, config, log)
+    outliers = outlier_frames(path_parts(reconstruction.registered, off, config.max_gap), config.max_outliers)
+    if outliers:
+        reconstruction = without_frames(reconstruction, outliers)
+        log.demand(accept(reconstruction, config))
+        _, rejection = steps_off(frames, moving, reconstruction, flow, config, log)
+    log.measure(outliers=len(outliers))
+    log.demand(rejection)
+    return reconstruction
+
+
+def steps_off(
+    frames: UInt8[Tensor, "f h w 3"],
+    moving: Bool[Tensor, "f h w"],
+    reconstruction: Reconstruction,
+    flow: OpticalFlow,
+    config: PosesConfig,
+    log: StepLog,
+) -> tuple[Bool[Tensor, " f"], str]:
+    """Returns which steps the flow or the epipolar geometry do not bear out, and why; no reason if there is none."""
     distance = flow_disagreement(frames, reconstruction, flow, config.min_flow_share)
-    log.measure(flow_distance=float(distance.max()))
-    log.demand(flow_rejection(distance, config.max_flow_distance))
     excess = epipolar_excess(frames, moving, reconstruction, flow)
-    log.measure(epipolar_excess=float(excess.max()))
-    log.demand(epipolar_rejection(excess, config.max_epipolar_excess))
+    log.measure(flow_distance=float(distance.max()), epipolar_excess=float(excess.max()))
+    off = (distance > config.max_flow_distance) | (excess > config.max_epipolar_excess)
+    reason = flow_rejection(distance, config.max_flow_distance)
+    return off, reason or epipolar_rejection(excess, config.max_epipolar_excess)
 
 
 def moving_pixels(frames: UInt8[Tensor, "f h w 3"], tools: Tools) -> Bool[Tensor, "f h w"]:

@@ -1,0 +1,96 @@
+"""A frame that is put elsewhere is interpolated; two pieces that are glued together are no outlier, nor is an end."""
+
+import math
+
+import pytest
+import torch
+
+from model.curation.path_parts import outlier_frames, path_parts, without_frames
+from model.curation.poses import PosesConfig, fill_gaps
+from model.curation.steps import ClipRejected, StepLog, borne_out
+from model.estimators.optical_flow import DISFlow
+from model.estimators.sfm import Reconstruction
+from model.geometry import se3
+from model.geometry.camera import intrinsics_from_fov, pixel_grid, rays, unproject
+
+pytest.importorskip("cv2")
+FRAMES, HEIGHT, WIDTH, WALL = 12, 120, 160, 4.0
+LENS = intrinsics_from_fov(math.radians(70), HEIGHT, WIDTH)
+PATH = se3.exp(torch.arange(FRAMES)[:, None] * torch.tensor([0.08, 0.0, 0.05, 0.0, 0.01, 0.0]))
+JUMP = se3.exp(torch.tensor([0.5, 0.0, 0.0, 0.0, 0.6, 0.0]))
+
+
+def pictures() -> torch.Tensor:
+    """What the camera on the path sees of a wall with a texture at z = 4."""
+    noise = torch.rand(1, 3, 80, 80, generator=torch.Generator().manual_seed(0))
+    origin, direction = rays(PATH, LENS, HEIGHT, WIDTH)
+    hit = origin + direction * ((WALL - origin[..., 2:]) / direction[..., 2:])
+    seen = torch.nn.functional.grid_sample(noise.expand(FRAMES, -1, -1, -1), hit[..., :2] / 5, align_corners=False)
+    return (seen * 255).to(torch.uint8).movedim(1, -1).contiguous()
+
+
+def solved(wrong: list[int]) -> Reconstruction:
+    """Points on the wall; the frames in `wrong` are put elsewhere with points of their own, so that all fit."""
+    uv = pixel_grid(6, 6).reshape(-1, 2)
+    slope = unproject(uv, torch.ones(len(uv)), PATH[:, None], LENS)[..., 2] - PATH[:, None, 2, 3]
+    points = unproject(uv, (WALL - PATH[:, 2, 3])[:, None] / slope, PATH[:, None], LENS)
+    c2w = PATH.clone()
+    c2w[wrong] = JUMP @ PATH[wrong]
+    points[wrong] = points[wrong] @ JUMP[:3, :3].T + JUMP[:3, 3]
+    return Reconstruction(
+        registered=torch.ones(FRAMES, dtype=torch.bool),
+        c2w=c2w,
+        intrinsics=LENS,
+        points=points.reshape(-1, 3),
+        frame_of=torch.arange(FRAMES).repeat_interleave(len(uv)),
+        point_of=torch.arange(FRAMES * len(uv)),
+        pixels=(uv * torch.tensor([WIDTH, HEIGHT])).repeat(FRAMES, 1),
+        reprojection_error=0.0,
+    )
+
+
+def kept(wrong: list[int], config: PosesConfig | None = None) -> tuple[Reconstruction, StepLog]:
+    log, nothing = StepLog(step="poses"), torch.zeros(FRAMES, HEIGHT, WIDTH, dtype=torch.bool)
+    # a wall has no epipolar geometry of its own
+    config = config or PosesConfig(max_epipolar_excess=1.0)
+    return borne_out(pictures(), nothing, solved(wrong), DISFlow(), config, log), log
+
+
+@pytest.mark.parametrize("wrong", [[], [5], [5, 6], [3, 8]], ids=str)
+def test_few_frames_that_are_put_elsewhere_are_interpolated(wrong: list[int]) -> None:
+    found, log = kept(wrong)
+    assert (~found.registered).nonzero()[:, 0].tolist() == wrong and log.numbers["poses.outliers"] == len(wrong)
+    torch.testing.assert_close(fill_gaps(found).c2w, PATH, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("wrong", [[5, 6, 7], list(range(6, FRAMES)), [0], [FRAMES - 1]], ids=str)
+def test_longer_pieces_and_ends_that_are_put_elsewhere_reject_the_clip(wrong: list[int]) -> None:
+    with pytest.raises(ClipRejected, match="do not agree with the flow"):
+        kept(wrong)
+
+
+def test_too_many_outliers_reject_the_clip() -> None:
+    with pytest.raises(ClipRejected, match="9 of 12 frames have a pose"):
+        kept([1, 5, 9])
+
+
+def test_no_frame_is_left_out_if_none_may_be() -> None:
+    with pytest.raises(ClipRejected, match="do not agree with the flow"):
+        kept([5], PosesConfig(max_epipolar_excess=1.0, max_outliers=0))
+
+
+def test_parts_end_at_steps_that_are_off_and_at_long_gaps() -> None:
+    known = torch.tensor([1, 1, 1, 0, 1, 1, 0, 0, 1, 1], dtype=torch.bool)
+    off = torch.zeros(10, dtype=torch.bool)
+    assert path_parts(known, off, 2) == [[0, 1, 2, 4, 5, 8, 9]]
+    assert path_parts(known, off, 1) == [[0, 1, 2, 4, 5], [8, 9]]
+    off[4] = True
+    assert (parts := path_parts(known, off, 1)) == [[0, 1, 2], [4, 5], [8, 9]]
+    assert outlier_frames(parts, 2) == [4, 5] and outlier_frames(parts, 1) == []
+    assert path_parts(~known & known, off, 1) == []
+
+
+def test_frames_that_are_left_out_keep_no_pose_and_no_observation() -> None:
+    found = without_frames(solved([5]), [5])
+    assert torch.equal(found.c2w[5], torch.eye(4)) and found.num_observations.tolist() == [36] * 5 + [0] + [36] * 6
+    assert len(found.point_of) == len(found.pixels) == len(found.frame_of)
