@@ -19,7 +19,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from configs.command_line import plain_text
 from model.curation.exchange import export_clips, import_clips, read_data_set
 from model.curation.pipeline import CurationConfig, curate_films
-from model.curation.publish import PublishConfig, Published, ledger_table, publish
+from model.curation.publish import HELD_OUT, PublishConfig, Published, ledger_table, publish
 from model.curation.shots import read_clips
 from model.curation.tools import build_tools
 from model.data.manifest import Manifest
@@ -173,7 +173,11 @@ def _publish(out: str, config: PublishConfig) -> Published:
     published = publish(out, config)
     print(ledger_table(published.lines))
     metric = sum(record.scale is not None for record in Manifest(out))
-    print(f"written: {out}, {len(Manifest(out))} clips, {metric} of them with metric poses")
+    held_out = len(Manifest(Path(out) / HELD_OUT))
+    print(
+        f"written: {out}, {len(Manifest(out))} clips, {metric} of them with metric poses"
+        + (f"; {held_out} clips are held out" if held_out else "")
+    )
     return published
 
 

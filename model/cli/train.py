@@ -103,8 +103,19 @@ def check_windows(step: FlowMatchingStep, clips: ClipSetConfig) -> None:
     if step.longest_window > clips.num_latents:
         raise ValueError(
             f"context_shares, num_new: expected windows of at most {clips.num_latents} latent frames "
-            f"(data.clips.num_latents), got {step.longest_window}; render longer clips"
+            f"(data.clips.num_latents), got {step.longest_window}; {_shorter_windows(step, clips.num_latents)}"
         )
+
+
+def _shorter_windows(step: FlowMatchingStep, num_latents: int) -> str:
+    """Which settings make the step's windows short enough."""
+    shares = {n: share if max(n, 1) + step.num_new <= num_latents else 0.0 for n, share in step.context_shares.items()}
+    if not any(shares.values()):
+        return "give longer clips"
+    named = ",".join(f"{n}:{share:g}" for n, share in shares.items())
+    is_extended = any(share for n, share in shares.items() if n > 1)
+    memory = " diffusion.memory_latents=0" if step.memory_latents and not is_extended else ""
+    return f"give longer clips, or diffusion.context_shares={{{named}}}{memory}"
 
 
 def check_channels(dit: VideoDiTConfig, vae: VideoVAEConfig) -> None:
@@ -118,8 +129,8 @@ def check_channels(dit: VideoDiTConfig, vae: VideoVAEConfig) -> None:
             )
 
 
-def held_out_scenes(config: TrainConfig | DistillConfig, clips: ClipSetConfig) -> OracleScenes:
-    """Of the preview: two of the world's clips long, in seeds or films that nothing is trained on."""
+def held_out_scenes(config: TrainConfig | DistillConfig, clips: ClipSetConfig) -> OracleScenes | None:
+    """Of the preview: two of the world's clips long, in seeds or films that nothing is trained on; None if none are."""
     held_out = dataclasses.replace(clips, num_latents=1 + 2 * config.diffusion.num_new, first_seed=PREVIEW_SEED)
     return preview_scenes(config.data.source, held_out, config.num_preview_scenes)
 

@@ -55,8 +55,9 @@ def train_vae(config: TrainVAEConfig) -> Path:
 
     def sample(module: nn.Module, step: int) -> None:
         assert isinstance(module, VideoVAE)
-        score = reconstruction_sheet(module, truth, out / "samples" / f"step_{step:06d}.png")
-        print(f"\nstep {step}: held-out reconstruction {score:.2f} dB", flush=True)
+        if truth is not None:
+            score = reconstruction_sheet(module, truth, out / "samples" / f"step_{step:06d}.png")
+            print(f"\nstep {step}: held-out reconstruction {score:.2f} dB", flush=True)
 
     state = train_state(vae, config.training, config.seed)
     if config.initial_vae is not None and config.freeze_encoder:
@@ -99,12 +100,14 @@ def decoder_lesson(config: TrainVAEConfig, world: Path, clips: ClipSet) -> tuple
     return DecoderStep(dit=dit, schedule=sampling_schedule(sampler.num_steps, sampler.shift)), batches
 
 
-def render_data(config: TrainVAEConfig) -> tuple[ClipSet, Float[Tensor, "b 3 f h w"]]:
-    """The clips to train on, and held-out ones as video."""
+def render_data(config: TrainVAEConfig) -> tuple[ClipSet, Float[Tensor, "b 3 f h w"] | None]:
+    """The clips to train on, and held-out ones as video, if there are any."""
     data = config.data
     clips = clip_set(data.source, data.clips, data.num_workers, render=data.is_rendered)
     others = dataclasses.replace(data.clips, num_clips=config.num_held_out, first_seed=config.held_out_seed)
     held_out = held_out_set(data.source, others, data.num_workers, render=data.is_rendered)
+    if held_out is None:
+        return clips, None
     return clips, to_float(torch.stack([torch.from_numpy(held_out.frames(i).copy()) for i in range(len(held_out))]))
 
 
@@ -122,9 +125,13 @@ def initial_vae(config: TrainVAEConfig, windows: VideoWindows) -> VideoVAE:
 
 
 def finish(
-    config: TrainVAEConfig, vae: VideoVAE, state: TrainState, windows: VideoWindows, truth: Float[Tensor, "b 3 f h w"]
+    config: TrainVAEConfig,
+    vae: VideoVAE,
+    state: TrainState,
+    windows: VideoWindows,
+    truth: Float[Tensor, "b 3 f h w"] | None,
 ) -> Path:
-    """Measures the averaged network and writes it, with its latents' statistics, to `out/vae`."""
+    """Measures the averaged network on what is held out, and writes it, with its latents' statistics, to `out/vae`."""
     out = Path(config.out)
     if config.install:
         assert config.generator is not None
@@ -133,11 +140,12 @@ def finish(
     with state.ema.applied_to(vae):
         if config.initial_vae is None or not config.freeze_encoder:  # else a DiT may rely on the latents as they are
             vae.set_latent_statistics(*latent_statistics(vae, windows.first_clips(config.num_pca_clips)))
+        score = None if truth is None else reconstruction_sheet(vae, truth, out / "samples" / "final.png")
         meta = {
             "steps": state.step,
             "hours": round(state.elapsed_seconds / 3600, 2),
             "clips": len(windows.clips),
-            "held_out_psnr_db": round(reconstruction_sheet(vae, truth, out / "samples" / "final.png"), 2),
+            **({} if score is None else {"held_out_psnr_db": round(score, 2)}),
             "cpu_count": os.cpu_count(),
         }
         save_component(out / "vae", vae, vae.config, meta)

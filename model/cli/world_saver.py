@@ -23,7 +23,7 @@ class WorldSaver:
         run: The run's folder.
         state: What is trained.
         world, vae, text_encoder: The rest of the world.
-        scenes: What it flies through.
+        scenes: What it flies through; None: there are no previews.
         num_clips: How many it learns from, for the record.
         vae_meta: The VAE's own record.
     """
@@ -35,7 +35,7 @@ class WorldSaver:
         world: WorldConfig,
         vae: VideoVAE,
         text_encoder: TextEncoder,
-        scenes: OracleScenes,
+        scenes: OracleScenes | None,
         *,
         num_clips: int,
         vae_meta: dict[str, Any],
@@ -44,17 +44,17 @@ class WorldSaver:
         self.state, self.world, self.vae = state, world, vae
         self.num_clips, self.vae_meta = num_clips, vae_meta
         self.last_step: int | None = None
-        self._preview = WorldPreview(run, vae, text_encoder, world, scenes)
+        self._preview = None if scenes is None else WorldPreview(run, vae, text_encoder, world, scenes)
 
     def __call__(self, module: nn.Module, step: int) -> None:
         """Writes all of it, and prints the figures."""
         assert isinstance(module, VideoDiT)
-        figures = self._preview(module, step)
+        figures = {} if self._preview is None else self._preview(module, step)
         hours = round(self.state.elapsed_seconds / 3600, 2)
         meta = {"steps": step, "hours": hours, "clips": self.num_clips, "cores": os.cpu_count(), "preview": figures}
         self.last_step = step
         save_world(self.folder, module, self.vae, self.world, meta=meta, vae_meta=self.vae_meta)
-        print(f"\nstep {step}, {hours} h: {figures}", flush=True)
+        print(f"\nstep {step}, {hours} h: {figures or self.folder}", flush=True)
 
     def finish(self) -> Path:
         """Saves the end of the training, if that was no step to save at; returns the world's folder."""

@@ -21,14 +21,24 @@ class PublishConfig:
 
     Attributes:
         cap: Paths of one category that stay, the most important ones; 0: all.
-        held_out: Share of the films that go, whole and unpruned, into the data set `held_out/`; by a digest of a
-            film's id, so that a film stays on its side when others come.
+        held_out: Share of the films with clips that go, whole and unpruned, into the data set `held_out/`; by a digest
+            of a film's id, so that a film stays on its side when others come.
         paths: How paths are described.
+
+    Raises:
+        ValueError: a setting is out of its range.
     """
 
     cap: int = 1000
     held_out: float = 0.0
     paths: BalanceConfig = field(default_factory=BalanceConfig)
+
+    def __post_init__(self) -> None:
+        """Rejects what cannot be published, before films are worked on for it."""
+        if self.cap < 0:
+            raise ValueError(f"publish.cap: expected 0 (all) or more, got {self.cap}")
+        if not 0 <= self.held_out < 1:
+            raise ValueError(f"publish.held_out: expected a share of at least 0 and below 1, got {self.held_out}")
 
 
 @dataclass(frozen=True)
@@ -44,15 +54,10 @@ def publish(out: str | Path, config: PublishConfig) -> Published:
     """Writes `OUT/manifest.jsonl`, `cameras/`, `ledger.jsonl`, `balance.png`, and `OUT/held_out` if films are.
 
     Depends on what `OUT/work` holds, not on the order in which it came there.
-
-    Raises:
-        ValueError: a setting is out of its range.
     """
-    if config.cap < 0 or not 0 <= config.held_out < 1:
-        raise ValueError(f"cap, held_out: expected cap >= 0 and 0 <= held_out < 1, got {config.cap}, {config.held_out}")
     out = Path(out)
     folders = sorted((folder for folder in (out / "work").iterdir() if folder.is_dir()), key=lambda folder: folder.name)
-    chosen = held_out_films([folder.name for folder in folders], config.held_out)
+    chosen = held_out_films([folder.name for folder in folders if FilmFolder(folder).records()], config.held_out)
     training = [folder for folder in folders if folder.name not in chosen]
     held_out = [folder for folder in folders if folder.name in chosen]
     records, lines = _gather(training)
@@ -70,11 +75,13 @@ def publish(out: str | Path, config: PublishConfig) -> Published:
 
 
 def held_out_films(films: Iterable[str], share: float) -> set[str]:
-    """Returns the ids of the films that are held out: of two or more at least one, if any are to be."""
+    """Returns the ids of the films that are held out: of two or more at least one, if any are to be, and never all."""
     draws = {film: int.from_bytes(hashlib.sha256(f"held out {film}".encode()).digest()[:8], "big") for film in films}
     chosen = {film for film, draw in draws.items() if draw < share * 2**64}
     if share > 0 and len(draws) > 1 and not chosen:
         chosen.add(min(draws, key=lambda film: draws[film]))
+    if chosen and len(chosen) == len(draws):
+        chosen.remove(max(draws, key=lambda film: draws[film]))
     return chosen
 
 

@@ -76,10 +76,7 @@ def clip_set(folder: Path, config: ClipSetConfig, num_workers: int = 1, *, rende
         return open_clip_set(folder, config)
     windows = list(_windows(Manifest(folder), config))[: config.num_clips]
     if not windows:
-        raise ValueError(
-            f"data.folder: expected clips of at least {config.num_frames} frames at {config.fps:g} a second, found "
-            f"none in {folder}; curate longer ones (shots.min_frames) or lower data.clips.num_latents"
-        )
+        raise ValueError(_why_no_windows(folder, config))
     digest = hashlib.sha256((folder / "manifest.jsonl").read_bytes() + repr(config).encode()).hexdigest()[:10]
     clips = folder / "clips" / f"{config.height}x{config.width}_{config.num_frames}_{digest}"
     clips.mkdir(parents=True, exist_ok=True)
@@ -98,6 +95,8 @@ def clip_set(folder: Path, config: ClipSetConfig, num_workers: int = 1, *, rende
     write_text(clips / "clip_set.json", json.dumps(dataclasses.asdict(found), indent=1))
     labelled = sum(window.is_labelled for window in windows)
     print(f"{folder}: {len(windows)} windows of {config.num_frames} frames, {labelled} of them with a metric camera")
+    if not labelled and folder.name != HELD_OUT:
+        print("all clips are unlabelled: what is trained on them alone learns how things look and move, not the camera")
     return ClipSet(clips)
 
 
@@ -112,21 +111,37 @@ def _check_clips(folder: Path) -> None:
     )
 
 
-def held_out_set(folder: Path, config: ClipSetConfig, num_workers: int = 1, *, render: bool = False) -> ClipSet:
+def held_out_set(folder: Path, config: ClipSetConfig, num_workers: int = 1, *, render: bool = False) -> ClipSet | None:
     """Opens clips that are not trained on: those of a data set's held-out films, or scenes rendered beside.
 
-    Raises:
-        FileNotFoundError: nothing is held out, and nothing is to be rendered.
-        ValueError: the data set holds no film out.
+    Returns:
+        None where there are none; a line says so, and why.
     """
-    if render or not is_data_set(folder):
-        return clip_set(Path(f"{folder}_held_out"), config, num_workers, render=render)
-    if not len(Manifest(folder / HELD_OUT)):
-        raise ValueError(
-            f"data.folder: expected held-out films in {folder / HELD_OUT}, found none; curate again with "
-            "publish.held_out=0.1, which computes nothing anew"
-        )
-    return clip_set(folder / HELD_OUT, config, num_workers)
+    if render:
+        return clip_set(Path(f"{folder}_held_out"), config, num_workers, render=True)
+    where = folder / HELD_OUT if is_data_set(folder) else Path(f"{folder}_held_out")
+    if is_data_set(folder) and not any(_windows(Manifest(where), config)):
+        print(f"nothing is held out: {_why_no_windows(where, config)}")
+        return None
+    if not is_data_set(folder) and not (where / "clip_set.json").exists():
+        print(f"nothing is held out: there is no clip set {where}")
+        return None
+    return clip_set(where, config, num_workers)
+
+
+def _why_no_windows(folder: Path, config: ClipSetConfig) -> str:
+    records = list(Manifest(folder))
+    if not records:
+        more = "curate more films (ledger.jsonl says why clips were left out)"
+        if folder.name == HELD_OUT:
+            more = "curate again with publish.held_out=0.1, which computes nothing anew and needs two films with clips"
+        return f"data.folder: expected clips, found none in {folder}; {more}"
+    longest = max(record.span[1] - record.span[0] for record in records)
+    num_latents = 1 + int(longest * config.fps + 0.5) // FRAMES_PER_LATENT
+    return (
+        f"data.folder: expected clips of at least {config.num_frames} frames at {config.fps:g} a second, found "
+        f"none in {folder}; the longest has {longest:.2f} s: data.clips.num_latents={num_latents} fits it"
+    )
 
 
 def write_shard(folder: Path, shard: int, windows: Sequence[Window], config: ClipSetConfig) -> None:

@@ -73,18 +73,19 @@ def assemble(dit: VideoDiT, vae: VideoVAE, text_encoder: TextEncoder, config: Wo
     )
 
 
-def preview_scenes(folder: Path, clips: ClipSetConfig, num_scenes: int) -> OracleScenes:
+def preview_scenes(folder: Path, clips: ClipSetConfig, num_scenes: int) -> OracleScenes | None:
     """Held-out scenes as long and large as `clips` says: rendered ones, or those of a data set's held-out films.
 
-    Raises:
-        ValueError: the folder is a data set of films that holds out none with a metric camera.
+    Returns:
+        None where the folder is a data set of films that holds out none with a metric camera; a line says so.
     """
     if not is_data_set(folder):
         return render_oracle_scenes(clips, num_scenes)
     films = held_out_set(folder, clips)
-    rows = films.labelled.nonzero()[:num_scenes, 0].tolist()
-    if not rows:
-        raise ValueError(f"data.folder: expected held-out clips with a metric camera in {folder}; hold out more films")
+    rows = [] if films is None else films.labelled.nonzero()[:num_scenes, 0].tolist()
+    if films is None or not rows:
+        print("no previews: they need held-out clips with a metric camera; the training is the same without them")
+        return None
     return OracleScenes(
         frames=torch.stack([torch.from_numpy(films.frames(row).copy()) for row in rows]),
         poses=films.poses[rows],

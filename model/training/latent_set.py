@@ -79,9 +79,10 @@ def channel_weights(
 class LatentBatches:
     """Batches as a pure function of (seed, step, micro): an interrupted run resumes with the very same ones.
 
-    Every epoch is a fresh permutation; `labelled_share` of the clips (4 : 1, the paper's Sec. 3.3) keep their camera,
-    always the same ones, the others train as unlabelled video. Clips that have no camera are among those others.
-    All lies in memory, on `device` (that of `latents` by default), where batches are cut from it.
+    Every epoch is a fresh permutation, or as many as a step needs where it takes more clips than there are.
+    `labelled_share` of the clips (4 : 1, the paper's Sec. 3.3) keep their camera, always the same ones, the others
+    train as unlabelled video. Clips that have no camera are among those others. All lies in memory, on `device` (that
+    of `latents` by default), where batches are cut from it.
     """
 
     def __init__(
@@ -98,10 +99,8 @@ class LatentBatches:
         world_size: int = 1,
         device: torch.device | None = None,
     ) -> None:
-        if not 0 < batch_size * micro_batches * world_size <= len(clips):
-            raise ValueError(
-                f"batch_size: expected 1 to {len(clips)} clips a step, got {batch_size}; render more clips"
-            )
+        if batch_size < 1:
+            raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
         device = device or latents.device
         self.latents, self.poses = latents.to(device), clips.poses.to(device)
         captions = sorted(set(clips.captions))
@@ -121,11 +120,13 @@ class LatentBatches:
     def indices(self, step: int, micro: int = 0) -> Tensor:
         """Which clips this rank sees at (step, micro)."""
         per_step = self.batch_size * self.micro_batches * self.world_size
-        steps_per_epoch = len(self.poses) // per_step
+        num_rounds = -(-per_step // len(self.poses))  # 1, unless the set is smaller than what a step takes
+        steps_per_epoch = num_rounds * len(self.poses) // per_step
         epoch, position = divmod(step, steps_per_epoch)
         if self._epoch[0] != epoch:
             generator = torch.Generator().manual_seed(hash((self.seed, epoch)) % 2**62)
-            self._epoch = (epoch, torch.randperm(len(self.poses), generator=generator))
+            rounds = [torch.randperm(len(self.poses), generator=generator) for _ in range(num_rounds)]
+            self._epoch = (epoch, torch.cat(rounds))
         first = position * per_step + (micro * self.world_size + self.rank) * self.batch_size
         return self._epoch[1][first : first + self.batch_size]
 

@@ -73,7 +73,10 @@ def test_two_phases_leave_a_world_of_a_quarter_of_the_steps_that_flies(world: Pa
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("data.clips.num_latents=5", r"^context_shares, num_new: expected windows of at most 5 latent frames"),
+        (
+            "data.clips.num_latents=5",
+            r"^context_shares, num_new: expected windows of at most 5 latent.*\{0:0.2,1:0.4,4:0\} .*memory_latents=0",
+        ),
         ("data.clips.height=32", r"^data.clips.height: expected 16, the world's, got 32"),
         ("diffusion.labelled_share=7", r"^labelled_share: expected a number in \[0, 1\], got 7"),
     ],

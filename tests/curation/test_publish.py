@@ -73,7 +73,31 @@ def test_films_are_held_out_whole_and_stay_on_their_side(tmp_path: Path) -> None
     assert len(Manifest(tmp_path)) == 20 and len(Manifest(tmp_path / HELD_OUT)) == 0
 
 
-@pytest.mark.parametrize("config", [PublishConfig(cap=-1), PublishConfig(held_out=1.0)])
-def test_settings_out_of_range_are_refused(tmp_path: Path, config: PublishConfig) -> None:
-    with pytest.raises(ValueError, match="cap, held_out: expected"):
-        publish(tmp_path, config)
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"cap": -1}, r"^publish.cap: expected 0 \(all\) or more, got -1"),
+        ({"held_out": 1.0}, r"^publish.held_out: expected a share of at least 0 and below 1, got 1.0"),
+        ({"held_out": float("nan")}, r"^publish.held_out: expected"),
+    ],
+)
+def test_settings_out_of_range_are_refused_before_any_work(setting: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PublishConfig(**setting)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("share", [1e-9, 0.05, 0.5, 0.999])
+@pytest.mark.parametrize(("num_kept", "num_rejected"), [(1, 0), (1, 5), (2, 5), (3, 0)])
+def test_some_films_with_clips_always_stay_and_of_two_or_more_one_is_held_out(
+    tmp_path: Path, share: float, num_kept: int, num_rejected: int
+) -> None:
+    for k in range(num_kept):
+        add(tmp_path, f"kept{k}", 0.0)
+    for k in range(num_rejected):
+        with FilmFolder(tmp_path / "work" / f"rejected{k}") as film:
+            film.add(LedgerLine(id=f"rejected{k}", source="", verdict="rejected", step="poses", reason="too few"))
+            film.finish()
+    published = publish(tmp_path, PublishConfig(held_out=share))
+    training, held_out = len(Manifest(tmp_path)), len(Manifest(tmp_path / HELD_OUT))
+    assert training + held_out == num_kept and training >= 1 and (held_out >= 1) == (num_kept > 1)
+    assert len(published.lines) == num_kept + num_rejected

@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 from model.build import TrainConfig, TrainVAEConfig
+from model.checkpoint import load_meta
 from model.cli.train import train
 from model.cli.train_vae import train_vae
 from model.curation.film_folder import FilmFolder
@@ -20,10 +21,12 @@ from model.curation.training_clips import clip_set, held_out_set
 from model.data.clips import ClipSet, ClipSetConfig
 from model.data.manifest import ClipRecord
 from model.data.video_io import write_image, write_video
+from model.evaluation.preview import preview_scenes
 from model.geometry import se3
 from model.geometry.trajectory import CameraTrajectory
 from model.text.tiny_vocabulary import TinyVocabularyEncoder
 from model.training.latent_set import LatentBatches
+from model.world.load import load_world
 
 for name in ("cv2", "av", "joblib"):
     pytest.importorskip(name)
@@ -77,6 +80,12 @@ def data(tmp_path: Path) -> Path:
     )
     publish(folder, PublishConfig())
     return folder
+
+
+def composed(folder: Path, main: str, *overrides: str) -> object:
+    shared = (f"data.folder={folder}/data", "experiment=debug", "training.batch_size=2")
+    with initialize_config_module(config_module=f"configs.{main}", version_base=None):
+        return OmegaConf.to_object(compose("config", [*shared, *overrides]))
 
 
 def rows(clips: ClipSet) -> dict[str, list[int]]:
@@ -137,14 +146,64 @@ def test_decoded_shards_are_kept_and_another_manifest_is_decoded_anew(data: Path
     publish(data, PublishConfig(held_out=0.4))
     other = clip_set(data, CONFIG)
     assert other.folder != first.folder and len(other) < len(first)
-    assert len(other) + len(held_out_set(data, CONFIG)) == len(first)
+    held_out = held_out_set(data, CONFIG)
+    assert held_out is not None and len(other) + len(held_out) == len(first)
 
 
 def test_what_cannot_be_trained_on_is_named(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"expected clips of at least 129 frames at 12 a second, found none"):
+    with pytest.raises(
+        ValueError,
+        match=r"expected clips of at least 129 frames at 12 a second, found none.*"
+        r"the longest has 1.58 s: data.clips.num_latents=5 fits it",
+    ):
         clip_set(data, dataclasses.replace(CONFIG, num_latents=33))
-    with pytest.raises(ValueError, match=r"curate again with publish.held_out=0.1"):
-        held_out_set(data, CONFIG)
+    assert rows(clip_set(data, dataclasses.replace(CONFIG, num_latents=5))).keys() == {"plain"}
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty/manifest.jsonl").touch()
+    with pytest.raises(ValueError, match=r"^data.folder: expected clips, found none in .*empty; curate more films"):
+        clip_set(tmp_path / "empty", CONFIG)
+
+
+def test_a_set_that_holds_nothing_out_says_so_and_is_no_error(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert held_out_set(data, CONFIG) is None
+    assert "nothing is held out" in capsys.readouterr().out
+    assert preview_scenes(data, CONFIG, 2) is None
+    assert "no previews" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("per_step", [1, 2, 3, 4, 7, 12])
+def test_a_small_set_fills_a_batch_by_coming_round_again(data: Path, per_step: int) -> None:
+    clips = clip_set(data, CONFIG, 1)
+    assert len(clips) == 6
+    batches = LatentBatches(clips, torch.zeros(6, 1, 3, 1, 1), TinyVocabularyEncoder(["blue"]), batch_size=per_step)
+    seen = torch.stack([batches.indices(step) for step in range(60)])
+    assert seen.shape == (60, per_step)
+    counts = torch.bincount(seen.flatten(), minlength=6).float()
+    assert counts.min() > 0.5 * counts.mean()
+    for row in seen:  # nobody comes again before all had their turn
+        assert torch.bincount(row, minlength=6).max() <= -(-per_step // 6)
+    assert torch.equal(batches.indices(3), seen[3])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_metric", [True, False])
+def test_one_film_trains_a_vae_and_a_world_that_flies(
+    tmp_path: Path, is_metric: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scale = {"scale": 1.0} if is_metric else {}
+    add(tmp_path / "data", film(tmp_path, "film", 33, 12.0, camera=path(33), caption="grey fog", **scale))
+    publish(tmp_path / "data", PublishConfig(held_out=0.05))
+    vae_config = composed(tmp_path, "train_vae", f"out={tmp_path}/vae", "training.num_steps=2")
+    assert isinstance(vae_config, TrainVAEConfig)
+    assert "held_out_psnr_db" not in load_meta(train_vae(vae_config))
+    config = composed(tmp_path, "train", f"out={tmp_path}/run", f"vae={tmp_path}/vae/vae", "training.num_steps=2")
+    assert isinstance(config, TrainConfig)
+    world = load_world(train(config))
+    said = capsys.readouterr().out
+    assert "nothing is held out" in said and "no previews" in said
+    assert ("all clips are unlabelled" in said) == (not is_metric)
+    state, frames = world.start(seeds=[0], prompts=["grey fog"])
+    assert frames.shape[-1] == 3 and len(state) == 1
 
 
 @pytest.mark.slow
@@ -154,16 +213,11 @@ def test_both_mains_train_on_a_data_set_of_films(tmp_path: Path) -> None:
         add(tmp_path / "data", record)
     publish(tmp_path / "data", PublishConfig(held_out=0.3))
 
-    def composed(main: str, *overrides: str) -> object:
-        shared = (f"data.folder={tmp_path}/data", "experiment=debug", "training.batch_size=2")
-        with initialize_config_module(config_module=f"configs.{main}", version_base=None):
-            return OmegaConf.to_object(compose("config", [*shared, *overrides]))
-
-    vae_config = composed("train_vae", f"out={tmp_path}/vae", "training.num_steps=2")
+    vae_config = composed(tmp_path, "train_vae", f"out={tmp_path}/vae", "training.num_steps=2")
     assert isinstance(vae_config, TrainVAEConfig)
     train_vae(vae_config)
     run = (f"out={tmp_path}/run", f"vae={tmp_path}/vae/vae", "training.num_steps=3", "num_preview_scenes=2")
-    config = composed("train", *run)
+    config = composed(tmp_path, "train", *run)
     assert isinstance(config, TrainConfig)
     world = train(config)
     lines = [json.loads(line) for line in (tmp_path / "run" / "curve.jsonl").read_text().splitlines()]
