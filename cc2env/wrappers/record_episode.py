@@ -143,7 +143,7 @@ class RecordEpisode(gym.Wrapper[np.ndarray, Any, np.ndarray, Any], gym.utils.Rec
         text = self._claim()
         films = [text.with_name(text.name.removesuffix(".txt") + suffix) for suffix in self.formats]
         try:
-            write_realestate10k(text, trajectory, timestamps=timestamps)
+            write_realestate10k(text, trajectory, timestamps=timestamps, is_metric=True)
             for film in films:
                 write_film(film, frames, fps, self.scale)
         except BaseException:  # also an interrupt: no film without its poses, no poses without their film

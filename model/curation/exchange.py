@@ -1,5 +1,6 @@
 """Data sets that exist, into the folder of work (and so into the one manifest); and the manifest in their formats."""
 
+import math
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -61,20 +62,23 @@ def read_data_set(
         kind: realestate10k: a folder of text files. colmap: scenes below the folder, each with a model in `sparse/0`,
             `sparse` or itself. nerfstudio (also DL3DV): scenes below the folder, each with a `transforms.json`.
         path: The folder.
-        media: realestate10k: the folder of films or pictures. colmap: the pictures' folder in each scene, `images` by
-            default.
+        media: realestate10k: the folder of films or pictures. colmap, nerfstudio: the pictures' folder in each scene;
+            by default `images`, or where the file says.
         fps: colmap, nerfstudio: pictures a second.
-        scale: colmap, nerfstudio: metres per unit; None: not known.
+        scale: Metres per unit; None: not known, unless a file says itself that it is in metres.
         ignore_distortion: nerfstudio: takes a distorted lens for a pinhole.
 
     Raises:
         FileNotFoundError: there is nothing of that kind.
-        ValueError: a setting that the kind does not know.
+        ValueError: a setting that the kind does not know, or out of its range.
     """
     path = Path(path)
+    for name, number in (("fps", fps), ("scale", 1.0 if scale is None else scale)):
+        if not 0 < number < math.inf:
+            raise ValueError(f"{name}: expected a positive number, got {number}; leave it out if it is not known")
     if kind == "realestate10k":
-        _refuse(kind, fps=fps != 1.0, scale=scale is not None, ignore_distortion=ignore_distortion)
-        report = read_realestate10k_folder(path, media)
+        _refuse(kind, fps=fps != 1.0, ignore_distortion=ignore_distortion)
+        report = read_realestate10k_folder(path, media, scale)
         return report.records, report.rejected
     if kind == "colmap":
         _refuse(kind, ignore_distortion=ignore_distortion)
@@ -87,13 +91,17 @@ def read_data_set(
                 clip_id, scene.only_model(), scene.folder / pictures, fps=fps, scale=scale
             ),
         )
-    _refuse(kind, media=media is not None)
     return _read_scenes(
         kind,
         path,
         nerfstudio_scenes(path),
         lambda clip_id, scene: nerfstudio_record(
-            clip_id, scene.folder, fps=fps, scale=scale, ignore_distortion=ignore_distortion
+            clip_id,
+            scene.folder,
+            media=None if media is None else str(media),
+            fps=fps,
+            scale=scale,
+            ignore_distortion=ignore_distortion,
         ),
     )
 

@@ -5,9 +5,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-FILM_SUFFIXES = frozenset(
-    (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp", ".ogv", ".gif")
-)
+from model.data.film_frames import FILM_SUFFIXES
+
 _LONGEST_NAME = 80
 _HEAD = 65536  # bytes that tell films of one name apart
 

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from model.data.manifest import ClipRecord
+from model.data.media import find_pictures
 from model.geometry import se3
 from model.geometry.trajectory import CameraTrajectory
 from model.whole_file import write_text
@@ -75,19 +76,22 @@ def colmap_record(
         images: The folder of the pictures.
         fps: Pictures a second.
         scale: Metres per unit of the model; the poses are multiplied by it. None: not known.
+
+    Raises:
+        FileNotFoundError: there is no model.
+        ValueError: it is malformed, or pictures are missing.
     """
     model = read_colmap_model(folder)
     camera = model.camera
     if scale is not None:
-        c2w = camera.c2w.clone()
-        c2w[:, :3, 3] *= scale
-        camera = CameraTrajectory(c2w, camera.intrinsics)
+        camera = camera.scaled(scale)
+    source = Path(images).resolve()
     times = torch.arange(len(model.names), dtype=torch.float64) / fps
     return ClipRecord(
         id=clip_id,
-        source=str(images),
+        source=str(source),
         times=times,
-        files=model.names,
+        files=find_pictures(source, model.names),
         camera=camera,
         scale=scale,
         provenance={"reader": "colmap", "model": str(folder)},

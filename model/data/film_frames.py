@@ -10,6 +10,10 @@ from jaxtyping import UInt8
 
 from model.estimators.optional_dependency import require
 
+FILM_SUFFIXES = (
+    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp", ".ogv", ".gif"
+)  # fmt: skip
+
 
 class UntrustedTimes(ValueError):
     """A film whose container does not tell when its frames are shown: it is refused, whole."""
@@ -71,6 +75,24 @@ def film_frames(path: str | Path) -> Iterator[FilmFrame]:
         ) from error
     if last == -float("inf"):
         raise ValueError(f"{path}: expected a film, got one without frames; record it again")
+
+
+def film_span(path: str | Path) -> tuple[float, float]:
+    """Returns the seconds of a film's first and last frame, of which it decodes the first only.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no film, has no pictures, or does not say when they are shown.
+    """
+    av = require("av")
+    first = next(film_frames(path)).time
+    try:
+        with av.open(str(path), metadata_errors="ignore") as container:
+            stream = _video_stream(Path(path), container)
+            times = [packet.pts for packet in container.demux(stream) if packet.size and packet.pts is not None]
+            return first, float(max(times) * stream.time_base)
+    except (av.error.FFmpegError, ValueError, OverflowError) as error:
+        raise ValueError(f"{path}: expected a film, got one that breaks off ({error}); record it again") from error
 
 
 def _untrusted(path: Path, number: int, time: float | None, last: float) -> UntrustedTimes:

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from model.data.manifest import ClipRecord
+from model.data.media import find_pictures
 from model.geometry import se3
 from model.geometry.trajectory import CameraTrajectory
 
@@ -23,6 +24,7 @@ def nerfstudio_record(
     clip_id: str,
     path: str | Path,
     *,
+    media: str | None = None,
     fps: float = 1.0,
     scale: float | None = None,
     ignore_distortion: bool = False,
@@ -34,13 +36,14 @@ def nerfstudio_record(
     Args:
         clip_id: The record's id.
         path: The file, or its folder.
+        media: The folder of the pictures in the scene, in place of the one that the file names (`images_4`).
         fps: Pictures a second.
         scale: Metres per unit of the file; the poses are multiplied by it. None: not known.
         ignore_distortion: Takes a distorted lens for a pinhole and says so in the provenance.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is malformed, or its lens is distorted or a fisheye.
+        ValueError: it is malformed, its lens is distorted or a fisheye, or pictures are missing.
     """
     path = Path(path) / "transforms.json" if Path(path).is_dir() else Path(path)
     if not path.is_file():
@@ -57,13 +60,14 @@ def nerfstudio_record(
         raise ValueError(f"{path}: expected nerfstudio's transforms, got {error!r}; export it again") from error
     if distorted and not ignore_distortion:
         raise ValueError(f"{path}: expected a lens without distortion; undistort the frames or set ignore_distortion")
+    folder = path.resolve().parent
     if scale is not None:
         c2w[:, :3, 3] *= scale
     return ClipRecord(
         id=clip_id,
-        source=str(path.parent),
+        source=str(folder),
         times=torch.arange(len(frames), dtype=torch.float64) / fps,
-        files=tuple(frame["file_path"] for frame in frames),
+        files=find_pictures(folder, [frame["file_path"] for frame in frames], media),
         camera=CameraTrajectory(c2w.float(), lenses),
         scale=scale,
         provenance={"reader": "nerfstudio"} | ({"distortion": "ignored"} if distorted else {}),

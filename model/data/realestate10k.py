@@ -1,5 +1,7 @@
 """RealEstate10K folders: text files of poses, beside films or folders of pictures; into the manifest and back."""
 
+import dataclasses
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,12 +9,12 @@ from pathlib import Path
 import torch
 
 from model.data.manifest import ClipRecord
+from model.data.media import find_film, find_pictures, times_in_film
 from model.data.scenes import scene_id
 from model.geometry.trajectory_io import RealEstate10KFile, read_realestate10k, write_realestate10k
 
-FILM_SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi")
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _MICROSECONDS = 1e6
+_YOUTUBE_ID = re.compile(r"(?:[?&]v=|youtu\.be/)([A-Za-z0-9_-]{6,20})(?:[&#?]|$)")
 
 
 @dataclass(frozen=True)
@@ -23,17 +25,24 @@ class ReadReport:
     rejected: dict[str, str] = field(default_factory=dict)
 
 
-def read_realestate10k_folder(poses: str | Path, media: str | Path | None = None) -> ReadReport:
+def read_realestate10k_folder(
+    poses: str | Path, media: str | Path | None = None, scale: float | None = None
+) -> ReadReport:
     """Returns a record for every text file; a malformed one is rejected with its reason, never raised.
 
     Args:
         poses: The folder of `NAME.txt`.
-        media: The folder of `NAME.mp4` (or another film) or of folders `NAME/` with a picture for each time stamp
-            (`TIMESTAMP.png`); without it, or without its film, a record's source is the URL.
+        media: The folder of films or pictures: `NAME.mp4` (or another film, whole or cut to the clip), `NAME/` with a
+            picture for each time stamp (`TIMESTAMP.png`), the same in a folder of the video's YouTube id, or the
+            whole `YOUTUBE_ID.mp4`. Without it a record's source is the URL, and there is nothing to train on.
+        scale: Metres per unit of the files; the poses are multiplied by it. None: not known, but for files that say
+            themselves that they are in metres (recorded episodes; exported clips whose scale is known).
 
     Raises:
-        FileNotFoundError: there is no text file.
+        FileNotFoundError: there is no text file, or no folder of media.
     """
+    if media is not None and not Path(media).is_dir():
+        raise FileNotFoundError(f"media: expected a folder of films or pictures, found none at {media}; check the path")
     paths = sorted(Path(poses).glob("*.txt"))
     if not paths:
         raise FileNotFoundError(f"poses: expected RealEstate10K text files, found no .txt in {poses}; check the folder")
@@ -42,7 +51,8 @@ def read_realestate10k_folder(poses: str | Path, media: str | Path | None = None
         clip_id = scene_id("realestate10k", path.stem, path)
         try:
             file = read_realestate10k(path)
-            report.records.append(_record(clip_id, path.stem, file, Path(media).resolve() if media else None))
+            record = _record(clip_id, path.stem, file, None if media is None else Path(media).resolve())
+            report.records.append(_in_metres(record, file, scale))
         except (ValueError, OSError) as error:
             report.rejected[clip_id] = str(error)
     return report
@@ -58,35 +68,44 @@ def write_realestate10k_folder(folder: str | Path, records: Iterable[ClipRecord]
         path = Path(folder) / f"{record.id}.txt"
         timestamps = (record.times * _MICROSECONDS).round().long().tolist()
         url = record.provenance.get("url", record.source)
-        write_realestate10k(path, record.camera, "_".join(url.split()), timestamps)
+        is_metric = record.scale is not None
+        write_realestate10k(path, record.camera, "_".join(url.split()), timestamps, is_metric=is_metric)
         written.append(path)
     return written
 
 
 def _record(clip_id: str, name: str, file: RealEstate10KFile, media: Path | None) -> ClipRecord:
-    source, files = _media(name, file, media)
-    return ClipRecord(
+    record = ClipRecord(
         id=clip_id,
-        source=source or file.url,
+        source=file.url,
         times=torch.tensor(file.timestamps, dtype=torch.float64) / _MICROSECONDS,
-        files=files,
         camera=file.trajectory,
         provenance={"reader": "realestate10k", "url": file.url},
     )
+    return record if media is None else _with_media(record, name, file, media)
 
 
-def _media(name: str, file: RealEstate10KFile, media: Path | None) -> tuple[str, tuple[str, ...]]:
-    if media is None:
-        return "", ()
-    pictures = {path.stem: path.name for path in (media / name).glob("*") if path.suffix.lower() in PICTURE_SUFFIXES}
-    if pictures:
-        missing = [stamp for stamp in file.timestamps if str(stamp) not in pictures]
-        if missing:
-            raise ValueError(
-                f"media: expected a picture for every time stamp, {len(missing)} are missing: {missing[0]}"
-            )
-        return str(media / name), tuple(pictures[str(stamp)] for stamp in file.timestamps)
-    for suffix in FILM_SUFFIXES:
-        if (media / f"{name}{suffix}").is_file():
-            return str(media / f"{name}{suffix}"), ()
-    return "", ()
+def _in_metres(record: ClipRecord, file: RealEstate10KFile, scale: float | None) -> ClipRecord:
+    if file.is_metric and scale not in (None, 1.0):
+        raise ValueError(f"scale: expected 1 for a path that is in metres already, got {scale}; import it by itself")
+    if scale is None and not file.is_metric:
+        return record
+    assert record.camera is not None
+    return dataclasses.replace(record, camera=record.camera.scaled(scale or 1.0), scale=scale or 1.0)
+
+
+def _with_media(record: ClipRecord, name: str, file: RealEstate10KFile, media: Path) -> ClipRecord:
+    video = _YOUTUBE_ID.search(file.url)
+    folders = [media, media / video[1]] if video else [media]
+    for folder in folders:
+        if (folder / name).is_dir():
+            stamps = [str(stamp) for stamp in file.timestamps]
+            return dataclasses.replace(record, source=str(folder / name), files=find_pictures(folder / name, stamps))
+    films = [find_film(folder, name) for folder in folders] + ([find_film(media, video[1])] if video else [])
+    for film in films:
+        if film is not None:
+            return dataclasses.replace(record, source=str(film), times=times_in_film(film, record.times))
+    raise ValueError(
+        f"media: expected {name}.mp4 or {name}/ with pictures in {media}{f' or {video[1]}' if video else ''}, found "
+        "none; get the film, or leave media out to import the path alone"
+    )

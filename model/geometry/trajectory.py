@@ -62,6 +62,12 @@ class CameraTrajectory:
         """Returns the same path on another device or in another precision."""
         return CameraTrajectory(self.c2w.to(device, dtype), self.intrinsics.to(device, dtype))
 
+    def scaled(self, scale: float) -> "CameraTrajectory":
+        """Returns the path with its translations multiplied: of a file whose unit is `scale` metres, in metres."""
+        c2w = self.c2w.clone()
+        c2w[:, :3, 3] *= scale
+        return CameraTrajectory(c2w, self.intrinsics)
+
     def rebase(self, reference: Float[Tensor, "4 4"] | None = None) -> "CameraTrajectory":
         """Returns the path as the reference pose sees it; without one, the first pose becomes the identity."""
         if reference is None:

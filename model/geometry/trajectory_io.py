@@ -17,16 +17,25 @@ from model.geometry.trajectory import CameraTrajectory
 from model.whole_file import whole_file
 
 _NUMBERS_PER_LINE = 19  # timestamp, fx fy cx cy, k1 k2, 3x4 world-to-camera
+_METRIC = "#unit=metre"  # the URL's fragment: other readers of the format take no notice of it
 _MICROSECONDS_PER_POSE = 1e6 / 3  # a pose stands for 4 frames, 12 frames make a second
 
 
 @dataclass(frozen=True, eq=False)
 class RealEstate10KFile:
-    """What a RealEstate10K text file says: the video's URL, each pose's time in microseconds, and the path."""
+    """What a RealEstate10K text file says.
+
+    Attributes:
+        url: The video's.
+        timestamps: Each pose's time in microseconds.
+        trajectory: The path.
+        is_metric: Whether the file says that its unit is the metre; the format itself has no unit.
+    """
 
     url: str
     timestamps: tuple[int, ...]
     trajectory: CameraTrajectory
+    is_metric: bool = False
 
 
 def read_trajectory(path: str | Path, intrinsics: Float[Tensor, "4"] | None = None) -> CameraTrajectory:
@@ -89,11 +98,18 @@ def read_realestate10k(path: str | Path) -> RealEstate10KFile:
     _check_camera(str(path), table)
     w2c = _checked(f"{path} (world-to-camera)", table[:, 7:].unflatten(-1, (3, 4)))
     trajectory = CameraTrajectory(se3.inverse(w2c).float(), table[:, 1:5].float())
-    return RealEstate10KFile(lines[0].strip(), tuple(int(row[0]) for row in rows), trajectory)
+    url = lines[0].strip()
+    timestamps = tuple(int(row[0]) for row in rows)
+    return RealEstate10KFile(url.removesuffix(_METRIC), timestamps, trajectory, url.endswith(_METRIC))
 
 
 def write_realestate10k(
-    path: str | Path, trajectory: CameraTrajectory, url: str = "", timestamps: Sequence[int] | None = None
+    path: str | Path,
+    trajectory: CameraTrajectory,
+    url: str = "",
+    timestamps: Sequence[int] | None = None,
+    *,
+    is_metric: bool = False,
 ) -> None:
     """Writes a RealEstate10K text file, whole or not at all.
 
@@ -102,6 +118,7 @@ def write_realestate10k(
         trajectory: The path; its matrices are inverted, for the format holds world-to-camera.
         url: The first line.
         timestamps: Microseconds of each pose; without them, a third of a second apart (4 frames at 12 a second).
+        is_metric: Say in the first line that the unit is the metre (`#unit=metre` after the URL).
 
     Raises:
         ValueError: The URL has white space in it, or there is not one timestamp for each pose.
@@ -113,7 +130,7 @@ def write_realestate10k(
     if len(timestamps) != len(trajectory):
         raise ValueError(f"timestamps: expected {len(trajectory)}, one for each pose, got {len(timestamps)}")
     w2c = se3.inverse(trajectory.c2w.double())[:, :3].flatten(1).tolist()
-    lines = [url]
+    lines = [url + _METRIC if is_metric else url]
     for time, camera, row in zip(timestamps, trajectory.intrinsics.tolist(), w2c, strict=True):
         lines.append(f"{time} " + " ".join(f"{number:.12g}" for number in (*camera, 0, 0, *row)))
     text = "\n".join(lines) + "\n"

@@ -11,7 +11,7 @@ from model.cli import curate
 from model.curation.ledger import read_ledger
 from model.data.colmap_model import write_colmap_text
 from model.data.manifest import Manifest
-from model.data.video_io import write_video
+from model.data.video_io import write_image, write_video
 from model.geometry import se3
 from model.geometry.trajectory import CameraTrajectory
 
@@ -74,6 +74,8 @@ def test_films_and_cameras_meet_in_one_data_set_and_leave_it(
     lens = torch.tensor([0.8, 1.2, 0.5, 0.5]).expand(5, 4)
     c2w = se3.exp(torch.arange(5)[:, None] * torch.tensor([0.1, 0, 0, 0, 0, 0]))
     write_colmap_text(tmp_path / "scene" / "sparse" / "0", CameraTrajectory(c2w, lens), 240, 320)
+    for number in range(5):
+        write_image(tmp_path / "scene" / "images" / f"{number:06d}.png", torch.zeros(240, 320, 3, dtype=torch.uint8))
     out = f"out={tmp_path}/data"
     call(monkeypatch, "import", "kind=films", f"path={tmp_path}/films", out, "shots.height=48", "shots.width=80")
     call(monkeypatch, "import", "kind=colmap", f"path={tmp_path}/scene", out, "scale=3.0", "fps=12")

@@ -156,10 +156,13 @@ def test_several_models_of_a_scene_are_named_and_the_others_go_on(tmp_path: Path
 
 
 def test_settings_without_effect_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="scale: expected no such setting for realestate10k"):
-        read_data_set("realestate10k", tmp_path, scale=2.0)
-    with pytest.raises(ValueError, match="media: expected no such setting for nerfstudio"):
-        read_data_set("nerfstudio", tmp_path, media="images")
+    with pytest.raises(ValueError, match="fps: expected no such setting for realestate10k"):
+        read_data_set("realestate10k", tmp_path, fps=12.0)
+    with pytest.raises(ValueError, match="ignore_distortion: expected no such setting for colmap"):
+        read_data_set("colmap", tmp_path, ignore_distortion=True)
+    for name, number in (("fps", 0.0), ("fps", float("nan")), ("scale", -1.0), ("scale", float("inf"))):
+        with pytest.raises(ValueError, match=f"{name}: expected a positive number"):
+            read_data_set("nerfstudio", tmp_path, **{name: number})
     with pytest.raises(FileNotFoundError, match=r"expected transforms.json in or below"):
         read_data_set("nerfstudio", tmp_path)
     with pytest.raises(ValueError, match="data: expected a manifest with cameras"):

@@ -2,17 +2,21 @@
 
 import json
 import math
+import shutil
 import struct
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 import torch
 
 from model.data.colmap_model import colmap_record, read_colmap_model, write_colmap_text
+from model.data.manifest import ClipRecord
 from model.data.nerfstudio import nerfstudio_record
 from model.data.realestate10k import read_realestate10k_folder, write_realestate10k_folder
+from model.data.video_io import write_image, write_video
 from model.geometry import se3
 from model.geometry.trajectory import CameraTrajectory
 
@@ -26,6 +30,11 @@ def camera() -> CameraTrajectory:
     return CameraTrajectory(c2w, torch.tensor([0.8, 1.1, 0.49, 0.52]).expand(FRAMES, 4))
 
 
+def pictures(folder: Path, names: Iterable[str], height: int = 240, width: int = 320) -> None:
+    for name in names:
+        write_image(folder / name, torch.zeros(height, width, 3, dtype=torch.uint8))
+
+
 def same(a: CameraTrajectory | None, b: CameraTrajectory) -> bool:
     assert a is not None
     return torch.allclose(a.c2w, b.c2w, atol=1e-5) and torch.allclose(a.intrinsics, b.intrinsics, atol=1e-6)
@@ -37,6 +46,7 @@ def test_colmap_text_comes_back(camera: CameraTrajectory, tmp_path: Path) -> Non
     model = read_colmap_model(tmp_path)
     assert same(model.camera, camera)
     assert torch.allclose(model.points, points) and model.sizes[0] == (240, 320)
+    pictures(tmp_path / "images", model.names)
     record = colmap_record("a", tmp_path, tmp_path / "images", fps=10, scale=2.0)
     assert record.camera is not None and record.files[0] == "000000.png"
     assert torch.allclose(record.camera.c2w[:, :3, 3], 2 * camera.c2w[:, :3, 3], atol=1e-5)
@@ -77,6 +87,7 @@ def test_nerfstudio_axes_are_turned(camera: CameraTrajectory, tmp_path: Path) ->
     ]
     data = {"w": 640, "h": 480, "fl_x": 512.0, "fl_y": 528.0, "cx": 313.6, "cy": 249.6, "frames": frames}
     (tmp_path / "transforms.json").write_text(json.dumps(data))
+    pictures(tmp_path, [str(frame["file_path"]) for frame in frames], 480, 640)
     record = nerfstudio_record("a", tmp_path, fps=2)
     assert same(record.camera, camera)
     assert record.files[0] == "images/frame_7.png" and record.span == (0.0, 2.0)
@@ -89,6 +100,7 @@ def test_nerfstudio_axes_are_turned(camera: CameraTrajectory, tmp_path: Path) ->
 def test_nerfstudio_angles_of_view(camera: CameraTrajectory, tmp_path: Path) -> None:
     frames = [{"file_path": "a.png", "transform_matrix": torch.eye(4).tolist()}]
     data = {"w": 200, "h": 100, "camera_angle_x": math.pi / 2, "frames": frames}
+    pictures(tmp_path, ["a.png"], 100, 200)
     (tmp_path / "t.json").write_text(json.dumps(data))
     record = nerfstudio_record("a", tmp_path / "t.json")
     assert record.camera is not None
@@ -98,25 +110,117 @@ def test_nerfstudio_angles_of_view(camera: CameraTrajectory, tmp_path: Path) -> 
         nerfstudio_record("a", tmp_path / "t.json")
 
 
-def test_realestate10k_comes_back_with_its_media(camera: CameraTrajectory, tmp_path: Path) -> None:
-    write_colmap_text(tmp_path / "model", camera, 48, 80)
-    record = colmap_record("clip", tmp_path / "model", "pictures", fps=8)
-    (path,) = write_realestate10k_folder(tmp_path / "poses", [record])
+def realestate10k(folder: Path, camera: CameraTrajectory, *, first: float = 0.0, **fields: object) -> ClipRecord:
+    """Writes poses/clip.txt: a frame every eighth of a second, from `first` seconds of the video on."""
+    times = first + torch.arange(FRAMES, dtype=torch.float64) / 8
+    record = ClipRecord(id="clip", source="film.mp4", times=times, camera=camera, **fields)  # type: ignore[arg-type]
+    write_realestate10k_folder(folder / "poses", [record])
+    return record
+
+
+def film(path: Path, num_frames: int = FRAMES) -> None:
+    frames = (8 * torch.arange(num_frames)).to(torch.uint8)  # all different: a GIF stores equal ones once
+    write_video(path, frames[:, None, None, None].expand(-1, 48, 80, 3), 8)
+
+
+def test_realestate10k_comes_back_with_its_pictures(camera: CameraTrajectory, tmp_path: Path) -> None:
+    record = realestate10k(tmp_path, camera)
     (tmp_path / "poses" / "bad.txt").write_text("url\n1 2 3\n")
     report = read_realestate10k_folder(tmp_path / "poses")
     (read,) = report.records
-    assert same(read.camera, camera) and torch.allclose(read.times, record.times)
+    assert same(read.camera, camera) and torch.allclose(read.times, record.times) and read.scale is None
     ((bad, reason),) = report.rejected.items()
     assert bad.startswith("bad-") and "expected 19 numbers" in reason
-    (tmp_path / "media").mkdir()
-    (tmp_path / "media" / "clip.mp4").write_bytes(b"")
-    (found,) = read_realestate10k_folder(tmp_path / "poses", tmp_path / "media").records
-    assert found.source.endswith("clip.mp4") and path.name == "clip.txt"
-    stamps = (record.times * 1e6).long().tolist()
-    (tmp_path / "media" / "clip").mkdir()
-    for stamp in stamps[:-1]:
-        (tmp_path / "media" / "clip" / f"{stamp}.png").write_bytes(b"")
+    stamps = [f"{stamp}.png" for stamp in (record.times * 1e6).long().tolist()]
+    pictures(tmp_path / "media" / "clip", stamps[:-1])
     assert "1 are missing" in str(read_realestate10k_folder(tmp_path / "poses", tmp_path / "media").rejected)
-    (tmp_path / "media" / "clip" / f"{stamps[-1]}.png").write_bytes(b"")
+    pictures(tmp_path / "media" / "clip", stamps[-1:])
     (found,) = read_realestate10k_folder(tmp_path / "poses", tmp_path / "media").records
-    assert found.files == tuple(f"{stamp}.png" for stamp in stamps)
+    assert found.files == tuple(stamps) and found.source == str(tmp_path / "media" / "clip")
+
+
+VIDEO = {"provenance": {"url": "https://www.youtube.com/watch?v=in69BD2eZqg"}}
+
+
+@pytest.mark.parametrize(
+    ("first", "name", "num_frames", "start"),
+    [
+        (0.0, "clip.mp4", FRAMES, 0.0),
+        (0.0, "clip.gif", FRAMES, 0.0),
+        (1.0, "clip.mp4", FRAMES + 8, 1.0),  # the whole film
+        (1.0, "clip.mp4", FRAMES, 0.0),  # cut to the clip: its first frame is that of the first time stamp
+        (195.5, "clip.mp4", FRAMES, 0.0),
+        (195.5, "in69BD2eZqg/clip.mp4", FRAMES, 0.0),
+        (1.0, "in69BD2eZqg.mp4", FRAMES + 20, 1.0),
+        (1.0, "clip.MP4", FRAMES + 8, 1.0),
+    ],
+)
+def test_a_realestate10k_film_is_found_whole_or_cut(
+    first: float, name: str, num_frames: int, start: float, camera: CameraTrajectory, tmp_path: Path
+) -> None:
+    pytest.importorskip("av")
+    realestate10k(tmp_path, camera, first=first, **VIDEO)
+    film(tmp_path / "media" / name, num_frames)
+    (record,) = read_realestate10k_folder(tmp_path / "poses", tmp_path / "media").records
+    assert record.source == str(tmp_path / "media" / name)
+    assert record.span == pytest.approx((start, start + (FRAMES - 1) / 8), abs=0.02)  # GIF counts in 1/100 s
+
+
+@pytest.mark.parametrize("media", ["none", "trimmed", "empty", "text", "folder"])
+def test_a_film_that_is_missing_trimmed_or_torn_is_a_line_and_the_others_stay(
+    media: str, camera: CameraTrajectory, tmp_path: Path
+) -> None:
+    pytest.importorskip("av")
+    realestate10k(tmp_path, camera, first=195.5, **VIDEO)
+    shutil.copy(tmp_path / "poses" / "clip.txt", tmp_path / "poses" / "other.txt")
+    film(tmp_path / "media" / "other.mp4")
+    match media:
+        case "trimmed":
+            film(tmp_path / "media" / "clip.mp4", FRAMES - 3)
+        case "empty" | "text":
+            (tmp_path / "media" / "clip.mp4").write_bytes(b"" if media == "empty" else b"sorry, this video is gone")
+        case "folder":
+            (tmp_path / "media" / "clip.mp4").mkdir()
+    report = read_realestate10k_folder(tmp_path / "poses", tmp_path / "media")
+    assert [record.id.split("-")[0] for record in report.records] == ["other"]
+    ((clip, reason),) = report.rejected.items()
+    assert clip.startswith("clip-") and "expected" in reason and str(tmp_path / "media") in reason
+    with pytest.raises(FileNotFoundError, match="media: expected a folder"):
+        read_realestate10k_folder(tmp_path / "poses", tmp_path / "medium")
+
+
+def test_realestate10k_in_units_of_the_user(camera: CameraTrajectory, tmp_path: Path) -> None:
+    realestate10k(tmp_path, camera)
+    (record,) = read_realestate10k_folder(tmp_path / "poses", scale=2.5).records
+    assert record.scale == 2.5 and same(record.camera, camera.scaled(2.5))
+
+
+def test_metres_that_were_exported_are_metres_again(camera: CameraTrajectory, tmp_path: Path) -> None:
+    realestate10k(tmp_path, camera, scale=3.0)
+    for scale in (None, 1.0):
+        (record,) = read_realestate10k_folder(tmp_path / "poses", scale=scale).records
+        assert record.scale == 1.0 and same(record.camera, camera) and record.provenance["url"] == "film.mp4"
+    report = read_realestate10k_folder(tmp_path / "poses", scale=2.0)
+    assert not report.records and "in metres already" in str(report.rejected)
+
+
+@pytest.mark.parametrize(
+    ("named", "there", "media"),
+    [
+        ("images/a", "images/a.png", None),  # blender leaves endings out
+        ("./images/a", "images/a.JPG", None),
+        ("images\\a.png", "images/a.png", None),
+        ("images/a.png", "images_4/a.png", "images_4"),
+        ("./images/cam/a.png", "images_4/cam/a.png", "images_4"),
+        ("a.png", "images_4/a.png", "images_4"),
+    ],
+)
+def test_nerfstudio_pictures_are_found(named: str, there: str, media: str | None, tmp_path: Path) -> None:
+    frames = [{"file_path": named, "transform_matrix": torch.eye(4).tolist()}]
+    data = {"w": 80, "h": 40, "fl_x": 50, "frames": frames}
+    (tmp_path / "transforms.json").write_text(json.dumps(data))
+    with pytest.raises(ValueError, match="expected a picture for each of 1 frames, 1 are missing"):
+        nerfstudio_record("a", tmp_path, media=media)
+    pictures(tmp_path, [there], 40, 80)
+    record = nerfstudio_record("a", tmp_path, media=media)
+    assert (Path(record.source) / record.files[0]).samefile(tmp_path / there)
