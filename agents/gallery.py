@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -149,11 +150,12 @@ def write_gif(path: Path, frames: np.ndarray, fps: float, colours: int) -> None:
 
 def index(moves: list[str], tasks: list[str], config: GalleryConfig) -> str:
     """Returns the page, in Markdown."""
+    image = "" if config.image is None else Path(os.path.relpath(config.image, config.out)).as_posix()
     lines = [
         "# Films of every move and task",
         "",
         f"World `{config.world}`, seed {config.seed}"
-        + (f", first frame [{config.image}]({Path(config.image).name})" if config.image else "")
+        + (f", first frame [{config.image}]({image})" if config.image else "")
         + (f", prompt “{config.prompt}”" if config.prompt else "")
         + f". Made by `python -m agents.gallery out={config.out}`.",
         "",

@@ -66,6 +66,7 @@ def describe(episode: Episode, fps: float, labels: list[str]) -> dict[str, Any]:
             "reset_seconds": episode.reset_seconds,
             "step_seconds": episode.step_seconds,
             "frames_per_second": episode.frames_per_second,
+            "reset_function_evaluations": episode.reset_function_evaluations,
             "function_evaluations": episode.function_evaluations,
         },
     }

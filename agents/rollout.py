@@ -27,7 +27,8 @@ class Episode:
         rewards: One for each step.
         reset_seconds: The computer's time in `reset`.
         step_seconds: And in each `step`.
-        function_evaluations: Samples passed through the network in each step.
+        reset_function_evaluations: Samples passed through the network in `reset`.
+        function_evaluations: And in each `step`.
         last_info: Of the last step.
     """
 
@@ -40,6 +41,7 @@ class Episode:
     rewards: list[float]
     reset_seconds: float
     step_seconds: list[float]
+    reset_function_evaluations: int
     function_evaluations: list[int]
     last_info: dict[str, Any]
 
@@ -74,6 +76,7 @@ def rollout(
     observation, info = env.reset(seed=seed, options=options)
     reset_seconds = time.perf_counter() - started
     first_frame, intrinsics = observation[0].copy(), info["intrinsics"].copy()
+    reset_evaluations = int(info["function_evaluations"])
     clips, actions, poses, rewards, step_seconds, evaluations = [], [], [info["c2w"][:1]], [], [], []
     with tqdm(total=num_clips, desc="flying", unit="clip", disable=not show_progress) as bar:
         for _ in range(num_clips):
@@ -100,6 +103,7 @@ def rollout(
         rewards=rewards,
         reset_seconds=reset_seconds,
         step_seconds=step_seconds,
+        reset_function_evaluations=reset_evaluations,
         function_evaluations=evaluations,
         last_info=info,
     )

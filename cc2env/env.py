@@ -74,7 +74,8 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
     | `intrinsics`           | float32 [4], fx fy cx cy divided by the image's width and height                 |
     | `clip_index`           | int, clips since `reset`                                                        |
     | `seconds`              | float, time of the last frame in the scene's own seconds (not the computer's)   |
-    | `function_evaluations` | int, samples passed through the network for this clip; 0 after `reset`          |
+    | `function_evaluations` | int, samples passed through the network for this clip; after `reset`, for its   |
+    |                        | first frame: 0 where it was given or rendered                                   |
     | `prompt`               | str, the prompt in force: the given one, the world's own choice, or ""          |
 
     ## Rewards
@@ -110,8 +111,8 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
     |-------------------|------------|------------------------------------------------------------------------------|
     | `world`           | `"tiny"`   | `"tiny"` (shipped weights), `"synthetic"` (renderer), a world's folder       |
     | `sampler_steps`   | world's    | steps of the ODE solver for each clip                                        |
-    | `guidance_text`   | world's    | guidance weight of the prompt (the paper, Eq. 3); 1 is none                  |
-    | `guidance_camera` | world's    | guidance weight of the camera (the paper, Eq. 3); 1 is none                  |
+    | `guidance_text`   | world's    | guidance weight of the prompt for each clip (the paper, Eq. 3); 1 is none    |
+    | `guidance_camera` | world's    | guidance weight of the camera for each clip (the paper, Eq. 3); 1 is none    |
     | `poses_per_clip`  | world's, 4 | clip length: latent poses for each step, a multiple of the world's own       |
     | `horizontal_fov_deg` | world's | horizontal field of view in degrees                                       |
     | `device`          | `"cpu"`    | where the network runs                                                       |
@@ -200,7 +201,7 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
             intrinsics=self._intrinsics,
         )
         self.generation_seconds = time.perf_counter() - started
-        return np.repeat(first, self._session.frames_per_clip, axis=0), self._info(evaluations=0)
+        return np.repeat(first, self._session.frames_per_clip, axis=0), self._info()
 
     def step(self, action: object) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Flies one clip along the action.
@@ -218,7 +219,7 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
         self.generation_seconds = time.perf_counter() - started
         books = self._session.books
         reward, terminated = float(books["reward"][0]), bool(books["terminated"][0])
-        return frames, reward, terminated, False, self._info(self._session.evaluations_per_clip)
+        return frames, reward, terminated, False, self._info()
 
     @property
     def fps(self) -> float:
@@ -331,7 +332,7 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
         spec = self._session.world.spec
         return prompt, None if image is None else load_picture(image, spec.height, spec.width)
 
-    def _info(self, evaluations: int) -> dict[str, Any]:
+    def _info(self) -> dict[str, Any]:
         return {
             "c2w": self._session.commanded[0].cpu().numpy().copy(),
             "achieved_c2w": self._session.books["achieved"][0].numpy().copy(),
@@ -339,7 +340,7 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
             "intrinsics": self._session.state.intrinsics[0].cpu().numpy().copy(),
             "clip_index": int(self._session.clip_index[0]),
             "seconds": float(self._session.seconds()[0]),
-            "function_evaluations": evaluations,
+            "function_evaluations": int(self._session.evaluations[0]),
             "prompt": self._session.prompts[0],
             **self._session.task_info(0),
         }

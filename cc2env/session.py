@@ -16,7 +16,7 @@ from torch import Tensor
 from cc2env.actions import to_poses
 from cc2env.judging import Judge, Rules, task_memory
 from cc2env.world_choice import WorldChoice
-from model.world.protocol import RecognisesStates, WorldModel, WorldState
+from model.world.protocol import CountsEvaluations, RecognisesStates, WorldModel, WorldState
 
 
 @runtime_checkable
@@ -70,6 +70,8 @@ class Session:
         clip_index: Clips flown since the reset [b].
         frames: The last clip [b, f, h, w, 3] on the world's device; after a reset the first frame, f times.
         prompts: The prompt in force in each row: the given one, the world's own choice, or "".
+        evaluations: Samples passed through the network for what was made last in each row [b]: a clip or, at a reset,
+            its first frame. Restored rows cost none.
         books: Where each camera got, what it earned and how its task stands; see `cc2env.judging`.
 
     Args:
@@ -116,6 +118,7 @@ class Session:
         size = (self.frames_per_clip, world.spec.height, world.spec.width, 3)
         self.frames = torch.zeros(num_rows, *size, dtype=torch.uint8)
         self.prompts = ("",) * num_rows
+        self.evaluations = torch.zeros(num_rows, dtype=torch.int64)
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the world."""
@@ -139,11 +142,6 @@ class Session:
     def frames_per_clip(self) -> int:
         """Frames that one step generates."""
         return self.num_segments * self.world.spec.frames_per_clip
-
-    @property
-    def evaluations_per_clip(self) -> int:
-        """Function evaluations of the network that one step costs, for each row."""
-        return self.num_segments * self.world.spec.evaluations_per_clip
 
     @property
     def state(self) -> WorldState:
@@ -191,6 +189,7 @@ class Session:
             ),
             rows,
         )
+        self._count(0 if images is not None else self._evaluations(started, opening=True), rows)
         return frames[:, 0].cpu().numpy().copy()
 
     def step(
@@ -212,8 +211,9 @@ class Session:
         start, judge, twists = state, self._judge(), twists.to(state.c2w.device)
         commanded = to_poses(state.c2w, twists)
         achieved, blocked = judge.route(state, twists, commanded)
-        clips = []
+        clips, evaluations = [], torch.zeros(len(twists), dtype=torch.int64)
         for segment in achieved.split(self.world.spec.poses_per_clip, dim=1):
+            evaluations = evaluations + self._evaluations(state)
             state, frames = self.world.extend(state, segment)
             clips.append(frames)
         chosen = list(range(self.num_rows) if rows is None else rows)
@@ -221,6 +221,7 @@ class Session:
         books = judge.judge(self.books[chosen], start, commanded, achieved, blocked, clip, clip_index)
         named = tuple(prompts[row] for row in chosen)
         self._place(SessionSnapshot(state, clip_index, commanded, clip, named, books), rows)
+        self._count(evaluations, rows)
 
     def task_info(self, row: int) -> dict[str, Any]:
         """Returns what the task tells of a row, the same keys always."""
@@ -269,11 +270,12 @@ class Session:
             )
         assert rows is None or self._state is not None, "rows: start all rows before single ones"
         self._place(snapshot[range(num_rows)], rows)
+        self._count(0, rows)
 
     @contextmanager
     def all_or_nothing(self) -> Iterator[None]:
         """Puts everything back as it was if the block raises."""
-        kept = self._held() if self.is_started else None
+        kept, evaluations = (self._held() if self.is_started else None), self.evaluations
         done = False
         try:
             yield
@@ -281,6 +283,7 @@ class Session:
         finally:
             if not done and kept is not None:
                 self._hold(kept)
+                self.evaluations = evaluations
 
     def _named_prompts(self, seeds: Sequence[int], prompts: Sequence[str | None] | None, has_image: bool) -> list[str]:
         """The prompt of every row, where none is given the one that the world will choose."""
@@ -315,6 +318,16 @@ class Session:
                 books,
             )
         )
+
+    def _evaluations(self, state: WorldState, opening: bool = False) -> Int[Tensor, " n"]:
+        if isinstance(self.world, CountsEvaluations):
+            return self.world.evaluations(state, opening=opening)
+        spec = self.world.spec
+        return torch.full((len(state.seed),), spec.evaluations_per_opening if opening else spec.evaluations_per_clip)
+
+    def _count(self, evaluations: Int[Tensor, " n"] | int, rows: Sequence[int] | None) -> None:
+        self.evaluations = self.evaluations.clone()
+        self.evaluations[slice(None) if rows is None else list(rows)] = evaluations
 
     def _held(self) -> SessionSnapshot:
         return SessionSnapshot(self.state, self.clip_index, self.commanded, self.frames, self.prompts, self.books)

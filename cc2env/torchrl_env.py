@@ -43,6 +43,8 @@ class CameraCtrlWorldTorchRLEnv(EnvBase):
     | `blocked`      | bool [num_envs, 1]                         | whether the way led into an obstacle         |
     | `intrinsics`   | float32 [num_envs, 4]                      | fx fy cx cy divided by width and height      |
     | `clip_index`   | int64 [num_envs, 1]                        | clips since the reset                        |
+    | `function_evaluations` | int64 [num_envs, 1]                | samples passed through the network for this  |
+    |                |                                            | clip or, after a reset, its first frame      |
     | `reward`       | float32 [num_envs, 1]                      | the task's; 0 without one                    |
     | `terminated`   | bool [num_envs, 1]                         | the task has come to its end                 |
     | `truncated`    | bool [num_envs, 1]                         | after `max_episode_steps` clips              |
@@ -210,6 +212,7 @@ class CameraCtrlWorldTorchRLEnv(EnvBase):
             "blocked": session.books["blocked"][:, None],
             "intrinsics": session.state.intrinsics,
             "clip_index": session.clip_index[:, None],
+            "function_evaluations": session.evaluations[:, None],
             "done": torch.from_numpy(terminated | truncated),
             "terminated": torch.from_numpy(terminated),
             "truncated": torch.from_numpy(truncated),
@@ -228,6 +231,7 @@ class CameraCtrlWorldTorchRLEnv(EnvBase):
             blocked=Categorical(2, shape=(n, 1), dtype=torch.bool, device=device),
             intrinsics=Unbounded((n, 4), device=device),
             clip_index=Unbounded((n, 1), dtype=torch.int64, device=device),
+            function_evaluations=Unbounded((n, 1), dtype=torch.int64, device=device),
             **self._task_specs(),
             shape=(n,),
             device=device,

@@ -132,7 +132,7 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._episodes.seed(rows, [seeds[row] for row in rows])
         chosen = None if prompts is None else [prompts[row] for row in rows]
         self._episodes.open(rows, chosen, None if images is None else images[mask])
-        return self._observations(), self._infos(mask, np.zeros(self.num_envs, np.int64))
+        return self._observations(), self._infos(mask)
 
     def step(self, actions: object) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Flies every row one clip along its action.
@@ -195,18 +195,17 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     def _step_all(self, twists: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """SAME_STEP and DISABLED."""
         observations = self._session.step(twists)
-        evaluations = np.full(self.num_envs, self._session.evaluations_per_clip)
         over, outcome = self._episodes.over(), self._outcome()
         infos: dict[str, Any] = {}
         if self.autoreset_mode is AutoresetMode.SAME_STEP and over.any():
             infos["final_obs"] = np.full(self.num_envs, None, dtype=object)
             for row in np.flatnonzero(over):
                 infos["final_obs"][row] = observations[row].copy()
-            infos["final_info"] = self._infos(over, evaluations)
+            infos["final_info"] = self._infos(over)
             infos["_final_obs"], infos["_final_info"] = over.copy(), over.copy()
             self._episodes.open(np.flatnonzero(over).tolist())
-            observations, evaluations = self._observations(), np.where(over, 0, evaluations)
-        infos.update(self._infos(np.ones(self.num_envs, bool), evaluations))
+            observations = self._observations()
+        infos.update(self._infos(np.ones(self.num_envs, bool)))
         return observations, *outcome, infos
 
     def _step_or_reset(
@@ -221,9 +220,7 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             if flying:
                 self._session.step(twists[flying], rows=flying)
             self._episodes.open(np.flatnonzero(new).tolist())
-        evaluations = np.where(new, 0, self._session.evaluations_per_clip)
-        infos = self._infos(np.ones(self.num_envs, bool), evaluations)
-        return self._observations(), *self._outcome(), infos
+        return self._observations(), *self._outcome(), self._infos(np.ones(self.num_envs, bool))
 
     def _outcome(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Rewards, terminations, truncations."""
@@ -234,7 +231,7 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         clips: np.ndarray = self._session.frames.cpu().numpy().copy()
         return clips
 
-    def _infos(self, mask: np.ndarray, evaluations: np.ndarray) -> dict[str, Any]:
+    def _infos(self, mask: np.ndarray) -> dict[str, Any]:
         """Infos of the rows in `mask`, stacked in Gymnasium's way: zeros or None elsewhere, and `_key` says where."""
         session = self._session
         infos: dict[str, np.ndarray] = {
@@ -244,7 +241,7 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             "intrinsics": session.state.intrinsics.cpu().numpy(),
             "clip_index": session.clip_index.numpy(),
             "seconds": session.seconds(),
-            "function_evaluations": evaluations,
+            "function_evaluations": session.evaluations.numpy(),
         }
         infos["prompt"] = np.array(session.prompts, dtype=object)
         masked: dict[str, Any] = {}

@@ -16,8 +16,8 @@ class WorldChoice:
     Attributes:
         world: A name, a folder, or a world that is already built.
         sampler_steps: Steps of the ODE solver for each clip; None is the world's own, also below.
-        guidance_text: Guidance weight of the prompt.
-        guidance_camera: Guidance weight of the camera.
+        guidance_text: Guidance weight of the prompt for each clip.
+        guidance_camera: Guidance weight of the camera for each clip.
         device: Where the network runs.
     """
 

@@ -97,17 +97,26 @@ def guided_velocity(
     """
     if text is not None and torch.equal(text, null_text):
         text = None
-    branches: list[tuple[float, Tensor, Tensor | None]]
-    if text is not None and plucker is not None:
-        branches = [(1 - w_text, null_text, None), (w_text - w_cam, text, None), (w_cam, text, plucker)]
-    elif text is not None:
-        branches = [(1 - w_text, null_text, None), (w_text, text, None)]
-    elif plucker is not None:
-        branches = [(1 - w_cam, null_text, None), (w_cam, null_text, plucker)]
-    else:
-        branches = [(1.0, null_text, None)]
-    coefficients, texts, pluckers = zip(*(branch for branch in branches if branch[0] != 0), strict=True)
+    branches = guidance_branches(text is not None, plucker is not None, w_text, w_cam)
+    texts = [text if text is not None and has_text else null_text for _, has_text, _ in branches]
+    pluckers = [plucker if has_camera else None for _, _, has_camera in branches]
+    coefficients = [coefficient for coefficient, _, _ in branches]
     return GuidedVelocity(model, coefficients, texts, pluckers, context_mask, projection)
+
+
+def guidance_branches(
+    has_text: bool, has_camera: bool, w_text: float | int, w_cam: float | int
+) -> list[tuple[float | int, bool, bool]]:
+    """The evaluations that Eq. 3 takes for each sample: coefficient, whether with the text, whether with the camera."""
+    if has_text and has_camera:
+        branches = [(1 - w_text, False, False), (w_text - w_cam, True, False), (w_cam, True, True)]
+    elif has_text:
+        branches = [(1 - w_text, False, False), (w_text, True, False)]
+    elif has_camera:
+        branches = [(1 - w_cam, False, False), (w_cam, False, True)]
+    else:
+        branches = [(1.0, False, False)]
+    return [branch for branch in branches if branch[0] != 0]
 
 
 def _concatenate_cameras(pluckers: Sequence[Tensor | None]) -> Tensor | None:

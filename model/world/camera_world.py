@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import cached_property
 
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 from tensordict import TensorDict
 from torch import Tensor
 
@@ -37,7 +37,7 @@ class CameraWorld:
         dit: Predicts velocities; in eval mode, its device and dtype are the world's.
         vae: Between frames and latents; on the same device.
         text_encoder: Prompts to embeddings.
-        spec: Sizes; `evaluations_per_clip` is filled in from `sampler`.
+        spec: Sizes; the numbers of evaluations are filled in from `sampler` and `opening`.
         sampler: How clips are solved for.
         opening: How the first latent frame is, when there is no image; the same as `sampler` by default.
         context_latents: Most latent frames that condition the next clip.
@@ -67,7 +67,11 @@ class CameraWorld:
         _check_fit(dit, vae, text_encoder, spec, context_latents, memory_latents)
         self._dit, self._vae, self._text_encoder = dit, vae, text_encoder
         self._sampler, self._opening = sampler, opening or sampler
-        self._spec = replace(spec, evaluations_per_clip=sampler.evaluations_per_clip)
+        self._spec = replace(
+            spec,
+            evaluations_per_clip=self._sampler.evaluations(has_camera=dit.config.camera),
+            evaluations_per_opening=self._opening.evaluations(has_camera=dit.config.camera),
+        )
         self._context_latents, self._memory_latents = context_latents, memory_latents
         self._capacity = max(context_latents, memory_capacity) if memory_latents else context_latents
         self._default_prompts = tuple(default_prompts)
@@ -170,6 +174,19 @@ class CameraWorld:
             for weights in network.parameters()
         ]
         return fingerprint(repr(sizes).encode(), torch.cat(some).cpu().numpy().tobytes())
+
+    def evaluations(self, state: WorldState, *, opening: bool = False) -> Int[Tensor, " b"]:
+        """See `CountsEvaluations`."""
+        sampler = self._opening if opening else self._sampler
+        groups = [(torch.arange(len(state.seed)), 0)]
+        if not opening:
+            groups = list(memory.rows_by_count(state.memory["window"], self._context_latents))
+        counts = torch.zeros(len(state.seed), dtype=torch.int64)
+        for rows, _ in groups:
+            text = state.memory["text"][rows]
+            has_text = not torch.equal(text, self._text_encoder.null(len(rows)).to(text))
+            counts[rows.cpu()] = sampler.evaluations(has_text, self._dit.config.camera)
+        return counts
 
     def reconstruct(self, frames: UInt8[Tensor, "b f h w 3"]) -> UInt8[Tensor, "b f h w 3"]:
         """Frames through the VAE and back: the ceiling of what this world can show."""

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from model.diffusion.guidance import guided_velocity
+from model.diffusion.guidance import guidance_branches, guided_velocity
 from model.diffusion.solver import evaluations_of, solver_named
 from model.diffusion.timesteps import sampling_schedule
 from model.dit.attention import KeyValue
@@ -45,11 +45,10 @@ class SamplerConfig:
             if not math.isfinite(getattr(self, name)):
                 raise ValueError(f"{name}: expected a finite number, got {getattr(self, name)}")
 
-    @property
-    def evaluations_per_clip(self) -> int:
-        """Network evaluations per sample for one prompted clip (without a prompt there may be fewer)."""
-        coefficients = (1 - self.guidance_text, self.guidance_text - self.guidance_camera, self.guidance_camera)
-        branches = sum(coefficient != 0 for coefficient in coefficients)
+    def evaluations(self, has_text: bool = True, has_camera: bool = True) -> int:
+        """Network evaluations per sample for what is solved for with or without a prompt, by a network that reads
+        cameras or none."""
+        branches = len(guidance_branches(has_text, has_camera, self.guidance_text, self.guidance_camera))
         return branches * evaluations_of(self.solver, self.num_steps)  # type: ignore[arg-type]
 
 

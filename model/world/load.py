@@ -62,7 +62,8 @@ def load_world(
             (`transformer/ vae/ text_encoder/ tokenizer/`, with a `world.yaml` if other than the defaults).
         device: Where the networks run and the states live.
         sampler_steps: Solver steps of a clip; by default what `world.yaml` says.
-        guidance_text: Text weight of Eq. 3, for clips and opening frames; likewise.
+        guidance_text: Text weight of Eq. 3 for clips; likewise. The frame that opens an episode without image has the
+            steps and weights of `world.yaml` always: with lesser ones it does not show what the prompt says.
         guidance_camera: Camera weight of Eq. 3; likewise.
         memory_latents: How many of the context's latents are remembered ones; likewise. 0: the world only knows what it
             saw last.
@@ -193,12 +194,12 @@ def _load_depth(folder: Path, vae: VideoVAE) -> LatentDepth | None:
 
 def _assemble(components: _Components, settings: Mapping[str, Any]) -> CameraWorld:
     config = components.config
-    guidance = {name: value for name, value in settings.items() if name.startswith("guidance")}
-    steps = {"num_steps": settings["sampler_steps"]} if "sampler_steps" in settings else {}
+    names = {"sampler_steps": "num_steps", "guidance_text": "guidance_text", "guidance_camera": "guidance_camera"}
+    sampler = {names[name]: value for name, value in settings.items() if name in names}
     networks = (components.dit, components.vae, components.text_encoder, config.spec())
     arguments: dict[str, Any] = {
-        "sampler": replace(config.sampler, **guidance, **steps),
-        "opening": replace(config.opening, **guidance),
+        "sampler": replace(config.sampler, **sampler),
+        "opening": config.opening,
         "context_latents": config.context_latents,
         "memory_latents": settings.get("memory_latents", config.memory_latents),
         "memory_capacity": config.memory_capacity,

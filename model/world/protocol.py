@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from tensordict import TensorClass, TensorDict
 from torch import Tensor
 
@@ -22,7 +22,8 @@ class WorldSpec:
     """Sizes and units of a world; what an environment needs to build its spaces.
 
     `intrinsics` are (fx, fy, cx, cy) divided by width and height. `evaluations_per_clip` counts samples passed
-    through the network for one clip of one row (solver steps times guidance branches); 0 for a renderer.
+    through the network for one clip of one row with a prompt (solver steps times guidance branches), and
+    `evaluations_per_opening` those for the first frame of an episode without image; 0 for a renderer.
     """
 
     height: int
@@ -32,6 +33,7 @@ class WorldSpec:
     frames_per_clip: int = 16
     poses_per_clip: int = 4
     evaluations_per_clip: int = 0
+    evaluations_per_opening: int = 0
 
     @property
     def frames_per_pose(self) -> int:
@@ -130,6 +132,20 @@ class RecognisesStates(Protocol):
 
     def recognises(self, state: WorldState) -> bool:
         """Whether `extend` can go on from this state as the world does that made it."""
+        ...
+
+
+@runtime_checkable
+class CountsEvaluations(Protocol):
+    """A world whose number of network evaluations hangs on the episode: one without a prompt may take fewer."""
+
+    def evaluations(self, state: WorldState, *, opening: bool = False) -> Int[Tensor, " b"]:
+        """Samples passed through the network for each row in `extend` from this state; on the CPU.
+
+        Args:
+            state: Of `b` episodes.
+            opening: Instead, in the `start` without images that made this state.
+        """
         ...
 
 

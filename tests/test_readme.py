@@ -1,0 +1,178 @@
+"""The pages tell the truth: every command, setting, preset, file and count that they name is there."""
+
+import importlib
+import importlib.util
+import inspect
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import gymnasium as gym
+import pytest
+from gymnasium.utils.play import play
+
+import cc2env
+from cc2env import spaces, wrappers
+from cc2env.env import CameraCtrlWorldEnv
+from cc2env.torchrl_env import CameraCtrlWorldTorchRLEnv
+from cc2env.vector_env import CameraCtrlWorldVectorEnv
+from model.world.config import WorldConfig, read_world_config
+from model.world.load import load_world
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for folder in (".", "cc2env", "agents", "model", ".github")
+    for path in sorted((ROOT / folder).glob("*.md" if folder == "." else "**/*.md"))
+}
+CODE = re.compile(r"^```(?:bash|sh)\n(.*?)^```|(`{1,2})([^`]*python -m [^`]*)\2", re.MULTILINE | re.DOTALL)
+
+
+def commands_of(page: str) -> set[str]:
+    """Every `python -m model... ` or `agents...` of a page, comments and "..." left out."""
+    commands = set()
+    for block, _, inline in CODE.findall(page):
+        lines = block.splitlines() if block else [inline.replace("\n", " ")]
+        found = [re.search(r"python -m (?:model|agents)\.[^#]*", line) for line in lines]
+        commands |= {match[0].replace(" ...", "").strip() for match in found if match}
+    return commands
+
+
+COMMANDS = sorted({command for page in PAGES.values() for command in commands_of(page)})
+
+
+def compose(command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
+    """What Hydra makes of a command, without running it; settings that do not exist end it with an error."""
+    _, _, module, *words = shlex.split(command)
+    words = [re.sub(r"=N$", "=1", word) for word in words if word != "--help"]  # N stands for a number
+    monkeypatch.setattr(sys, "argv", [module, *words, "--cfg", "job"])
+    capsys.readouterr()
+    importlib.import_module(module).main()
+    return capsys.readouterr().out
+
+
+def test_the_pages_have_commands() -> None:
+    assert len(PAGES) >= 6 and len(COMMANDS) >= 25
+    assert {command.split()[2] for command in COMMANDS} == {
+        *(f"model.cli.{verb}" for verb in ("train_vae", "train", "distill", "train_depth", "evaluate", "curate")),
+        *(f"agents.{verb}" for verb in ("explore", "gallery", "evaluate", "train_ppo")),
+    }
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_and_its_settings_exist(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert compose(command, monkeypatch, capsys).count(":") > 3
+
+
+def test_the_check_of_commands_notices_what_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for wrong in ("agents.explore env=fastest", "model.cli.train nothing=1", "model.cli.evaluate oracle nothing=1"):
+        with pytest.raises(SystemExit) as exit_info:
+            compose(f"python -m {wrong}", monkeypatch, capsys)
+        assert exit_info.value.code not in (0, None)
+
+
+def test_presets_named_in_help_are_the_files(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for preset in (ROOT / "configs/env").glob("*.yaml"):
+        text = compose(f"python -m agents.explore env={preset.stem}", monkeypatch, capsys)
+        assert "sampler_steps" in text
+        assert re.search(rf"env=default .*\b{preset.stem}\b", (ROOT / "configs/explore.yaml").read_text())
+
+
+def test_links_and_modules_exist() -> None:
+    for name, page in PAGES.items():
+        for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page):
+            assert link.startswith("http") or ((ROOT / name).parent / link).exists(), (name, link)
+        for module in set(re.findall(r"`((?:model|agents|cc2env)(?:\.[a-z_]\w*)+)", page)):
+            found = module
+            while found and not _exists(found):
+                found = found.rpartition(".")[0]
+            rest = module.removeprefix(found).split(".")[1:]
+            assert found and (not rest or hasattr(importlib.import_module(found), rest[0])), (name, module)
+
+
+def _exists(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def test_settings_in_the_text_exist(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every `name=value` in code is an argument of the package, or a setting of a command."""
+    known = set()
+    for called in (
+        CameraCtrlWorldEnv,
+        CameraCtrlWorldVectorEnv,
+        CameraCtrlWorldTorchRLEnv,
+        CameraCtrlWorldEnv.reset,
+        CameraCtrlWorldTorchRLEnv.reset,
+        gym.make,
+        gym.make_vec,
+        play,
+        load_world,
+        *(getattr(wrappers, name) for name in wrappers.__all__ if name != "KEY_MAPS"),
+    ):
+        known |= set(inspect.signature(called).parameters)
+    plain = {re.sub(r" (--help|[\w.]+=.*)", "", command) for command in COMMANDS}
+    settings = [compose(command, monkeypatch, capsys) for command in sorted(plain)]
+    known |= set(re.findall(r"^ *(\w+):", "\n".join(settings), re.MULTILINE))
+    known |= {"env", "agent", "task", "experiment", "OMP_NUM_THREADS"}  # groups of presets, and the environment's
+    named = {
+        setting
+        for name in ("README.md", "cc2env/README.md", "agents/README.md")
+        for code in re.findall(r"(?<!`)`([^`\n]+)`(?!`)", PAGES[name])
+        for setting in re.findall(r"(?<![\w.])(?:[a-z_]+\.)*(\w+)=(?!=)", code)
+    }
+    assert len(named) > 20 and named <= known, named - known
+
+
+def test_the_table_of_the_environment() -> None:
+    table = README.split("## The environment in one table")[1].split("\n## ")[0]
+    env = CameraCtrlWorldEnv("tiny")
+    info = env.reset(seed=0)[1]
+    assert re.search(r"`Box\(4, 6\)`", table) and env.action_space.shape == (4, 6)
+    assert re.search(r"`Box\(16, 48, 80, 3\)`", table) and env.observation_space.shape == (16, 48, 80, 3)
+    bounds = [float(number) for number in re.findall(r"±([\d.]+)", table)]
+    assert bounds == pytest.approx([spaces.twist_bounds()[0], spaces.twist_bounds()[3]])
+    row = re.search(r"^\| `info` \|(.*)\|$", table, re.MULTILINE)
+    assert row and set(re.findall(r"`(\w+)`", row[1])) == set(info)
+    assert set(re.findall(r"`(?:CameraCtrlWorld)?(-\w+-v0)`", table)) == {
+        cc2env.TASK_IDS[task].removeprefix("CameraCtrlWorld") for task in cc2env.TASK_IDS
+    }
+    config = shipped()
+    latest = config.context_latents - config.memory_latents
+    assert (config.memory_capacity, latest, config.memory_latents) == (64, 2, 2)
+    assert "64 latent frames; each clip is generated from the two latest and the two that" in table
+
+
+def test_counts_of_the_shipped_world() -> None:
+    spec, config = load_world("tiny").spec, shipped()
+    assert f"instead of {spec.evaluations_per_opening}," in README
+    assert f"{config.sampler.num_steps} (default)" in README
+    recipe = PAGES["model/training/README.md"]
+    guided = f"{config.opening.num_steps} guided steps = {spec.evaluations_per_opening}"
+    assert f"{guided}, {spec.evaluations_per_clip} |" in recipe
+    environment = PAGES["cc2env/README.md"]
+    assert f"for its first frame: {spec.evaluations_per_opening} in the shipped world" in environment
+
+
+def test_the_tree_names_every_room_and_command() -> None:
+    tree = README.split("## The repository")[1].split("```")[1]
+    rooms = set(re.findall(r"^ *(\w+)/", tree, re.MULTILINE))
+    packages = {path.name for path in (ROOT / "model").iterdir() if (path / "__init__.py").is_file()}
+    assert rooms == packages | {"agents", "cc2env", "configs", "model", "tests"} | ({"cli", "data"} & rooms)
+    verbs = re.search(r"^ *cli/ +(.*)$", tree, re.MULTILINE)
+    mains = {path.stem for path in (ROOT / "model/cli").glob("*.py") if "\ndef main(" in path.read_text()}
+    assert verbs and set(verbs[1].split(", ")) == mains
+
+
+def shipped() -> WorldConfig:
+    return read_world_config(ROOT / "model/pretrained/tiny")
