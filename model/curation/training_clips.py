@@ -4,6 +4,8 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,8 @@ from model.data.manifest import ClipRecord, Manifest
 from model.data.video_io import read_image
 from model.geometry import se3
 from model.whole_file import write_text
+
+_UNREADABLE = "clips/unreadable.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +55,7 @@ def clip_set(folder: Path, config: ClipSetConfig, num_workers: int = 1, *, rende
     """Opens the clips that a folder holds: those of a data set's films, or rendered ones.
 
     Of films, what is missing is decoded first, into `FOLDER/clips/`, whose name tells the manifest and the settings
-    apart.
+    apart. A clip whose film or pictures are gone or torn is left out, and counted.
 
     Args:
         folder: A data set of `model.cli.curate`, or the folder of a rendered clip set.
@@ -62,7 +66,7 @@ def clip_set(folder: Path, config: ClipSetConfig, num_workers: int = 1, *, rende
 
     Raises:
         FileNotFoundError: the folder holds no clips, and none are to be rendered.
-        ValueError: no clip is long enough, a film that the manifest names is gone, or films are to be rendered.
+        ValueError: no clip is long enough, none can be read, or films are to be rendered.
     """
     if render:
         if is_data_set(folder):
@@ -74,10 +78,30 @@ def clip_set(folder: Path, config: ClipSetConfig, num_workers: int = 1, *, rende
     _check_clips(folder)
     if not is_data_set(folder):
         return open_clip_set(folder, config)
-    windows = list(_windows(Manifest(folder), config))[: config.num_clips]
-    if not windows:
-        raise ValueError(_why_no_windows(folder, config))
-    digest = hashlib.sha256((folder / "manifest.jsonl").read_bytes() + repr(config).encode()).hexdigest()[:10]
+    while True:
+        windows, left_out = _windows(folder, config)
+        windows = windows[: config.num_clips]
+        if not windows:
+            raise ValueError(_why_no_windows(folder, config, left_out))
+        clips = _decode(folder, windows, config, num_workers)
+        if clips is not None:
+            break
+    found = dataclasses.replace(config, num_clips=len(windows), horizontal_fov_deg=_median_fov(clips, windows, config))
+    write_text(clips / "clip_set.json", json.dumps(dataclasses.asdict(found), indent=1))
+    labelled = sum(window.is_labelled for window in windows)
+    print(f"{folder}: {len(windows)} windows of {config.num_frames} frames, {labelled} of them with a metric camera")
+    if left_out:
+        print(f"{folder}: {len(left_out)} clips cannot be read and are left out: {_first(left_out)}")
+    if not labelled and folder.name != HELD_OUT:
+        print("all clips are unlabelled: what is trained on them alone learns how things look and move, not the camera")
+    return ClipSet(clips)
+
+
+def _decode(folder: Path, windows: list[Window], config: ClipSetConfig, num_workers: int) -> Path | None:
+    """Returns the folder of the decoded windows; None if some could not be, which then are known as unreadable."""
+    names = [f"{window.record.id} {window.numbers[0]}" for window in windows]
+    manifest = (folder / "manifest.jsonl").read_bytes()
+    digest = hashlib.sha256(manifest + repr((config, names)).encode()).hexdigest()[:10]
     clips = folder / "clips" / f"{config.height}x{config.width}_{config.num_frames}_{digest}"
     clips.mkdir(parents=True, exist_ok=True)
     shards = range(-(-len(windows) // config.shard_size))
@@ -91,13 +115,27 @@ def clip_set(folder: Path, config: ClipSetConfig, num_workers: int = 1, *, rende
         label="decoding clips",
         unit="shard",
     )
-    found = dataclasses.replace(config, num_clips=len(windows), horizontal_fov_deg=_median_fov(clips, windows, config))
-    write_text(clips / "clip_set.json", json.dumps(dataclasses.asdict(found), indent=1))
-    labelled = sum(window.is_labelled for window in windows)
-    print(f"{folder}: {len(windows)} windows of {config.num_frames} frames, {labelled} of them with a metric camera")
-    if not labelled and folder.name != HELD_OUT:
-        print("all clips are unlabelled: what is trained on them alone learns how things look and move, not the camera")
-    return ClipSet(clips)
+    failures = [json.loads(path.read_text()) for path in sorted(clips.glob("failures_*.json"))]
+    if not failures:
+        return clips
+    unreadable = _unreadable(folder)
+    for failure in failures:
+        unreadable |= failure
+    write_text(folder / _UNREADABLE, json.dumps(unreadable, indent=1))
+    shutil.rmtree(clips)
+    return None
+
+
+def _unreadable(folder: Path) -> dict[str, str]:
+    """Why clips could not be decoded, by id; delete the file to try them again."""
+    path = folder / _UNREADABLE
+    found: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    return found
+
+
+def _first(left_out: dict[str, str]) -> str:
+    name, reason = next(iter(left_out.items()))
+    return f"{name}: {reason}"
 
 
 def _check_clips(folder: Path) -> None:
@@ -120,16 +158,20 @@ def held_out_set(folder: Path, config: ClipSetConfig, num_workers: int = 1, *, r
     if render:
         return clip_set(Path(f"{folder}_held_out"), config, num_workers, render=True)
     where = folder / HELD_OUT if is_data_set(folder) else Path(f"{folder}_held_out")
-    if is_data_set(folder) and not any(_windows(Manifest(where), config)):
-        print(f"nothing is held out: {_why_no_windows(where, config)}")
-        return None
+    if is_data_set(folder):
+        windows, left_out = _windows(where, config)
+        if not windows:
+            print(f"nothing is held out: {_why_no_windows(where, config, left_out)}")
+            return None
     if not is_data_set(folder) and not (where / "clip_set.json").exists():
         print(f"nothing is held out: there is no clip set {where}")
         return None
     return clip_set(where, config, num_workers)
 
 
-def _why_no_windows(folder: Path, config: ClipSetConfig) -> str:
+def _why_no_windows(folder: Path, config: ClipSetConfig, left_out: dict[str, str]) -> str:
+    if left_out:
+        return f"data.folder: expected clips that can be read, found none in {folder}; {_first(left_out)}"
     records = list(Manifest(folder))
     if not records:
         more = "curate more films (ledger.jsonl says why clips were left out)"
@@ -145,8 +187,19 @@ def _why_no_windows(folder: Path, config: ClipSetConfig) -> str:
 
 
 def write_shard(folder: Path, shard: int, windows: Sequence[Window], config: ClipSetConfig) -> None:
-    """Decodes the frames of some windows and writes them; the records come last, and mark the shard as whole."""
-    parts = [_decoded(window, config) for window in windows]
+    """Decodes the frames of some windows and writes them; the records come last, and mark the shard as whole.
+
+    If some cannot be decoded, only their ids are written, with the reasons.
+    """
+    parts, failures = [], {}
+    for window in windows:
+        try:
+            parts.append(_decoded(window, config))
+        except (ValueError, OSError) as error:
+            failures[window.record.id] = str(error)
+    if failures:
+        write_text(folder / f"failures_{shard:05d}.json", json.dumps(failures))
+        return
     for name, values in (("frames", 0), ("poses", 1), ("intrinsics", 2)):
         save_array(folder / f"{name}_{shard:05d}.npy", np.stack([part[values] for part in parts]))
     records = [
@@ -155,14 +208,28 @@ def write_shard(folder: Path, shard: int, windows: Sequence[Window], config: Cli
     write_text(folder / f"records_{shard:05d}.json", json.dumps(records))
 
 
-def _windows(records: Manifest, config: ClipSetConfig) -> Iterator[Window]:
-    """Yields whole windows end to end, films in an order that has nothing to do with their names."""
+def _windows(folder: Path, config: ClipSetConfig) -> tuple[list[Window], dict[str, str]]:
+    """Whole windows end to end, films in an order that has nothing to do with their names; and what is left out."""
     length = config.num_frames
     plan = ShotsConfig(fps=config.fps, height=config.height, width=config.width, min_frames=length, max_frames=length)
-    mixed = sorted(records, key=lambda record: (hashlib.sha256(record.source.encode()).digest(), record.id))
+    mixed = sorted(
+        Manifest(folder), key=lambda record: (hashlib.sha256(os.fsencode(record.source)).digest(), record.id)
+    )
+    windows, left_out, unreadable = [], {}, _unreadable(folder)
     for record in mixed:
-        for clip in plan_clips(record.times.tolist(), [], plan):
-            yield Window(record, clip.numbers)
+        clips = plan_clips(record.times.tolist(), [], plan)
+        reason = unreadable.get(record.id) or _what_is_missing(record)
+        if clips and reason:
+            left_out[record.id] = reason
+        else:
+            windows += [Window(record, clip.numbers) for clip in clips]
+    return windows, left_out
+
+
+def _what_is_missing(record: ClipRecord) -> str:
+    paths = [Path(record.source) / file for file in record.files] or [Path(record.source)]
+    missing = [path for path in paths if not path.is_file()]
+    return f"{missing[0]}: expected a file, got none there; import or curate it again" if missing else ""
 
 
 def _decoded(window: Window, config: ClipSetConfig) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:

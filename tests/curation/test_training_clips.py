@@ -206,6 +206,25 @@ def test_one_film_trains_a_vae_and_a_world_that_flies(
     assert frames.shape[-1] == 3 and len(state) == 1
 
 
+def test_training_goes_on_without_films_and_pictures_that_are_gone_or_torn(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = rows(clip_set(data, CONFIG))
+    (tmp_path / "plain.mp4").unlink()  # its windows are known to be gone before anything is decoded
+    (tmp_path / "unlabelled.mp4").write_bytes((tmp_path / "unlabelled.mp4").read_bytes()[:900])
+    (tmp_path / "pictures" / "3.png").write_bytes(b"no picture")
+    (tmp_path / "data" / "clips").rename(tmp_path / "old")
+    clips = clip_set(data, CONFIG)
+    assert set(rows(clips)) == set(whole) - {"plain", "unlabelled", "p"}
+    assert len(clips) == 2 and clips.frames(1).shape == (9, 48, 48, 3)
+    said = capsys.readouterr().out
+    assert "3 clips cannot be read and are left out" in said
+    for name in ("fast", "unknown"):
+        (tmp_path / f"{name}.mp4").unlink()
+    with pytest.raises(ValueError, match=r"data.folder: expected clips that can be read, found none"):
+        clip_set(data, CONFIG)
+
+
 @pytest.mark.slow
 def test_both_mains_train_on_a_data_set_of_films(tmp_path: Path) -> None:
     for number in range(8):
