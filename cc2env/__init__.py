@@ -3,8 +3,10 @@
 Importing this package registers the environment and nothing more: no network, no torch.
 """
 
+import importlib
 import os
 import sys
+from types import ModuleType
 
 from gymnasium.envs.registration import register
 
@@ -39,5 +41,13 @@ for _task, _steps in TASK_EPISODE_STEPS.items():
         max_episode_steps=_steps,
         kwargs={"task": _task},
     )
+
+
+def __getattr__(name: str) -> ModuleType:
+    """`cc2env.wrappers` and `cc2env.tasks` work after `import cc2env` alone, and load torch only when they are used."""
+    if name in ("tasks", "wrappers"):
+        return importlib.import_module(f"cc2env.{name}")
+    raise AttributeError(f"module 'cc2env' has no attribute '{name}'")
+
 
 __all__ = ["ENV_ID", "MAX_EPISODE_STEPS", "TASK_EPISODE_STEPS", "TASK_IDS"]

@@ -27,9 +27,8 @@ def check_arguments(
         known = [name for name in _names(constructor) if name != "self"] + own
         near = difflib.get_close_matches(unknown[0], known, n=1)
         guess = f" did you mean {near[0]}?" if near else ""
-        raise TypeError(
-            f"__init__() got an unexpected keyword argument '{unknown[0]}':{guess} known: {', '.join(known)}"
-        )
+        name = constructor.__qualname__
+        raise TypeError(f"{name}() got an unexpected keyword argument '{unknown[0]}':{guess} known: {', '.join(known)}")
 
 
 def read_fov(horizontal_fov_deg: float | int | None, rest: dict[str, Any]) -> float | None:

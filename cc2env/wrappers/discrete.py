@@ -28,6 +28,21 @@ KEY_MAPS: dict[str, dict[str, tuple[float, float, float, float, float, float]]] 
         "forward_right": (0, 0, 0.5, 0, 0.5, 0),
     }
 }
+# The keyboard's letter of each key, for `gymnasium.utils.play`: the left hand moves, the right hand turns.
+LETTERS = {
+    "forward": "w",
+    "back": "s",
+    "left": "a",
+    "right": "d",
+    "up": "r",
+    "down": "f",
+    "pan_left": "j",
+    "pan_right": "l",
+    "tilt_up": "i",
+    "tilt_down": "k",
+    "forward_left": "q",
+    "forward_right": "e",
+}
 
 
 class DiscreteActions(gym.ActionWrapper[np.ndarray, Any, np.ndarray], gym.utils.RecordConstructorArgs):
@@ -43,6 +58,8 @@ class DiscreteActions(gym.ActionWrapper[np.ndarray, Any, np.ndarray], gym.utils.
     | 2   | `back`      | 7   | `pan_left`  | 12  | `forward_right`, with a pan  |
     | 3   | `left`      | 8   | `pan_right` |     |                              |
     | 4   | `right`     | 9   | `tilt_up`   |     |                              |
+
+    With `gymnasium.utils.play.play` the keyboard's w, s, a, d, r, f move, j, l, i, k turn, q and e fly a curve.
 
     Args:
         env: A CameraCtrlWorld, its actions as they are.
@@ -62,6 +79,10 @@ class DiscreteActions(gym.ActionWrapper[np.ndarray, Any, np.ndarray], gym.utils.
         keys = np.array(list(KEY_MAPS[key_map].values()), np.float32) * twist_bounds()
         self._actions = np.repeat(keys[:, None], poses, axis=1)
         self.action_space = Discrete(len(keys))
+
+    def get_keys_to_action(self) -> dict[str, int]:
+        """Returns the letter of each key; `gymnasium.utils.play.play(DiscreteActions(env))` asks for it."""
+        return {LETTERS[name]: key for key, name in enumerate(self.names) if name in LETTERS}
 
     def action(self, action: Any) -> np.ndarray:
         """Returns the twists of a key.

@@ -22,3 +22,8 @@ def test_the_spec_is_plain_data():
     spec = gym.spec(cc2env.ENV_ID)
     assert spec.max_episode_steps == cc2env.MAX_EPISODE_STEPS and not spec.nondeterministic
     assert gym.envs.registration.EnvSpec.from_json(spec.to_json()) == spec
+
+
+def test_wrappers_and_tasks_are_there_after_the_import_alone():
+    code = "import cc2env; cc2env.wrappers.LastFrame, cc2env.tasks.Task"
+    subprocess.run([sys.executable, "-c", code], check=True)
