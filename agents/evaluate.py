@@ -267,10 +267,13 @@ def _check(config: EvaluateConfig) -> None:
 @plain_text(EvaluateConfig)
 @hydra.main(version_base=None, config_path="pkg://configs", config_name="evaluate_agents")
 def _hydra_main(config: DictConfig) -> None:
+    from cc2env.files import lock_folder
+
     settings = OmegaConf.to_object(config)
     assert isinstance(settings, EvaluateConfig)
     try:
-        folder = evaluate(settings)
+        with lock_folder(settings.out):
+            folder = evaluate(settings)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(EXIT_BAD_INPUT)

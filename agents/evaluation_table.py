@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cc2env.recording import atomic_path
+from cc2env.files import write_text
 
 _RESAMPLES = 10_000
 
@@ -81,7 +81,5 @@ def _cell(each: dict[str, Any] | None) -> str:
 def write_tables(folder: Path, records: Sequence[dict[str, Any]], agents: Sequence[str]) -> None:
     """Writes `table.md` and `table.json`."""
     summary = summarise(records)
-    with atomic_path(folder / "table.json") as partial:
-        partial.write_text(json.dumps(summary, indent=1) + "\n")
-    with atomic_path(folder / "table.md") as partial:
-        partial.write_text(markdown(summary, agents), encoding="utf-8")
+    write_text(folder / "table.json", json.dumps(summary, indent=1) + "\n")
+    write_text(folder / "table.md", markdown(summary, agents))

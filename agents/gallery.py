@@ -19,8 +19,8 @@ from tqdm import tqdm
 
 from agents.scripted import MOVES, TOURS
 from cc2env import ENV_ID, TASK_IDS
+from cc2env.files import whole_file, write_text
 from cc2env.geometry import se3
-from cc2env.recording import atomic_path
 from configs.command_line import plain_text
 
 Pilot = Callable[[dict[str, Any], np.ndarray], np.ndarray]
@@ -75,8 +75,7 @@ def make_gallery(config: GalleryConfig) -> list[Path]:
         films.append(out / f"{name}.gif")
         write_gif(films[-1], frames[:: config.every], fps / config.every, config.colours)
     page = out / "README.md"
-    with atomic_path(page) as partial:
-        partial.write_text(index(moves, tasks, config), encoding="utf-8")
+    write_text(page, index(moves, tasks, config))
     return [*films, page]
 
 
@@ -142,7 +141,7 @@ def write_gif(path: Path, frames: np.ndarray, fps: float, colours: int) -> None:
     strip = Image.fromarray(np.concatenate(frames))
     palette = strip.quantize(colours, dither=Image.Dither.NONE)
     pictures = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
-    with atomic_path(path) as partial:
+    with whole_file(path) as partial:
         pictures[0].save(
             partial, save_all=True, append_images=pictures[1:], duration=round(1000 / fps), loop=0, optimize=True
         )

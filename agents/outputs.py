@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from agents.rollout import Episode
+from cc2env.files import whole_file, write_text
 from cc2env.geometry import CameraTrajectory, write_realestate10k
-from cc2env.recording import atomic_path, write_film
+from cc2env.recording import write_film
 from cc2env.rendering import contact_sheet, trajectory_picture
 
 FILM_WIDTH, GIF_WIDTH = 640, 240
@@ -37,7 +38,7 @@ def write_outputs(folder: Path, episode: Episode, fps: float, labels: list[str],
         "trajectory.png": trajectory_picture(episode.c2w, episode.intrinsics, seconds_per_pose),
     }
     for name, picture in pictures.items():
-        with atomic_path(folder / name) as partial:
+        with whole_file(folder / name) as partial:
             picture.save(partial)
     # One row for each latent pose, so that `trajectory=poses.txt` flies the same path again.
     intrinsics = torch.from_numpy(episode.intrinsics).expand(len(episode.c2w), 4)
@@ -45,8 +46,7 @@ def write_outputs(folder: Path, episode: Episode, fps: float, labels: list[str],
     write_realestate10k(
         folder / "poses.txt", CameraTrajectory(torch.from_numpy(episode.c2w), intrinsics), timestamps=timestamps
     )
-    with atomic_path(folder / "episode.json") as partial:
-        partial.write_text(json.dumps(settings | describe(episode, fps, labels), indent=1))
+    write_text(folder / "episode.json", json.dumps(settings | describe(episode, fps, labels), indent=1))
 
 
 def describe(episode: Episode, fps: float, labels: list[str]) -> dict[str, Any]:

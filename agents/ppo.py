@@ -75,15 +75,11 @@ def agent_folder(source: str | Path) -> Path:
 
 def save_actor(folder: Path, network: ActorNetwork) -> None:
     """Writes weights (half precision: 80 kB) and settings, each whole or not at all."""
-    from safetensors.torch import save_file
-
-    from cc2env.recording import atomic_path
+    from cc2env.files import save_tensors, write_text
 
     weights = {name: value.detach().half().contiguous() for name, value in network.state_dict().items()}
-    with atomic_path(folder / _WEIGHTS) as partial:
-        save_file(weights, partial)
-    with atomic_path(folder / _SETTINGS) as partial:
-        partial.write_text(json.dumps(dataclasses.asdict(network.config), indent=1) + "\n")
+    save_tensors(folder / _WEIGHTS, weights)
+    write_text(folder / _SETTINGS, json.dumps(dataclasses.asdict(network.config), indent=1) + "\n")
 
 
 def load_actor(folder: Path) -> ActorNetwork:
@@ -92,17 +88,15 @@ def load_actor(folder: Path) -> ActorNetwork:
     Raises:
         ValueError: The files do not fit together.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     from agents.ppo_network import TASK_ENTRIES, ActorNetwork, NetworkConfig
+    from cc2env.files import load_tensors
 
     try:
         config = NetworkConfig(**json.loads((folder / _SETTINGS).read_text()))
         if config.task not in TASK_ENTRIES:
             raise ValueError(f"unknown task {config.task!r}")
         network = ActorNetwork(config)
-        network.load_state_dict({name: value.float() for name, value in load_file(folder / _WEIGHTS).items()})
-    except (ValueError, TypeError, RuntimeError, OSError, SafetensorError) as error:
+        network.load_state_dict({name: value.float() for name, value in load_tensors(folder / _WEIGHTS)[0].items()})
+    except (ValueError, TypeError, RuntimeError, OSError) as error:
         raise ValueError(f"{folder}: expected an agent's weights and settings, got {error}; train it again") from error
     return network.eval()

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from tensordict import TensorDictBase
 from torch import Tensor, nn
 from torch.optim import Adam
@@ -20,6 +18,7 @@ from torchrl.objectives.value import GAE
 
 from agents.ppo_network import ActorNetwork, Glance, NetworkConfig, build_actor, build_critic
 from cc2env import TASK_EPISODE_STEPS
+from cc2env.files import load_tensors, save_tensors
 from cc2env.torchrl_env import CameraCtrlWorldTorchRLEnv
 
 if TYPE_CHECKING:
@@ -75,9 +74,9 @@ class Learner:
         return record | losses | seconds
 
     def save(self, path: Path) -> None:
-        """Writes weights, optimiser and iteration as one safetensors file."""
+        """Writes weights, optimiser and iteration as one safetensors file, whole or not at all."""
         tensors = {name: tensor.detach().contiguous() for name, tensor in self._tensors().items()}
-        save_file(tensors, path, metadata={"iteration": str(self.iteration)})
+        save_tensors(path, tensors, {"iteration": str(self.iteration)})
 
     def load(self, path: Path) -> None:
         """Puts back what `save` wrote.
@@ -87,14 +86,15 @@ class Learner:
         """
         if not self.optimizer.state:
             self._make_optimizer_state()
-        with safe_open(path, "pt") as file:
-            held = self._tensors()
-            if set(file.keys()) != set(held):
-                raise ValueError(f"{path}: expected the state of this run's networks, got another; choose a new out=")
-            with torch.no_grad():
-                for name, tensor in held.items():
-                    tensor.copy_(file.get_tensor(name))
-            self.iteration = int(file.metadata()["iteration"])
+        saved, metadata = load_tensors(path)
+        held = self._tensors()
+        shapes = {name: tensor.shape for name, tensor in held.items()}
+        if shapes != {name: tensor.shape for name, tensor in saved.items()} or "iteration" not in metadata:
+            raise ValueError(f"{path}: expected the state of this run's networks, got another; choose a new out=")
+        with torch.no_grad():
+            for name, tensor in held.items():
+                tensor.copy_(saved[name])
+        self.iteration = int(metadata["iteration"])
 
     def _collector(self, network: NetworkConfig) -> Collector:
         unread = [name for name in _UNREAD if name in self.env.observation_spec]

@@ -17,7 +17,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from agents.explore import EXIT_BAD_INPUT
-from cc2env.recording import atomic_path
+from cc2env.files import lock_folder, write_text
 from configs.command_line import plain_text
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def train(config: TrainPPOConfig, world: Any = None) -> Path:
     from agents.ppo import save_actor
     from agents.ppo_learner import Learner
 
-    folder = Path("runs") / "train_ppo" / config.task if config.out is None else Path(config.out)
+    folder = _folder(config)
     _check(config)
     learner = Learner(config, config.world if world is None else world)
     _claim(folder, config)
@@ -93,6 +93,10 @@ def train(config: TrainPPOConfig, world: Any = None) -> Path:
             bar.set_postfix_str(f"return {record['return']:.2f}", refresh=False)
             bar.update()
     return folder
+
+
+def _folder(config: TrainPPOConfig) -> Path:
+    return Path("runs") / "train_ppo" / config.task if config.out is None else Path(config.out)
 
 
 def _check(config: TrainPPOConfig) -> None:
@@ -135,8 +139,7 @@ def _claim(folder: Path, config: TrainPPOConfig) -> None:
 def _save(folder: Path, learner: Learner, curve: list[dict[str, float]]) -> None:
     # the curve first: lines beyond the state are cut off when the run goes on
     _write(folder / _CURVE, "".join(json.dumps(record) + "\n" for record in curve))
-    with atomic_path(folder / _STATE) as partial:
-        learner.save(partial)
+    learner.save(folder / _STATE)
 
 
 def _read_curve(path: Path, iteration: int) -> list[dict[str, float]]:
@@ -145,8 +148,7 @@ def _read_curve(path: Path, iteration: int) -> list[dict[str, float]]:
 
 
 def _write(path: Path, text: str) -> None:
-    with atomic_path(path) as partial:
-        partial.write_text(text)
+    write_text(path, text)
 
 
 @plain_text(TrainPPOConfig)
@@ -155,7 +157,8 @@ def _hydra_main(config: DictConfig) -> None:
     settings = OmegaConf.to_object(config)
     assert isinstance(settings, TrainPPOConfig)
     try:
-        print(f"written: {train(settings)}")
+        with lock_folder(_folder(settings)):
+            print(f"written: {train(settings)}")
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(EXIT_BAD_INPUT)

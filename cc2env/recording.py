@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
@@ -13,6 +9,8 @@ import numpy as np
 from jaxtyping import UInt8
 from moviepy import ImageSequenceClip
 from PIL import Image
+
+from model.whole_file import whole_file
 
 FORMATS = (".mp4", ".gif")
 
@@ -39,7 +37,7 @@ def write_film(
     if scale < 1:
         raise ValueError(f"scale: expected an integer of at least 1, got {scale}")
     clip = ImageSequenceClip([enlarge(frame, scale) for frame in frames], fps=fps)
-    with atomic_path(path) as partial:
+    with whole_file(path) as partial:
         if path.suffix == ".gif":
             clip.write_gif(str(partial), fps=fps, logger=None)
         else:
@@ -57,13 +55,3 @@ def enlarge(frame: UInt8[np.ndarray, "h w 3"], scale: int) -> UInt8[np.ndarray, 
         return frame
     height, width = frame.shape[:2]
     return np.asarray(Image.fromarray(frame).resize((width * scale, height * scale), Image.Resampling.BICUBIC))
-
-
-@contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """Gives a path beside the wanted one, of the same suffix; it takes the wanted name if the block succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".partial-", dir=path.parent) as folder:
-        partial = Path(folder) / path.name
-        yield partial
-        os.replace(partial, path)

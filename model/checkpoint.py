@@ -5,8 +5,6 @@ A component is a folder of weights.safetensors, config.yaml and meta.json; a tra
 
 import dataclasses
 import json
-import os
-import secrets
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -17,14 +15,17 @@ import torch
 import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+from model.tensor_file import load_tensors, save_tensors
+from model.whole_file import standing_folder, whole_folder, write_text
 
 WEIGHTS_FILE = "weights.safetensors"
 CONFIG_FILE = "config.yaml"
 META_FILE = "meta.json"
 
 C = TypeVar("C")
+R = TypeVar("R")
 M = TypeVar("M", bound=nn.Module)
 
 # Keys that mark, in the JSON of a training state, what JSON itself cannot say.
@@ -47,16 +48,16 @@ def save_component(
         meta: Anything JSON can hold: steps, data, measured figures.
         dtype: Floating-point weights are stored in it; None keeps theirs.
     """
-    folder = Path(folder)
-    partial = _partial_sibling(folder)
-    partial.mkdir(parents=True)
-    try:
-        (partial / CONFIG_FILE).write_text(OmegaConf.to_yaml(OmegaConf.structured(config)), encoding="utf-8")
-        (partial / META_FILE).write_text(json.dumps(meta or {}, indent=2) + "\n", encoding="utf-8")
-        save_file(_storable(module.state_dict(), dtype), partial / WEIGHTS_FILE, metadata={"format": "pt"})
-        _replace_folder(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with whole_folder(folder) as partial:
+        write_text(partial / CONFIG_FILE, OmegaConf.to_yaml(OmegaConf.structured(config)))
+        write_text(partial / META_FILE, json.dumps(meta or {}, indent=2) + "\n")
+        save_tensors(partial / WEIGHTS_FILE, _storable(module.state_dict(), dtype), {"format": "pt"})
+
+
+def copy_component(source: str | Path, folder: str | Path) -> None:
+    """Puts a copy of a component in place of whatever was at `folder`, whole or not at all."""
+    with whole_folder(folder) as partial:
+        shutil.copytree(standing_folder(source), partial, dirs_exist_ok=True)
 
 
 def load_config(folder: str | Path, config_class: type[C]) -> C:
@@ -111,7 +112,7 @@ def load_weights(folder: str | Path, module: M, strict: bool = True, dtype: torc
             weight that is not finite.
     """
     path = _file_of(folder, WEIGHTS_FILE)
-    loaded = {name: _cast(weight, dtype) for name, weight in _read_safetensors(path)[0].items()}
+    loaded = {name: _cast(weight, dtype) for name, weight in load_tensors(path)[0].items()}
     expected = module.state_dict(keep_vars=True)
     _check_names_and_shapes(path, loaded, expected, strict)
     is_meta = any(weight.is_meta for weight in expected.values())
@@ -127,7 +128,25 @@ def load_component(
     folder: str | Path, config_class: type[C], build: Callable[[C], M], dtype: torch.dtype = torch.float32
 ) -> M:
     """`build(config)` with the component's weights. Raises as `load_config` and `load_weights`."""
-    return load_weights(folder, build(load_config(folder, config_class)), dtype=dtype)
+    return read_unmixed(folder, lambda: load_weights(folder, build(load_config(folder, config_class)), dtype=dtype))
+
+
+def read_unmixed(folder: str | Path, read: Callable[[], R]) -> R:
+    """What `read` returns, which opens several files of a component: all old or all new, if it is replaced meanwhile.
+
+    Raises:
+        Exception: whatever `read` raises of a component that stays.
+    """
+    while True:
+        before = _identity(folder)
+        try:
+            found = read()
+        except (ValueError, OSError):
+            if _identity(folder) == before:
+                raise
+        else:
+            if _identity(folder) == before:
+                return found
 
 
 def stored_dtype(folder: str | Path) -> torch.dtype:
@@ -142,7 +161,7 @@ def stored_dtype(folder: str | Path) -> torch.dtype:
 
 def component_exists(folder: str | Path) -> bool:
     """Whether a whole component is at `folder`, also right after a save that was killed."""
-    return (_standing(Path(folder)) / WEIGHTS_FILE).is_file()
+    return (standing_folder(folder) / WEIGHTS_FILE).is_file()
 
 
 def save_training_state(path: str | Path, state: dict[str, Any]) -> None:
@@ -156,19 +175,9 @@ def save_training_state(path: str | Path, state: dict[str, Any]) -> None:
     Raises:
         ValueError: for a value of any other kind, with its place in the state.
     """
-    path = Path(path)
     tensors: dict[str, Tensor] = {}
     structure = json.dumps(_flatten(state, "", tensors))
-    partial = _partial_sibling(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        save_file(_storable(tensors, None), partial, metadata={"structure": structure})
-        _flush(partial)
-        os.replace(partial, path)
-        _flush(path.parent)
-        _remove_leftovers(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    save_tensors(path, _storable(tensors, None), {"structure": structure})
 
 
 def load_training_state(path: str | Path) -> dict[str, Any]:
@@ -181,7 +190,7 @@ def load_training_state(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a training state, got no file; start the training without resuming")
-    tensors, metadata = _read_safetensors(path)
+    tensors, metadata = load_tensors(path)
     if "structure" not in metadata:
         raise ValueError(f"{path}: expected a training state, got other safetensors; give the file of a training run")
     state = _unflatten(json.loads(metadata["structure"]), tensors)
@@ -245,15 +254,6 @@ def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-        return load_file(path), metadata
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"{path}: expected safetensors, got {error}; the file is corrupt, fetch it again") from error
-
-
 def _check_names_and_shapes(path: Path, loaded: dict[str, Tensor], expected: dict[str, Tensor], strict: bool) -> None:
     if strict and loaded.keys() != expected.keys():
         raise ValueError(
@@ -290,7 +290,7 @@ def _some(names: Iterable[str], most: int = 5) -> str:
 
 def _file_of(folder: str | Path, name: str) -> Path:
     folder = Path(folder)
-    path = _standing(folder) / name
+    path = standing_folder(folder) / name
     if not path.is_file():
         got = "no such file" if folder.is_dir() else "no such folder"
         raise FileNotFoundError(
@@ -300,57 +300,11 @@ def _file_of(folder: str | Path, name: str) -> Path:
     return path
 
 
-# Replacing a folder takes two renames, and a crash may come between them. So the new one is first renamed, whole, to a
-# fixed name beside the old one, and readers look there when the folder itself is missing.
-
-
-def _ready_sibling(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.ready")
-
-
-def _partial_sibling(path: Path) -> Path:
-    path = path.absolute()
-    return path.with_name(f".{path.name}.partial-{secrets.token_hex(4)}")
-
-
-def _standing(folder: Path) -> Path:
-    """The folder, or the whole new one that a killed save had not moved there yet."""
-    ready = _ready_sibling(folder.absolute())
-    return ready if not folder.exists() and ready.exists() else folder
-
-
-def _replace_folder(partial: Path, folder: Path) -> None:
-    folder = folder.absolute()
-    for file in partial.iterdir():
-        _flush(file)
-    _flush(partial)
-    ready = _ready_sibling(folder)
-    if ready.exists():  # An earlier save was killed: the folder, if it is there, is whole; else `ready` is.
-        if folder.exists():
-            shutil.rmtree(ready)
-        else:
-            os.rename(ready, folder)
-    os.rename(partial, ready)
-    if folder.exists():
-        os.rename(folder, _partial_sibling(folder))
-    os.rename(ready, folder)
-    _flush(folder.parent)
-    _remove_leftovers(folder)
-
-
-def _remove_leftovers(path: Path) -> None:
-    """Removes what killed saves of this path left behind."""
-    for leftover in path.absolute().parent.glob(f".{path.name}.partial-*"):
-        if leftover.is_dir():
-            shutil.rmtree(leftover, ignore_errors=True)
-        else:
-            leftover.unlink(missing_ok=True)
-
-
-def _flush(path: Path) -> None:
-    """Forces a file or folder entry to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+def _identity(folder: str | Path) -> tuple[Path, int, int] | None:
+    """Another one as soon as the component is replaced."""
+    standing = standing_folder(folder)
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        found = standing.stat()
+    except FileNotFoundError:
+        return None
+    return standing, found.st_ino, found.st_mtime_ns

@@ -26,6 +26,8 @@ from model.data.manifest import Manifest
 from model.estimators.sfm import ReconstructionFailed
 from model.evaluation.curation_pictures import step_pictures
 from model.evaluation.curation_proof import ProofConfig, proof_tables, prove
+from model.file_lock import lock_folder
+from model.whole_file import write_text
 
 
 @dataclass(kw_only=True)
@@ -99,12 +101,19 @@ register_schemas()
 def curate(config: CurateConfig) -> Published:
     """Runs (or resumes) the whole pipeline, prints the ledger's table, and says what was written."""
     settings = CurationConfig(**{name: getattr(config, name) for name in CurationConfig.__dataclass_fields__})
-    curate_films(config.videos, config.out, settings, num_workers=config.num_workers, backend=config.backend)
-    return _publish(config.out, config.publish)
+    with lock_folder(config.out):
+        curate_films(config.videos, config.out, settings, num_workers=config.num_workers, backend=config.backend)
+        return _publish(config.out, config.publish)
 
 
 def import_data_set(config: ImportConfig) -> Published:
     """Adds a data set that exists, or films without a camera, to the data set `out`."""
+    with lock_folder(config.out):
+        _import(config)
+        return _publish(config.out, config.publish)
+
+
+def _import(config: ImportConfig) -> None:
     match config.kind:
         case "films":
             settings = CurationConfig(**{name: getattr(config, name) for name in CurationConfig.__dataclass_fields__})
@@ -128,7 +137,6 @@ def import_data_set(config: ImportConfig) -> Published:
             import_clips(config.out, kind, *found)
         case kind:
             raise ValueError(f"kind: expected films, realestate10k, colmap or nerfstudio, got {kind!r}")
-    return _publish(config.out, config.publish)
 
 
 def export_data_set(config: ExportConfig) -> int:
@@ -147,8 +155,8 @@ def prove_curation(config: ProofConfig) -> None:
     report = prove(config)
     tables = proof_tables(report)
     out = Path(config.out)
-    (out / "proof.json").write_text(json.dumps(report, indent=1))
-    (out / "proof.md").write_text(tables)
+    write_text(out / "proof.json", json.dumps(report, indent=1))
+    write_text(out / "proof.md", tables)
     print(tables)
     print(f"written: {out / 'proof.md'} {out / 'proof.json'} {out / 'balance.png'}")
 

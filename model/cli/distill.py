@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import shutil
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from configs.command_line import plain_text
 from model.build import DistillConfig, flow_matching_step, register_schemas, train_state
-from model.checkpoint import component_exists, load_component, load_meta
+from model.checkpoint import component_exists, copy_component, load_component, load_meta
 from model.cli.train import check_windows, held_out_scenes, latent_batches
 from model.cli.world_saver import WorldSaver
 from model.curation.training_clips import clip_set, is_data_set
@@ -106,7 +105,7 @@ class Phases:
         if distributed.is_main():
             saver.finish()
             if component_exists(self.depth):
-                shutil.copytree(self.depth, saver.folder / DEPTH_FOLDER, dirs_exist_ok=True)
+                copy_component(self.depth, saver.folder / DEPTH_FOLDER)
         distributed.barrier()
         return saver.folder
 
@@ -189,7 +188,8 @@ def main(config: DictConfig) -> None:
     try:
         settings = OmegaConf.to_object(config)
         assert isinstance(settings, DistillConfig)
-        print(f"written: {distill(settings)}")
+        with run_folder.kept(settings.out):
+            print(f"written: {distill(settings)}")
     except (ValueError, OSError, OmegaConfBaseException, TrainingDiverged) as error:
         sys.exit(f"error: {error}")
 

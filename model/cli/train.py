@@ -202,7 +202,8 @@ def main(config: DictConfig) -> None:
     try:
         settings = OmegaConf.to_object(config)
         assert isinstance(settings, TrainConfig)
-        print(f"written: {train(settings)}")
+        with run_folder.kept(settings.out):
+            print(f"written: {train(settings)}")
     except (ValueError, OSError, OmegaConfBaseException, TrainingDiverged) as error:
         sys.exit(f"error: {error}")
 

@@ -1,7 +1,6 @@
 """`python -m model.cli.train_depth experiment=debug|tiny`: the depth head of a learned world; writes `OUT/depth`."""
 
 import json
-import shutil
 import sys
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from configs.command_line import plain_text
 from model.build import DataConfig, TrainDepthConfig, register_schemas, train_state
-from model.checkpoint import load_component, load_meta, save_component
+from model.checkpoint import copy_component, load_component, load_meta, save_component
 from model.curation.training_clips import clip_set, is_data_set
 from model.data.clips import ClipSet
 from model.data.depth_maps import depth_maps
@@ -124,10 +123,7 @@ def held_out_errors(module: LatentDepth, held_out: DepthPairs, near: float) -> d
 def install(depth: Path, world: str) -> Path:
     """Puts a trained head into the folder of its world, where `load_world` finds it; returns where."""
     where = world_folder(world) / DEPTH_FOLDER
-    partial = where.with_name(f".{where.name}.partial")
-    shutil.copytree(depth, partial, dirs_exist_ok=True)
-    shutil.rmtree(where, ignore_errors=True)
-    partial.rename(where)
+    copy_component(depth, where)
     return where
 
 
@@ -138,10 +134,11 @@ def main(config: DictConfig) -> None:
     try:
         settings = OmegaConf.to_object(config)
         assert isinstance(settings, TrainDepthConfig)
-        depth = train_depth(settings)
-        print(f"written: {depth} ({json.dumps(load_meta(depth))})")
-        if settings.install:
-            print(f"written: {install(depth, settings.world)}")
+        with run_folder.kept(settings.out):
+            depth = train_depth(settings)
+            print(f"written: {depth} ({json.dumps(load_meta(depth))})")
+            if settings.install:
+                print(f"written: {install(depth, settings.world)}")
     except (ValueError, OSError, OmegaConfBaseException, TrainingDiverged) as error:
         sys.exit(f"error: {error}")
 

@@ -174,7 +174,8 @@ def main(config: DictConfig) -> None:
     try:
         settings = OmegaConf.to_object(config)
         assert isinstance(settings, TrainVAEConfig)
-        train_vae(settings)
+        with run_folder.kept(settings.out):
+            train_vae(settings)
     except (ValueError, OSError, OmegaConfBaseException, TrainingDiverged) as error:
         sys.exit(f"error: {error}")
 

@@ -1,12 +1,12 @@
 """What is known so far about one film: its ledger and the records that passed, kept until the whole set is balanced."""
 
-import fcntl
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 
 from model.curation.ledger import Ledger, LedgerLine
 from model.data.manifest import ClipRecord, Manifest
+from model.file_lock import lock
 
 _LEDGER, _FINISHED, _LOCK = "ledger.jsonl", "finished", "lock"
 
@@ -28,7 +28,7 @@ class FilmFolder:
         """Waits for the lock, then reads what is there."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = (self.folder / _LOCK).open("wb")
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        lock(self._lock, wait=True)
         self._ledger = Ledger(self.folder / _LEDGER)
         self._manifest = Manifest(self.folder)
         if any(name not in self._ledger for name in self._manifest.ids):

@@ -1,11 +1,13 @@
 """Many independent jobs over processes, by joblib: on one machine (loky) or, by the same command, a Ray cluster."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from tqdm import tqdm
 
 from model.estimators.optional_dependency import require
+from model.parent_watch import exit_with
 
 _STREAMING = ("loky", "threading", "sequential")  # backends that hand out results as they come
 
@@ -74,10 +76,13 @@ def _results(
     """Yields the indices of jobs as they end (at the end, where the backend cannot tell earlier)."""
     return_as = "generator_unordered" if backend in _STREAMING else "list"
     pool = joblib.Parallel(n_jobs=num_workers, backend=backend, batch_size=1, return_as=return_as)
-    yield from pool(joblib.delayed(_indexed)(index, function, arguments[index]) for index in indices)
+    parent = os.getpid() if backend == "loky" else None  # a cluster's workers have parents of their own
+    yield from pool(joblib.delayed(_indexed)(index, function, arguments[index], parent) for index in indices)
 
 
-def _indexed(index: int, function: Callable[..., None], arguments: tuple[Any, ...]) -> int:
+def _indexed(index: int, function: Callable[..., None], arguments: tuple[Any, ...], parent: int | None) -> int:
+    if parent is not None:
+        exit_with(parent)
     function(*arguments)
     return index
 

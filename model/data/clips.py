@@ -6,6 +6,7 @@ A folder holds `clip_set.json` (how it was rendered) and, per shard, `frames_000
 
 import dataclasses
 import json
+import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from model.data.synthetic.scene import sample_scene
 from model.data.synthetic.trajectories import sample_trajectory
 from model.geometry import se3
 from model.geometry.camera import intrinsics_from_fov
+from model.parent_watch import exit_with
 from model.whole_file import whole_file, write_text
 
 FRAMES_PER_LATENT = 4
@@ -117,11 +119,21 @@ def render_clip_set(folder: Path, config: ClipSetConfig, num_workers: int = 2) -
     whole = dataclasses.replace(config, num_clips=max(config.num_clips, held))
     missing = [s for s in range(-(-config.num_clips // config.shard_size)) if not _is_whole(folder, whole, s)]
     if missing:
-        with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn")) as pool:
-            jobs = [pool.submit(_render_shard, str(folder), whole, s) for s in missing]
+        _render_shards(folder, whole, missing, num_workers)
+    return ClipSet(folder, config.num_clips)
+
+
+def _render_shards(folder: Path, config: ClipSetConfig, shards: list[int], num_workers: int) -> None:
+    """Renders shards in processes of their own, which end with this one."""
+    context = get_context("spawn")
+    with ProcessPoolExecutor(num_workers, context, initializer=exit_with, initargs=(os.getpid(),)) as pool:
+        jobs = [pool.submit(_render_shard, str(folder), config, shard) for shard in shards]
+        try:
             for job in tqdm(as_completed(jobs), total=len(jobs), desc="rendering clips", unit="shard"):
                 job.result()
-    return ClipSet(folder, config.num_clips)
+        except BaseException:  # also Ctrl-C: the pool would first do all that waits
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _is_whole(folder: Path, config: ClipSetConfig, shard: int) -> bool:

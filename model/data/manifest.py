@@ -16,11 +16,12 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from model.geometry import se3
 from model.geometry.trajectory import CameraTrajectory
+from model.tensor_file import save_tensors
 from model.whole_file import whole_file
 
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,199}")
@@ -168,9 +169,8 @@ class Manifest:
         arrays = {"times": record.times}
         if record.camera is not None:
             arrays |= {"c2w": record.camera.c2w, "intrinsics": record.camera.intrinsics}
-        path = self._arrays_path(record.id)
-        with whole_file(path) as partial:
-            save_file({name: array.detach().cpu().contiguous() for name, array in arrays.items()}, partial)
+        arrays = {name: array.detach().cpu().contiguous() for name, array in arrays.items()}
+        save_tensors(self._arrays_path(record.id), arrays)
 
     def _record(self, line: dict[str, Any]) -> ClipRecord:
         path = self._arrays_path(line["id"])

@@ -6,7 +6,10 @@ and because a crash of native code must cost one clip, not a run. FOLDER holds `
 """
 
 import json
+import os
 import sys
+import threading
+import time
 import zlib  # noqa: F401  before pycolmap, whose own copy breaks PNG otherwise
 from pathlib import Path
 from typing import Any
@@ -149,5 +152,12 @@ def _arrays(model: Any, num_frames: int) -> dict[str, Any]:
     }
 
 
+def _end_with_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
 if __name__ == "__main__":
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     main(Path(sys.argv[1]))

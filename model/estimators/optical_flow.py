@@ -9,11 +9,10 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from model.estimators.optional_dependency import require
+from model.tensor_file import load_tensors
 
 _RAFT_SIDE = 128  # pixels
 
@@ -84,7 +83,7 @@ class RAFTFlow:
         self._network = (build or _torchvision_raft)(variant)
         try:
             self._network.load_state_dict(_state_dict(Path(weights)))
-        except (RuntimeError, SafetensorError, UnpicklingError) as error:
+        except (RuntimeError, ValueError, UnpicklingError) as error:
             raise ValueError(
                 f"{weights}: expected the weights of torchvision's raft_{variant}, got: {error}; name its file"
             ) from error
@@ -115,5 +114,5 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected RAFT's weights, found no file; check the path")
     if path.suffix == ".safetensors":
-        return load_file(path)
+        return load_tensors(path)[0]
     return dict(torch.load(path, map_location="cpu", weights_only=True))

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Bool, Float
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
@@ -15,7 +14,7 @@ from model.data.synthetic.scene import sample_scene
 from model.data.synthetic.trajectories import HORIZONTAL_FOV, sample_trajectory
 from model.data.video_io import write_video
 from model.geometry.camera import intrinsics_from_fov
-from model.whole_file import whole_file
+from model.tensor_file import load_tensors, save_tensors
 
 
 @dataclass(kw_only=True)
@@ -70,15 +69,14 @@ def render_truth_films(folder: str | Path, config: TruthFilmsConfig) -> dict[str
             (folder / "films" / f"{name}.txt").write_text(scene.caption)
             arrays = {"c2w": c2w, "intrinsics": lens, "fps": torch.tensor(config.fps)}
             arrays |= {"depth": clip.depth.half(), "moving": clip.moving_mask}
-            with whole_file(file) as partial:
-                save_file(arrays, partial)
+            save_tensors(file, arrays)
         truths[name] = load_truth(folder, name)
     return truths
 
 
 def load_truth(folder: Path, name: str) -> FilmTruth:
     """Returns what `render_truth_films` wrote of a film."""
-    arrays = load_file(folder / "truth" / f"{name}.safetensors")
+    arrays, _ = load_tensors(folder / "truth" / f"{name}.safetensors")
     moving = arrays["moving"].bool()
     fps, depth = float(arrays["fps"]), arrays["depth"].float()
     return FilmTruth(arrays["c2w"], arrays["intrinsics"], fps, depth, moving)

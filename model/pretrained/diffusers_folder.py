@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from model.checkpoint import check_numbers
-from model.whole_file import write_text
+from model.tensor_file import save_tensors
+from model.whole_file import whole_folder, write_text
 
 CONFIG_NAME = "config.json"
 WEIGHTS_STEM = "diffusion_pytorch_model"
@@ -89,50 +89,54 @@ def write_folder(
 ) -> None:
     """Writes config.json and the weights, in shards with an index once they exceed `max_shard_bytes`.
 
-    New files are completed under another name first, so that a reader never sees half a file.
+    The folder is replaced as a whole, so that a reader sees the old one or the new one.
+
+    Raises:
+        ValueError: the folder holds something else, which would be lost.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    shards = _write_shards(folder, tensors, max_shard_bytes)
-    stale = set(folder.glob(f"{WEIGHTS_STEM}*.safetensors")) | set(folder.glob(INDEX_NAME))
-    if len(shards) == 1:
-        written = {folder / WEIGHTS_NAME}
-        os.replace(shards[0][0], folder / WEIGHTS_NAME)
-    else:
-        weight_map: dict[str, str] = {}
-        for i, (temporary, sizes) in enumerate(shards):
-            name = f"{WEIGHTS_STEM}-{i + 1:05d}-of-{len(shards):05d}.safetensors"
-            os.replace(temporary, folder / name)
-            weight_map.update(dict.fromkeys(sizes, name))
-        total = sum(size for _, sizes in shards for size in sizes.values())
-        _write_json(folder / INDEX_NAME, {"metadata": {"total_size": total}, "weight_map": weight_map})
-        written = {folder / INDEX_NAME, *(folder / name for name in weight_map.values())}
-    _write_json(folder / CONFIG_NAME, config)
-    for path in stale - written:
-        path.unlink()
+    others = sorted(path.name for path in Path(folder).glob("*") if not _is_ours(path.name))
+    if others:
+        raise ValueError(f"{folder}: expected a new folder, or weights to replace, got {others[:3]}; name another")
+    with whole_folder(folder) as partial:
+        shards = _write_shards(partial, tensors, max_shard_bytes)
+        if len(shards) == 1:
+            os.rename(shards[0][0], partial / WEIGHTS_NAME)
+        else:
+            weight_map: dict[str, str] = {}
+            for i, (shard, sizes) in enumerate(shards):
+                name = f"{WEIGHTS_STEM}-{i + 1:05d}-of-{len(shards):05d}.safetensors"
+                os.rename(shard, partial / name)
+                weight_map.update(dict.fromkeys(sizes, name))
+            total = sum(size for _, sizes in shards for size in sizes.values())
+            _write_json(partial / INDEX_NAME, {"metadata": {"total_size": total}, "weight_map": weight_map})
+        _write_json(partial / CONFIG_NAME, config)
+
+
+def _is_ours(name: str) -> bool:
+    return name == CONFIG_NAME or name.startswith((f"{WEIGHTS_STEM}.", f"{WEIGHTS_STEM}-"))
 
 
 def _write_shards(
     folder: Path, tensors: Iterable[tuple[str, Tensor]], max_shard_bytes: int | float
 ) -> list[tuple[Path, dict[str, int]]]:
-    """Temporary shard files, each with the bytes of its tensors by name."""
+    """Shard files, whose names do not tell their number yet, each with the bytes of its tensors by name."""
     shards: list[tuple[Path, dict[str, int]]] = []
     shard: dict[str, Tensor] = {}
 
-    def flush() -> None:
-        path = folder / f".{WEIGHTS_STEM}.{len(shards)}.tmp"
-        save_file(shard, path, metadata={"format": "pt"})
+    def finish() -> None:
+        path = folder / f"{len(shards)}.safetensors"
+        save_tensors(path, shard, {"format": "pt"})
         shards.append((path, {name: tensor.nbytes for name, tensor in shard.items()}))
         shard.clear()
 
     size = 0
     for name, tensor in tensors:
         if shard and size + tensor.nbytes > max_shard_bytes:
-            flush()
+            finish()
             size = 0
         shard[name] = _own_storage(tensor)
         size += tensor.nbytes
-    flush()
+    finish()
     return shards
 
 

@@ -1,14 +1,29 @@
 """A run on disk: `training_state.safetensors`, replaced atomically, so that a kill leaves the last one whole."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from model.checkpoint import load_training_state, save_training_state
+from model.file_lock import lock_folder
 from model.training import distributed
 from model.training.state import TrainState
 
 STATE_FILE = "training_state.safetensors"
+
+
+@contextmanager
+def kept(folder: str | Path) -> Iterator[None]:
+    """Keeps the folder to this run, however many processes it has: the first one holds it.
+
+    Raises:
+        ValueError: another run holds it.
+    """
+    is_first = os.environ.get("RANK", "0") == "0"  # of torchrun, whose processes have not met yet
+    with lock_folder(folder) if is_first else nullcontext():
+        yield
 
 
 def save(folder: Path, state: TrainState) -> None:

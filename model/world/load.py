@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from model.checkpoint import component_exists, load_component, load_meta, save_component
+from model.checkpoint import component_exists, load_component, load_meta, read_unmixed, save_component
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.estimators.latent_depth import LatentDepth, LatentDepthConfig
 from model.pretrained import wan
@@ -187,9 +187,13 @@ def _load_folder(folder: Path, device: str, fingerprint: int) -> _Components:
 
 def _load_depth(folder: Path, vae: VideoVAE) -> LatentDepth | None:
     """The depth head, if there is one and it was trained on latents of this very encoder: others mean nothing to it."""
-    if not component_exists(folder) or load_meta(folder).get("latents") != fingerprint(vae):
-        return None
-    return load_component(folder, LatentDepthConfig, LatentDepth)
+
+    def read() -> LatentDepth | None:
+        if not component_exists(folder) or load_meta(folder).get("latents") != fingerprint(vae):
+            return None
+        return load_component(folder, LatentDepthConfig, LatentDepth)
+
+    return read_unmixed(folder, read)
 
 
 def _assemble(components: _Components, settings: Mapping[str, Any]) -> CameraWorld:

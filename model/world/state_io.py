@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from tensordict import TensorDict
 from torch import Tensor
 
 from model.geometry import se3
-from model.whole_file import whole_file
+from model.tensor_file import load_tensors, save_tensors
 from model.world.protocol import WorldState
 
 _FORMAT = "cameractrlworld.world_state.1"
@@ -33,8 +31,7 @@ def save_state(path: str | Path, state: WorldState) -> None:
         tensors[json.dumps(["memory", *((key,) if isinstance(key, str) else key)])] = value
     tensors = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
     metadata = {"format": _FORMAT, "batch_size": json.dumps(list(state.batch_size))}
-    with whole_file(path) as partial:
-        save_file(tensors, partial, metadata=metadata)
+    save_tensors(path, tensors, metadata)
 
 
 def load_state(path: str | Path, device: str | torch.device = "cpu") -> WorldState:
@@ -47,11 +44,8 @@ def load_state(path: str | Path, device: str | torch.device = "cpu") -> WorldSta
     if not Path(path).is_file():
         raise FileNotFoundError(f"path: expected a saved world state, found no file {path}")
     try:
-        with safe_open(path, framework="pt", device=str(device)) as file:
-            metadata = file.metadata() or {}
-            # a copy: what safe_open returns may be mapped from the file, which the next save replaces
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
+        tensors, metadata = load_tensors(path, str(device))
+    except ValueError as error:
         raise ValueError(f"path: expected a saved world state, {path} is damaged ({error}); save it again") from error
     if metadata.get("format") != _FORMAT or not all(name in tensors for name in _FIELDS):
         raise ValueError(f"path: expected a saved world state ({_FORMAT}), got {path} ({metadata.get('format')})")

@@ -11,9 +11,10 @@ from PIL import Image
 
 import cc2env
 from cc2env.env import CameraCtrlWorldEnv
+from cc2env.files import whole_file
 from cc2env.geometry import CameraTrajectory, read_realestate10k
 from cc2env.pictures import load_picture
-from cc2env.recording import atomic_path, write_film
+from cc2env.recording import write_film
 from cc2env.rendering import contact_sheet, trajectory_picture
 from cc2env.wrappers import RecordEpisode, record_episode
 
@@ -223,7 +224,7 @@ def test_films_of_any_size_keep_all_frames(tmp_path, size):
 def test_a_film_that_fails_leaves_the_old_one(tmp_path):
     path = tmp_path / "film.mp4"
     path.write_text("old")
-    with pytest.raises(RuntimeError), atomic_path(path) as partial:
+    with pytest.raises(RuntimeError), whole_file(path) as partial:
         partial.write_text("half")
         raise RuntimeError
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,72 @@
+"""Locks that belong to a process and go with it, however it ends; on files, and on the folder of a run."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_NAME = ".lock"
+
+
+def lock(file: IO[Any], *, wait: bool = False) -> None:
+    """Locks an open file until it is closed.
+
+    Raises:
+        BlockingIOError: another process holds it, and we do not wait.
+        OSError: there are no such locks here: on Windows, in some network folders.
+    """
+    if fcntl is None:
+        raise OSError(errno.ENOLCK, "no file locks on this system")
+    fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@contextmanager
+def lock_folder(folder: str | Path) -> Iterator[None]:
+    """Keeps a folder, which is made, to this run: a second one that would write there, too, is refused.
+
+    Where there are no locks, nothing is refused.
+
+    Raises:
+        ValueError: another process holds it; the message has its number.
+    """
+    path = Path(folder) / _NAME
+    is_new = not path.parent.exists()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(path) as file:
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)  # before the lock goes: who opens the name from now on makes a new file
+            if is_new:
+                with suppress(OSError):
+                    path.parent.rmdir()  # a run that was refused leaves nothing
+
+
+def _locked(path: Path) -> IO[str]:
+    while True:
+        file = path.open("a+")
+        try:
+            lock(file)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read() or "unknown"
+            file.close()
+            raise ValueError(
+                f"out: expected a folder that no other run writes to, {path.parent} is in use by process {holder}; "
+                "wait for it, or name another"
+            ) from None
+        except OSError:
+            return file  # there are no locks here
+        if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
+            return file
+        file.close()  # its holder removed it between our open and our lock

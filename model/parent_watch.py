@@ -1,0 +1,24 @@
+"""Workers end with the process that started them, also when that one was killed and could tell them nothing."""
+
+import os
+import threading
+import time
+from functools import cache
+
+_SECONDS = 0.5
+
+
+@cache  # once a process, however many jobs say it
+def exit_with(parent: int) -> None:
+    """Ends this process soon after `parent`, the process that started it, is gone; does nothing in `parent` itself.
+
+    A thread asks who the parent is, which works wherever there are processes with parents; Linux alone would signal it.
+    """
+    if os.getpid() != parent:
+        threading.Thread(target=_watch, args=(parent,), daemon=True, name="parent watch").start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_SECONDS)
+    os._exit(1)  # sys.exit would end this thread only

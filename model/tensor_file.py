@@ -1,0 +1,41 @@
+"""Tensors on disk: safetensors, whole or not at all, and one kind of error for whatever is wrong."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from model.whole_file import whole_file
+
+
+def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Writes contiguous CPU tensors that share no memory, and texts, in place of the file that was there.
+
+    Raises:
+        OSError: the disk is full, or the place cannot be written to.
+    """
+    with whole_file(path) as partial:
+        try:
+            save_file(dict(tensors), partial, metadata=dict(metadata or {}))
+        except SafetensorError as error:
+            raise OSError(f"{path}: cannot be written: {error}") from error
+
+
+def load_tensors(path: str | Path, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and the texts of a file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no file, not safetensors, or damaged.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path}: expected a safetensors file, got a folder or a device; name the file")
+    try:
+        with safe_open(path, framework="pt", device=device) as file:
+            # copies: what safe_open returns may be mapped from the file, which may be replaced or cut
+            return {name: file.get_tensor(name).clone() for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path}: expected safetensors, got {error}; the file is corrupt, fetch it again") from error
