@@ -96,8 +96,8 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
 
     The camera is at the identity pose. The scene is drawn from the episode's noise seed, which comes from
     `env.np_random`. `reset(seed=..., options={"prompt": ..., "image": ...})`: `prompt` is a text; `image` is the first
-    frame, a path or a uint8 array (h, w, 3), cropped to the shape of a frame and resized. Any other key is an error,
-    and so is an option that the world has no use for (the synthetic world takes neither).
+    frame, a path, a uint8 array (h, w, 3) or a PIL image, cropped to the shape of a frame and resized. Any other key is
+    an error, and so is an option that the world has no use for (the synthetic world takes neither).
 
     The same seed, options and actions give identical bytes, in another process too.
 

@@ -1,39 +1,36 @@
-"""A user's picture, from a file or an array, as the first frame of an episode."""
+"""A user's picture, from a file, an array or PIL, as the first frame of an episode."""
 
-import warnings
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-_MOST_PIXELS = 2**26  # 8,192 x 8,192; a compressed picture of a few kilobytes may fill the memory
+from model.picture_file import READING_ERRORS, read_picture, to_rgb
 
 
 def load_picture(source: object, height: int, width: int) -> np.ndarray:
     """Returns a picture as uint8 [height, width, 3]: its centre, cropped to the shape of the frame, then resized.
 
     Args:
-        source: A path, or a uint8 array [h, w, 3]. Of a file, 16-bit grey is scaled to 8 bits, and what is transparent
-            is laid over white.
+        source: A path, a uint8 array [h, w, 3], or a PIL image. Of a file or PIL image, 16-bit grey is scaled to 8
+            bits, what is transparent is laid over white, and EXIF says which side is up.
 
     Raises:
         ValueError: The file is missing, no picture, one of 32 bits or of more than 2**26 pixels, or the array has
             another shape or type.
     """
-    if isinstance(source, (str, PathLike)):
-        picture = _read(Path(source))
-    elif isinstance(source, np.ndarray):
-        if source.ndim != 3 or source.shape[2] != 3 or source.dtype != np.uint8 or not source.size:
-            raise ValueError(
-                f"image: expected a uint8 array of shape (height, width, 3), got {source.dtype} {source.shape}; "
-                "convert it to 8-bit RGB"
-            )
-        picture = Image.fromarray(source)
+    if isinstance(source, np.ndarray):
+        picture = _from_array(source)
+    elif isinstance(source, (str, PathLike, Image.Image)):
+        try:
+            picture = _from_pil(source) if isinstance(source, Image.Image) else read_picture(Path(source))
+        except ValueError as error:
+            raise ValueError(f"image: {error}") from error
     else:
         raise ValueError(
-            f"image: expected a path or a uint8 array of shape (height, width, 3), got {type(source).__name__}; "
-            "pass one of these"
+            "image: expected a path, a uint8 array of shape (height, width, 3) or a PIL image, got "
+            f"{type(source).__name__}; pass one of these"
         )
     if picture.size == (width, height):
         return np.array(picture)
@@ -45,42 +42,21 @@ def load_picture(source: object, height: int, width: int) -> np.ndarray:
     return np.array(cropped.resize((width, height), Image.Resampling.LANCZOS))
 
 
-def _read(path: Path) -> Image.Image:
-    try:
-        is_file = path.is_file()
-    except (OSError, ValueError) as error:  # a name that is too long, or has a zero byte
-        raise ValueError(f"image: expected a picture file, got {str(path)[:80]!r} ({error}); check the path") from error
-    if not is_file:  # a pipe or a device is not opened: reading it may never end
-        got = "which is no regular file" if path.exists() else "which does not exist"
-        raise ValueError(f"image: expected a picture file, got {path}, {got}; check the path")
-    try:
-        with _open(path) as picture:
-            upright = ImageOps.exif_transpose(picture)
-            # PIL opens 16-bit PGM in its mode of 32 bits, before Pillow 11 also 16-bit PNG
-            is_deep = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format in ("PNG", "PPM"))
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:  # SyntaxError: PIL on a broken PNG
+def _from_array(source: np.ndarray) -> Image.Image:
+    if source.ndim != 3 or source.shape[2] != 3 or source.dtype != np.uint8 or not source.size:
         raise ValueError(
-            f"image: expected a readable picture file, got {path} ({error}); save it again as PNG or JPEG"
-        ) from error
-    if is_deep:
-        return Image.fromarray(np.round(np.asarray(upright) / 257).astype(np.uint8)).convert("RGB")
-    if upright.mode in ("I", "F"):  # black, white and unit are anyone's guess
-        raise ValueError(
-            f"image: expected 8 or 16 bits for each channel, got {path} of 32 (PIL's mode {upright.mode}); "
-            "save it as 8-bit PNG or JPEG"
+            f"image: expected a uint8 array of shape (height, width, 3), got {source.dtype} {source.shape}; "
+            "convert it to 8-bit RGB"
         )
-    if upright.has_transparency_data:
-        upright = upright.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright).convert("RGB")
-    return upright.convert("RGB")
+    return Image.fromarray(source)
 
 
-def _open(path: Path) -> Image.Image:
-    """Opens a picture without decoding it, and raises OSError if it has too many pixels."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower, and an error
-        picture = Image.open(path)
-    if picture.width * picture.height > _MOST_PIXELS:
-        picture.close()
-        raise OSError(f"{picture.width} x {picture.height} pixels, more than {_MOST_PIXELS}: make it smaller")
-    return picture
+def _from_pil(source: Image.Image) -> Image.Image:
+    if not source.width or not source.height:
+        raise ValueError(f"expected a PIL image with pixels, got {source.width} x {source.height}; give another")
+    try:
+        return to_rgb(source, "a PIL image")
+    except ValueError:
+        raise
+    except READING_ERRORS as error:  # PIL decodes when it must, and its file may be torn
+        raise ValueError(f"expected a readable PIL image, got {error}; save it again as PNG or JPEG") from error

@@ -59,7 +59,7 @@ class CameraCtrlWorldTorchRLEnv(EnvBase):
         world: Like the other arguments that are not named here, that of `CameraCtrlWorldEnv`.
         max_episode_steps: Clips after which a row is truncated; by default what `gym.make` gives the task. None: never.
         prompt: Of every episode: one text, or one for each row; without it, the world's own choice.
-        image: First frame of every episode: a path or a uint8 array (h, w, 3).
+        image: First frame of every episode: a path, a uint8 array (h, w, 3) or a PIL image.
         device: Where the network runs and all tensors are.
 
     Raises:

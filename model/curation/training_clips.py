@@ -251,7 +251,9 @@ def _decoded(window: Window, config: ClipSetConfig) -> tuple[NDArray[Any], NDArr
 
 def _pictures(record: ClipRecord, numbers: list[int]) -> Iterator[NDArray[np.uint8]]:
     if record.files:
-        yield from (read_image(Path(record.source) / record.files[number]).numpy() for number in numbers)
+        upright = record.camera is None  # a lens and a pose are of the pixels as they are stored
+        paths = (Path(record.source) / record.files[number] for number in numbers)
+        yield from (read_image(path, upright=upright).numpy() for path in paths)
     else:
         yield from (frame.rgb() for frame in _nearest_frames(Path(record.source), record.times[numbers].tolist()))
 

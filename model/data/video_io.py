@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from model.picture_file import open_picture, read_picture
 from model.whole_file import whole_file
+
+_MOST_GIF_PIXELS = 2**28  # of all frames together, which become 0.8 GB
 
 Frames = UInt8[Tensor, "f h w 3"] | UInt8[np.ndarray, "f h w 3"]
 AnyClip = UInt8[Tensor, "_ h w 3"] | UInt8[np.ndarray, "_ h w 3"]  # Of any length.
@@ -79,19 +82,27 @@ def read_video(path: str | Path) -> UInt8[Tensor, "f h w 3"]:
     return torch.from_numpy(np.stack(frames))
 
 
-def read_image(path: str | Path, height: int | None = None, width: int | None = None) -> UInt8[Tensor, "h w 3"]:
-    """A picture, upright, cropped about its centre to the aspect asked for, and resized; its own size by default.
+def read_image(
+    path: str | Path, height: int | None = None, width: int | None = None, *, upright: bool = True
+) -> UInt8[Tensor, "h w 3"]:
+    """A picture, cropped about its centre to the aspect asked for, and resized; its own size by default.
+
+    16-bit and transparent pictures mean the same as for an episode's first frame (`model.picture_file`).
+
+    Args:
+        path: The file.
+        height: Pixels.
+        width: Likewise.
+        upright: Turn it as EXIF says; never for a picture that has a camera.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is not a picture.
+        ValueError: if it is not a picture, or one of 32 bits a channel or of more than 2**26 pixels.
     """
-    path = _existing(path)
     try:
-        with Image.open(path) as file:
-            image = ImageOps.exif_transpose(file).convert("RGB")
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: expected a picture, got {error}; give a whole PNG or JPEG file") from error
+        image = read_picture(_existing(path), upright=upright)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     size = (width or image.width, height or image.height)
     if size != image.size:
         image = ImageOps.fit(image, size, Image.Resampling.LANCZOS)
@@ -168,13 +179,16 @@ def _write_gif(path: Path, pixels: NDArray[np.uint8], fps: float) -> None:
 
 def _read_gif(path: Path) -> Tensor:
     try:
-        with Image.open(path) as file:
+        with open_picture(path) as file:
+            count = int(getattr(file, "n_frames", 1))
+            if file.width * file.height * count > _MOST_GIF_PIXELS:
+                raise ValueError(f"{count} frames of {file.width} x {file.height} pixels: convert it to mp4")
             frames = []
-            for index in range(getattr(file, "n_frames", 1)):
+            for index in range(count):
                 file.seek(index)
                 frames.append(np.array(file.convert("RGB")))
-    except (OSError, EOFError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: expected a GIF, got {error}; write it again") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: expected a GIF, {error}") from error
     return torch.from_numpy(np.stack(frames))
 
 

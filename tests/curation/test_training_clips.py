@@ -9,6 +9,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
+from PIL import Image
 
 from model.build import TrainConfig, TrainVAEConfig
 from model.checkpoint import load_meta
@@ -204,6 +205,20 @@ def test_one_film_trains_a_vae_and_a_world_that_flies(
     assert ("all clips are unlabelled" in said) == (not is_metric)
     state, frames = world.start(seeds=[0], prompts=["grey fog"])
     assert frames.shape[-1] == 3 and len(state) == 1
+
+
+def test_exif_never_turns_a_picture_that_has_a_camera(data: Path, tmp_path: Path) -> None:
+    before = clip_set(data, CONFIG)
+    for number in range(9):
+        path = tmp_path / "pictures" / f"{number}.png"
+        with Image.open(path) as picture:
+            exif = picture.getexif()
+            exif[0x0112] = 6  # "Rotate by 90 degrees to view."
+            picture.save(path, exif=exif)
+    before.folder.rename(tmp_path / "before")
+    after = clip_set(data, CONFIG)
+    row = rows(after)["p"][0]
+    assert np.array_equal(after.frames(row), before.frames(row)) and torch.equal(after.intrinsics, before.intrinsics)
 
 
 def test_training_goes_on_without_films_and_pictures_that_are_gone_or_torn(

@@ -147,15 +147,25 @@ def test_an_unreadable_picture_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"absent\.png"):
         video_io.read_image(tmp_path / "absent.png")
     (tmp_path / "text.png").write_text("no picture")
-    with pytest.raises(ValueError, match=r"text\.png: expected a picture"):
+    with pytest.raises(ValueError, match=r"text\.png: expected a readable picture"):
         video_io.read_image(tmp_path / "text.png")
     buffer = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 50, 3), np.uint8)).save(buffer, "PNG")
     (tmp_path / "half.png").write_bytes(buffer.getvalue()[:1000])
-    with pytest.raises(ValueError, match=r"half\.png: expected a picture"):
+    with pytest.raises(ValueError, match=r"half\.png: expected a readable picture"):
         video_io.read_image(tmp_path / "half.png")
     with pytest.raises(ValueError, match="path: expected the ending of a picture"):
         video_io.write_image(tmp_path / "a.xyz", gradient_film(1)[0])
+
+
+def test_a_gif_that_would_fill_the_memory_is_not_decoded(tmp_path: Path) -> None:
+    frames = [Image.new("L", (4000, 4000), grey) for grey in range(20)]
+    frames[0].save(tmp_path / "bomb.gif", save_all=True, append_images=frames[1:])
+    (tmp_path / "header.gif").write_bytes(b"GIF89a" + b"\xff" * 7)
+    (tmp_path / "empty.gif").write_bytes(b"")
+    for name in ("bomb", "header", "empty"):
+        with pytest.raises(ValueError, match=rf"{name}\.gif: expected a GIF"):
+            video_io.read_video(tmp_path / f"{name}.gif")
 
 
 def test_a_contact_sheet_shows_first_to_last_frame_of_every_clip() -> None:
