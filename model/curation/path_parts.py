@@ -1,4 +1,4 @@
-"""Which frames of a path belong together, and which few are put elsewhere: the steps between them tell."""
+"""Which frames of a path belong together, which few are put elsewhere, and do two solutions of a part agree?"""
 
 import dataclasses
 from itertools import pairwise
@@ -8,6 +8,10 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from model.estimators.sfm import Reconstruction
+from model.geometry import se3
+from model.geometry.alignment import rotation_error_deg, trajectory_errors
+
+MAX_TURN_DEG, MAX_WAY, MAX_LENS = 1.0, 0.02, 0.05  # of the mean turn, of the path's length, of the focal length
 
 
 def path_parts(known: Bool[Tensor, " f"], off: Bool[Tensor, " f"], max_gap: int) -> list[list[int]]:
@@ -45,4 +49,28 @@ def without_frames(reconstruction: Reconstruction, frames: list[int]) -> Reconst
         frame_of=reconstruction.frame_of[seen],
         point_of=reconstruction.point_of[seen],
         pixels=reconstruction.pixels[seen],
+    )
+
+
+def difference(whole: Reconstruction, again: Reconstruction, first: int) -> str:
+    """Returns in what two solutions of the same frames differ; empty if lens and path agree.
+
+    Args:
+        whole: Of a clip.
+        again: Of a part of it, solved apart from the rest.
+        first: The clip's frame that is the part's first.
+
+    Source: ours, because mistakes of structure from motion change with the frames that it is given, and truth does not.
+    """
+    both = whole.registered[first : first + len(again.registered)] & again.registered
+    one, other = whole.c2w[first : first + len(both)][both], again.c2w[both]
+    lens = abs(float(again.intrinsics[0] / whole.intrinsics[0]) - 1)
+    turn = float(rotation_error_deg(se3.relative(one[:1], one), se3.relative(other[:1], other)).mean())
+    length = float(one[:, :3, 3].diff(dim=0).norm(dim=-1).sum())
+    way = trajectory_errors(other, one).trans_err / max(length, 1e-9)
+    if lens <= MAX_LENS and turn <= MAX_TURN_DEG and way <= MAX_WAY:
+        return ""
+    return (
+        f"frames {first} to {first + len(both) - 1}, solved apart, differ: focal length by {100 * lens:.0f} %, "
+        f"turns by {turn:.1f} degrees, path by {100 * way:.1f} % of its length"
     )

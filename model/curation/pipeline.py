@@ -135,14 +135,19 @@ def curate_clip(
         return _line(clip_id, film, log, "unlabelled", "not to be labelled"), record
     expected: tuple[type[Exception], ...] = (ClipRejected, ReconstructionFailed, *tool_failures())
     try:
-        label = label_clip(clip, tools, config.steps, log)
+        label = label_clip(clip, tools, config.steps, log, config.shots.min_frames)
     except expected as error:
         if config.keep_unsolved and log.step in ("poses", "scale"):
             return _line(clip_id, film, log, "unlabelled", error), record
         return _line(clip_id, film, log, "rejected", error), None
     camera = CameraTrajectory(label.camera.c2w, full_picture_intrinsics(film.path, label.camera.intrinsics, clip))
     labelled = dataclasses.replace(
-        record, camera=camera, scale=label.scale, scores=log.numbers, provenance=config.tools.provenance()
+        record,
+        times=clip.times[label.part],
+        camera=camera,
+        scale=label.scale,
+        scores=log.numbers,
+        provenance=config.tools.provenance(),
     )
     return _line(clip_id, film, log, "kept"), labelled
 

@@ -1,5 +1,6 @@
 """One clip through the steps of Sec. 3.2: does the camera move, where was it, and in which metres?"""
 
+import dataclasses
 import math
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from torch import Tensor
 from model.curation.camera_motion import CameraMotionConfig, camera_motion
 from model.curation.epipolar_agreement import epipolar_excess, epipolar_rejection
 from model.curation.flow_agreement import flow_disagreement, flow_rejection
-from model.curation.path_parts import outlier_frames, path_parts, without_frames
+from model.curation.path_parts import difference, outlier_frames, path_parts, without_frames
 from model.curation.poses import PosesConfig, accept, fill_gaps
 from model.curation.scale import ScaleConfig, SceneScale, frame_scale, keyframes, rescale, scene_scale
 from model.curation.shots import ClipFrames
@@ -101,14 +102,28 @@ class StepLog:
 
 @dataclass(frozen=True)
 class ClipLabel:
-    """A clip's camera, and the metres per unit of its reconstruction; None: the poses are not metric."""
+    """The camera of a clip, or of a part of it.
 
+    Attributes:
+        part: The clip's frames that have a camera.
+        camera: Of these.
+        scale: Metres per unit of the reconstruction; None: the poses are not metric.
+    """
+
+    part: slice
     camera: CameraTrajectory
     scale: float | None
 
 
-def label_clip(clip: ClipFrames, tools: Tools, config: StepsConfig, log: StepLog) -> ClipLabel:
-    """Returns the camera of a clip that passes all steps.
+def label_clip(clip: ClipFrames, tools: Tools, config: StepsConfig, log: StepLog, min_frames: int) -> ClipLabel:
+    """Returns the camera of a clip that passes all steps, or of its longest part that does.
+
+    Args:
+        clip: The clip.
+        tools: The estimators.
+        config: What the steps demand.
+        log: Takes what is measured.
+        min_frames: No part has fewer.
 
     Raises:
         ClipRejected: a step does not let it pass.
@@ -123,22 +138,55 @@ def label_clip(clip: ClipFrames, tools: Tools, config: StepsConfig, log: StepLog
         log.demand(motion.rejection(config.motion))
     with log.at("poses"):
         lens = find_lens(clip.frames, tools.depth, config)
-        reconstruction = tools.sfm(clip.frames, moving if tools.mask is not None else None, lens)
-        log.measure(**reconstruction_numbers(reconstruction))
-        log.demand(accept(reconstruction, config.poses))
-        log.measure(horizontal_fov_deg=horizontal_fov_deg(reconstruction.intrinsics))
-        log.demand(lens_rejection(reconstruction, config))
-        reconstruction = borne_out(clip.frames, moving, reconstruction, tools.flow, config.poses, log)
+        part, reconstruction = solve_path(clip.frames, moving, lens, tools, config, log, min_frames)
         camera = fill_gaps(reconstruction)
     if tools.depth is None:
-        return ClipLabel(camera, None)
+        return ClipLabel(part, camera, None)
+    clip = dataclasses.replace(clip, frames=clip.frames[part], times=clip.times[part])
     with log.at("scale"):
         scale = metric_scale(clip, reconstruction, tools.depth, config.scale)
         if scale is None:
             raise ClipRejected("no keyframe has enough points whose depths agree")
         log.measure(scale=scale.scale, spread=scale.spread, keyframes=len(scale.frames))
         log.demand(scale_rejection(scale, int(reconstruction.registered.sum()), config))
-        return ClipLabel(CameraTrajectory(rescale(camera.c2w, scale.scale), camera.intrinsics), scale.scale)
+        return ClipLabel(part, CameraTrajectory(rescale(camera.c2w, scale.scale), camera.intrinsics), scale.scale)
+
+
+def solve_path(
+    frames: UInt8[Tensor, "f h w 3"],
+    moving: Bool[Tensor, "f h w"],
+    lens: Float[Tensor, "4"] | None,
+    tools: Tools,
+    config: StepsConfig,
+    log: StepLog,
+    min_frames: int,
+) -> tuple[slice, Reconstruction]:
+    """Returns the clip's path, or that of its longest part that the pictures bear out, and which frames these are.
+
+    A part counts only if it is solved again, apart from the rest, and both solutions agree on lens and path.
+
+    Raises:
+        ClipRejected: no part of at least `min_frames` has a path that is good enough.
+        ReconstructionFailed: structure from motion finds no poses.
+    """
+    whole = tools.sfm(frames, moving if tools.mask is not None else None, lens)
+    log.measure(**reconstruction_numbers(whole))
+    if int(whole.registered.sum()) < min_frames:
+        log.demand(accept(whole, config.poses))
+    log.demand(lens_rejection(whole, config))
+    solved, off, rejection = borne_out(frames, moving, whole, tools.flow, config.poses, log)
+    if not rejection:
+        log.measure(num_frames=len(frames))
+        return slice(0, len(frames)), solved
+    part = longest_part(solved, off, config.poses)
+    if part.stop - part.start < min_frames or part == slice(0, len(frames)):
+        raise ClipRejected(rejection)
+    again = tools.sfm(frames[part], moving[part] if tools.mask is not None else None, lens)
+    log.measure(num_frames=part.stop - part.start, **reconstruction_numbers(again))
+    log.demand(lens_rejection(again, config) or difference(solved, again, part.start))
+    again, _, rejection = borne_out(frames[part], moving[part], again, tools.flow, config.poses, log)
+    log.demand(rejection)
+    return part, again
 
 
 def borne_out(
@@ -148,22 +196,26 @@ def borne_out(
     flow: OpticalFlow,
     config: PosesConfig,
     log: StepLog,
-) -> Reconstruction:
-    """Returns the path that the pictures bear out, without the few frames that it puts elsewhere.
+) -> tuple[Reconstruction, Bool[Tensor, " f"], str]:
+    """Returns the path without the few frames that it puts elsewhere; which steps are off; and why it is left out.
 
-    Raises:
-        ClipRejected: a step disagrees with the flow, or with the pictures' epipolar geometry, and leaving out few
-            frames does not help.
+    A path is left out if a step disagrees with the flow, or with the pictures' epipolar geometry, and leaving out few
+    frames does not help. The reason is empty if the pictures bear the path out.
     """
     off, rejection = steps_off(frames, moving, reconstruction, flow, config, log)
     outliers = outlier_frames(path_parts(reconstruction.registered, off, config.max_gap), config.max_outliers)
+    log.measure(outliers=len(outliers))
     if outliers:
         reconstruction = without_frames(reconstruction, outliers)
-        log.demand(accept(reconstruction, config))
-        _, rejection = steps_off(frames, moving, reconstruction, flow, config, log)
-    log.measure(outliers=len(outliers))
-    log.demand(rejection)
-    return reconstruction
+        off, rejection = steps_off(frames, moving, reconstruction, flow, config, log)
+    return reconstruction, off, accept(reconstruction, config) or rejection
+
+
+def longest_part(reconstruction: Reconstruction, off: Bool[Tensor, " f"], config: PosesConfig) -> slice:
+    """Returns the most successive frames between which no step is off, from one that is well seen to another."""
+    known = reconstruction.registered & (reconstruction.num_observations >= config.min_observations)
+    longest = max(path_parts(known, off, config.max_gap), key=lambda part: part[-1] - part[0], default=[0])
+    return slice(longest[0], longest[-1] + 1)
 
 
 def steps_off(
@@ -248,6 +300,7 @@ def reconstruction_numbers(reconstruction: Reconstruction) -> dict[str, float]:
         "median_inliers": float(inliers.float().median()) if len(inliers) else 0.0,
         "reprojection_error": reconstruction.reprojection_error,
         "lens_deviation": reconstruction.lens_deviation,
+        "horizontal_fov_deg": horizontal_fov_deg(reconstruction.intrinsics),
     }
 
 

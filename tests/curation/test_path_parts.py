@@ -1,5 +1,6 @@
 """A frame that is put elsewhere is interpolated; two pieces that are glued together are no outlier, nor is an end."""
 
+import dataclasses
 import math
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 from model.curation.path_parts import outlier_frames, path_parts, without_frames
 from model.curation.poses import PosesConfig, fill_gaps
-from model.curation.steps import ClipRejected, StepLog, borne_out
+from model.curation.steps import ClipRejected, StepLog, StepsConfig, Tools, borne_out, solve_path
 from model.estimators.optical_flow import DISFlow
 from model.estimators.sfm import Reconstruction
 from model.geometry import se3
@@ -17,6 +18,7 @@ pytest.importorskip("cv2")
 FRAMES, HEIGHT, WIDTH, WALL = 12, 120, 160, 4.0
 LENS = intrinsics_from_fov(math.radians(70), HEIGHT, WIDTH)
 PATH = se3.exp(torch.arange(FRAMES)[:, None] * torch.tensor([0.08, 0.0, 0.05, 0.0, 0.01, 0.0]))
+WALL_CONFIG = PosesConfig(max_epipolar_excess=1.0)  # a wall has no epipolar geometry of its own
 JUMP = se3.exp(torch.tensor([0.5, 0.0, 0.0, 0.0, 0.6, 0.0]))
 
 
@@ -49,34 +51,77 @@ def solved(wrong: list[int]) -> Reconstruction:
     )
 
 
-def kept(wrong: list[int], config: PosesConfig | None = None) -> tuple[Reconstruction, StepLog]:
+def checked(wrong: list[int], config: PosesConfig | None = None) -> tuple[Reconstruction, str, StepLog]:
     log, nothing = StepLog(step="poses"), torch.zeros(FRAMES, HEIGHT, WIDTH, dtype=torch.bool)
-    # a wall has no epipolar geometry of its own
-    config = config or PosesConfig(max_epipolar_excess=1.0)
-    return borne_out(pictures(), nothing, solved(wrong), DISFlow(), config, log), log
+    found, _, rejection = borne_out(pictures(), nothing, solved(wrong), DISFlow(), config or WALL_CONFIG, log)
+    return found, rejection, log
 
 
 @pytest.mark.parametrize("wrong", [[], [5], [5, 6], [3, 8]], ids=str)
 def test_few_frames_that_are_put_elsewhere_are_interpolated(wrong: list[int]) -> None:
-    found, log = kept(wrong)
+    found, rejection, log = checked(wrong)
     assert (~found.registered).nonzero()[:, 0].tolist() == wrong and log.numbers["poses.outliers"] == len(wrong)
+    assert rejection == ""
     torch.testing.assert_close(fill_gaps(found).c2w, PATH, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("wrong", [[5, 6, 7], list(range(6, FRAMES)), [0], [FRAMES - 1]], ids=str)
-def test_longer_pieces_and_ends_that_are_put_elsewhere_reject_the_clip(wrong: list[int]) -> None:
-    with pytest.raises(ClipRejected, match="do not agree with the flow"):
-        kept(wrong)
+def test_longer_pieces_and_ends_that_are_put_elsewhere_are_no_outliers(wrong: list[int]) -> None:
+    assert "do not agree with the flow" in checked(wrong)[1]
 
 
-def test_too_many_outliers_reject_the_clip() -> None:
-    with pytest.raises(ClipRejected, match="9 of 12 frames have a pose"):
-        kept([1, 5, 9])
+def test_too_many_outliers_are_not_interpolated() -> None:
+    assert "9 of 12 frames have a pose" in checked([1, 5, 9])[1]
 
 
 def test_no_frame_is_left_out_if_none_may_be() -> None:
+    assert "do not agree with the flow" in checked([5], PosesConfig(max_epipolar_excess=1.0, max_outliers=0))[1]
+
+
+class GluedSfM:
+    """Finds the wall, but puts the last frames elsewhere where it sees all of them; a part comes out `turned`."""
+
+    def __init__(self, wrong: list[int], turned: float = 0.0, lens: float = 1.0) -> None:
+        self.wrong, self.turned, self.lens, self.lengths = wrong, turned, lens, [0][:0]
+
+    def __call__(
+        self, frames: torch.Tensor, masks: torch.Tensor | None, intrinsics: torch.Tensor | None
+    ) -> Reconstruction:
+        self.lengths.append(len(frames))
+        found, count = solved(self.wrong if len(frames) == FRAMES else []), len(frames)
+        if count == FRAMES:
+            return found
+        found = without_frames(found, list(range(count, FRAMES)))
+        turn = se3.exp(torch.arange(count)[:, None] * torch.tensor([0.0, 0.0, 0.0, 0.0, self.turned, 0.0]))
+        lens = LENS * torch.tensor([self.lens, self.lens, 1.0, 1.0])
+        return dataclasses.replace(
+            found, registered=found.registered[:count], c2w=found.c2w[:count] @ turn, intrinsics=lens
+        )
+
+
+def solve(sfm: GluedSfM, min_frames: int) -> tuple[slice, Reconstruction]:
+    log, nothing = StepLog(step="poses"), torch.zeros(FRAMES, HEIGHT, WIDTH, dtype=torch.bool)
+    tools, config = Tools(flow=DISFlow(), sfm=sfm), StepsConfig(poses=WALL_CONFIG)
+    return solve_path(pictures(), nothing, None, tools, config, log, min_frames)
+
+
+def test_the_longest_part_that_the_pictures_bear_out_is_solved_again_and_kept() -> None:
+    part, found = solve(sfm := GluedSfM([8, 9, 10, 11]), min_frames=8)
+    assert part == slice(0, 8) and sfm.lengths == [FRAMES, 8]
+    torch.testing.assert_close(found.c2w, PATH[:8])
     with pytest.raises(ClipRejected, match="do not agree with the flow"):
-        kept([5], PosesConfig(max_epipolar_excess=1.0, max_outliers=0))
+        solve(GluedSfM([8, 9, 10, 11]), min_frames=9)
+
+
+@pytest.mark.parametrize("again", [{"turned": 0.02}, {"lens": 1.07}], ids=["turn", "lens"])
+def test_a_part_whose_two_solutions_differ_is_not_kept(again: dict[str, float]) -> None:
+    with pytest.raises(ClipRejected, match=r"frames 0 to 7, solved apart, differ"):
+        solve(GluedSfM([8, 9, 10, 11], **again), min_frames=8)
+
+
+def test_a_clip_that_is_borne_out_is_solved_once() -> None:
+    part, _ = solve(sfm := GluedSfM([]), min_frames=8)
+    assert part == slice(0, FRAMES) and sfm.lengths == [FRAMES]
 
 
 def test_parts_end_at_steps_that_are_off_and_at_long_gaps() -> None:
