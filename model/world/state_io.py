@@ -1,21 +1,25 @@
-"""World states on disk: one safetensors file, no pickle, written atomically."""
+"""World states on disk: one safetensors file, no pickle, written atomically, with a checksum of every byte."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from tensordict import TensorDict
 from torch import Tensor
 
 from model.geometry import se3
-from model.tensor_file import load_tensors, save_tensors
+from model.whole_file import whole_file
 from model.world.protocol import WorldState
 
-_FORMAT = "cameractrlworld.world_state.1"
+_FORMAT = "cameractrlworld.world_state.2"
+_NO_CHECKSUM = "0" * 64
 _FIELDS = {  # shape of a row, type
     "c2w": ((4, 4), torch.float32),
     "intrinsics": ((4,), torch.float32),
@@ -30,8 +34,7 @@ def save_state(path: str | Path, state: WorldState) -> None:
     for key, value in state.memory.items(include_nested=True, leaves_only=True):
         tensors[json.dumps(["memory", *((key,) if isinstance(key, str) else key)])] = value
     tensors = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
-    metadata = {"format": _FORMAT, "batch_size": json.dumps(list(state.batch_size))}
-    save_tensors(path, tensors, metadata)
+    _write(path, tensors, {"format": _FORMAT, "batch_size": json.dumps(list(state.batch_size))})
 
 
 def load_state(path: str | Path, device: str | torch.device = "cpu") -> WorldState:
@@ -44,19 +47,14 @@ def load_state(path: str | Path, device: str | torch.device = "cpu") -> WorldSta
     if not Path(path).is_file():
         raise FileNotFoundError(f"path: expected a saved world state, found no file {path}")
     try:
-        tensors, metadata = load_tensors(path, str(device))
-    except ValueError as error:
-        raise ValueError(f"path: expected a saved world state, {path} is damaged ({error}); save it again") from error
-    if metadata.get("format") != _FORMAT or not all(name in tensors for name in _FIELDS):
-        raise ValueError(f"path: expected a saved world state ({_FORMAT}), got {path} ({metadata.get('format')})")
-    try:
-        return _assemble(tensors, metadata)
-    except ValueError as error:
+        tensors, metadata = _read(Path(path))
+        return _assemble({name: tensor.to(device) for name, tensor in tensors.items()}, metadata)
+    except (ValueError, KeyError, SafetensorError) as error:  # KeyError: a type that torch has not
         raise ValueError(f"path: expected a saved world state, {path} is damaged ({error}); save it again") from error
 
 
 def check_state(state: WorldState) -> None:
-    """Checks what the states of all worlds have in common; the memory is the world's own affair.
+    """Checks what the states of all worlds have in common; what the memory holds, if numbers, is the world's affair.
 
     Raises:
         ValueError: A field has another shape or type, or holds what no episode does.
@@ -69,6 +67,9 @@ def check_state(state: WorldState) -> None:
     for name in ("seed", "step"):
         if bool((getattr(state, name) < 0).any()):
             raise ValueError(f"{name}: expected integers of at least 0, got {getattr(state, name).tolist()}")
+    for key, value in state.memory.items(include_nested=True, leaves_only=True):
+        if value.is_floating_point() and bool(torch.isnan(value).any()):
+            raise ValueError(f"memory: expected numbers, got NaN in {key}")
 
 
 def check_entry(name: str, value: object, shape: Sequence[int], dtype: torch.dtype) -> None:
@@ -84,7 +85,33 @@ def check_entry(name: str, value: object, shape: Sequence[int], dtype: torch.dty
         raise ValueError(f"{name}: expected {dtype} of shape {list(shape)}, got {value.dtype} {list(value.shape)}")
 
 
+def _write(path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    content = save(tensors, metadata | {"checksum": _NO_CHECKSUM})
+    checksum = hashlib.sha256(content).hexdigest()
+    with whole_file(path) as partial:
+        partial.write_bytes(content.replace(_NO_CHECKSUM.encode(), checksum.encode(), 1))
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and texts of a file whose checksum is right: that of all of its bytes, with zeros in its own place.
+
+    Files of a version that wrote none are refused: what was damaged in them could not be told.
+    """
+    content = path.read_bytes()
+    tensors = load(content)  # also checks the header
+    metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
+    if metadata.get("format") != _FORMAT:
+        raise ValueError(f"format: expected {_FORMAT}, got {metadata.get('format')}")
+    checksum = metadata.get("checksum", "")
+    blank = content.replace(checksum.encode(), _NO_CHECKSUM.encode(), 1)
+    if len(checksum) != len(_NO_CHECKSUM) or hashlib.sha256(blank).hexdigest() != checksum:
+        raise ValueError("checksum: expected that of the file's bytes, got another")
+    return tensors, metadata
+
+
 def _assemble(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> WorldState:
+    if missing := sorted(_FIELDS.keys() - tensors.keys()):
+        raise ValueError(f"expected all fields, got none for {missing}")
     batch_size = json.loads(metadata.get("batch_size", "null"))
     if not isinstance(batch_size, list):
         raise ValueError(f"batch_size: expected a list, got {batch_size}")
