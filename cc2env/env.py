@@ -16,6 +16,7 @@ from cc2env.actions import check_action
 from cc2env.arguments import check_arguments, read_fov
 from cc2env.judging import make_rules
 from cc2env.pictures import load_picture
+from cc2env.render_modes import RENDER_MODES, rendered, warn_of_recorder, warn_without_mode
 from cc2env.rewards import RewardFunction
 from cc2env.session import Session
 from cc2env.snapshot import EnvSnapshot, random_state
@@ -134,7 +135,7 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
     * v0: first version.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array", "rgb_array_list"], "render_fps": 12}  # noqa: RUF012
+    metadata: dict[str, Any] = {"render_modes": RENDER_MODES, "render_fps": 12}  # noqa: RUF012
 
     def __init__(
         self,
@@ -177,6 +178,7 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
         if fov is not None:
             self._intrinsics = intrinsics_from_fov(fov, spec.height, spec.width)
         self.generation_seconds = 0.0
+        self._has_warned = False
         self.metadata = {**type(self).metadata, "render_fps": round(spec.fps)}  # Gymnasium's type; `fps` is exact
         self.action_space = spaces.action_space(self._session.poses_per_clip)
         self.observation_space = spaces.observation_space(self._session.frames_per_clip, spec.height, spec.width)
@@ -260,14 +262,12 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
     def render(self) -> Any:
         """Returns the last frame ("rgb_array") or the list of the frames that the last call made ("rgb_array_list")."""
         if self.render_mode is None:
-            gym.logger.warn('render: expected a render_mode, got None; do gym.make(..., render_mode="rgb_array")')
+            warn_without_mode("gym.make")
             return None
         self._require_reset("render")
-        frames = self._session.frames[0].cpu().numpy()
-        if self.render_mode == "rgb_array":
-            return frames[-1].copy()
-        # a reset made one frame, which is repeated
-        return [frame.copy() for frame in (frames if self._session.clip_index[0] else frames[-1:])]
+        self._has_warned = self._has_warned or warn_of_recorder(self._session.frames_per_clip)
+        clip = self._session.frames[0].cpu().numpy()
+        return rendered(clip, not self._session.clip_index[0], self.render_mode)
 
     def snapshot(self) -> EnvSnapshot:
         """Returns this moment of the episode, for `restore`; it shares no memory with the environment.

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, SupportsIndex
 
-import gymnasium as gym
 import numpy as np
 from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
@@ -19,6 +18,7 @@ from cc2env.arguments import check_arguments, read_fov
 from cc2env.episodes import Episodes
 from cc2env.judging import make_rules
 from cc2env.pictures import load_picture
+from cc2env.render_modes import RENDER_MODES, rendered, warn_of_recorder, warn_without_mode
 from cc2env.rewards import RewardFunction
 from cc2env.snapshot import EnvSnapshot
 from cc2env.tasks import Task
@@ -56,7 +56,7 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012
-        "render_modes": ["rgb_array", "rgb_array_list"],
+        "render_modes": RENDER_MODES,
         "render_fps": 12,
         "autoreset_mode": AutoresetMode.SAME_STEP,
     }
@@ -94,6 +94,7 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         )
         rules = make_rules(task, reward, collision, task_arguments)
         self._episodes = Episodes(choice, num_envs, poses_per_clip, fov, max_episode_steps, rules)
+        self._has_warned = False
         self._session, self.num_envs = self._episodes.session, self._episodes.num_rows
         spec = self._session.world.spec
         self.metadata = {**type(self).metadata, "render_fps": round(spec.fps), "autoreset_mode": self.autoreset_mode}
@@ -159,14 +160,15 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     def render(self) -> tuple[Any, ...] | None:
         """Returns for each row the last frame ("rgb_array") or the list of its last frames ("rgb_array_list")."""
         if self.render_mode is None:
-            gym.logger.warn('render: expected a render_mode, got None; do gym.make_vec(..., render_mode="rgb_array")')
+            warn_without_mode("gym.make_vec")
             return None
         self._require_reset("render")
-        clips = self._observations()
-        if self.render_mode == "rgb_array":
-            return tuple(clip[-1].copy() for clip in clips)
-        fresh = (self._session.clip_index == 0).tolist()  # a reset made one frame, which is repeated
-        return tuple(list(clip[-1:] if one else clip) for clip, one in zip(clips, fresh, strict=True))
+        self._has_warned = self._has_warned or warn_of_recorder(self._session.frames_per_clip)
+        are_resets = (self._session.clip_index == 0).tolist()
+        return tuple(
+            rendered(clip, is_reset, self.render_mode)
+            for clip, is_reset in zip(self._observations(), are_resets, strict=True)
+        )
 
     def snapshot(self) -> EnvSnapshot:
         """Returns this moment of all rows, for `restore`; it shares no memory with the environment.

@@ -9,6 +9,8 @@ import numpy as np
 from gymnasium.spaces import Box
 from gymnasium.wrappers import TransformObservation
 
+from cc2env.wrappers.discrete import check_single
+
 
 class ChannelFirst(TransformObservation[np.ndarray, Any, np.ndarray]):
     """Observations [..., height, width, 3] become [..., 3, height, width]: clips and single frames alike.
@@ -21,6 +23,7 @@ class ChannelFirst(TransformObservation[np.ndarray, Any, np.ndarray]):
     """
 
     def __init__(self, env: gym.Env[np.ndarray, Any]) -> None:
+        check_single(env)
         space = env.observation_space
         if not isinstance(space, Box) or len(space.shape) < 3 or space.shape[-1] != 3:
             raise ValueError(

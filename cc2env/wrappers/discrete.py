@@ -7,6 +7,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium.spaces import Box, Discrete
+from gymnasium.vector import VectorEnv
+from gymnasium.wrappers import TransformAction
 
 from cc2env.spaces import twist_bounds
 
@@ -45,7 +47,7 @@ LETTERS = {
 }
 
 
-class DiscreteActions(gym.ActionWrapper[np.ndarray, Any, np.ndarray], gym.utils.RecordConstructorArgs):
+class DiscreteActions(TransformAction[np.ndarray, Any, np.ndarray]):
     """Actions are keys: `Discrete(n)`, each held down for a whole clip.
 
     The map is versioned: the meaning of a number in "v1" never changes, so trained agents keep their fingers.
@@ -71,20 +73,19 @@ class DiscreteActions(gym.ActionWrapper[np.ndarray, Any, np.ndarray], gym.utils.
 
     def __init__(self, env: gym.Env[Any, np.ndarray], key_map: str = "v1") -> None:
         gym.utils.RecordConstructorArgs.__init__(self, key_map=key_map)
-        gym.ActionWrapper.__init__(self, env)
         if key_map not in KEY_MAPS:
             raise ValueError(f"key_map: expected one of {list(KEY_MAPS)}, got {key_map!r}; choose one")
         poses = check_twists(env)
         self.names = tuple(KEY_MAPS[key_map])
         keys = np.array(list(KEY_MAPS[key_map].values()), np.float32) * twist_bounds()
         self._actions = np.repeat(keys[:, None], poses, axis=1)
-        self.action_space = Discrete(len(keys))
+        super().__init__(env, self._twists_of, Discrete(len(keys)))
 
     def get_keys_to_action(self) -> dict[str, int]:
         """Returns the letter of each key; `gymnasium.utils.play.play(DiscreteActions(env))` asks for it."""
         return {LETTERS[name]: key for key, name in enumerate(self.names) if name in LETTERS}
 
-    def action(self, action: Any) -> np.ndarray:
+    def _twists_of(self, action: Any) -> np.ndarray:
         """Returns the twists of a key.
 
         Raises:
@@ -102,7 +103,17 @@ def check_twists(env: gym.Env[Any, Any]) -> int:
     Raises:
         ValueError: The environment's actions are not a twist for each of them.
     """
+    check_single(env)
     space = env.action_space
     if not isinstance(space, Box) or len(space.shape) != 2 or space.shape[1] != 6:
         raise ValueError(f"env: expected actions Box(poses_per_clip, 6), got {space}; put this wrapper inside")
     return int(space.shape[0])
+
+
+def check_single(env: object) -> None:
+    """Raises a TypeError for a vector environment: it has wrappers of its own."""
+    if isinstance(env, VectorEnv):
+        raise TypeError(
+            f"env: expected a single environment, got the vector environment {type(env).__name__}; "
+            "take the wrapper of the same name from cc2env.wrappers.vector"
+        )

@@ -10,6 +10,8 @@ import numpy as np
 from gymnasium.spaces import Box
 from gymnasium.wrappers import TransformObservation
 
+from cc2env.wrappers.discrete import check_single
+
 
 class FrameSkip(TransformObservation[np.ndarray, Any, np.ndarray]):
     """Observations are every `every`-th frame of the clip, counted so that the last one stays.
@@ -45,6 +47,7 @@ def check_clips(env: gym.Env[Any, Any]) -> int:
     Raises:
         ValueError: The observations are not uint8 [frames, height, width, 3].
     """
+    check_single(env)
     space = env.observation_space
     if not isinstance(space, Box) or len(space.shape) != 4 or space.shape[3] != 3 or space.dtype != np.uint8:
         raise ValueError(

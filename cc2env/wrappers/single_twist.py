@@ -7,13 +7,14 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium.spaces import Box
+from gymnasium.wrappers import TransformAction
 
 from cc2env.actions import check_action
 from cc2env.spaces import twist_bounds
 from cc2env.wrappers.discrete import check_twists
 
 
-class SingleTwist(gym.ActionWrapper[np.ndarray, Any, np.ndarray], gym.utils.RecordConstructorArgs):
+class SingleTwist(TransformAction[np.ndarray, Any, np.ndarray]):
     """Actions are one twist, `Box(6,)` with the bounds of a latent pose, flown for every pose of the clip.
 
     The camera draws a screw: metres and radians add up over the clip.
@@ -27,11 +28,10 @@ class SingleTwist(gym.ActionWrapper[np.ndarray, Any, np.ndarray], gym.utils.Reco
 
     def __init__(self, env: gym.Env[Any, np.ndarray]) -> None:
         gym.utils.RecordConstructorArgs.__init__(self)
-        gym.ActionWrapper.__init__(self, env)
         self._poses = check_twists(env)
-        self.action_space = Box(-twist_bounds(), twist_bounds(), dtype=np.float32)
+        super().__init__(env, self._repeated, Box(-twist_bounds(), twist_bounds(), dtype=np.float32))
 
-    def action(self, action: Any) -> np.ndarray:
+    def _repeated(self, action: Any) -> np.ndarray:
         """Returns the twist, once for each latent pose.
 
         Raises:
