@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from model.data.camera_checks import check_lens, check_one_film, check_sizes, natural_order, picture_sizes
 from model.data.manifest import ClipRecord
 from model.data.media import find_pictures
 from model.geometry import se3
@@ -37,7 +38,7 @@ _UNDISTORTED_AT_ZERO = {"SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", 
 
 @dataclass(frozen=True, eq=False)
 class ColmapModel:
-    """The registered pictures of a model, sorted by name, and its sparse points (units: the model's own)."""
+    """The registered pictures of a model, in natural order, and its sparse points (units: the model's own)."""
 
     names: tuple[str, ...]
     camera: CameraTrajectory
@@ -60,7 +61,7 @@ def read_colmap_model(folder: str | Path) -> ColmapModel:
         raise FileNotFoundError(f"{folder}: expected cameras and images, .bin or .txt, found none; name a model folder")
     try:
         tables = _read_binary(folder) if suffix == ".bin" else _read_text(folder)
-    except (struct.error, IndexError, ValueError) as error:
+    except (struct.error, IndexError, OverflowError, ValueError) as error:
         raise ValueError(f"{folder}: expected a whole COLMAP model, got: {error}; export it again") from error
     return _assemble(folder, *tables)
 
@@ -68,7 +69,7 @@ def read_colmap_model(folder: str | Path) -> ColmapModel:
 def colmap_record(
     clip_id: str, folder: str | Path, images: str | Path, *, fps: float = 1.0, scale: float | None = None
 ) -> ClipRecord:
-    """Returns the record of a model whose pictures, in the order of their names, are frames at a constant rate.
+    """Returns the record of a model whose pictures, in the natural order of their names, are frames at a constant rate.
 
     Args:
         clip_id: The record's id.
@@ -83,15 +84,19 @@ def colmap_record(
     """
     model = read_colmap_model(folder)
     camera = model.camera
+    check_lens(str(folder), camera.intrinsics)
+    check_one_film(str(folder), model.names, model.sizes)
     if scale is not None:
         camera = camera.scaled(scale)
     source = Path(images).resolve()
+    files = find_pictures(source, model.names)
+    check_sizes(str(folder), picture_sizes(source, files), model.sizes)
     times = torch.arange(len(model.names), dtype=torch.float64) / fps
     return ClipRecord(
         id=clip_id,
         source=str(source),
         times=times,
-        files=find_pictures(source, model.names),
+        files=files,
         camera=camera,
         scale=scale,
         provenance={"reader": "colmap", "model": str(folder)},
@@ -146,7 +151,7 @@ def _assemble(
 ) -> ColmapModel:
     if not images:
         raise ValueError(f"{folder}: expected registered pictures, got none; reconstruct again")
-    images = sorted(images, key=lambda image: image[2])
+    images = sorted(images, key=lambda image: natural_order(image[2]))
     missing = {image[1] for image in images} - set(cameras)
     if missing:
         raise ValueError(f"{folder}: expected cameras for all pictures, found none with id {missing}; export it again")
@@ -163,6 +168,12 @@ def _assemble(
 def _intrinsics(folder: Path, camera: _Camera) -> list[float]:
     model, width, height, parameters = camera
     num_lens = 3 if model in _ONE_FOCAL else 4
+    expected = dict(_MODELS).get(model, len(parameters))
+    if width < 1 or height < 1 or len(parameters) != expected:
+        raise ValueError(
+            f"{folder}: expected a picture of some size and {expected} parameters of the {model} camera, got {width} x "
+            f"{height} pixels and {len(parameters)}; export it again"
+        )
     if model not in _UNDISTORTED_AT_ZERO or any(parameters[num_lens:]):
         raise ValueError(
             f"{folder}: expected a pinhole camera, got {model} with distortion; undistort with COLMAP first"
@@ -172,21 +183,32 @@ def _intrinsics(folder: Path, camera: _Camera) -> list[float]:
 
 
 def _read_text(folder: Path) -> tuple[dict[int, _Camera], list[_Image], list[list[float]]]:
-    def rows(name: str) -> list[list[str]]:
-        path = folder / name
-        return [line.split() for line in path.read_text().splitlines() if not line.startswith("#")]
+    def lines(name: str) -> list[str]:
+        text = (folder / name).read_text(encoding="utf-8")
+        return [line.strip() for line in text.split("\n") if not line.startswith("#")]  # other ends may be in a name
 
     cameras: dict[int, _Camera] = {}
-    for row in filter(None, rows("cameras.txt")):
+    for row in map(str.split, filter(None, lines("cameras.txt"))):
         cameras[int(row[0])] = (row[1], int(row[2]), int(row[3]), [float(word) for word in row[4:]])
-    lines = rows("images.txt")
-    while lines and not lines[0]:
-        del lines[0]
-    # every second line lists the picture's points and may be empty
-    images = [([float(word) for word in row[1:8]], int(row[8]), " ".join(row[9:])) for row in lines[::2] if row]
+    pairs = lines("images.txt")
+    while pairs and not pairs[0]:
+        del pairs[0]
+    images = [_read_image(line) for line in pairs[::2] if line]
+    # every second line lists the picture's points, three numbers each, and may be empty
+    if any(len(line.split()) % 3 or not _is_number(line.split()[-1]) for line in filter(None, pairs[1::2])):
+        raise ValueError("images.txt: a line of points that is none; two lines stand for each picture")
     has_points = (folder / "points3D.txt").is_file()
-    points = [[float(word) for word in row[1:4]] for row in filter(None, rows("points3D.txt"))] if has_points else []
-    return cameras, images, points
+    rows = map(str.split, filter(None, lines("points3D.txt"))) if has_points else ()
+    return cameras, images, [[float(word) for word in row[1:4]] for row in rows]
+
+
+def _read_image(line: str) -> _Image:
+    words = line.split(maxsplit=9)  # the name may have blanks
+    return [float(word) for word in words[1:8]], int(words[8]), words[9]
+
+
+def _is_number(word: str) -> bool:
+    return word.removeprefix("-").isdecimal()
 
 
 def _read_binary(folder: Path) -> tuple[dict[int, _Camera], list[_Image], list[list[float]]]:
@@ -194,6 +216,8 @@ def _read_binary(folder: Path) -> tuple[dict[int, _Camera], list[_Image], list[l
     with (folder / "cameras.bin").open("rb") as file:
         for _ in range(_unpack(file, "<Q")[0]):
             camera_id, model, width, height = _unpack(file, "<iiQQ")
+            if not 0 <= model < len(_MODELS):
+                raise ValueError(f"cameras.bin: a camera model of number {model}, which is not known")
             name, count = _MODELS[model]
             cameras[camera_id] = (name, width, height, list(_unpack(file, f"<{count}d")))
     images: list[_Image] = []

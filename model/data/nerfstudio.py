@@ -3,7 +3,6 @@
 import json
 import math
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from model.data.camera_checks import Size, check_lens, check_one_film, check_sizes, natural_order, picture_sizes
 from model.data.manifest import ClipRecord
 from model.data.media import find_pictures
 from model.geometry import se3
 from model.geometry.trajectory import CameraTrajectory
 
-_DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
-_PINHOLES = {"OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL"}
+# nerfstudio's and instant-ngp's names; rolling_shutter: the rows of a picture have different poses
+_DISTORTION = re.compile("k[1-6]|p[1-6]|s[1-4]|distortion_params|rolling_shutter")
+_NO_PINHOLE = re.compile("fisheye|ftheta|latlong|equirect|ortho|omni|panoram|spherical|vr180", re.IGNORECASE)
+_PINHOLES = {"OPENCV", "FULL_OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "PERSPECTIVE"}
+
+_MALFORMED = (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError)
+_Camera = dict[str, Any]
 
 
 def nerfstudio_record(
@@ -48,37 +53,67 @@ def nerfstudio_record(
     path = Path(path) / "transforms.json" if Path(path).is_dir() else Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected nerfstudio's transforms.json, found none; check the folder")
-    try:
-        data = json.loads(path.read_text())
-        frames = sorted(data["frames"], key=lambda frame: _natural(frame["file_path"]))
-        if not frames:
-            raise ValueError("no frames")
-        c2w = _poses(str(path), frames)
-        lenses = torch.tensor([_intrinsics(data | frame) for frame in frames])
-        distorted = any(_distortion(data | frame) for frame in frames)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: expected nerfstudio's transforms, got {error!r}; export it again") from error
-    if distorted and not ignore_distortion:
-        raise ValueError(f"{path}: expected a lens without distortion; undistort the frames or set ignore_distortion")
     folder = path.resolve().parent
-    if scale is not None:
-        c2w[:, :3, 3] *= scale
+    frames, c2w, is_distorted = _read(path)
+    names = [frame["file_path"] for frame in frames]
+    files = find_pictures(folder, names, media)
+    stored = picture_sizes(folder, files)
+    named = stored if media is None or not _in_pixels(frames) else picture_sizes(folder, find_pictures(folder, names))
+    sizes, lenses = _lenses(path, frames, named)
+    check_lens(str(path), lenses)
+    check_one_film(str(path), files, sizes)
+    check_sizes(str(path), stored, sizes)
+    if is_distorted and not ignore_distortion:
+        raise ValueError(f"{path}: expected a lens without distortion; undistort the frames or set ignore_distortion")
+    camera = CameraTrajectory(c2w, lenses)
+    camera = (camera if scale is None else camera.scaled(scale)).to(dtype=torch.float32)
     return ClipRecord(
         id=clip_id,
         source=str(folder),
         times=torch.arange(len(frames), dtype=torch.float64) / fps,
-        files=find_pictures(folder, [frame["file_path"] for frame in frames], media),
-        camera=CameraTrajectory(c2w.float(), lenses),
+        files=files,
+        camera=camera,
         scale=scale,
-        provenance={"reader": "nerfstudio"} | ({"distortion": "ignored"} if distorted else {}),
+        provenance={"reader": "nerfstudio"} | ({"distortion": "ignored"} if is_distorted else {}),
     )
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+def _read(path: Path) -> tuple[list[_Camera], Float[Tensor, "f 4 4"], bool]:
+    """The frames, their poses, and whether a lens is distorted."""
+    try:
+        frames = _frames(path)
+        return frames, _poses(str(path), frames), any([_check_kind(frame) for frame in frames])
+    except _MALFORMED as error:
+        raise ValueError(f"{path}: expected nerfstudio's transforms, got {_said(error)}; export it again") from error
 
 
-def _poses(name: str, frames: list[dict[str, Any]]) -> Float[Tensor, "f 4 4"]:
+def _lenses(
+    path: Path, frames: list[_Camera], pictures: list[Size]
+) -> tuple[list[tuple[float, float]], Float[Tensor, "f 4"]]:
+    """Sizes and intrinsics of the calibrated pictures."""
+    try:
+        sizes = [_size(frame, picture) for frame, picture in zip(frames, pictures, strict=True)]
+        rows = [_intrinsics(frame, size) for frame, size in zip(frames, sizes, strict=True)]
+    except _MALFORMED as error:
+        raise ValueError(f"{path}: expected nerfstudio's transforms, got {_said(error)}; export it again") from error
+    return sizes, torch.tensor(rows, dtype=torch.float64)
+
+
+def _frames(path: Path) -> list[_Camera]:
+    """The frames in natural order, each with what the file says of all; what is null is left out."""
+    data = json.loads(path.read_text(encoding="utf-8-sig"))
+    shared = {key: value for key, value in data.items() if key != "frames" and value is not None}
+    frames = [shared | {key: value for key, value in frame.items() if value is not None} for frame in data["frames"]]
+    if not frames:
+        raise ValueError("no frames")
+    return sorted(frames, key=lambda frame: natural_order(frame["file_path"]))
+
+
+def _said(error: Exception) -> str:
+    return str(error) if type(error) is ValueError else repr(error)
+
+
+def _poses(name: str, frames: list[_Camera]) -> Float[Tensor, "f 4 4"]:
     rows = torch.tensor([frame["transform_matrix"] for frame in frames], dtype=torch.float64)
     if rows.ndim != 3 or rows.shape[1:] not in {(4, 4), (3, 4)}:
         raise ValueError(f"transform_matrix of shape {list(rows.shape[1:])}")
@@ -88,23 +123,64 @@ def _poses(name: str, frames: list[dict[str, Any]]) -> Float[Tensor, "f 4 4"]:
     return c2w
 
 
-def _intrinsics(camera: Mapping[str, Any]) -> list[float]:
+def _check_kind(camera: _Camera) -> bool:
+    """Returns whether a pinhole has distortion.
+
+    Raises:
+        ValueError: it is no pinhole, under any of the names that nerfstudio and instant-ngp have for it.
+    """
+    model = str(camera.get("camera_model", "OPENCV")).upper()
+    others = [key for key, value in camera.items() if _NO_PINHOLE.search(key) and _is_set(value)]
+    if model not in _PINHOLES or others:
+        raise ValueError(f"a lens that is no pinhole: {others[0] if others else f'camera_model {model}'}")
+    return any(_DISTORTION.fullmatch(key) and _is_set(value) for key, value in camera.items())
+
+
+def _is_set(value: Any) -> bool:
+    """Whether a flag, a number or one of several is not zero."""
+    if isinstance(value, (list, tuple)):
+        return any(map(_is_set, value))
+    if isinstance(value, str):
+        return value.strip().lower() not in {"", "false", "none"} and not _is_zero(value)
+    return bool(value)
+
+
+def _is_zero(text: str) -> bool:
+    try:
+        return float(text) == 0
+    except ValueError:
+        return False
+
+
+def _in_pixels(frames: list[_Camera]) -> bool:
+    """Whether some number is in pixels of a picture whose size only that picture tells."""
+    return any({"fl_x", "fl_y", "cx", "cy"} & set(frame) and not {"w", "h"} <= set(frame) for frame in frames)
+
+
+def _size(camera: _Camera, picture: Size) -> tuple[float, float]:
+    """Height and width of the calibrated picture; those of the picture that is there, where the file has none."""
+    height, width = float(camera.get("h", picture[0])), float(camera.get("w", picture[1]))
+    if not (1 <= height < math.inf and 1 <= width < math.inf):
+        raise ValueError(f"a picture of w {width:g}, h {height:g}")
+    return height, width
+
+
+def _intrinsics(camera: _Camera, size: tuple[float, float]) -> list[float]:
     """(fx, fy, cx, cy) over width and height, from focal lengths in pixels or angles of view in radians."""
-    model = camera.get("camera_model", "OPENCV")
-    if model not in _PINHOLES:
-        raise ValueError(f"camera_model {model}")
-    width, height = float(camera["w"]), float(camera["h"])
-    fx = _focal(camera, "x", width)
-    fy = _focal(camera, "y", height) if {"fl_y", "camera_angle_y"} & set(camera) else fx
+    height, width = size
+    has_x, has_y = ({f"fl_{axis}", f"camera_angle_{axis}"} & set(camera) for axis in "xy")
+    if not has_x and not has_y:
+        raise ValueError("neither fl_x nor camera_angle_x")
+    fx = _focal(camera, "x", width) if has_x else _focal(camera, "y", height)
+    fy = _focal(camera, "y", height) if has_y else fx
     centre = float(camera.get("cx", width / 2)), float(camera.get("cy", height / 2))
     return [fx / width, fy / height, centre[0] / width, centre[1] / height]
 
 
-def _focal(camera: Mapping[str, Any], axis: str, size: float) -> float:
+def _focal(camera: _Camera, axis: str, size: float) -> float:
     if f"fl_{axis}" in camera:
         return float(camera[f"fl_{axis}"])
-    return size / 2 / math.tan(float(camera[f"camera_angle_{axis}"]) / 2)
-
-
-def _distortion(camera: Mapping[str, Any]) -> bool:
-    return any(float(camera.get(key, 0)) for key in _DISTORTION)
+    angle = float(camera[f"camera_angle_{axis}"])
+    if not 0 < angle < math.pi:
+        raise ValueError(f"camera_angle_{axis} {angle:g}, which is not between 0 and pi")
+    return size / 2 / math.tan(angle / 2)

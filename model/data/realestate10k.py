@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from model.data.camera_checks import check_lens
 from model.data.manifest import ClipRecord
 from model.data.media import find_film, find_pictures, times_in_film
 from model.data.scenes import scene_id
@@ -75,6 +76,7 @@ def write_realestate10k_folder(folder: str | Path, records: Iterable[ClipRecord]
 
 
 def _record(clip_id: str, name: str, file: RealEstate10KFile, media: Path | None) -> ClipRecord:
+    check_lens(name, file.trajectory.intrinsics)
     record = ClipRecord(
         id=clip_id,
         source=file.url,

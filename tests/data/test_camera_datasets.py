@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from model.data.camera_checks import natural_order
 from model.data.colmap_model import colmap_record, read_colmap_model, write_colmap_text
 from model.data.manifest import ClipRecord
 from model.data.nerfstudio import nerfstudio_record
@@ -224,3 +225,164 @@ def test_nerfstudio_pictures_are_found(named: str, there: str, media: str | None
     pictures(tmp_path, [there], 40, 80)
     record = nerfstudio_record("a", tmp_path, media=media)
     assert (Path(record.source) / record.files[0]).samefile(tmp_path / there)
+
+
+F = {"fl_x": 60.0, "fl_y": 60.0, "cx": 40.0, "cy": 24.0, "w": 80, "h": 48}
+
+
+def scene(folder: Path, top: dict[str, object], per_frame: list[dict[str, object]] | None = None) -> Path:
+    """A nerfstudio scene of five pictures of 80x48."""
+    names = [f"images/{number}.png" for number in range(FRAMES)]
+    pictures(folder, names, 48, 80)
+    frames = [{"file_path": name, "transform_matrix": torch.eye(4).tolist()} for name in names]
+    frames = [frame | more for frame, more in zip(frames, per_frame or FRAMES * [{}], strict=True)]
+    (folder / "transforms.json").write_text(json.dumps(top | {"frames": frames}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "top",
+    [
+        F,
+        {"camera_angle_x": 2 * math.atan(40 / 60), "camera_angle_y": 2 * math.atan(24 / 60)},  # sizes of the pictures
+        {key: value for key, value in F.items() if key not in "wh"},
+        {key: str(value) for key, value in F.items()},
+        F | {"camera_model": "FULL_OPENCV", "k1": 0, "k5": 0.0, "p1": None, "is_fisheye": False, "ftheta_p0": 0.0},
+        F | {"w": 160, "h": 96, "fl_x": 120, "fl_y": 120, "cx": 80, "cy": 48},  # the pictures are half as large
+    ],
+)
+def test_nerfstudio_lenses_that_are_pinholes(top: dict[str, object], tmp_path: Path) -> None:
+    record = nerfstudio_record("a", scene(tmp_path, top))
+    assert record.camera is not None
+    torch.testing.assert_close(record.camera.intrinsics, torch.tensor([0.75, 1.25, 0.5, 0.5]).expand(FRAMES, 4))
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"is_fisheye": True}, "is_fisheye"),
+        ({"camera_model": "OPENCV_FISHEYE"}, "OPENCV_FISHEYE"),
+        ({"camera_model": "FISHEYE624"}, "FISHEYE624"),
+        ({"fisheye_crop_radius": 400}, "fisheye_crop_radius"),
+        ({"latlong": True}, "latlong"),
+        ({"equirectangular": True}, "equirectangular"),
+        ({"ftheta_p0": 0.0, "ftheta_p1": 0.01}, "ftheta_p1"),
+        ({"camera_model": "EQUIRECTANGULAR"}, "EQUIRECTANGULAR"),
+        ({"distortion_params": [-0.3, 0.1, 0, 0]}, "without distortion"),
+        ({"k5": 0.2}, "without distortion"),
+        ({"rolling_shutter": [0.1, 0, 0, 0.02]}, "without distortion"),
+        ({"w": 0}, "w 0"),
+        ({"h": -48}, "h -48"),
+        ({"w": float("inf")}, "w inf"),
+        ({"fl_x": 0.0}, "got .0.0,"),
+        ({"fl_x": -60.0}, "got .-0.75,"),
+        ({"fl_y": float("nan")}, "got .0.75, nan"),
+        ({"fl_x": 10**400}, "OverflowError"),
+        ({"cx": 4000.0}, "got .0.75, 1.25, 50.0"),
+        ({"fl_x": None, "fl_y": None}, "neither fl_x nor camera_angle_x"),
+        ({"fl_x": None, "fl_y": None, "camera_angle_x": 0.0}, "camera_angle_x 0"),
+        ({"fl_x": None, "fl_y": None, "camera_angle_x": math.pi}, "camera_angle_x 3.14"),
+        ({"h": 80}, "pictures of the camera's aspect, 80 x 80, got 80 x 48"),
+        ({"w": 48, "h": 80}, "pictures of the camera's aspect, 48 x 80"),  # of pictures turned by EXIF
+    ],
+)
+def test_nerfstudio_lenses_that_are_refused(changes: dict[str, object], fault: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"transforms.json: expected .*{fault}"):
+        nerfstudio_record("a", scene(tmp_path, F | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"fl_x": 66.0}, "one camera for all frames, got lenses that differ by 10.0 %"),
+        ({"w": 160, "h": 96, "fl_x": 120, "fl_y": 120, "cx": 80, "cy": 48}, "one camera, got several sizes"),
+        ({"file_path": "other/1.png"}, "one folder, got 2 folders"),
+        ({"file_path": "images/0.png"}, "each picture once, got 1"),
+        ({"is_fisheye": True}, "is_fisheye"),
+    ],
+)
+def test_a_clip_has_one_camera(changes: dict[str, object], fault: str, tmp_path: Path) -> None:
+    pictures(tmp_path, ["other/1.png"], 48, 80)
+    scene(tmp_path, F, [{}, changes, *(FRAMES - 2) * [{}]])
+    with pytest.raises(ValueError, match=f"transforms.json: expected .*{fault}"):
+        nerfstudio_record("a", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "[1, 2]", "{}", '{"frames": [3]}', '{"frames": [{"file_path": 3}]}', "\udcff"]
+)
+def test_malformed_transforms_are_one_error(text: str, tmp_path: Path) -> None:
+    (tmp_path / "transforms.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(ValueError, match=r"transforms.json: expected nerfstudio's transforms"):
+        nerfstudio_record("a", tmp_path)
+
+
+def test_transforms_of_a_windows_editor_are_read(tmp_path: Path) -> None:
+    path = scene(tmp_path, F) / "transforms.json"
+    path.write_text("\ufeff" + path.read_text().replace(", ", ",\r\n"), encoding="utf-8")
+    assert len(nerfstudio_record("a", tmp_path)) == FRAMES
+
+
+def test_names_are_in_natural_order_whatever_digits_they_hold() -> None:
+    names = ["f²", "f1", "f01", "f2", "f10", "f10a", "f٣", "f" + "9" * 5000, "g"]
+    assert sorted(reversed(names), key=natural_order) == sorted(names, key=natural_order)
+    ordered = sorted(names, key=natural_order)
+    assert [name for name in ordered if name in {"f1", "f2", "f10", "g"}] == ["f1", "f2", "f10", "g"]
+
+
+P = "1 PINHOLE 80 48 60 60 40 24"
+
+
+def colmap(folder: Path, cameras: list[str], names: list[str] | None = None, points: str = "1 2 -1") -> Path:
+    """A COLMAP scene of five pictures of 80x48, 0.1 apart; the last camera sees the last picture."""
+    names = names or [f"{number}.png" for number in range(8, 8 + FRAMES)]
+    pictures(folder / "images", names, 48, 80)
+    (folder / "cameras.txt").write_text("".join(f"{camera}\n" for camera in cameras))
+    ids = [1] * (FRAMES - 1) + [len(cameras)]
+    rows = [f"{k} 1 0 0 0 {-0.1 * k} 0 0 {ids[k]} {name}\n{points}\n" for k, name in enumerate(names)]
+    (folder / "images.txt").write_text("".join(reversed(rows)))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["{}.png", "my  frame ({}).png", "cam0/{}.png", "²{}.png"])
+def test_colmap_pictures_are_in_natural_order(name: str, tmp_path: Path) -> None:
+    names = [name.format(number) for number in range(8, 8 + FRAMES)]
+    record = colmap_record("a", colmap(tmp_path, [P], names), tmp_path / "images")
+    assert record.files == tuple(names) and record.camera is not None
+    torch.testing.assert_close(record.camera.c2w[:, 0, 3], 0.1 * torch.arange(FRAMES))
+
+
+@pytest.mark.parametrize(
+    ("cameras", "fault"),
+    [
+        (["1 PINHOLE 0 48 60 60 40 24"], "got 0 x 48 pixels"),
+        (["1 PINHOLE 80 48 0 60 40 24"], "got .0.0, 1.25"),
+        (["1 PINHOLE 80 48 -60 60 40 24"], "got .-0.75, 1.25"),
+        (["1 PINHOLE 80 48 nan nan 40 24"], "got .nan, nan"),
+        (["1 PINHOLE 80 48 60"], "4 parameters of the PINHOLE camera, got 80 x 48 pixels and 1"),
+        (["1 OPENCV_FISHEYE 80 48 60 60 40 24 0 0 0 0"], "OPENCV_FISHEYE"),
+        (["1 RAD_TAN_THIN_PRISM_FISHEYE 80 48 60 60 40 24 0 0 0 0"], "RAD_TAN_THIN_PRISM_FISHEYE"),
+        (["1 PINHOLE 80 80 60 60 40 40"], "pictures of the camera's aspect, 80 x 80, got 80 x 48"),
+        ([P, "2 PINHOLE 160 96 120 120 80 48"], "one camera, got several sizes"),
+        ([P, "2 PINHOLE 80 48 70 60 40 24"], "one camera for all frames, got lenses that differ by 16.7 %"),
+    ],
+)
+def test_colmap_cameras_that_are_refused(cameras: list[str], fault: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"expected .*{fault}"):
+        colmap_record("a", colmap(tmp_path, cameras), tmp_path / "images")
+
+
+def test_colmap_text_without_lines_of_points_is_refused_rather_than_halved(tmp_path: Path) -> None:
+    colmap(tmp_path, [P])
+    lines = (tmp_path / "images.txt").read_text().splitlines()[::2]
+    (tmp_path / "images.txt").write_text("\n".join(lines))
+    with pytest.raises(ValueError, match="two lines stand for each picture"):
+        colmap_record("a", tmp_path, tmp_path / "images")
+
+
+def test_a_lens_that_changes_within_a_realestate10k_file_is_refused(camera: CameraTrajectory, tmp_path: Path) -> None:
+    zoom = camera.intrinsics.clone()
+    zoom[-1, 0] *= 1.5
+    realestate10k(tmp_path, CameraTrajectory(camera.c2w, zoom))
+    report = read_realestate10k_folder(tmp_path / "poses")
+    assert not report.records and "expected one camera for all frames" in str(report.rejected)
