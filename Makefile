@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: explore test benchmark lint clean
+.PHONY: explore test benchmark docs lint clean
 
 # The stamp is rebuilt only when the list of dependencies changes.
 $(VENV)/.installed: pyproject.toml
@@ -28,6 +28,9 @@ test: lint  ## every check and test
 benchmark: $(VENV)/.installed  ## speed, as ratios within one run
 	mkdir -p runs/benchmark
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only --benchmark-json=runs/benchmark/latest.json
+
+docs: $(VENV)/.installed  ## every page and docstring as a site in runs/docs; a broken link fails
+	PATH="$(CURDIR)/$(BIN):$$PATH" NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --config-file .github/docs/mkdocs.yml
 
 clean:
 	rm -rf $(VENV) runs

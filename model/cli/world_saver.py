@@ -22,7 +22,9 @@ class WorldSaver:
     Args:
         run: The run's folder.
         state: What is trained.
-        world, vae, text_encoder: The rest of the world.
+        world: The world's settings.
+        vae: The world's VAE.
+        text_encoder: The world's text encoder.
         scenes: What it flies through; None: there are no previews.
         num_clips: How many it learns from, for the record.
         vae_meta: The VAE's own record.

@@ -23,7 +23,9 @@ class WorldPreview:
 
     Args:
         folder: Gets `samples/step_*.png` and `samples/curve.jsonl`.
-        vae, text_encoder, config: The rest of the world.
+        vae: The world's VAE.
+        text_encoder: The world's text encoder.
+        config: The world's settings.
         scenes: What it flies through.
     """
 
