@@ -1,5 +1,6 @@
 """A camera's path: poses and intrinsics, and what one does with paths. Conventions: `model.geometry`."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -88,6 +89,37 @@ class CameraTrajectory:
         steps = max(num_poses - 1, 1)
         position = torch.arange(num_poses, device=self.c2w.device) * (len(self) - 1)
         return self._at(position // steps, (position % steps).to(self.c2w.dtype) / steps)
+
+    def in_time(self, seconds: Float[Tensor, " f"], seconds_per_pose: float) -> "CameraTrajectory":
+        """Returns a pose for each seconds_per_pose of time, on the geodesics between mine.
+
+        Both ends are kept: what is left over at the end is flown in one more pose. One of mine is taken as it is where
+        the time falls on it but for a thousandth of the way to the next, as rounded timestamps do.
+
+        Args:
+            seconds: When each of my poses was taken, increasing.
+            seconds_per_pose: Of the result.
+
+        Raises:
+            ValueError: seconds do not increase, there is not one for each pose, or seconds_per_pose is not positive.
+        """
+        if len(seconds) != len(self) or (seconds.diff() <= 0).any() or not seconds_per_pose > 0:
+            raise ValueError(
+                f"seconds: expected {len(self)} that increase and seconds_per_pose > 0, got {seconds.tolist()[:4]} and "
+                f"{seconds_per_pose}"
+            )
+        elapsed = (seconds - seconds[0]).double()
+        num_steps = math.ceil(float(elapsed[-1]) / seconds_per_pose - 1e-3)
+        wanted = (torch.arange(num_steps + 1, dtype=torch.float64) * seconds_per_pose).clamp(max=float(elapsed[-1]))
+        if num_steps:
+            wanted[-1] = elapsed[-1]
+        index = (torch.searchsorted(elapsed, wanted, right=True) - 1).clamp(0, max(len(self) - 2, 0))
+        after = (index + 1).clamp(max=len(self) - 1)
+        position = index + (wanted - elapsed[index]) / (elapsed[after] - elapsed[index]).clamp(min=1e-12)
+        nearest = position.round()
+        position = torch.where((position - nearest).abs() < 1e-3, nearest, position)
+        whole = position.floor().long()
+        return self._at(whole, (position - whole).to(self.c2w.dtype))
 
     def upsample(self, frames_per_pose: int = 4) -> "CameraTrajectory":
         """Returns the pose of every frame: (f - 1) * frames_per_pose + 1, mine at every frames_per_pose-th.

@@ -1,8 +1,10 @@
 """Trajectory files: RealEstate10K text and `.npy` arrays of c2w, read with care and written atomically."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import BinaryIO
 
 import numpy as np
@@ -16,6 +18,10 @@ from model.geometry.camera import default_intrinsics
 from model.geometry.trajectory import CameraTrajectory
 from model.whole_file import whole_file
 
+_MOST_POSES = 2**17  # 73 minutes of 30 frames a second
+_MOST_BYTES = 2**26
+_MOST_URL = 4096
+_FARTHEST = 1e9  # units from the origin; float32 squares it without overflow
 _NUMBERS_PER_LINE = 19  # timestamp, fx fy cx cy, k1 k2, 3x4 world-to-camera
 _METRIC = "#unit=metre"  # the URL's fragment: other readers of the format take no notice of it
 _MICROSECONDS_PER_POSE = 1e6 / 3  # a pose stands for 4 frames, 12 frames make a second
@@ -38,40 +44,76 @@ class RealEstate10KFile:
     is_metric: bool = False
 
 
-def read_trajectory(path: str | Path, intrinsics: Float[Tensor, "4"] | None = None) -> CameraTrajectory:
+def read_trajectory(
+    path: str | Path,
+    intrinsics: Float[Tensor, "4"] | None = None,
+    *,
+    seconds_per_pose: float | None = None,
+    fps: float | None = None,
+) -> CameraTrajectory:
     """Returns the path in a RealEstate10K `.txt` or a `.npy` of c2w, float32, as the file has it (not re-based).
 
     Args:
         path: The file; its suffix tells the format.
         intrinsics: The camera of a `.npy`, which holds none (`default_intrinsics` if not given).
+        seconds_per_pose: Resample it to a pose for each so many seconds, by the timestamps of the text, or by `fps`. A
+            file without times (a `.npy`; a text whose timestamps are all the same) has a row for each pose already.
+        fps: Rows a second, in place of the timestamps.
 
     Raises:
-        ValueError: The file cannot be read, is malformed, or its poses are not rigid motions; or intrinsics
-            are given for a file that has its own.
+        ValueError: The file cannot be read, is malformed or too long, its poses are not rigid motions, or its
+            timestamps do not increase where they are needed; or intrinsics are given for a file that has its own, or
+            fps without seconds_per_pose.
     """
     path = Path(path)
+    if fps is not None and (seconds_per_pose is None or not 0 < fps < math.inf):
+        raise ValueError(f"fps: expected a positive number of rows a second, beside seconds_per_pose, got {fps}")
     match path.suffix.lower():
         case ".txt":
             if intrinsics is not None:
                 raise ValueError(f"intrinsics: expected none, since {path} has its own, got {intrinsics.tolist()}")
-            return read_realestate10k(path).trajectory
+            contents = read_realestate10k(path)
+            trajectory, seconds = contents.trajectory, torch.tensor(contents.timestamps, dtype=torch.float64) / 1e6
         case ".npy":
-            return read_npy(path, intrinsics)
+            trajectory = read_npy(path, intrinsics)
+            seconds = torch.zeros(len(trajectory), dtype=torch.float64)
         case suffix:
             raise ValueError(f"{path}: expected a trajectory file ending in .txt or .npy, got suffix {suffix!r}")
+    if fps is not None:
+        seconds = torch.arange(len(trajectory), dtype=torch.float64) / fps
+    if seconds_per_pose is None or (seconds == seconds[0]).all():
+        return trajectory
+    if (seconds.diff() <= 0).any():
+        row = int((seconds.diff() <= 0).nonzero()[0]) + 1
+        raise ValueError(
+            f"{path}: expected timestamps that increase, got {contents.timestamps[row - 1]} and then "
+            f"{contents.timestamps[row]}; sort the rows, or give fps"
+        )
+    return trajectory.in_time(seconds, seconds_per_pose)
 
 
 def read_npy(path: str | Path, intrinsics: Float[Tensor, "4"] | None = None) -> CameraTrajectory:
     """Returns the path of a `.npy` of camera-to-world matrices, [f, 4, 4] or [f, 3, 4]; errors as `read_trajectory`."""
+    _check_file(path, math.inf)
     try:
         # mapped, so that a header that promises more than the file holds is an error and not an allocation
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"{path}: expected a readable .npy array of numbers, got: {error}") from error
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        OverflowError,
+        MemoryError,
+        SyntaxError,
+        RecursionError,
+        TokenError,
+    ) as error:
+        raise ValueError(f"{path}: expected a readable .npy array of numbers, got: {_short(error)}") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         raise ValueError(f"{path}: expected one .npy array of real numbers, got {getattr(array, 'dtype', type(array))}")
     if array.ndim != 3 or array.shape[1:] not in {(4, 4), (3, 4)} or not len(array):
         raise ValueError(f"{path}: expected c2w of shape [f, 4, 4] or [f, 3, 4] with f >= 1, got {list(array.shape)}")
+    _check_length(path, len(array))
     c2w = torch.from_numpy(np.array(array, dtype=np.float64))
     if c2w.shape[1] == 4:
         se3.check_poses(str(path), c2w)
@@ -85,22 +127,27 @@ def read_realestate10k(path: str | Path) -> RealEstate10KFile:
     Source: the data set's format: a URL, then a line per frame: timestamp, fx fy cx cy normalised, k1 k2,
     and the 3x4 world-to-camera matrix by rows.
     """
+    _check_file(path, _MOST_BYTES)
     try:
-        lines = Path(path).read_text(encoding="utf-8").split("\n")
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: expected a readable RealEstate10K text file, got: {error}") from error
-    if len(lines[0].split()) > 1:
+    if len(lines[0].split(maxsplit=1)) > 1 or len(lines[0]) > _MOST_URL:
         raise ValueError(f"{path}: expected the video's URL in line 1, got {lines[0][:60]!r}; add that line")
-    rows = [_parse_line(f"{path}, line {n}", line) for n, line in enumerate(lines[1:], start=2) if line.strip()]
-    if not rows:
+    numbered = [(number, line) for number, line in enumerate(lines[1:], start=2) if line.strip()]
+    if not numbered:
         raise ValueError(f"{path}: expected a URL, then lines of {_NUMBERS_PER_LINE} numbers, got no pose")
-    table = torch.tensor(rows, dtype=torch.float64)
+    _check_length(path, len(numbered))
+    rows = [_parse_line(f"{path}, line {number}", line) for number, line in numbered]
+    table = torch.tensor([numbers for _, numbers in rows], dtype=torch.float64)
     _check_camera(str(path), table)
-    w2c = _checked(f"{path} (world-to-camera)", table[:, 7:].unflatten(-1, (3, 4)))
-    trajectory = CameraTrajectory(se3.inverse(w2c).float(), table[:, 1:5].float())
+    w2c = _checked(f"{path} (world-to-camera)", table[:, 6:].unflatten(-1, (3, 4)))
+    c2w = _near(str(path), se3.inverse(w2c))
+    trajectory = CameraTrajectory(c2w.float(), table[:, :4].float())
     url = lines[0].strip()
-    timestamps = tuple(int(row[0]) for row in rows)
-    return RealEstate10KFile(url.removesuffix(_METRIC), timestamps, trajectory, url.endswith(_METRIC))
+    return RealEstate10KFile(
+        url.removesuffix(_METRIC), tuple(time for time, _ in rows), trajectory, url.endswith(_METRIC)
+    )
 
 
 def write_realestate10k(
@@ -143,29 +190,64 @@ def write_npy(path: str | Path, trajectory: CameraTrajectory) -> None:
     _write_atomically(Path(path), lambda file: np.save(file, c2w, allow_pickle=False))
 
 
-def _parse_line(where: str, line: str) -> list[float]:
+def _check_file(path: str | Path, most_bytes: float) -> None:
+    """Raises for what is no regular file (a pipe may never end) or too large, before anything is read."""
     try:
-        numbers = [float(word) for word in line.split()]
-    except ValueError as error:
-        raise ValueError(f"{where}: expected {_NUMBERS_PER_LINE} numbers, got: {error}") from error
-    if len(numbers) != _NUMBERS_PER_LINE:
+        is_file, size = Path(path).is_file(), Path(path).stat().st_size
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: expected a readable trajectory file, got: {error}") from error
+    if not is_file:
+        raise ValueError(f"{path}: expected a readable trajectory file, got no regular file; check the path")
+    if size > most_bytes:
+        raise ValueError(f"{path}: expected at most {most_bytes} bytes of trajectory, got {size}; cut it into parts")
+
+
+def _check_length(path: str | Path, length: int) -> None:
+    if length > _MOST_POSES:
+        raise ValueError(f"{path}: expected at most {_MOST_POSES} poses, got {length}; cut it into parts")
+
+
+def _parse_line(where: str, line: str) -> tuple[int, list[float]]:
+    """The timestamp, and the other numbers."""
+    words = line.split(maxsplit=_NUMBERS_PER_LINE)
+    if len(words) != _NUMBERS_PER_LINE:
+        found = f"{len(words)}" if len(words) < _NUMBERS_PER_LINE else "more"
+        if len(words) == 1:
+            found = f"one word: {line[:40]!r}"
         raise ValueError(
             f"{where}: expected {_NUMBERS_PER_LINE} numbers (timestamp, fx fy cx cy, k1 k2, 3x4 world-to-camera), "
-            f"got {len(numbers)}"
+            f"got {found}"
         )
-    return numbers
+    time, *numbers = [_number(where, word) for word in words]
+    if not time.is_integer() or abs(time) >= 2**62:
+        raise ValueError(f"{where}: expected a timestamp in whole microseconds, got {words[0][:40]}")
+    return int(words[0]) if words[0].lstrip("+-").isdecimal() else int(time), numbers
+
+
+def _number(where: str, word: str) -> float:
+    """Python's own `float` knows more than the format: 1_0, and digits of other scripts."""
+    try:
+        if "_" in word or not word.isascii():
+            raise ValueError(f"{word[:40]!r}")
+        return float(word)
+    except ValueError as error:
+        raise ValueError(f"{where}: expected {_NUMBERS_PER_LINE} numbers, got: {_short(error)}") from error
+
+
+def _short(error: Exception) -> str:
+    return str(error)[:120] or type(error).__name__
 
 
 def _check_camera(name: str, table: Tensor) -> None:
     if not torch.isfinite(table).all():
         raise ValueError(f"{name}: expected finite numbers, got NaN or infinity")
-    focal, centre = table[:, 1:3], table[:, 3:5]
+    focal, centre = table[:, :2], table[:, 2:4]
     if (focal <= 0).any() or (focal > 50).any() or (centre < -1).any() or (centre > 2).any():
         raise ValueError(
-            f"{name}: expected fx fy cx cy as fractions of the width and height, got {table[0, 1:5].tolist()}; "
+            f"{name}: expected fx fy cx cy as fractions of the width and height, got {table[0, :4].tolist()}; "
             "divide pixels by the image's width and height"
         )
-    if table[:, 5:7].any():
+    if table[:, 4:6].any():
         raise ValueError(f"{name}: expected k1 = k2 = 0, for a pinhole camera; undistort the frames first")
 
 
@@ -173,7 +255,15 @@ def _checked(name: str, pose: Float[Tensor, "f r 4"]) -> Float[Tensor, "f 4 4"]:
     """Returns the poses with the nearest exact rotations: text carries rounded ones."""
     raw = se3.from_rotation_translation(pose[:, :3, :3], pose[:, :3, 3])
     se3.check_poses(name, raw)
-    return se3.from_rotation_translation(roma.special_procrustes(raw[:, :3, :3]), raw[:, :3, 3])
+    return _near(name, se3.from_rotation_translation(roma.special_procrustes(raw[:, :3, :3]), raw[:, :3, 3]))
+
+
+def _near(name: str, poses: Float[Tensor, "f 4 4"]) -> Float[Tensor, "f 4 4"]:
+    """Returns the poses, none of which is out of float32's reach."""
+    farthest = float(poses[:, :3, 3].abs().max())
+    if not farthest <= _FARTHEST:
+        raise ValueError(f"{name}: expected translations up to {_FARTHEST:g}, got {farthest:g}; use a larger unit")
+    return poses
 
 
 def _write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:

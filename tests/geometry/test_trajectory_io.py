@@ -1,5 +1,6 @@
 """Trajectory files: round trips, a file written by hand, and every way a file can be wrong."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -136,3 +137,117 @@ def test_settings_without_effect_or_sense_are_refused(tmp_path: Path) -> None:
     assert read_realestate10k(file).timestamps[:2] == (0, 333333)  # 4 frames at 12 a second
     with pytest.raises(ValueError, match=r"^intrinsics: "):
         read_trajectory(file, path.intrinsics[0])
+
+
+def timed(file: Path, seconds: list[float], path: CameraTrajectory) -> Path:
+    write_realestate10k(file, path, timestamps=[round(1e6 * second) for second in seconds])
+    return file
+
+
+def straight(num_poses: int, step: float = 0.1) -> CameraTrajectory:
+    twists = torch.tensor([step, 0, 0, 0, 0, 0]).expand(num_poses - 1, 6)
+    return CameraTrajectory.from_twists(torch.eye(4), twists, torch.tensor([0.9, 1.6, 0.5, 0.45]))
+
+
+def test_timestamps_say_where_the_camera_is_when(tmp_path: Path) -> None:
+    # 0.1 every tenth of a second, then 0.1 every second
+    file = timed(tmp_path / "slows.txt", [7.0, 7.1, 7.2, 8.2, 9.2], straight(5))
+    flown = read_trajectory(file, seconds_per_pose=0.1).c2w[:, 0, 3]
+    elapsed = 0.1 * torch.arange(23)
+    torch.testing.assert_close(flown, torch.where(elapsed < 0.2, elapsed, 0.2 + 0.1 * (elapsed - 0.2)))
+    # both ends are there, though 2.2 s are not a multiple of 0.5
+    torch.testing.assert_close(
+        read_trajectory(file, seconds_per_pose=0.5).c2w[:, 0, 3], torch.tensor([0, 0.23, 0.28, 0.33, 0.38, 0.4])
+    )
+
+
+@pytest.mark.parametrize("fps", [12, 24, 30, 60, 23.976])
+def test_rows_at_any_rate_fly_the_same_path_in_the_same_time(fps: float, tmp_path: Path) -> None:
+    path = random_path(9)
+    times = torch.arange(int(8 / 3 * fps) + 1, dtype=torch.float64) / fps
+    index = (3 * times).floor().long()
+    dense = path._at(index, (3 * times - index).float())
+    flown = read_trajectory(timed(tmp_path / "dense.txt", times.tolist(), dense), seconds_per_pose=1 / 3)
+    assert len(flown) == 9
+    torch.testing.assert_close(flown.c2w[:8], path.c2w[:8], atol=0.02 if fps == 23.976 else 1e-5, rtol=0)
+
+
+def test_rounded_timestamps_leave_rows_as_they_are(tmp_path: Path) -> None:
+    path = random_path(5)
+    dense = path.upsample(4)
+    file = timed(tmp_path / "dense.txt", [k / 12 for k in range(17)], dense)
+    torch.testing.assert_close(read_trajectory(file, seconds_per_pose=1 / 3).c2w, read_trajectory(file).c2w[::4])
+
+
+def test_fps_stands_in_for_times(tmp_path: Path) -> None:
+    write_npy(tmp_path / "path.npy", straight(9))
+    file = timed(tmp_path / "path.txt", [0.01 * k for k in range(9)], straight(9))
+    for name in (tmp_path / "path.npy", file):
+        flown = read_trajectory(name, seconds_per_pose=1 / 3, fps=12).c2w[:, 0, 3]
+        torch.testing.assert_close(flown, torch.tensor([0, 0.4, 0.8]))
+        with pytest.raises(ValueError, match="fps: expected a positive number"):
+            read_trajectory(name, fps=12)
+    assert len(read_trajectory(tmp_path / "path.npy", seconds_per_pose=1 / 3)) == 9  # no times: a row for each pose
+
+
+def test_timestamps_that_go_back_are_refused_where_they_are_needed(tmp_path: Path) -> None:
+    file = timed(tmp_path / "back.txt", [0, 0.2, 0.1], straight(3))
+    assert len(read_trajectory(file)) == 3 and len(read_trajectory(file, seconds_per_pose=1 / 3, fps=3)) == 3
+    with pytest.raises(ValueError, match=r"back.txt: expected timestamps that increase, got 200000 and then 100000"):
+        read_trajectory(file, seconds_per_pose=1 / 3)
+    same = timed(tmp_path / "same.txt", [5, 5, 5], straight(3))  # as good as none
+    assert len(read_trajectory(same, seconds_per_pose=1 / 3)) == 3
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        (GOOD_LINE.replace("0.9", "0_9"), "'0_9'"),
+        (GOOD_LINE.replace("0.9", "٠.٩"), "'٠.٩'"),
+        (GOOD_LINE[:-1] + "1e300", r"translations up to 1e\+09, got 1e\+300"),
+        ("0.033" + GOOD_LINE[1:], "whole microseconds, got 0.033"),
+        ("1e300" + GOOD_LINE[1:], "whole microseconds, got 1e300"),
+        ("9" * 5000 + GOOD_LINE[1:], "whole microseconds, got 9"),
+        ("nan" + GOOD_LINE[1:], "whole microseconds, got nan"),
+        (GOOD_LINE.replace(" ", ","), "got one word"),
+        (GOOD_LINE + " 0 0 0 1" * 10**5, "got more"),
+        ("x" * 10**6, "got one word"),
+    ],
+)
+def test_a_number_that_the_format_does_not_know_is_one_short_error(line: str, fault: str, tmp_path: Path) -> None:
+    (tmp_path / "odd.txt").write_text(f"url\n{line}\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=f"odd.txt.*: expected .*{fault}") as told:
+        read_trajectory(tmp_path / "odd.txt")
+    assert len(str(told.value)) < 1000
+
+
+def test_a_mark_of_the_byte_order_is_no_part_of_the_url(tmp_path: Path) -> None:
+    (tmp_path / "bom.txt").write_text(f"https://example.org\n{GOOD_LINE}\n", encoding="utf-8-sig")
+    assert read_realestate10k(tmp_path / "bom.txt").url == "https://example.org"
+
+
+def test_exact_timestamps_stay_exact(tmp_path: Path) -> None:
+    (tmp_path / "late.txt").write_text(f"url\n{10**18 + 1}{GOOD_LINE[1:]}\n")
+    assert read_realestate10k(tmp_path / "late.txt").timestamps == (10**18 + 1,)
+
+
+def test_no_file_fills_the_memory_or_stops_the_process(tmp_path: Path) -> None:
+    (tmp_path / "long.txt").write_text("url\n" + f"{GOOD_LINE}\n" * 200_000)
+    with (tmp_path / "sparse.txt").open("wb") as file:
+        file.truncate(2**40)
+    (tmp_path / "header.txt").write_text("u" * 10**6 + f"\n{GOOD_LINE}\n")
+    os.mkfifo(tmp_path / "pipe.txt")
+    os.mkfifo(tmp_path / "pipe.npy")
+    np.lib.format.open_memmap(tmp_path / "long.npy", "w+", np.float32, (2**18, 4, 4)).flush()
+    for name, header in {
+        "many": "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999, 4, 4), }",
+        "negative": "{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 4, 4), }",
+        "deep": "{'descr': '<f4', 'fortran_order': False, 'shape': " + "(" * 9000,
+        "code": "__import__('os').system('true')",
+    }.items():
+        text = header.encode()
+        (tmp_path / f"{name}.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text)
+    for path in sorted(tmp_path.iterdir()):
+        with pytest.raises(ValueError, match=f"{path.name}: expected") as told:
+            read_trajectory(path)
+        assert len(str(told.value)) < 1000
