@@ -6,7 +6,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Iterator
-from dataclasses import is_dataclass
+from dataclasses import dataclass, is_dataclass
 from typing import Any
 
 
@@ -16,10 +16,11 @@ def plain_text(schema: type) -> Callable[[Callable[[], Any]], Callable[[], Any]]
     A sweep (`--multirun`) keeps Hydra's grammar, because its commas part the runs.
 
     Args:
-        schema: The dataclass of the command's settings; its fields of type `str` and `str | None` are text, and so
-            are those of the dataclasses in it.
+        schema: The dataclass of the command's settings; its fields of type `str` and `str | None` are text, those of
+            type `list[str]` lists of texts, and those of type `dict[str, str]` hold texts by name; so are those of the
+            dataclasses in it.
     """
-    settings = frozenset(text_settings(schema))
+    settings = text_settings(schema)
 
     def decorate(main: Callable[[], Any]) -> Callable[[], Any]:
         @functools.wraps(main)
@@ -33,31 +34,72 @@ def plain_text(schema: type) -> Callable[[Callable[[], Any]], Callable[[], Any]]
     return decorate
 
 
-def text_settings(schema: type, prefix: str = "") -> Iterator[str]:
-    """Yields the dotted names of a dataclass's text settings."""
+@dataclass(frozen=True)
+class TextSettings:
+    """The dotted names of a command's settings that are text.
+
+    Attributes:
+        texts: Of one text each.
+        lists: Of a list of texts.
+        by_name: Of texts by name: what stands behind this one and a dot is a text.
+    """
+
+    texts: frozenset[str]
+    lists: frozenset[str]
+    by_name: frozenset[str]
+
+
+def text_settings(schema: type) -> TextSettings:
+    """Returns the text settings of a dataclass."""
+    kinds: dict[Any, set[str]] = {str: set(), list[str]: set(), dict[str, str]: set()}
+    for name, kind in _settings(schema):
+        if kind in kinds:
+            kinds[kind].add(name)
+    return TextSettings(*map(frozenset, kinds.values()))
+
+
+def _settings(schema: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, hint in typing.get_type_hints(schema).items():
-        kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-        if str in kinds:
-            yield prefix + name
-        for kind in kinds:
+        for kind in typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,):
             if is_dataclass(kind):
-                yield from text_settings(typing.cast(type, kind), f"{prefix}{name}.")
+                yield from _settings(typing.cast(type, kind), f"{prefix}{name}.")
+            else:
+                yield prefix + name, kind
 
 
-def quote_text(argument: str, settings: frozenset[str]) -> str:
+def quote_text(argument: str, settings: TextSettings) -> str:
     """Returns a word of the command line with its value quoted where it is a text, so that Hydra takes it as it stands.
 
-    A value that is wholly in quotes already, or `null`, is left as it is.
+    A value that is wholly in quotes already, or `null`, is left as it is. In a list, `[a, b]`, a comma parts two texts,
+    unless it is in quotes; one text without brackets is a list of one.
     """
     key, separator, value = argument.partition("=")
-    if not separator or key.lstrip("+") not in settings or value in ("", "null") or _is_quoted(value):
+    name = key.lstrip("+")
+    if not separator or value in ("", "null"):
         return argument
+    if name in settings.lists:
+        items = _items(value[1:-1]) if value[0] == "[" and value[-1] == "]" else [value]
+        return f"{key}=[{','.join(map(_quoted, items))}]"
+    if name in settings.texts or name.rpartition(".")[0] in settings.by_name:
+        return f"{key}={_quoted(value)}"
+    return argument
+
+
+def _items(values: str) -> list[str]:
+    """Texts between commas, and between quotes what is in them."""
+    found = re.findall(r"""\s*('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^,]*?)\s*(?:,|$)""", values)
+    return [item for item in found if item]
+
+
+def _quoted(value: str) -> str:
+    if _is_quoted(value):
+        return value
     # OmegaConf interpolates after Hydra has read the quotes: only a dollar behind an odd number of backslashes is text
     value = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
     # Hydra reads backslashes as escapes only before a quote, and before the closing one
     value = re.sub(r"(\\*)'", r"\1\1\\'", value)
     value = re.sub(r"(\\+)$", r"\1\1", value)
-    return f"{key}='{value}'"
+    return f"'{value}'"
 
 
 def _is_quoted(value: str) -> bool:

@@ -29,15 +29,32 @@ TEXTS = [
 @pytest.mark.parametrize("text", TEXTS)
 def test_texts_reach_the_settings_as_they_stand(text: str) -> None:
     ConfigStore.instance().store(name="text_schema", node=ExploreConfig)
-    settings = frozenset(text_settings(ExploreConfig))
+    settings = text_settings(ExploreConfig)
     words = [quote_text(f"{name}={text}", settings) for name in ("prompt", "agent.script")]
     with initialize(version_base=None):
         config = compose("text_schema", words)
     assert (config.prompt, config.agent.script) == (text, text)
 
 
+@pytest.mark.parametrize("text", [text for text in TEXTS if "," not in text])
+def test_lists_of_texts_and_texts_by_name_reach_the_settings_as_they_stand(text: str) -> None:
+    ConfigStore.instance().store(name="lists_schema", node=EvaluateConfig)
+    settings = text_settings(EvaluateConfig)
+    given = [f"worlds=[runs/a b, {text},'c, (d)']", f"agents={text}", f"+scripts.GoalView={text}"]
+    with initialize(version_base=None):
+        config = compose("lists_schema", [quote_text(word, settings) for word in given])
+    assert list(config.worlds) == ["runs/a b", text.strip(), "c, (d)"]
+    assert list(config.agents) == [text] and config.scripts.GoalView == text
+
+
+def test_lists_are_as_long_as_they_were_written() -> None:
+    settings = text_settings(GalleryConfig)
+    for value, quoted in (("[]", "[]"), ("[forward]", "['forward']"), ("[ a , b ]", "['a','b']"), ("null", "null")):
+        assert quote_text(f"moves={value}", settings) == f"moves={quoted}"
+
+
 def test_numbers_quoted_texts_and_flags_are_left_alone() -> None:
-    settings = frozenset(text_settings(ExploreConfig))
+    settings = text_settings(ExploreConfig)
     for word in ("seed=3", "prompt=null", "prompt='quoted'", "--help", "env=fast"):
         assert quote_text(word, settings) == word
 
