@@ -199,16 +199,17 @@ def borne_out(
 ) -> tuple[Reconstruction, Bool[Tensor, " f"], str]:
     """Returns the path without the few frames that it puts elsewhere; which steps are off; and why it is left out.
 
-    A path is left out if a step disagrees with the flow, or with the pictures' epipolar geometry, and leaving out few
-    frames does not help. The reason is empty if the pictures bear the path out.
+    A path is left out if it is not accepted, or if a step disagrees with the flow, or with the pictures' epipolar
+    geometry, and leaving out few frames does not help. The reason is empty if the pictures bear the path out.
     """
-    off, rejection = steps_off(frames, moving, reconstruction, flow, config, log)
+    off, disagreement = steps_off(frames, moving, reconstruction, flow, config, log)
     outliers = outlier_frames(path_parts(reconstruction.registered, off, config.max_gap), config.max_outliers)
     log.measure(outliers=len(outliers))
-    if outliers:
-        reconstruction = without_frames(reconstruction, outliers)
-        off, rejection = steps_off(frames, moving, reconstruction, flow, config, log)
-    return reconstruction, off, accept(reconstruction, config) or rejection
+    if not outliers:
+        return reconstruction, off, accept(reconstruction, config) or disagreement
+    rest = without_frames(reconstruction, outliers)
+    off, remaining = steps_off(frames, moving, rest, flow, config, log)
+    return rest, off, disagreement if accept(rest, config) else remaining
 
 
 def longest_part(reconstruction: Reconstruction, off: Bool[Tensor, " f"], config: PosesConfig) -> slice:

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from model.curation.ledger import LedgerLine, read_ledger
+from model.curation.path_parts import without_frames
 from model.curation.pipeline import CurationConfig, curate_films
 from model.curation.publish import PublishConfig, publish
 from model.curation.scale import FrameScale, SceneScale
@@ -93,6 +94,27 @@ def test_every_clip_of_every_film_has_a_line_that_says_what_became_of_it(
     assert first.caption == "a smooth wall" and first.scores["poses.points"] == 60 and first.camera is not None
     assert first.scale == pytest.approx(planted.SCALE, rel=1e-3)
     assert first.provenance["sfm"] == "colmap incremental"
+
+
+def test_a_clip_of_which_a_part_is_solved_is_recorded_as_that_part(
+    films: Path, tmp_path: Path, planted: ModuleType
+) -> None:
+    class LosesTheEnd:
+        """Poses 7 frames of 9, which is too few; a clip of 7 it poses whole."""
+
+        def __call__(self, frames: torch.Tensor, masks: torch.Tensor | None, intrinsics: torch.Tensor | None) -> object:
+            solved = planted.PlantedSfM(os.devnull)(frames, masks, intrinsics)
+            return without_frames(solved, list(range(7, len(frames))))
+
+    def make_tools(config: ToolsConfig) -> object:
+        return dataclasses.replace(planted.PlantedTools()(config), sfm=LosesTheEnd())
+
+    curate_films(films / "a.mp4", tmp_path, planted.CONFIG, make_tools=make_tools)
+    lines = publish(tmp_path, PublishConfig()).lines
+    assert [(line.verdict, line.numbers["poses.num_frames"]) for line in lines] == [("kept", 7.0)] * 2
+    for record, first in zip(Manifest(tmp_path), (0, 9), strict=True):
+        assert record.camera is not None and len(record.camera) == 7
+        torch.testing.assert_close(record.times, torch.arange(first, first + 7, dtype=torch.float64) / planted.FPS)
 
 
 def test_a_lens_that_cannot_be_or_is_left_open_is_rejected_unless_it_was_given(planted: ModuleType) -> None:
