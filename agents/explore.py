@@ -83,8 +83,8 @@ def explore(config: ExploreConfig) -> Path:
     from agents.outputs import write_outputs
     from agents.rollout import rollout
 
-    if config.out is not None and Path(config.out).is_file():
-        raise ValueError(f"out: expected a folder, got the file {config.out}; choose another name")
+    if config.out is not None and Path(config.out).exists() and not Path(config.out).is_dir():
+        raise ValueError(f"out: expected a folder, got {config.out}, which is none; choose another name")
     trajectory, row_seconds = _read_trajectory(config)
     print(f"world {config.world}: loading", flush=True)
     env: gym.Env[Any, Any] = gym.make(

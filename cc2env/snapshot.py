@@ -152,7 +152,7 @@ class EnvSnapshot:
             check_state(world)
             _check_episode(episode, len(world.seed))
             notes = [_note(text) for text in _from_bytes(episode["notes"].cpu())]
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # RecursionError: JSON within JSON, without end
             raise ValueError(
                 f"snapshot: expected what an environment's snapshot() gave, got another ({error})"
             ) from error

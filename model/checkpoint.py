@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import safetensors
 import torch
 import yaml
 from omegaconf import OmegaConf
@@ -154,9 +153,13 @@ def stored_dtype(folder: str | Path) -> torch.dtype:
 
     Raises:
         FileNotFoundError: if there is no such component.
+        ValueError: if its weights are damaged.
     """
-    with safetensors.safe_open(_file_of(folder, WEIGHTS_FILE), framework="pt") as weights:
-        return next(t.dtype for t in map(weights.get_tensor, weights.keys()) if t.is_floating_point())
+    path = _file_of(folder, WEIGHTS_FILE)
+    found = next((weight.dtype for weight in load_tensors(path)[0].values() if weight.is_floating_point()), None)
+    if found is None:
+        raise ValueError(f"{path}: expected floating-point weights, got none; save the component again")
+    return found
 
 
 def component_exists(folder: str | Path) -> bool:
@@ -193,8 +196,12 @@ def load_training_state(path: str | Path) -> dict[str, Any]:
     tensors, metadata = load_tensors(path)
     if "structure" not in metadata:
         raise ValueError(f"{path}: expected a training state, got other safetensors; give the file of a training run")
-    state = _unflatten(json.loads(metadata["structure"]), tensors)
-    assert isinstance(state, dict)
+    try:
+        state = _unflatten(json.loads(metadata["structure"]), tensors)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ValueError(f"{path}: expected a training state, got a damaged one ({error!r:.200}); remove it") from error
+    if not isinstance(state, dict):
+        raise ValueError(f"{path}: expected a training state, got another object; remove it")
     return state
 
 

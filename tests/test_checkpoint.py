@@ -353,3 +353,29 @@ def test_short_floats_are_checked_like_long_ones(dtype: torch.dtype) -> None:
     checkpoint.check_numbers("file", "weight", torch.ones(3).to(dtype), True)
     with pytest.raises(ValueError, match=r"^file: weight: expected finite numbers"):
         checkpoint.check_numbers("file", "weight", torch.tensor([1.0, torch.nan]).to(dtype), True)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x80\x04N.", (2**62).to_bytes(8, "little") + b"{}", b"\2" + bytes(7) + b"{}"]
+)
+def test_files_that_are_empty_or_claim_a_huge_header_are_refused_by_every_reader(
+    tmp_path: Path, content: bytes
+) -> None:
+    checkpoint.save_component(tmp_path / "net", Net(), Config())
+    for path in (tmp_path / "net" / checkpoint.WEIGHTS_FILE, tmp_path / "state"):
+        path.write_bytes(content)
+    for read in (
+        lambda: checkpoint.load_weights(tmp_path / "net", Net()),
+        lambda: checkpoint.load_component(tmp_path / "net", Config, lambda config: Net()),
+        lambda: checkpoint.stored_dtype(tmp_path / "net"),
+        lambda: checkpoint.load_training_state(tmp_path / "state"),
+    ):
+        with pytest.raises(ValueError, match=r": expected (safetensors|a training state|floating-point|the weights)"):
+            read()
+
+
+@pytest.mark.parametrize("structure", ['{"a": {"__tensor__": "/b"}}', "[" * 100_000, "[]", "{", '{"__items__": [1]}'])
+def test_a_training_state_of_a_broken_structure_is_refused(tmp_path: Path, structure: str) -> None:
+    safetensors.torch.save_file({"/a": torch.zeros(1)}, tmp_path / "state", metadata={"structure": structure})
+    with pytest.raises(ValueError, match="state: expected a training state, got "):
+        checkpoint.load_training_state(tmp_path / "state")

@@ -49,7 +49,7 @@ def load_state(path: str | Path, device: str | torch.device = "cpu") -> WorldSta
     try:
         tensors, metadata = _read(Path(path))
         return _assemble({name: tensor.to(device) for name, tensor in tensors.items()}, metadata)
-    except (ValueError, KeyError, SafetensorError) as error:  # KeyError: a type that torch has not
+    except (ValueError, KeyError, RecursionError, SafetensorError) as error:  # KeyError: a type that torch has not
         raise ValueError(f"path: expected a saved world state, {path} is damaged ({error}); save it again") from error
 
 

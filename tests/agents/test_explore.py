@@ -115,7 +115,7 @@ def test_one_is_told_when_a_path_is_resampled_or_denser_than_poses(tmp_path, cap
         (["num_clips=0"], "error: num_clips: expected at least 1, got 0"),
         (["stride=2"], "error: stride: expected 1 without a trajectory, got 2"),
         (["scale=0.1"], "error: scale: expected 1 without a trajectory, got 0.1"),
-        (["out=notes.md"], "error: out: expected a folder, got the file notes.md"),
+        (["out=notes.md"], "error: out: expected a folder, got notes.md"),
         (["prompt=dusk, {mist} and a=b"], "error: prompts: expected None"),
     ],
 )

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -304,3 +305,22 @@ def test_a_snapshot_of_another_task_is_refused_before_the_first_reset(small_worl
     twin.restore(explorer.snapshot())
     action = np.full((4, 6), 0.1, np.float32)
     assert twin.step(action)[1] == explorer.step(action)[1]
+
+
+def test_files_of_another_kind_are_no_snapshots(small_world, tmp_path):
+    env = CameraCtrlWorldEnv(small_world)
+    env.reset(seed=1)
+    deep = "[" * 100_000
+    notes = torch.tensor(list(deep.encode()), dtype=torch.uint8)[None]
+    moment = env.snapshot().to_tensordict().set(("episode", "notes"), notes)
+    with pytest.raises(ValueError, match=r"^snapshot: expected "):
+        EnvSnapshot.from_tensordict(moment)
+    save_file({"weight": torch.zeros(2)}, tmp_path / "weights")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("weights", "folder", "pipe"):
+        with pytest.raises((ValueError, FileNotFoundError), match=r"^path: expected a saved "):
+            EnvSnapshot.load(tmp_path / name)
+    for name in ("folder", "pipe"):
+        with pytest.raises(ValueError, match=r"expected the name of a file to write"):
+            env.snapshot().save(tmp_path / name)
