@@ -16,7 +16,7 @@ from cc2env.actions import check_action
 from cc2env.arguments import check_arguments, read_fov
 from cc2env.judging import make_rules
 from cc2env.pictures import load_picture
-from cc2env.render_modes import RENDER_MODES, rendered, warn_of_recorder, warn_without_mode
+from cc2env.render_modes import RENDER_MODES, check_render_mode, rendered, warn_of_recorder, warn_without_mode
 from cc2env.rewards import RewardFunction
 from cc2env.session import Session
 from cc2env.snapshot import EnvSnapshot, random_state
@@ -158,10 +158,7 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
                 'render_mode: expected "rgb_array" for a window, got "human"; use gym.make(..., render_mode="human"), '
                 "which puts Gymnasium's window round it and needs pygame: pip install 'cameractrlworld[play]'"
             )
-        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
-            raise ValueError(
-                f"render_mode: expected None or one of {self.metadata['render_modes']}, got {render_mode!r}; choose one"
-            )
+        check_render_mode(render_mode)
         self.render_mode = render_mode
         fov = read_fov(horizontal_fov_deg, task_arguments)
         check_arguments(type(self).__init__, task, task_arguments)
@@ -227,6 +224,11 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
     def fps(self) -> float:
         """Frames of a clip for each second of the scene; `metadata["render_fps"]` is the nearest integer."""
         return self._session.world.spec.fps
+
+    @property
+    def vocabulary(self) -> tuple[str, ...] | None:
+        """All words that a prompt can say in this world, or None if it has no such list."""
+        return self._session.vocabulary
 
     @property
     def task(self) -> Task:

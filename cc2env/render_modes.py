@@ -14,6 +14,12 @@ RENDER_MODES = ["rgb_array", "rgb_array_list"]
 _RECORDERS = {"RecordVideo", "VecVideoRecorder", "PixelRenderTransform"}
 
 
+def check_render_mode(render_mode: str | None) -> None:
+    """Raises a ValueError for a mode that there is not."""
+    if render_mode is not None and render_mode not in RENDER_MODES:
+        raise ValueError(f"render_mode: expected None or one of {RENDER_MODES}, got {render_mode!r}; choose one")
+
+
 def rendered(clip: UInt8[ndarray, "f h w 3"], is_reset: bool, render_mode: str) -> Any:
     """Returns the last frame ("rgb_array") or the list of all ("rgb_array_list"); a reset's only frame once."""
     if render_mode == "rgb_array":

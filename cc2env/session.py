@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,16 +16,14 @@ from torch import Tensor
 from cc2env.actions import to_poses
 from cc2env.judging import Judge, Rules, task_memory
 from cc2env.world_choice import WorldChoice
-from model.world.protocol import CountsEvaluations, RecognisesStates, WorldModel, WorldState
-
-
-@runtime_checkable
-class NamesItsPrompt(Protocol):
-    """A world that chooses a prompt where it is given neither prompt nor image, and can say which."""
-
-    def default_prompt(self, seed: int) -> str:
-        """Returns the prompt of the episode with this noise seed."""
-        ...
+from model.world.protocol import (
+    CountsEvaluations,
+    HasVocabulary,
+    NamesItsPrompt,
+    RecognisesStates,
+    WorldModel,
+    WorldState,
+)
 
 
 @dataclass(frozen=True)
@@ -142,6 +140,11 @@ class Session:
     def frames_per_clip(self) -> int:
         """Frames that one step generates."""
         return self.num_segments * self.world.spec.frames_per_clip
+
+    @property
+    def vocabulary(self) -> tuple[str, ...] | None:
+        """All words that prompts can say in this world, or None if it has no such list."""
+        return self.world.vocabulary if isinstance(self.world, HasVocabulary) else None
 
     @property
     def state(self) -> WorldState:

@@ -114,6 +114,11 @@ class CameraCtrlWorldTorchRLEnv(EnvBase):
         """Rows."""
         return self._episodes.num_rows
 
+    @property
+    def vocabulary(self) -> tuple[str, ...] | None:
+        """All words that a prompt can say in this world, or None if it has no such list."""
+        return self._session.vocabulary
+
     def set_seeds(self, seeds: Sequence[int]) -> None:
         """Seeds each row by itself; takes effect at its next reset.
 

@@ -18,7 +18,7 @@ from cc2env.arguments import check_arguments, read_fov
 from cc2env.episodes import Episodes
 from cc2env.judging import make_rules
 from cc2env.pictures import load_picture
-from cc2env.render_modes import RENDER_MODES, rendered, warn_of_recorder, warn_without_mode
+from cc2env.render_modes import RENDER_MODES, check_render_mode, rendered, warn_of_recorder, warn_without_mode
 from cc2env.rewards import RewardFunction
 from cc2env.snapshot import EnvSnapshot
 from cc2env.tasks import Task
@@ -80,7 +80,8 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         render_mode: str | None = None,
         **task_arguments: Any,
     ) -> None:
-        _check_arguments(autoreset_mode, render_mode)
+        check_render_mode(render_mode)
+        _check_autoreset(autoreset_mode)
         self.render_mode = render_mode
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         fov = read_fov(horizontal_fov_deg, task_arguments)
@@ -102,6 +103,11 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self.single_observation_space = spaces.observation_space(self._session.frames_per_clip, spec.height, spec.width)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+
+    @property
+    def vocabulary(self) -> tuple[str, ...] | None:
+        """All words that a prompt can say in this world, or None if it has no such list."""
+        return self._session.vocabulary
 
     @property  # type: ignore[misc]
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
@@ -334,10 +340,7 @@ def _masked(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return masked
 
 
-def _check_arguments(autoreset_mode: str | AutoresetMode, render_mode: str | None) -> None:
+def _check_autoreset(autoreset_mode: str | AutoresetMode) -> None:
     modes = [mode.value for mode in AutoresetMode]
     if autoreset_mode not in modes and autoreset_mode not in list(AutoresetMode):
         raise ValueError(f"autoreset_mode: expected one of {modes}, got {autoreset_mode!r}; choose one")
-    render_modes = CameraCtrlWorldVectorEnv.metadata["render_modes"]
-    if render_mode is not None and render_mode not in render_modes:
-        raise ValueError(f"render_mode: expected None or one of {render_modes}, got {render_mode!r}; choose one")

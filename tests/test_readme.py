@@ -164,6 +164,17 @@ def test_counts_of_the_shipped_world() -> None:
     assert f"for its first frame: {spec.evaluations_per_opening} in the shipped world" in environment
 
 
+def test_the_words_of_prompts_are_those_of_the_shipped_world() -> None:
+    vocabulary = load_world("tiny").vocabulary
+    told = README.split("`env.unwrapped.vocabulary`): ")[1].split(". Everyday")[0].replace("and its eight places", "")
+    assert sorted(set(re.findall(r"[a-z]+", told))) == sorted(vocabulary)
+    assert f"knows {len(vocabulary)} words" in README
+    for command in ("explore", "gallery"):
+        help_text = (ROOT / f"configs/{command}.yaml").read_text(encoding="utf-8")
+        told = help_text.split("ball, cube):")[1].split("violet dusk")[0] + "violet dusk"
+        assert sorted(set(re.findall(r"[a-z]+", told))) == sorted(vocabulary), command
+
+
 def test_the_tree_names_every_room_and_command() -> None:
     tree = README.split("## The repository")[1].split("```")[1]
     rooms = set(re.findall(r"^ *(\w+)/", tree, re.MULTILINE))

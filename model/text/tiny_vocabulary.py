@@ -1,5 +1,6 @@
 """A text encoder without weights for a closed vocabulary: each word has a fixed random sign vector."""
 
+import difflib
 import hashlib
 import math
 import re
@@ -10,6 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from model.text.synonyms import EMPTY_WORDS, SILENT_WORDS, SYNONYMS
+
 _LONGEST_PERIOD = 100.0  # In tokens: several times the longest prompt, so that no two positions look alike.
 
 
@@ -18,6 +21,7 @@ class TinyVocabularyEncoder:
 
     The signs come from a hash, not from a random generator: the same in every version of every library, and a word
     keeps its vector when the vocabulary grows. The empty prompt is all zeros, and so is what follows the last word.
+    Synonyms (`model.text.synonyms`) are taken for the words of the vocabulary that they lead to.
 
     Source: ours, because a few dozen words do not need a language model.
     """
@@ -34,7 +38,8 @@ class TinyVocabularyEncoder:
     def encode(self, prompts: list[str]) -> Float[Tensor, "b n d"]:
         """The embedded prompts on the CPU, entries of unit scale.
 
-        Unknown words are left out, and words beyond `num_tokens` cut off, with a warning, once for each word.
+        Unknown words are left out and words beyond `num_tokens` cut off, with one warning for a prompt; a prompt of
+        which nothing is known counts as empty.
         """
         rows = torch.zeros(len(prompts), self.num_tokens, dtype=torch.long)
         for index, prompt in enumerate(prompts):
@@ -48,19 +53,37 @@ class TinyVocabularyEncoder:
         return torch.zeros(num_prompts, self.num_tokens, self.dim)
 
     def _known_words(self, prompt: str) -> list[str]:
-        words = split_words(prompt)
-        for word in words:
-            if word not in self._row_of:
-                self._warn_once(word, f"prompt: {word!r} is not in the vocabulary of this world and is left out")
-        known = [word for word in words if word in self._row_of]
+        known: list[str] = []
+        unknown: list[str] = []
+        for word in split_words(prompt):
+            meaning = self._meaning(word)
+            known += meaning
+            if not meaning and word not in SILENT_WORDS and word not in unknown:
+                unknown.append(word)
+        faults = []
+        if unknown and set(known) <= EMPTY_WORDS:
+            known = []
+            faults.append(f"nothing of {prompt!r} is known to this world, which goes on as without a prompt")
+        elif unknown:
+            faults.append(f"{', '.join(map(self._guess, unknown))} of {prompt!r} left out, unknown to this world")
         if len(known) > self.num_tokens:
-            self._warn_once(prompt, f"prompt: expected at most {self.num_tokens} words, got {len(known)}; rest cut off")
+            faults.append(f"expected at most {self.num_tokens} words, got {len(known)}; the rest is cut off")
+        if faults and prompt not in self._warned:
+            self._warned.add(prompt)
+            words = f"; its words are: {' '.join(self.vocabulary)}" if unknown else ""
+            warnings.warn(f"prompt: {'; '.join(faults)}{words}", UserWarning, stacklevel=4)
         return known[: self.num_tokens]
 
-    def _warn_once(self, key: str, message: str) -> None:
-        if key not in self._warned:
-            self._warned.add(key)
-            warnings.warn(message, UserWarning, stacklevel=4)
+    def _meaning(self, word: str) -> list[str]:
+        """The words of the vocabulary that a word stands for; none if it is unknown."""
+        if word in self._row_of:
+            return [word]
+        meaning = SYNONYMS.get(word, ())
+        return list(meaning) if all(each in self._row_of for each in meaning) else []
+
+    def _guess(self, word: str) -> str:
+        near = difflib.get_close_matches(word, self.vocabulary, n=1, cutoff=0.75)
+        return f"{word!r} (did you mean {near[0]!r}?)" if near else repr(word)
 
 
 def split_words(prompt: str) -> list[str]:

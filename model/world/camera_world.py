@@ -82,6 +82,12 @@ class CameraWorld:
         """Sizes and units."""
         return self._spec
 
+    @property
+    def vocabulary(self) -> tuple[str, ...] | None:
+        """All words that prompts can say, or None if any can be said."""
+        words: tuple[str, ...] | None = getattr(self._text_encoder, "vocabulary", None)
+        return words
+
     def default_prompt(self, seed: int) -> str:
         """The prompt of an episode that is given neither prompt nor image: a function of the seed alone."""
         if not self._default_prompts:

@@ -136,6 +136,25 @@ class RecognisesStates(Protocol):
 
 
 @runtime_checkable
+class NamesItsPrompt(Protocol):
+    """A world that chooses a prompt where it is given neither prompt nor image, and can say which."""
+
+    def default_prompt(self, seed: int) -> str:
+        """Returns the prompt of the episode with this noise seed."""
+        ...
+
+
+@runtime_checkable
+class HasVocabulary(Protocol):
+    """A world whose prompts are made of certain words."""
+
+    @property
+    def vocabulary(self) -> tuple[str, ...] | None:
+        """All of them, or None if any word can be said."""
+        ...
+
+
+@runtime_checkable
 class CountsEvaluations(Protocol):
     """A world whose number of network evaluations hangs on the episode: one without a prompt may take fewer."""
 

@@ -6,8 +6,11 @@ import pytest
 import torch
 
 from model.text.encoder import TextEncoder
+from model.text.synonyms import SYNONYMS
 from model.text.tiny_vocabulary import TinyVocabularyEncoder, split_words
+from model.world.load import load_world
 
+SHIPPED = load_world("tiny").vocabulary
 VOCABULARY = ["a", "red", "blue", "box", "ball", "and", "slow-moving", "desert"]
 
 
@@ -62,14 +65,42 @@ def test_vectors_are_the_same_for_ever() -> None:
     assert signs.tolist() == [2 * bit - 1 for bit in bits]
 
 
-def test_unknown_words_are_dropped_with_one_warning_each() -> None:
+def test_unknown_words_are_dropped_with_one_warning_a_prompt_that_has_the_known_ones() -> None:
     embedder = encoder()
-    with pytest.warns(UserWarning, match="'unicorn' is not in the vocabulary"):
-        embedded = embedder.encode(["a red unicorn box"])
-    assert torch.equal(embedded, embedder.encode(["a red box"]))
+    with pytest.warns(UserWarning) as caught:
+        embedded = embedder.encode(["a dessert and a red unicorn, unicorn castle"])
+    (message,) = (str(each.message) for each in caught)
+    assert "'dessert' (did you mean 'desert'?), 'unicorn', 'castle' of" in message
+    assert message.endswith("its words are: a red blue box ball and slow-moving desert")
+    assert torch.equal(embedded, embedder.encode(["a and a red"]))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        embedder.encode(["unicorn unicorn"])
+        embedder.encode(["a dessert and a red unicorn, unicorn castle"])
+
+
+@pytest.mark.parametrize("prompt", ["unicorns dancing wildly", "a unicorn and an elephant", "the unicorn in the rain"])
+def test_a_prompt_of_which_nothing_is_known_counts_as_none_and_says_so_once(prompt: str) -> None:
+    with pytest.warns(UserWarning, match=f"^prompt: nothing of '{prompt}' is known") as caught:
+        embedded = encoder().encode([prompt])
+    assert len(caught) == 1 and torch.equal(embedded, encoder().null(1))
+
+
+def test_synonyms_lead_to_known_words_and_only_where_these_are_known() -> None:
+    shipped = TinyVocabularyEncoder(SHIPPED)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for said, meant in (
+            ("snow", "snowy plain"),
+            ("a sunset with the ball", "a dusk with a sphere"),
+            ("dunes and 2 cubes", "desert and two boxes"),
+            ("A GOLD column in the fog", "a yellow pillar a misty morning"),
+        ):
+            assert torch.equal(shipped.encode([said]), shipped.encode([meant])), said
+    assert set(SYNONYMS).isdisjoint(SHIPPED)  # a word of the world's own means itself
+    assert {word for meaning in SYNONYMS.values() for word in meaning} <= set(SHIPPED)
+    with pytest.warns(UserWarning, match="'cubes'"):  # this world has no "boxes"
+        encoder().encode(["red cubes"])
+    assert torch.equal(encoder().encode(["red cube ball"]), encoder().encode(["red box ball"]))
 
 
 def test_words_beyond_the_last_token_are_cut_off_with_a_warning() -> None:
