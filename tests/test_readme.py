@@ -90,7 +90,7 @@ def test_links_and_modules_exist() -> None:
     for name, page in PAGES.items():
         for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page):
             assert link.startswith("http") or ((ROOT / name).parent / link).exists(), (name, link)
-        for module in set(re.findall(r"`((?:model|agents|cc2env)(?:\.[a-z_]\w*)+)", page)):
+        for module in set(re.findall(r"`((?:model|agents|cc2env)(?:\.(?!py\b)[a-z_]\w*)+)", page)):
             found = module
             while found and not _exists(found):
                 found = found.rpartition(".")[0]

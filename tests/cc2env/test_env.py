@@ -153,7 +153,7 @@ def test_nothing_works_before_reset(flat_world, call):
         ({"image": "nowhere.png"}, "image: expected a picture file, got nowhere.png, which does not exist"),
         ({"image": np.zeros((6, 10, 3))}, "image: expected a uint8 array .* got float64"),
         ({"image": np.zeros((6, 10), np.uint8)}, r"image: expected a uint8 array .* got uint8 \(6, 10\)"),
-        ({"image": 3}, "image: expected a path or a uint8 array .* got int"),
+        ({"image": 3}, "image: expected a path, a uint8 array .* got int"),
     ],
 )
 def test_bad_options_name_themselves_and_leave_the_episode(env, options, message):

@@ -227,7 +227,7 @@ def test_options_are_for_all_rows_or_for_each(flat_world, learned_folder):
         ({"prompt": 3}, "prompt: expected a string or a list of them, got int"),
         ({"prompt": ["dusk"]}, "prompt: expected one for each of 2 rows, got 1"),
         ({"image": [np.zeros((6, 10, 3), np.uint8)]}, "image: expected one for each of 2 rows, got 1"),
-        ({"image": 3}, "image: expected a path or a uint8 array"),
+        ({"image": 3}, "image: expected a path, a uint8 array"),
         ({"reset_mask": np.zeros(2, bool)}, r"reset_mask: expected a bool array of shape \(2,\) with at least one"),
         ({"reset_mask": np.ones(3, bool)}, r"reset_mask: expected a bool array of shape \(2,\)"),
         ({"reset_mask": np.ones(2, int)}, r"reset_mask: expected a bool array of shape \(2,\)"),
