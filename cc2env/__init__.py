@@ -10,10 +10,6 @@ from types import ModuleType
 
 from gymnasium.envs.registration import register
 
-from cc2env.own_packages import require_own
-
-require_own("model")
-
 ENV_ID = "CameraCtrlWorld-v0"
 MAX_EPISODE_STEPS = 64
 

@@ -154,11 +154,19 @@ class FlowMatchingConfig(WindowConfig):
 
 @dataclass(kw_only=True)
 class TrainConfig:
-    """`python -m model.cli.train`: joint training of the DiT on the latents of `vae` (a component folder)."""
+    """`python -m model.cli.train`: joint training of the DiT on the latents of `vae` (a component folder).
+
+    Attributes:
+        vae: The VAE's folder.
+        initial_dit: Weights to start from, in the place of random ones.
+        initial_world: `tiny` or a world's folder, in the place of both: training goes on from it, with its own VAE,
+            network, words and samplers (fine-tuning).
+    """
 
     out: str = MISSING
-    vae: str = MISSING
+    vae: str | None = None
     initial_dit: str | None = None
+    initial_world: str | None = None
     seed: int = 0
     device: str = "cpu"
     num_threads: int = 0

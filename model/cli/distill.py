@@ -14,10 +14,11 @@ from omegaconf.errors import OmegaConfBaseException
 from configs.command_line import plain_text
 from model.build import DistillConfig, flow_matching_step, register_schemas, train_state
 from model.checkpoint import component_exists, copy_component, load_component, load_meta
+from model.cli.fine_tuning import check_size
 from model.cli.train import check_windows, held_out_scenes, latent_batches
 from model.cli.world_saver import WorldSaver
 from model.curation.training_clips import clip_set, is_data_set
-from model.data.clips import ClipSetConfig, MirroredClipSet
+from model.data.clips import MirroredClipSet
 from model.distillation.progressive import ProgressiveStep, StepPlan
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.training import distributed, run_folder
@@ -108,15 +109,6 @@ class Phases:
                 copy_component(self.depth, saver.folder / DEPTH_FOLDER)
         distributed.barrier()
         return saver.folder
-
-
-def check_size(clips: ClipSetConfig, world: WorldConfig) -> None:
-    """Raises ValueError unless the clips look as the world's do."""
-    for name in ("height", "width", "fps"):
-        if getattr(clips, name) != getattr(world, name):
-            raise ValueError(
-                f"data.clips.{name}: expected {getattr(world, name)}, the world's, got {getattr(clips, name)}"
-            )
 
 
 def plan_worlds(config: DistillConfig, world: WorldConfig) -> list[WorldConfig]:

@@ -14,10 +14,10 @@ from torch import Tensor
 from configs.command_line import plain_text
 from model.build import DistillConfig, TrainConfig, flow_matching_step, register_schemas, require_component, train_state
 from model.checkpoint import load_component, load_meta, load_weights
+from model.cli.fine_tuning import check_size, starting_point
 from model.cli.world_saver import WorldSaver
 from model.curation.training_clips import clip_set
 from model.data.clips import ClipSet, ClipSetConfig, MirroredClipSet
-from model.data.synthetic.captions import VOCABULARY
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.evaluation.oracle import OracleScenes
 from model.evaluation.preview import assemble, preview_scenes
@@ -42,9 +42,11 @@ def train(config: TrainConfig) -> Path:
         torch.set_num_threads(config.num_threads)
     device = distributed.start(config.device)
     torch.manual_seed(config.seed)
-    vae = load_component(require_component("vae", config.vae), VideoVAEConfig, VideoVAE).to(device)
+    config, initial = starting_point(config)
+    vae_folder = require_component("vae", str(config.vae))
+    vae = load_component(vae_folder, VideoVAEConfig, VideoVAE).to(device)
     vae.requires_grad_(False).eval()
-    check_settings(config, vae)
+    check_settings(config, vae, initial)
     inputs = {"vae": fingerprint(vae)}
     run_folder.check_inputs(Path(config.out), inputs)
     with distributed.local_main_first():
@@ -52,7 +54,9 @@ def train(config: TrainConfig) -> Path:
         if config.data.mirror:
             clips = MirroredClipSet(clips.folder, len(clips))
         latents = encode_clip_set(clips, vae)
-    world = world_config(config, clips.config, clips.captions)
+    if config.initial_world is not None:
+        check_size(clips.config, initial)
+    world = world_config(config, initial, clips.config, clips.captions)
     text_encoder = build_text_encoder(world.text_encoder, Path(config.out))
     batches, weights = latent_batches(config, clips, latents, vae, text_encoder)
     dit = VideoDiT(config.dit)
@@ -61,7 +65,7 @@ def train(config: TrainConfig) -> Path:
     state = train_state(dit.to(device), config.training, config.seed, inputs)
     with distributed.local_main_first():  # held-out films are decoded once
         scenes = held_out_scenes(config, clips.config)
-    meta = load_meta(config.vae)
+    meta = load_meta(vae_folder)
     sample = WorldSaver(Path(config.out), state, world, vae, text_encoder, scenes, num_clips=len(clips), vae_meta=meta)
     fit(
         flow_matching_step(config.diffusion, text_encoder.null(1)[0], weights, config.dit.camera_attention),
@@ -79,7 +83,7 @@ def train(config: TrainConfig) -> Path:
     return sample.folder
 
 
-def check_settings(config: TrainConfig, vae: VideoVAE) -> None:
+def check_settings(config: TrainConfig, vae: VideoVAE, initial: WorldConfig) -> None:
     """Builds all that takes settings, without clips and weights: a bad one is named before hours of rendering.
 
     Raises:
@@ -88,7 +92,7 @@ def check_settings(config: TrainConfig, vae: VideoVAE) -> None:
     check_channels(config.dit, vae.config)
     if config.num_preview_scenes < 1:
         raise ValueError(f"num_preview_scenes: expected at least 1, got {config.num_preview_scenes}")
-    world = world_config(config, config.data.clips)
+    world = world_config(config, initial, config.data.clips)
     text_encoder = build_text_encoder(world.text_encoder, Path(config.out))
     step = flow_matching_step(config.diffusion, text_encoder.null(1)[0])
     check_windows(step, config.data.clips)
@@ -135,9 +139,12 @@ def held_out_scenes(config: TrainConfig | DistillConfig, clips: ClipSetConfig) -
     return preview_scenes(config.data.source, held_out, config.num_preview_scenes)
 
 
-def world_config(config: TrainConfig, clips: ClipSetConfig, captions: Sequence[str] = ()) -> WorldConfig:
+def world_config(
+    config: TrainConfig, initial: WorldConfig, clips: ClipSetConfig, captions: Sequence[str] = ()
+) -> WorldConfig:
     """What the trained world says about itself; prompts of its own data open episodes that are given none."""
-    return WorldConfig(
+    return dataclasses.replace(
+        initial,
         height=clips.height,
         width=clips.width,
         fps=clips.fps,
@@ -149,15 +156,17 @@ def world_config(config: TrainConfig, clips: ClipSetConfig, captions: Sequence[s
         sampler=config.sampler,
         opening=config.opening,
         text_encoder=TextEncoderConfig(
-            vocabulary=vocabulary(captions), dim=config.text.dim, num_tokens=config.text.num_tokens
+            vocabulary=vocabulary(initial.text_encoder.vocabulary, captions),
+            dim=config.text.dim,
+            num_tokens=config.text.num_tokens,
         ),
         default_prompts=sorted(set(captions[:256])),
     )
 
 
-def vocabulary(captions: Sequence[str]) -> list[str]:
-    """The words of rendered scenes, and those of the clips' own captions."""
-    return list(dict.fromkeys([*VOCABULARY, *sorted({w for caption in captions for w in split_words(caption)})]))
+def vocabulary(known: Sequence[str], captions: Sequence[str]) -> list[str]:
+    """The words that are known, and those of the clips' own captions."""
+    return list(dict.fromkeys([*known, *sorted({w for caption in captions for w in split_words(caption)})]))
 
 
 def latent_batches(

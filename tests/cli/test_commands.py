@@ -21,6 +21,7 @@ import cc2env  # noqa: F401
 from model.build import OracleConfig, TrainConfig, TrainDepthConfig, TrainVAEConfig
 from model.checkpoint import load_component, load_meta, load_training_state, save_component, save_training_state
 from model.cli.evaluate import run_oracle
+from model.cli.fine_tuning import starting_point
 from model.cli.train import check_settings, mean_flops, train
 from model.cli.train_vae import train_vae
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
@@ -243,7 +244,7 @@ def test_settings_are_checked_without_a_random_number_drawn() -> None:
     assert isinstance(config, TrainConfig)
     vae = load_component(ROOT / "model/pretrained/tiny/vae", VideoVAEConfig, VideoVAE)
     before = torch.get_rng_state()
-    check_settings(config, vae)
+    check_settings(config, vae, starting_point(config)[1])
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -300,6 +301,16 @@ def test_help_names_the_options(
     ("module", "words", "message"),
     [
         ("train", ["vae=nowhere"], "error: vae: expected a component folder"),
+        (
+            "train",
+            ["vae=null"],
+            "error: vae: expected the folder of a trained VAE, got none; name one, or",
+        ),
+        ("train", ["experiment=finetune"], "error: data.folder: expected a data set of films or a rendered clip set"),
+        ("train", ["experiment=finetune", "vae=x"], "error: vae: expected none beside initial_world, whose own it is"),
+        ("train", ["experiment=finetune", "sampler.num_steps=2"], "error: sampler: expected none beside initial_world"),
+        ("train", ["experiment=finetune", "data.clips.fps=24"], "error: data.clips.fps: expected 12.0, the world's"),
+        ("train", ["experiment=finetune", "initial_world=nowhere"], "error: world: expected 'tiny'"),
         ("train", ["sampler.num_steps=0"], "error: sampler_steps: expected a whole number"),
         (
             "train",

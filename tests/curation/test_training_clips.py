@@ -4,6 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -11,8 +12,9 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 from PIL import Image
 
+import cc2env
 from model.build import TrainConfig, TrainVAEConfig
-from model.checkpoint import load_meta
+from model.checkpoint import load_component, load_meta
 from model.cli.train import train
 from model.cli.train_vae import train_vae
 from model.curation.film_folder import FilmFolder
@@ -22,12 +24,15 @@ from model.curation.training_clips import clip_set, held_out_set
 from model.data.clips import ClipSet, ClipSetConfig
 from model.data.manifest import ClipRecord
 from model.data.video_io import write_image, write_video
+from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.evaluation.preview import preview_scenes
 from model.geometry import se3
 from model.geometry.trajectory import CameraTrajectory
 from model.text.tiny_vocabulary import TinyVocabularyEncoder
-from model.training.latent_set import LatentBatches
-from model.world.load import load_world
+from model.training.latent_set import LatentBatches, weights_fingerprint
+from model.vae.video_vae import VideoVAE, VideoVAEConfig
+from model.world.config import read_world_config
+from model.world.load import load_world, world_folder
 
 for name in ("cv2", "av", "joblib"):
     pytest.importorskip(name)
@@ -257,3 +262,42 @@ def test_both_mains_train_on_a_data_set_of_films(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "run" / "curve.jsonl").read_text().splitlines()]
     assert len(lines) == 3 and all(np.isfinite(line["loss"]) for line in lines)
     assert "nowhere" in (world / "world.yaml").read_text()
+
+
+@pytest.mark.slow
+def test_the_shipped_world_goes_on_learning_from_six_clips(tmp_path: Path) -> None:
+    for number in range(6):
+        caption = f"a red corridor with a bouncing sphere and the word{number}"
+        add(tmp_path / "data", film(tmp_path, f"film{number}", 33, 12.0, camera=path(33), scale=1.0, caption=caption))
+    publish(tmp_path / "data", PublishConfig(held_out=0.05))
+    with initialize_config_module(config_module="configs.train", version_base=None):
+        options = ["experiment=finetune", f"data.folder={tmp_path}/data", f"out={tmp_path}/run"]
+        small = ["training.num_steps=2", "training.batch_size=1", "training.fit.sample_every=0"]
+        config = OmegaConf.to_object(compose("config", [*options, *small, "num_preview_scenes=1"]))
+    assert isinstance(config, TrainConfig)
+    folder, shipped = train(config), world_folder("tiny")
+    old, new = read_world_config(shipped), read_world_config(folder)
+    words = old.text_encoder.vocabulary
+    assert new.text_encoder.vocabulary[: len(words)] == words
+    assert {"corridor", "the"} < set(new.text_encoder.vocabulary[len(words) :])
+    for name in (
+        "sampler",
+        "opening",
+        "context_latents",
+        "memory_latents",
+        "memory_capacity",
+        "height",
+        "width",
+        "fps",
+    ):
+        assert getattr(new, name) == getattr(old, name), name
+    vaes = [load_component(where / "vae", VideoVAEConfig, VideoVAE) for where in (shipped, folder)]
+    assert weights_fingerprint(vaes[0]) == weights_fingerprint(vaes[1])
+    dits = [load_component(where / "dit", VideoDiTConfig, VideoDiT).parameters() for where in (shipped, folder)]
+    before, after = (torch.cat([parameter.detach().flatten() for parameter in dit]) for dit in dits)
+    change = float((after - before).norm() / before.norm())
+    assert 0 < change < 0.05  # it has learned, and it has not begun anew
+    env = gym.make(cc2env.ENV_ID, world=str(folder))
+    env.reset(seed=0, options={"prompt": "the red corridor"})
+    clip, *_ = env.step(np.zeros(env.action_space.shape, np.float32))
+    assert clip.std() > 0
