@@ -37,7 +37,7 @@ def lock_folder(folder: str | Path) -> Iterator[None]:
         ValueError: another process holds it; the message has its number.
     """
     path = Path(folder) / _NAME
-    is_new = not path.parent.exists()
+    made = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     with _locked(path) as file:
         file.truncate(0)
@@ -47,9 +47,9 @@ def lock_folder(folder: str | Path) -> Iterator[None]:
             yield
         finally:
             path.unlink(missing_ok=True)  # before the lock goes: who opens the name from now on makes a new file
-            if is_new:
-                with suppress(OSError):
-                    path.parent.rmdir()  # a run that was refused leaves nothing
+            with suppress(OSError):
+                for folder in made:
+                    folder.rmdir()  # a run that was refused leaves nothing
 
 
 def _locked(path: Path) -> IO[str]:

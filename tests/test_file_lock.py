@@ -43,7 +43,7 @@ def test_a_second_run_is_refused_until_the_first_is_killed(tmp_path: Path) -> No
 
 
 def test_a_folder_that_the_run_made_goes_if_nothing_was_written(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="a bad setting"), lock_folder(tmp_path / "run"):
+    with pytest.raises(ValueError, match="a bad setting"), lock_folder(tmp_path / "runs/one/run"):
         raise ValueError("a bad setting")
     assert list(tmp_path.iterdir()) == []
     with lock_folder(tmp_path / "run"):
