@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from agents.explore import EXIT_BAD_INPUT
 from agents.policy import Policy
-from configs.command_line import plain_text
+from configs.command_line import plain_text, stops_in_one_line
 
 if TYPE_CHECKING:
     import gymnasium as gym
@@ -264,6 +264,7 @@ def _check(config: EvaluateConfig) -> None:
             raise ValueError(f"{name}: expected one for each task, got none for {missing}; give {name}.{missing[0]}=")
 
 
+@stops_in_one_line("stopped")
 @plain_text(EvaluateConfig)
 @hydra.main(version_base=None, config_path="pkg://configs", config_name="evaluate_agents")
 def _hydra_main(config: DictConfig) -> None:

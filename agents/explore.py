@@ -14,7 +14,7 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from configs.command_line import plain_text
+from configs.command_line import plain_text, stops_in_one_line
 
 if TYPE_CHECKING:
     import gymnasium as gym
@@ -192,6 +192,7 @@ def _move_of(policy: FollowPolicy | RandomPolicy | ScriptedPolicy, clip_index: i
     return type(policy).__name__.removesuffix("Policy").lower()
 
 
+@stops_in_one_line("stopped")
 @plain_text(ExploreConfig)
 @hydra.main(version_base=None, config_path="pkg://configs", config_name="explore")
 def _hydra_main(config: DictConfig) -> None:

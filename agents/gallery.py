@@ -21,7 +21,7 @@ from agents.scripted import MOVES, TOURS
 from cc2env import ENV_ID, TASK_IDS
 from cc2env.files import whole_file, write_text
 from cc2env.geometry import se3
-from configs.command_line import plain_text
+from configs.command_line import plain_text, stops_in_one_line
 
 Pilot = Callable[[dict[str, Any], np.ndarray], np.ndarray]
 """From `info` and the largest twist [p, 6] to the twists of the next clip."""
@@ -183,6 +183,7 @@ def _chosen(name: str, wanted: list[str] | None, known: list[str]) -> list[str]:
     return known if wanted is None else list(wanted)
 
 
+@stops_in_one_line("stopped")
 @plain_text(GalleryConfig)
 @hydra.main(version_base=None, config_path="pkg://configs", config_name="gallery")
 def _hydra_main(config: DictConfig) -> None:

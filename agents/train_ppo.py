@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from agents.explore import EXIT_BAD_INPUT
 from cc2env.files import lock_folder, write_text
-from configs.command_line import plain_text
+from configs.command_line import plain_text, stops_in_one_line
 
 if TYPE_CHECKING:
     from agents.ppo_learner import Learner
@@ -151,6 +151,7 @@ def _write(path: Path, text: str) -> None:
     write_text(path, text)
 
 
+@stops_in_one_line("stopped; the same command goes on")
 @plain_text(TrainPPOConfig)
 @hydra.main(version_base=None, config_path="pkg://configs", config_name="train_ppo")
 def _hydra_main(config: DictConfig) -> None:

@@ -2,6 +2,7 @@
 
 import functools
 import re
+import signal
 import sys
 import types
 import typing
@@ -32,6 +33,41 @@ def plain_text(schema: type) -> Callable[[Callable[[], Any]], Callable[[], Any]]
         return run
 
     return decorate
+
+
+def stops_in_one_line(said: str) -> Callable[[Callable[[], Any]], Callable[[], Any]]:
+    """Decorates a main: Ctrl-C and SIGTERM end it with one line and the shell's code, 130 and 143.
+
+    Args:
+        said: What the line says where the work itself, that was stopped, says nothing.
+    """
+
+    def decorate(main: Callable[[], Any]) -> Callable[[], Any]:
+        @functools.wraps(main)
+        def run() -> Any:
+            before = signal.signal(signal.SIGTERM, _terminate)
+            try:
+                return main()
+            except KeyboardInterrupt as stop:
+                print(f"\n{str(stop) or said}", file=sys.stderr)
+                sys.exit(128 + signal.SIGINT)
+            except _Terminated:
+                print(f"\n{said}", file=sys.stderr)
+                sys.exit(128 + signal.SIGTERM)
+            finally:
+                signal.signal(signal.SIGTERM, before)
+
+        return run
+
+    return decorate
+
+
+class _Terminated(BaseException):
+    """SIGTERM, as KeyboardInterrupt is Ctrl-C: what is open is closed on the way out."""
+
+
+def _terminate(number: int, frame: types.FrameType | None) -> None:
+    raise _Terminated
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Workers end with the process that started them, also when that one was killed and could tell them nothing."""
 
 import os
+import signal
 import threading
 import time
 from functools import cache
@@ -12,9 +13,13 @@ _SECONDS = 0.5
 def exit_with(parent: int) -> None:
     """Ends this process soon after `parent`, the process that started it, is gone; does nothing in `parent` itself.
 
+    Ctrl-C, which a terminal sends to both, is from here on for the parent alone.
+
     A thread asks who the parent is, which works wherever there are processes with parents; Linux alone would signal it.
     """
     if os.getpid() != parent:
+        if threading.current_thread() is threading.main_thread():  # Python sets handlers nowhere else
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=_watch, args=(parent,), daemon=True, name="parent watch").start()
 
 

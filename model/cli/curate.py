@@ -16,7 +16,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from configs.command_line import plain_text
+from configs.command_line import plain_text, stops_in_one_line
 from model.curation.exchange import export_clips, import_clips, read_data_set
 from model.curation.pipeline import CurationConfig, curate_films
 from model.curation.publish import HELD_OUT, PublishConfig, Published, ledger_table, publish
@@ -192,6 +192,7 @@ def _publish(out: str, config: PublishConfig) -> Published:
 def _main(name: str, schema: type, run: Callable[..., object]) -> Callable[[], None]:
     """Returns a Hydra main of its own configuration, whose errors are one line."""
 
+    @stops_in_one_line("stopped; the same command goes on")
     @plain_text(schema)
     @hydra.main(version_base=None, config_path="pkg://configs.curate", config_name=name)
     def main(config: DictConfig) -> None:

@@ -11,7 +11,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from configs.command_line import plain_text
+from configs.command_line import plain_text, stops_in_one_line
 from model.build import DistillConfig, flow_matching_step, register_schemas, train_state
 from model.checkpoint import component_exists, copy_component, load_component, load_meta
 from model.cli.fine_tuning import check_size
@@ -34,12 +34,13 @@ register_schemas()
 
 def distill(config: DistillConfig) -> Path:
     """Runs (or resumes) all phases; returns the folder of the last one's world."""
+    device = distributed.start(config.device)
     folder = world_folder(config.world)
     worlds = plan_worlds(config, read_world_config(folder))
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
     torch.manual_seed(config.seed)
-    phases = Phases(config, folder, distributed.start(config.device))
+    phases = Phases(config, folder, device)
     for number, (before, after) in enumerate(pairwise(worlds), start=1):
         folder = phases.run(number, folder, before, after)
     distributed.stop()
@@ -173,6 +174,7 @@ def describe(plan: StepPlan) -> str:
     return f"{plan.student_steps} steps for {plan.teacher_steps}{' guided ones' if is_guided else ''}"
 
 
+@stops_in_one_line("stopped; the same command goes on")
 @plain_text(DistillConfig)
 @hydra.main(version_base=None, config_path="pkg://configs.distill", config_name="config")
 def main(config: DictConfig) -> None:

@@ -13,7 +13,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from configs.command_line import plain_text
+from configs.command_line import plain_text, stops_in_one_line
 from model.build import BlockedConfig, OracleConfig, register_schemas
 from model.data.clips import ClipSetConfig
 from model.data.video_io import write_image
@@ -181,6 +181,7 @@ def per_scene(scenes: OracleScenes, result: OracleResult) -> list[dict[str, obje
     ]
 
 
+@stops_in_one_line("stopped; nothing is written")
 @plain_text(OracleConfig)
 @hydra.main(version_base=None, config_path="pkg://configs", config_name="evaluate_oracle")
 def _oracle_main(config: DictConfig) -> None:
@@ -192,6 +193,7 @@ def _oracle_main(config: DictConfig) -> None:
         sys.exit(f"error: {error}")
 
 
+@stops_in_one_line("stopped; nothing is written")
 @plain_text(BlockedConfig)
 @hydra.main(version_base=None, config_path="pkg://configs", config_name="evaluate_blocked")
 def _blocked_main(config: DictConfig) -> None:

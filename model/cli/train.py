@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
-from configs.command_line import plain_text
+from configs.command_line import plain_text, stops_in_one_line
 from model.build import DistillConfig, TrainConfig, flow_matching_step, register_schemas, require_component, train_state
 from model.checkpoint import load_component, load_meta, load_weights
 from model.cli.fine_tuning import check_size, starting_point
@@ -38,9 +38,9 @@ register_schemas()
 
 def train(config: TrainConfig) -> Path:
     """Runs (or resumes) the whole stage; returns the world folder, which is rewritten at every sample too."""
+    device = distributed.start(config.device)
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
-    device = distributed.start(config.device)
     torch.manual_seed(config.seed)
     config, initial = starting_point(config)
     vae_folder = require_component("vae", str(config.vae))
@@ -204,6 +204,7 @@ def mean_flops(config: TrainConfig, clips: ClipSetConfig, dit: VideoDiT, spatial
     return 3 * rows * total / sum(shares.values())
 
 
+@stops_in_one_line("stopped; the same command goes on")
 @plain_text(TrainConfig)
 @hydra.main(version_base=None, config_path="pkg://configs.train", config_name="config")
 def main(config: DictConfig) -> None:

@@ -9,12 +9,13 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from configs.command_line import plain_text
+from configs.command_line import plain_text, stops_in_one_line
 from model.build import DataConfig, TrainDepthConfig, register_schemas, train_state
 from model.checkpoint import copy_component, load_component, load_meta, save_component
 from model.curation.training_clips import clip_set, is_data_set
 from model.data.clips import ClipSet
 from model.data.depth_maps import depth_maps
+from model.device import usable_device
 from model.estimators.latent_depth import LatentDepth
 from model.training import run_folder
 from model.training.depth_step import DepthPairs, DepthStep
@@ -30,6 +31,7 @@ register_schemas()
 
 def train_depth(config: TrainDepthConfig) -> Path:
     """Runs (or resumes) the whole stage; returns the folder of the finished head, `out/depth`."""
+    usable_device(config.device)
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
     torch.manual_seed(config.seed)
@@ -127,6 +129,7 @@ def install(depth: Path, world: str) -> Path:
     return where
 
 
+@stops_in_one_line("stopped; the same command goes on")
 @plain_text(TrainDepthConfig)
 @hydra.main(version_base=None, config_path="pkg://configs.train_depth", config_name="config")
 def main(config: DictConfig) -> None:

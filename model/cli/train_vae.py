@@ -12,12 +12,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
-from configs.command_line import plain_text
+from configs.command_line import plain_text, stops_in_one_line
 from model.build import TrainVAEConfig, register_schemas, require_component, train_state
 from model.checkpoint import load_component, load_meta, save_component, stored_dtype
 from model.curation.training_clips import clip_set, held_out_set
 from model.data.clips import ClipSet
 from model.data.video_io import to_float
+from model.device import usable_device
 from model.diffusion.timesteps import sampling_schedule
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.training import run_folder
@@ -36,6 +37,7 @@ register_schemas()
 
 def train_vae(config: TrainVAEConfig) -> Path:
     """Runs (or resumes) the whole stage; returns the folder of the finished VAE, `out/vae`."""
+    usable_device(config.device)
     config.vae.validate()  # all this before the clips are rendered, which may take an hour
     with torch.device("meta"):
         train_state(VideoVAE(config.vae), config.training, config.seed)
@@ -167,6 +169,7 @@ def check_encoder(vae: VideoVAE, world: Path, out: Path) -> None:
         )
 
 
+@stops_in_one_line("stopped; the same command goes on")
 @plain_text(TrainVAEConfig)
 @hydra.main(version_base=None, config_path="pkg://configs.train_vae", config_name="config")
 def main(config: DictConfig) -> None:

@@ -22,6 +22,7 @@ from model.curation.workers import run_all
 from model.data.cropping import crop_box
 from model.data.film_frames import film_frames
 from model.data.manifest import ClipRecord
+from model.device import usable_device
 from model.estimators.sfm import ReconstructionFailed
 from model.geometry.trajectory import CameraTrajectory
 from model.whole_file import write_text
@@ -74,6 +75,8 @@ def curate_films(
         ValueError: the folder was begun with another configuration.
     """
     films = find_films(videos)
+    if labelled:
+        usable_device(config.tools.device)
     settings = dataclasses.asdict(config)
     keep_settings(Path(out) / "settings.json", settings if labelled else {"shots": settings["shots"]})
     folders = {film.id: FilmFolder(Path(out) / "work" / film.id) for film in films}

@@ -11,10 +11,16 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
+from model.device import usable_device
+
 
 def start(device: str = "cpu") -> torch.device:
-    """Joins torchrun's processes, if it started us; returns this one's device (`cuda` becomes `cuda:LOCAL_RANK`)."""
-    local = torch.device(device)
+    """Joins torchrun's processes, if it started us; returns this one's device (`cuda` becomes `cuda:LOCAL_RANK`).
+
+    Raises:
+        ValueError: torch cannot use the device here.
+    """
+    local = usable_device(device)
     if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
         return local
     if local.type == "cuda":

@@ -143,7 +143,7 @@ def fit(
                 _save(folder, state)
                 clock.last_saved = time.monotonic()
             if is_stopped:
-                stop.leave()
+                stop.leave(_where_it_stopped(folder, state))
     return state
 
 
@@ -247,6 +247,11 @@ def _sample(sample: Callable[[nn.Module, int], None], state: TrainState) -> None
 def _save(folder: Path | None, state: TrainState) -> None:
     if folder:
         run_folder.save(folder, state)
+
+
+def _where_it_stopped(folder: Path | None, state: TrainState) -> str:
+    saved = f"saved at step {state.step}; the same command goes on"
+    return saved if folder else f"stopped at step {state.step}; nothing is saved without a folder"
 
 
 def _progress_bar(state: TrainState, num_steps: int, folder: Path | None, config: FitConfig) -> Any:

@@ -1,6 +1,7 @@
 """SIGTERM and Ctrl-C become a request: the loop finishes its step, saves, and then leaves."""
 
 import signal
+import sys
 import threading
 from types import FrameType
 from typing import Any
@@ -31,10 +32,16 @@ class StopRequest:
         asked = torch.tensor(float(self.received is not None), device=device)
         return bool(distributed.mean(asked) > 0)
 
-    def leave(self) -> None:
-        """Raises what the signal would have raised: KeyboardInterrupt, or SystemExit with the shell's code."""
+    def leave(self, said: str) -> None:
+        """Raises what the signal would have raised: KeyboardInterrupt, or SystemExit with the shell's code.
+
+        Args:
+            said: What there is to tell: the message of the KeyboardInterrupt, which is the command's to print; printed
+                before a SystemExit, which is quiet.
+        """
         if self.received == signal.SIGINT:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(said)
+        print(f"\n{said}", file=sys.stderr)
         raise SystemExit(128 + (self.received or signal.SIGTERM))
 
     def _receive(self, number: int, frame: FrameType | None) -> None:

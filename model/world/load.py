@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from model.checkpoint import component_exists, load_component, load_meta, read_unmixed, save_component
+from model.device import usable_device
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.estimators.latent_depth import LatentDepth, LatentDepthConfig
 from model.pretrained import wan
@@ -79,7 +80,7 @@ def load_world(
         "memory_latents": memory_latents,
     }
     settings = {name: value for name, value in given.items() if value is not None}
-    _check_device(device)
+    usable_device(device)
     if world == "synthetic":
         if settings or torch.device(device).type != "cpu":
             name = next(iter(settings), "device")
@@ -126,17 +127,6 @@ def build_text_encoder(config: TextEncoderConfig, folder: Path, device: str = "c
     if config.kind == "umt5":
         return UMT5Encoder(folder / config.folder, config.num_tokens, device)
     return TinyVocabularyEncoder(config.vocabulary, config.dim, config.num_tokens)
-
-
-def _check_device(device: str) -> None:
-    """Tries the device out: torch itself complains only when the first tensor goes there."""
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:  # AssertionError: torch built without CUDA
-        reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"device: expected one that torch can use here, got {device!r} ({reason}); use 'cpu'"
-        ) from error
 
 
 def world_folder(world: str | Path) -> Path:

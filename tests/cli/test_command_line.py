@@ -1,6 +1,9 @@
 """Text settings of every command reach the program as they were written."""
 
+import os
+import signal
 import sys
+import time
 
 import pytest
 from hydra import compose, initialize
@@ -10,7 +13,7 @@ from agents.evaluate import EvaluateConfig
 from agents.explore import ExploreConfig
 from agents.gallery import GalleryConfig
 from agents.train_ppo import TrainPPOConfig
-from configs.command_line import plain_text, quote_text, text_settings
+from configs.command_line import plain_text, quote_text, stops_in_one_line, text_settings
 from model.build import BlockedConfig, DistillConfig, OracleConfig, TrainConfig, TrainDepthConfig, TrainVAEConfig
 from model.cli.curate import CurateConfig, ImportConfig
 
@@ -68,3 +71,35 @@ def test_paths_of_every_command_are_text(name: str, schema: type, monkeypatch: p
 def test_a_sweep_keeps_hydras_grammar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["command", "-m", "world=a,b"])
     assert plain_text(ExploreConfig)(lambda: sys.argv[1:])() == ["-m", "world=a,b"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stop_is_one_line_and_the_code_of_the_shell(
+    number: int, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    closed = []
+
+    @stops_in_one_line("stopped; the same command goes on")
+    def main() -> None:
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(10)
+        finally:
+            closed.append(True)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == code and closed
+    assert capsys.readouterr().err.strip() == "stopped; the same command goes on"
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_what_was_saved_is_said_in_place_of_the_general_line(capsys: pytest.CaptureFixture[str]) -> None:
+    @stops_in_one_line("stopped")
+    def main() -> None:
+        raise KeyboardInterrupt("saved at step 410; the same command goes on")
+
+    with pytest.raises(SystemExit, match=r"^130$"):
+        main()
+    assert capsys.readouterr().err.strip() == "saved at step 410; the same command goes on"

@@ -404,3 +404,28 @@ def test_depth_is_not_learned_from_films(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(sys, "argv", ["train_depth", f"data.folder={tmp_path}", "world=tiny"])
     with pytest.raises(SystemExit, match=r"^error: data\.folder: expected a rendered clip set, whose depth is known"):
         importlib.import_module("model.cli.train_depth").main()
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta", ""])
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("train", [SHIPPED_VAE]),
+        ("train", ["experiment=finetune"]),
+        ("train_vae", []),
+        ("train_depth", ["world=tiny"]),
+        ("distill", ["world=tiny"]),
+        ("evaluate", ["oracle"]),
+        ("evaluate", ["blocked"]),
+    ],
+)
+def test_a_device_that_is_not_there_is_one_line(
+    module: str, words: list[str], device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [module, *words, f"device={device}"])
+    with pytest.raises(
+        SystemExit, match=rf"^error: device: expected one that torch can use here, got '{device}'.*cpu'$"
+    ):
+        importlib.import_module(f"model.cli.{module}").main()
+    assert not list(tmp_path.iterdir())

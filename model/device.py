@@ -1,0 +1,17 @@
+"""Where tensors are: a name that people write, and the device that torch has here."""
+
+import torch
+
+
+def usable_device(name: str) -> torch.device:
+    """Returns the device of this name, which was tried out: torch itself complains when the first tensor goes there.
+
+    Raises:
+        ValueError: torch does not know it, or cannot use it here.
+    """
+    try:
+        torch.empty(1, device=name).cpu()  # back again: `meta` holds no numbers
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # AssertionError: torch built without CUDA
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device: expected one that torch can use here, got {name!r} ({reason}); use 'cpu'") from error
+    return torch.device(name)
