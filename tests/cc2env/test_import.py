@@ -18,6 +18,12 @@ def test_import_registers_without_torch():
     assert done.stdout.strip() == "cc2env.env:CameraCtrlWorldEnv"
 
 
+def test_the_import_contracts_hold():
+    command = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
 def test_the_spec_is_plain_data():
     spec = gym.spec(cc2env.ENV_ID)
     assert spec.max_episode_steps == cc2env.MAX_EPISODE_STEPS and not spec.nondeterministic

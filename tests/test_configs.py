@@ -1,0 +1,83 @@
+"""Every YAML file of every group composes with its command's schema, and what a training's file names can be built."""
+
+from pathlib import Path
+
+import hydra
+import pytest
+import torch
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
+
+from agents.evaluate import EvaluateConfig
+from agents.explore import ExploreConfig
+from agents.gallery import GalleryConfig
+from agents.train_ppo import TrainPPOConfig
+from model.build import (
+    DistillConfig,
+    TrainConfig,
+    TrainDepthConfig,
+    TrainVAEConfig,
+    flow_matching_step,
+    register_schemas,
+    train_state,
+)
+from model.cli.curate import register_schemas as register_curation_schemas
+from model.dit.video_dit import VideoDiT
+from model.estimators.latent_depth import LatentDepth
+from model.vae.video_vae import VideoVAE
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+# the command's own file, for each group of presets
+GROUPS = {
+    "agent": "explore",
+    "env": "explore",
+    "task": "train_ppo",
+    "train/experiment": "train/config",
+    "train_vae/experiment": "train_vae/config",
+    "train_depth/experiment": "train_depth/config",
+    "distill/experiment": "distill/config",
+}
+SCHEMAS = {"explore": ExploreConfig, "gallery": GalleryConfig, "evaluate_agents": EvaluateConfig}
+SCHEMAS["train_ppo"] = TrainPPOConfig
+FILES = sorted(path.relative_to(CONFIGS).with_suffix("").as_posix() for path in CONFIGS.rglob("*.yaml"))
+
+
+def composed(file: str) -> object:
+    """The settings that a file gives: a command's own file alone, a preset in the command of its group."""
+    group, _, preset = file.rpartition("/")
+    command = GROUPS.get(group, file)
+    overrides = [f"{group.rpartition('/')[2]}={preset}"] if group in GROUPS else []
+    folder, _, name = command.rpartition("/")
+    register_schemas()
+    register_curation_schemas()
+    for schema, node in SCHEMAS.items():
+        ConfigStore.instance().store(name=f"{schema}_schema", node=node)
+    with hydra.initialize_config_module(".".join(["configs", *folder.split("/")]).rstrip("."), version_base=None):
+        config = hydra.compose(name, overrides)
+        for key in OmegaConf.missing_keys(config):  # folders, which only the user can name
+            OmegaConf.update(config, key, "folder")
+        return OmegaConf.to_object(config)
+
+
+def test_every_file_is_in_a_group_or_a_command() -> None:
+    assert len(FILES) > 30 and set(GROUPS) <= {file.rpartition("/")[0] for file in FILES}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_file_composes_and_builds(file: str) -> None:
+    settings = composed(file)
+    assert not isinstance(settings, dict)  # the schema's own class, whose checks ran
+    if not isinstance(settings, TrainConfig | TrainVAEConfig | TrainDepthConfig | DistillConfig):
+        return
+    with torch.device("meta"):
+        if isinstance(settings, TrainConfig):
+            network: torch.nn.Module = VideoDiT(settings.dit)
+        elif isinstance(settings, TrainVAEConfig):
+            network = VideoVAE(settings.vae)
+        elif isinstance(settings, TrainDepthConfig):
+            network = LatentDepth(settings.depth)
+        else:
+            network = VideoDiT(TrainConfig().dit)  # the student has its teacher's shape, whose folder is not there
+    if isinstance(settings, TrainConfig | DistillConfig):
+        flow_matching_step(settings.diffusion, torch.zeros(3, 8))
+    train_state(network, settings.training, settings.seed)
