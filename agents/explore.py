@@ -58,6 +58,7 @@ class ExploreConfig:
 
     world: str = "tiny"
     trajectory: str | None = None
+    fps: float | None = None
     stride: int = 1
     scale: float = 1.0
     image: str | None = None
@@ -85,19 +86,15 @@ def explore(config: ExploreConfig) -> Path:
 
     if config.out is not None and Path(config.out).exists() and not Path(config.out).is_dir():
         raise ValueError(f"out: expected a folder, got {config.out}, which is none; choose another name")
-    trajectory, row_seconds = _read_trajectory(config)
+    timed = _read_trajectory(config)
     print(f"world {config.world}: loading", flush=True)
     env: gym.Env[Any, Any] = gym.make(
         cc2env.ENV_ID, max_episode_steps=_NO_LIMIT, world=config.world, **dataclasses.asdict(config.env)
     )
-    policy, num_clips = _build_policy(config, env.action_space, trajectory)
     fps = float(env.get_wrapper_attr("fps"))
     seconds_per_pose = _length(env.observation_space) / _length(env.action_space) / fps
-    if row_seconds is not None and config.stride == 1 and (stride := round(seconds_per_pose / row_seconds)) > 1:
-        print(
-            f"trajectory: each row is flown as one pose, {seconds_per_pose:.2f} s; its timestamps are "
-            f"{row_seconds:.3f} s apart, so stride={stride} would fly it at its own speed"
-        )
+    trajectory = None if timed is None else _in_time(*timed, seconds_per_pose)
+    policy, num_clips = _build_policy(config, env.action_space, trajectory)
     options = {key: value for key in ("prompt", "image") if (value := getattr(config, key)) is not None}
     episode = rollout(env, policy, num_clips, seed=config.seed, options=options, show_progress=config.progress)
     labels = [f"clip {index + 1}: {_move_of(policy, index)}" for index in range(len(episode.clips))]
@@ -127,21 +124,36 @@ def _new_folder() -> Path:
     return folder
 
 
-def _read_trajectory(config: ExploreConfig) -> tuple[CameraTrajectory | None, float | None]:
-    """Returns the user's path, and the seconds between its rows where the file tells them."""
+def _read_trajectory(config: ExploreConfig) -> tuple[CameraTrajectory, Any] | None:
+    """Returns the user's path and the seconds of its rows, None where each row is one pose."""
     if config.trajectory is None:
-        for name, value in (("stride", config.stride), ("scale", config.scale)):
-            if value != 1:
-                raise ValueError(f"{name}: expected 1 without a trajectory, got {value}; give trajectory=FILE")
-        return None, None
-    from cc2env.geometry import read_realestate10k, read_trajectory
+        for name, value, default in (
+            ("stride", config.stride, 1),
+            ("scale", config.scale, 1),
+            ("fps", config.fps, None),
+        ):
+            if value != default:
+                raise ValueError(f"{name}: expected {default} without a trajectory, got {value}; give trajectory=FILE")
+        return None
+    from cc2env.geometry import read_timed_trajectory, read_trajectory
 
-    if Path(config.trajectory).suffix.lower() != ".txt":
+    if config.fps is not None and config.stride != 1:
+        raise ValueError(f"stride: expected 1 beside fps, got {config.stride}; leave one of them out")
+    if config.stride != 1:
         return read_trajectory(config.trajectory), None
-    contents = read_realestate10k(config.trajectory)
-    times = contents.timestamps
-    row_seconds = (times[-1] - times[0]) / max(len(times) - 1, 1) / 1e6
-    return contents.trajectory, row_seconds if row_seconds > 0 else None
+    return read_timed_trajectory(config.trajectory, fps=config.fps)
+
+
+def _in_time(trajectory: CameraTrajectory, seconds: Any, seconds_per_pose: float) -> CameraTrajectory:
+    """Returns the path with a row for each pose of the world."""
+    if seconds is None:
+        return trajectory
+    poses = trajectory.in_time(seconds, seconds_per_pose)
+    print(
+        f"trajectory: {len(trajectory)} rows in {float(seconds[-1] - seconds[0]):.2f} s, by their times {len(poses)} "
+        f"poses, {seconds_per_pose:.2f} s apart"
+    )
+    return poses
 
 
 def _build_policy(
@@ -157,7 +169,10 @@ def _build_policy(
         follow = FollowPolicy(action_space, trajectory, config.stride, config.scale)
         print(f"trajectory: {len(follow.trajectory)} poses, a path of {follow.trajectory.path_length():.2f} m")
         if follow.pieces > 1:
-            print(f"trajectory: too fast for one pose each, resampled to {follow.pieces} times as many poses (slower)")
+            print(
+                f"trajectory: too fast for the action space, resampled to {follow.pieces} times as many poses, so "
+                f"it is flown {follow.pieces} times as slowly"
+            )
         if config.num_clips is None and follow.num_clips > _MOST_CLIPS:
             raise ValueError(
                 f"trajectory: expected a path of at most {_MOST_CLIPS} clips, got {follow.num_clips}; if its unit is "

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from gymnasium.spaces import Box
 
+from cc2env.actions import pieces_needed
 from cc2env.geometry import CameraTrajectory
 
 
@@ -18,7 +19,7 @@ class FollowPolicy:
     Args:
         action_space: The environment's.
         trajectory: Camera-to-world poses in metres, one for each latent pose (a third of a second).
-        stride: Takes every stride-th pose only: 4 for a file with a row for each frame at 12 frames a second.
+        stride: Takes every stride-th pose only.
         scale: Metres that one unit of the file stands for.
 
     Attributes:
@@ -45,7 +46,7 @@ class FollowPolicy:
         # the file's own coordinates were rounded, before its first pose became the identity
         size = scale * float(trajectory.c2w[:, :3, 3].abs().max())
         self.high: np.ndarray = action_space.high
-        self.pieces = _pieces_needed(path, self.high[0], size)
+        self.pieces = pieces_needed(path, self.high[0], size)
         self.trajectory = path if self.pieces == 1 else path.resample((len(path) - 1) * self.pieces + 1)
         bounds = torch.from_numpy(self.high[0])
         # Clamping takes off what rounding adds where a piece is as long as the bound, nothing more.
@@ -63,14 +64,3 @@ class FollowPolicy:
         twists = self._twists[first : first + len(self.high)]
         action[: len(twists)] = twists
         return action
-
-
-def _pieces_needed(path: CameraTrajectory, bounds: np.ndarray, size: float) -> int:
-    """Returns the smallest number of equal pieces that brings every twist inside the bounds.
-
-    But for rounding: a path flown at full speed comes back a little over, by more the larger the coordinates (`size`,
-    metres) that float32 rounds.
-    """
-    rounding = torch.full((6,), 1e-5, dtype=torch.float64)
-    rounding[:3] += 4 * torch.finfo(torch.float32).eps * size
-    return max(1, int(((path.twists().abs() - rounding) / torch.from_numpy(bounds)).max().ceil()))

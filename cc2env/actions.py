@@ -7,6 +7,7 @@ from torch import Tensor
 
 from cc2env.spaces import twist_bounds
 from model.geometry import se3
+from model.geometry.trajectory import CameraTrajectory
 
 _AXES = ("x (right)", "y (down)", "z (forward)", "rotation about x", "rotation about y", "rotation about z")
 
@@ -57,3 +58,18 @@ def to_poses(c2w: Float[Tensor, "b 4 4"], twists: Float[Tensor, "b p 6"]) -> Flo
         pose = pose @ motion
         poses.append(pose)
     return torch.stack(poses, dim=1).to(c2w.dtype)
+
+
+def pieces_needed(path: CameraTrajectory, bounds: np.ndarray, size: float) -> int:
+    """Returns the smallest number of equal pieces of each segment that brings every twist of a path inside the bounds.
+
+    But for rounding: a path flown at full speed comes back a little over, by more the larger the coordinates.
+
+    Args:
+        path: Its first pose is the identity, float64.
+        bounds: Of the components of a twist.
+        size: The largest of the coordinates, metres, that float32 rounded before.
+    """
+    rounding = torch.full((6,), 1e-5, dtype=torch.float64)
+    rounding[:3] += 4 * torch.finfo(torch.float32).eps * size
+    return max(1, int(((path.twists().abs() - rounding) / torch.from_numpy(bounds)).max().ceil()))

@@ -2,6 +2,20 @@
 
 from model.geometry import se3
 from model.geometry.trajectory import CameraTrajectory
-from model.geometry.trajectory_io import read_realestate10k, read_trajectory, write_npy, write_realestate10k
+from model.geometry.trajectory_io import (
+    read_realestate10k,
+    read_timed_trajectory,
+    read_trajectory,
+    write_npy,
+    write_realestate10k,
+)
 
-__all__ = ["CameraTrajectory", "read_realestate10k", "read_trajectory", "se3", "write_npy", "write_realestate10k"]
+__all__ = [
+    "CameraTrajectory",
+    "read_realestate10k",
+    "read_timed_trajectory",
+    "read_trajectory",
+    "se3",
+    "write_npy",
+    "write_realestate10k",
+]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,13 @@ import torch
 from jaxtyping import Float
 
 from cc2env import rewards
+from cc2env.actions import pieces_needed
 from cc2env.rewards import Transition
+from cc2env.spaces import twist_bounds
 from cc2env.tasks.task import Memory, Opening, Task, check_count, check_not_negative, wander
 from model.geometry import se3
-from model.geometry.trajectory_io import read_trajectory
+from model.geometry.trajectory import CameraTrajectory
+from model.geometry.trajectory_io import read_timed_trajectory
 
 
 @dataclass(kw_only=True)
@@ -46,24 +51,33 @@ class FollowPath(Task):
     |-------------------|---------|----------------------------------------------------------------------------------|
     | `num_clips`       | 8       | length of the path that is drawn; without effect beside `path`                   |
     | `path`            | `None`  | a file (RealEstate10K text or .npy) or an array [n, 4, 4]: poses, the first of   |
-    |                   |         | which becomes the start pose                                                     |
+    |                   |         | which becomes the start pose; a text is flown by its timestamps, where there are |
+    |                   |         | none each row is a latent pose. What is faster than an action may be is          |
+    |                   |         | stretched in time, with a warning                                                |
+    | `fps`             | `None`  | rows a second of `path`, in place of its timestamps                              |
     | `rotation_weight` | 1.0     | m for each rad                                                                   |
     """
 
     num_clips: int = 8
     path: str | Path | np.ndarray | None = None
+    fps: float | None = None
     rotation_weight: float = rewards.ROTATION_WEIGHT
 
     def __post_init__(self) -> None:
         """Checks the arguments and reads the path."""
         check_count("num_clips", self.num_clips)
         check_not_negative("rotation_weight", self.rotation_weight)
-        self._given = None if self.path is None else _read_path(self.path)
+        if self.fps is not None and self.path is None:
+            raise ValueError(f"fps: expected none without a path, got {self.fps}; give path, or leave it out")
+        self._given: np.ndarray | None = None
+        self._seconds: np.ndarray | None = None
+        if self.path is not None:
+            self._given, self._seconds = _read_path(self.path, self.fps)
 
     def open(self, opening: Opening) -> Memory:
         """Draws a path, unless one was given."""
         if self._given is not None:
-            path = opening.c2w @ self._given
+            path = opening.c2w @ _in_time(self._given, self._seconds, opening.seconds_per_pose)
         else:
             num_poses = self.num_clips * opening.poses_per_clip
             path = opening.plan(wander(opening.rng, num_poses, opening.poses_per_clip))
@@ -92,14 +106,34 @@ def _window(path: np.ndarray, first: int, length: int) -> Float[np.ndarray, "p 4
     return path[index].astype(np.float32)
 
 
-def _read_path(path: str | Path | np.ndarray) -> Float[np.ndarray, "n 4 4"]:
-    """The poses of a path after its first one, as that one sees them."""
+def _read_path(
+    path: str | Path | np.ndarray, fps: float | None
+) -> tuple[Float[np.ndarray, "n 4 4"], Float[np.ndarray, " n"] | None]:
+    """The poses of a path as its first one sees them, and their seconds, if they are known."""
     if isinstance(path, np.ndarray):
-        poses = torch.from_numpy(path.astype(np.float32))
+        if fps is not None and not 0 < fps < math.inf:
+            raise ValueError(f"fps: expected a positive number of rows a second, got {fps}")
+        poses = torch.from_numpy(path.astype(np.float64))
         se3.check_poses("path", poses)
+        seconds = None if fps is None else torch.arange(len(poses), dtype=torch.float64) / fps
     else:
-        poses = read_trajectory(path).c2w
+        trajectory, seconds = read_timed_trajectory(path, fps=fps)
+        poses = trajectory.c2w.double()
     if poses.ndim != 3 or len(poses) < 2:
         raise ValueError(f"path: expected at least 2 poses [n, 4, 4], got {list(poses.shape)}; give a longer one")
-    relative: np.ndarray = se3.relative(poses[0], poses[1:]).numpy()
-    return relative
+    return se3.relative(poses[0], poses).numpy(), None if seconds is None else seconds.numpy()
+
+
+def _in_time(
+    poses: Float[np.ndarray, "n 4 4"], seconds: Float[np.ndarray, " n"] | None, seconds_per_pose: float
+) -> Float[np.ndarray, "m 4 4"]:
+    """The latent poses after the first one: resampled, and stretched where they would be too fast."""
+    path = CameraTrajectory(torch.from_numpy(poses), torch.ones(len(poses), 4, dtype=torch.float64))
+    if seconds is not None:
+        path = path.in_time(torch.from_numpy(seconds), seconds_per_pose)
+    pieces = pieces_needed(path, twist_bounds(), float(np.abs(poses[:, :3, 3]).max()))
+    if pieces > 1:
+        warnings.warn(f"path: too fast for the action space, so it is flown {pieces} times as slowly", stacklevel=2)
+        path = path.resample((len(path) - 1) * pieces + 1)
+    later: np.ndarray = path.c2w[1:].numpy()
+    return later

@@ -33,6 +33,7 @@ class Opening:
         c2w: The start pose.
         intrinsics: fx fy cx cy, normalised.
         poses_per_clip: Latent poses of one step.
+        seconds_per_pose: Of the film, between two latent poses.
         rng: A generator that is a function of the episode's seed alone.
         plan: From twists [n, 6] to the poses [n, 4, 4] that a solid camera reaches from the start pose along them;
             where the world knows no free space, those that it is sent to.
@@ -44,6 +45,7 @@ class Opening:
     c2w: Float[np.ndarray, "4 4"]
     intrinsics: Float[np.ndarray, "4"]
     poses_per_clip: int
+    seconds_per_pose: float
     rng: np.random.Generator
     plan: Callable[[np.ndarray], np.ndarray]
     look: Callable[[np.ndarray], np.ndarray]

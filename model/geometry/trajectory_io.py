@@ -1,5 +1,6 @@
 """Trajectory files: RealEstate10K text and `.npy` arrays of c2w, read with care and written atomically."""
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -65,31 +66,49 @@ def read_trajectory(
             timestamps do not increase where they are needed; or intrinsics are given for a file that has its own, or
             fps without seconds_per_pose.
     """
-    path = Path(path)
-    if fps is not None and (seconds_per_pose is None or not 0 < fps < math.inf):
-        raise ValueError(f"fps: expected a positive number of rows a second, beside seconds_per_pose, got {fps}")
+    if fps is not None and seconds_per_pose is None:
+        raise ValueError(f"fps: expected seconds_per_pose beside it, got {fps} alone; leave it out")
+    if seconds_per_pose is None:
+        return _read(Path(path), intrinsics)[0]
+    trajectory, seconds = read_timed_trajectory(path, intrinsics, fps=fps)
+    return trajectory if seconds is None else trajectory.in_time(seconds, seconds_per_pose)
+
+
+def read_timed_trajectory(
+    path: str | Path, intrinsics: Float[Tensor, "4"] | None = None, *, fps: float | None = None
+) -> tuple[CameraTrajectory, Float[Tensor, " f"] | None]:
+    """Returns the path in a file and the seconds of its poses, which increase; None if it tells none.
+
+    Arguments and errors are those of `read_trajectory`.
+    """
+    if fps is not None and not 0 < fps < math.inf:
+        raise ValueError(f"fps: expected a positive number of rows a second, got {fps}")
+    trajectory, timestamps = _read(Path(path), intrinsics)
+    if fps is not None:
+        return trajectory, torch.arange(len(trajectory), dtype=torch.float64) / fps
+    if len(set(timestamps)) < 2:
+        return trajectory, None
+    for before, after in itertools.pairwise(timestamps):
+        if before >= after:
+            raise ValueError(
+                f"{path}: expected timestamps that increase, got {before} and then {after}; sort the rows, or give fps"
+            )
+    first = timestamps[0]
+    return trajectory, torch.tensor([time - first for time in timestamps], dtype=torch.float64) / 1e6
+
+
+def _read(path: Path, intrinsics: Float[Tensor, "4"] | None) -> tuple[CameraTrajectory, tuple[int, ...]]:
+    """The path, and its timestamps in microseconds if it has any."""
     match path.suffix.lower():
         case ".txt":
             if intrinsics is not None:
                 raise ValueError(f"intrinsics: expected none, since {path} has its own, got {intrinsics.tolist()}")
             contents = read_realestate10k(path)
-            trajectory, seconds = contents.trajectory, torch.tensor(contents.timestamps, dtype=torch.float64) / 1e6
+            return contents.trajectory, contents.timestamps
         case ".npy":
-            trajectory = read_npy(path, intrinsics)
-            seconds = torch.zeros(len(trajectory), dtype=torch.float64)
+            return read_npy(path, intrinsics), ()
         case suffix:
             raise ValueError(f"{path}: expected a trajectory file ending in .txt or .npy, got suffix {suffix!r}")
-    if fps is not None:
-        seconds = torch.arange(len(trajectory), dtype=torch.float64) / fps
-    if seconds_per_pose is None or (seconds == seconds[0]).all():
-        return trajectory
-    if (seconds.diff() <= 0).any():
-        row = int((seconds.diff() <= 0).nonzero()[0]) + 1
-        raise ValueError(
-            f"{path}: expected timestamps that increase, got {contents.timestamps[row - 1]} and then "
-            f"{contents.timestamps[row]}; sort the rows, or give fps"
-        )
-    return trajectory.in_time(seconds, seconds_per_pose)
 
 
 def read_npy(path: str | Path, intrinsics: Float[Tensor, "4"] | None = None) -> CameraTrajectory:

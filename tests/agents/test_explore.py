@@ -93,20 +93,42 @@ def test_a_trajectory_file_drives_the_camera(tmp_path, suffix, capsys):
     assert "resampled" not in capsys.readouterr().out
 
 
-def test_one_is_told_when_a_path_is_resampled_or_denser_than_poses(tmp_path, capsys):
-    write_realestate10k(tmp_path / "fast.txt", path(3, 1.0), timestamps=[0, 83333, 166667])
+def poses_flown(tmp_path, trajectory, **settings):
     config = ExploreConfig(
-        world="synthetic", trajectory=str(tmp_path / "fast.txt"), out=str(tmp_path / "out"), progress=False
+        world="synthetic",
+        trajectory=str(trajectory),
+        out=str(tmp_path / "out"),
+        progress=False,
+        num_clips=1,
+        **settings,
     )
-    explore(config)
-    said = capsys.readouterr().out
-    assert "resampled to 2 times as many poses" in said and "stride=4" in said
+    return np.array(json.loads((explore(config) / "episode.json").read_text())["poses"])
+
+
+def test_a_path_too_fast_is_flown_more_slowly_and_one_is_told(tmp_path, capsys):
+    write_realestate10k(tmp_path / "fast.txt", path(3, 1.0))
+    poses_flown(tmp_path, tmp_path / "fast.txt")
+    assert "resampled to 2 times as many poses, so it is flown 2 times as slowly" in capsys.readouterr().out
+
+
+def test_a_text_is_flown_by_its_timestamps_and_an_array_by_fps(tmp_path, capsys):
+    dense = path(17, 0.05)
+    write_realestate10k(tmp_path / "dense.txt", dense, timestamps=[round(1e6 * row / 12) for row in range(17)])
+    write_npy(tmp_path / "dense.npy", dense)
+    every_fourth = dense.c2w[::4].numpy()
+    assert np.allclose(poses_flown(tmp_path, tmp_path / "dense.txt"), every_fourth, atol=1e-5)
+    assert "17 rows in 1.33 s, by their times 5 poses, 0.33 s apart" in capsys.readouterr().out
+    assert np.allclose(poses_flown(tmp_path, tmp_path / "dense.npy", fps=12.0), every_fourth, atol=1e-5)
+    for rows in (poses_flown(tmp_path, tmp_path / "dense.txt", fps=3.0), poses_flown(tmp_path, tmp_path / "dense.npy")):
+        assert np.allclose(rows, dense.c2w[:5], atol=1e-5)
+    half = poses_flown(tmp_path, tmp_path / "dense.txt", stride=2)
+    assert np.allclose(half, dense.c2w[:9:2], atol=1e-5)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["trajectory=nowhere.txt"], "error: nowhere.txt: expected a readable RealEstate10K text file"),
+        (["trajectory=nowhere.txt"], "error: nowhere.txt: expected a readable trajectory file"),
         (["trajectory=notes.md"], "error: notes.md: expected a trajectory file ending in .txt or .npy"),
         (["world=nowhere"], "error: world: expected 'tiny', 'synthetic' or a folder"),
         (["image=notes.md"], "error: image: expected a readable picture file, got notes.md"),
@@ -114,6 +136,9 @@ def test_one_is_told_when_a_path_is_resampled_or_denser_than_poses(tmp_path, cap
         (["agent.kind=clever"], "error: agent.kind: expected scripted or random, got 'clever'"),
         (["num_clips=0"], "error: num_clips: expected at least 1, got 0"),
         (["stride=2"], "error: stride: expected 1 without a trajectory, got 2"),
+        (["fps=12"], "error: fps: expected None without a trajectory, got 12"),
+        (["trajectory=a.txt", "fps=12", "stride=2"], "error: stride: expected 1 beside fps, got 2"),
+        (["trajectory=a.npy", "fps=0"], "error: fps: expected a positive number of rows a second, got 0"),
         (["scale=0.1"], "error: scale: expected 1 without a trajectory, got 0.1"),
         (["out=notes.md"], "error: out: expected a folder, got notes.md"),
         (["prompt=dusk, {mist} and a=b"], "error: prompts: expected None"),
@@ -142,7 +167,7 @@ def test_a_path_in_other_units_is_not_flown_for_hours(tmp_path):
 def test_help_names_every_option(tmp_path):
     done = run("--help", cwd=tmp_path)
     assert done.returncode == 0
-    for option in ("world", "trajectory", "image", "prompt", "seed", "num_clips", "out", "stride", "scale"):
+    for option in ("world", "trajectory", "image", "prompt", "seed", "num_clips", "out", "fps", "stride", "scale"):
         assert f"{option}=" in done.stdout
     from agents.scripted import MOVES
 

@@ -13,6 +13,7 @@ from gymnasium.utils.env_checker import check_env
 import cc2env
 from cc2env import rewards, tasks
 from cc2env.env import CameraCtrlWorldEnv
+from cc2env.geometry import CameraTrajectory, write_realestate10k
 from cc2env.torchrl_env import CameraCtrlWorldTorchRLEnv
 from cc2env.vector_env import CameraCtrlWorldVectorEnv
 from model.geometry import se3
@@ -352,6 +353,27 @@ def test_a_given_path_starts_where_the_camera_does(world, tmp_path):
         half = FORWARD.copy()
         half[2:] = 0  # the path has two more poses
         assert env.step(half)[1:3] == (pytest.approx(0, abs=1e-5), True)
+
+
+def test_a_path_in_a_text_is_followed_by_its_timestamps(world, tmp_path):
+    c2w = torch.eye(4).repeat(13, 1, 1)
+    c2w[:, 2, 3] = 0.05 * torch.arange(13)  # 0.6 m a second at 12 rows a second
+    path = CameraTrajectory(c2w, torch.ones(13, 4))
+    write_realestate10k(tmp_path / "path.txt", path, timestamps=[round(1e6 * row / 12) for row in range(13)])
+    expected = [0.2, 0.4, 0.6, 0.6]
+    for settings in ({"path": str(tmp_path / "path.txt")}, {"path": c2w.numpy(), "fps": 12.0}):
+        info = CameraCtrlWorldEnv(world, task="FollowPath", **settings).reset(seed=0)[1]
+        assert info["reference_c2w"][:, 2, 3] == pytest.approx(expected, abs=1e-5)
+    with pytest.raises(ValueError, match=r"^fps: expected"):
+        CameraCtrlWorldEnv(world, task="FollowPath", fps=12.0)
+
+
+def test_a_path_too_fast_to_follow_is_stretched_with_a_warning(world):
+    path = np.stack([HOME] * 3)
+    path[:, 2, 3] = np.arange(3)
+    with pytest.warns(UserWarning, match="path: too fast for the action space, so it is flown 2 times as slowly"):
+        info = CameraCtrlWorldEnv(world, task="FollowPath", path=path).reset(seed=0)[1]
+    assert info["reference_c2w"][:, 2, 3] == pytest.approx([0.5, 1.0, 1.5, 2.0])
 
 
 def test_a_loop_pays_the_way_out_the_way_back_and_the_likeness(world):

@@ -185,7 +185,7 @@ def test_fps_stands_in_for_times(tmp_path: Path) -> None:
     for name in (tmp_path / "path.npy", file):
         flown = read_trajectory(name, seconds_per_pose=1 / 3, fps=12).c2w[:, 0, 3]
         torch.testing.assert_close(flown, torch.tensor([0, 0.4, 0.8]))
-        with pytest.raises(ValueError, match="fps: expected a positive number"):
+        with pytest.raises(ValueError, match="fps: expected seconds_per_pose beside it"):
             read_trajectory(name, fps=12)
     assert len(read_trajectory(tmp_path / "path.npy", seconds_per_pose=1 / 3)) == 9  # no times: a row for each pose
 
