@@ -39,7 +39,8 @@ class LedgerLine:
         values = asdict(self)
         values["numbers"] = {k: v if abs(v) < float("inf") else None for k, v in self.numbers.items()}
         values["seconds"] = {k: round(v, 3) for k, v in self.seconds.items()}
-        return json.dumps(values, allow_nan=False, ensure_ascii=False).encode() + b"\n"
+        # what is not UTF-8 in a file's name comes as a lone surrogate, which JSON can only write as its escape
+        return json.dumps(values, allow_nan=False, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
 
 
 class Ledger:
@@ -88,17 +89,22 @@ def read_ledger(path: str | Path) -> list[LedgerLine]:
     path = Path(path)
     if not path.exists():
         return []
-    text = path.read_bytes()[: _whole_bytes(path)].decode()
+    if not path.is_file():  # a pipe would be waited for
+        raise ValueError(f"{path}: expected a ledger's file, got something else; name another folder")
     lines = []
-    for number, row in enumerate(text.split("\n")[:-1], start=1):
+    for number, row in enumerate(path.read_bytes()[: _whole_bytes(path)].split(b"\n")[:-1], start=1):
         try:
-            values = json.loads(row)
-            values["numbers"] = {k: float("nan") if v is None else v for k, v in values["numbers"].items()}
+            values = json.loads(row.decode())
+            values["numbers"] = {k: float("nan") if v is None else float(v) for k, v in values["numbers"].items()}
+            values["seconds"] = {k: float(v) for k, v in values["seconds"].items()}
             if values["verdict"] not in get_args(Verdict):
                 raise ValueError(f"verdict {values['verdict']!r}")
-            lines.append(LedgerLine(**values))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise ValueError(f"{path}, line {number}: expected a line of a ledger, got: {error!r}") from error
+            line = LedgerLine(**values)
+            if not all(isinstance(text, str) for text in (line.id, line.source, line.step, line.reason)):
+                raise ValueError("an id, source, step or reason that is no text")
+            lines.append(line)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
+            raise ValueError(f"{path}, line {number}: expected a line of a ledger, got: {repr(error)[:200]}") from error
     return lines
 
 

@@ -25,6 +25,7 @@ from model.tensor_file import save_tensors
 from model.whole_file import whole_file
 
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,199}")
+_LARGEST = 1e300  # of a number, which is not infinite and not NaN
 _KEYS = {"id", "source", "files", "scale", "caption", "scores", "provenance"}
 
 
@@ -61,7 +62,12 @@ class ClipRecord:
         """Checks the fields against each other."""
         if not _ID.fullmatch(self.id):
             raise ValueError(f"id: expected letters, digits, '_', '-' and '.', got {self.id!r}; rename the clip")
-        if self.times.dtype != torch.float64 or not len(self.times) or not torch.isfinite(self.times).all():
+        if (
+            self.times.dtype != torch.float64
+            or self.times.ndim != 1
+            or not len(self.times)
+            or not torch.isfinite(self.times).all()
+        ):
             raise ValueError(f"times: expected finite float64 seconds of at least one frame, got {self.times!r}")
         if (self.times.diff() <= 0).any():
             raise ValueError(f"times: expected increasing seconds in clip {self.id}; sort its frames")
@@ -70,6 +76,8 @@ class ClipRecord:
                 raise ValueError(f"{name}: expected {len(self.times)}, one for each frame of {self.id}, got {length}")
         if self.camera is not None:
             se3.check_poses(f"camera of {self.id}", self.camera.c2w)
+            if not (torch.isfinite(self.camera.intrinsics).all() and (self.camera.intrinsics[:, :2] > 0).all()):
+                raise ValueError(f"camera of {self.id}: expected finite intrinsics with fx, fy > 0; mend the camera")
         if self.scale is not None and (self.camera is None or not 0 < self.scale < math.inf):
             raise ValueError(f"scale: expected a positive number and a camera in {self.id}, got {self.scale}")
 
@@ -90,9 +98,16 @@ class Manifest:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        """Opens the folder; nothing is written before the first record."""
+        """Opens the folder; nothing is written before the first record.
+
+        Raises:
+            ValueError: its manifest is malformed.
+        """
         self.folder = Path(folder)
         self._ids = [line["id"] for line in self._lines()]
+        if len(set(self._ids)) < len(self._ids):
+            twice = next(name for name in self._ids if self._ids.count(name) > 1)
+            raise ValueError(f"{self._path}: expected different ids, got {twice!r} twice; curate again")
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -155,14 +170,18 @@ class Manifest:
     def _lines(self) -> Iterator[dict[str, Any]]:
         if not self._path.exists():
             return
-        text = self._path.read_bytes()[: self._whole_bytes()].decode()
-        for number, line in enumerate(text.split("\n")[:-1], start=1):  # other line ends may be in a name
+        if not self._path.is_file():  # a pipe would be waited for
+            raise ValueError(f"{self._path}: expected a file, got something else; curate again")
+        lines = self._path.read_bytes()[: self._whole_bytes()].split(b"\n")[:-1]  # other line ends may be in a name
+        for number, line in enumerate(lines, start=1):
             try:
-                values = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{self._path}, line {number}: expected a JSON object, got: {error}") from error
-            if not isinstance(values, dict) or set(values) != _KEYS:
-                raise ValueError(f"{self._path}, line {number}: expected an object with {sorted(_KEYS)}")
+                values = json.loads(line.decode())
+                _check_line(values)
+            except (ValueError, RecursionError) as error:
+                where = f"{self._path}, line {number}"
+                raise ValueError(
+                    f"{where}: expected a clip as a JSON object, got: {str(error)[:200]}; curate again"
+                ) from error
             yield values
 
     def _save_arrays(self, record: ClipRecord) -> None:
@@ -175,16 +194,52 @@ class Manifest:
     def _record(self, line: dict[str, Any]) -> ClipRecord:
         path = self._arrays_path(line["id"])
         try:
+            if not path.is_file():
+                raise ValueError("no such file")
             arrays = load_file(path)
-        except (OSError, SafetensorError) as error:
+            _check_arrays(arrays)
+            camera = CameraTrajectory(arrays["c2w"], arrays["intrinsics"]) if "c2w" in arrays else None
+            return ClipRecord(times=arrays["times"], camera=camera, **(line | {"files": tuple(line["files"])}))
+        except (OSError, SafetensorError, ValueError) as error:
             raise ValueError(
                 f"{path}: expected the arrays of clip {line['id']}, got: {error}; curate it again"
             ) from error
-        camera = CameraTrajectory(arrays["c2w"], arrays["intrinsics"]) if "c2w" in arrays else None
-        return ClipRecord(times=arrays["times"], camera=camera, **(line | {"files": tuple(line["files"])}))
+
+
+def _check_line(values: object) -> None:
+    """Checks names and types before anything is made of them: an id becomes the name of a file."""
+    if not isinstance(values, dict) or set(values) != _KEYS:
+        raise ValueError(f"no object with {sorted(_KEYS)}")
+    if not isinstance(values["id"], str) or not _ID.fullmatch(values["id"]):
+        raise ValueError(f"id {values['id']!r}, which is no name of letters, digits, '_', '-' and '.'")
+    scores, provenance = values["scores"], values["provenance"]
+    are_right = {
+        "source": isinstance(values["source"], str),
+        "files": isinstance(values["files"], list) and all(isinstance(file, str) for file in values["files"]),
+        "scale": values["scale"] is None or _is_number(values["scale"]),
+        "caption": isinstance(values["caption"], str),
+        "scores": isinstance(scores, dict) and all(map(_is_number, scores.values())),
+        "provenance": isinstance(provenance, dict) and all(isinstance(text, str) for text in provenance.values()),
+    }
+    wrong = [name for name, is_right in are_right.items() if not is_right]
+    if wrong:
+        raise ValueError(f"{wrong[0]} {str(values[wrong[0]])[:80]!r}, which is of another type")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= _LARGEST
+
+
+def _check_arrays(arrays: Mapping[str, Tensor]) -> None:
+    frames = arrays["times"].shape[:1] if "times" in arrays else ()
+    expected = {"times": frames} | ({"c2w": (*frames, 4, 4), "intrinsics": (*frames, 4)} if "c2w" in arrays else {})
+    found = {name: tuple(array.shape) for name, array in arrays.items()}
+    if found != expected or not all(array.is_floating_point() for array in arrays.values()):
+        raise ValueError(f"arrays {found}")
 
 
 def _line(record: ClipRecord) -> bytes:
     values = {key: getattr(record, key) for key in sorted(_KEYS)}
     values |= {"scores": dict(record.scores), "provenance": dict(record.provenance)}
-    return json.dumps(values, allow_nan=False, ensure_ascii=False).encode() + b"\n"
+    # what is not UTF-8 in a file's name comes as a lone surrogate, which JSON can only write as its escape
+    return json.dumps(values, allow_nan=False, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"

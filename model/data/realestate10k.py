@@ -1,6 +1,7 @@
 """RealEstate10K folders: text files of poses, beside films or folders of pictures; into the manifest and back."""
 
 import dataclasses
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -68,7 +69,7 @@ def write_realestate10k_folder(folder: str | Path, records: Iterable[ClipRecord]
             continue
         path = Path(folder) / f"{record.id}.txt"
         timestamps = (record.times * _MICROSECONDS).round().long().tolist()
-        url = record.provenance.get("url", record.source)
+        url = os.fsencode(record.provenance.get("url", record.source)).decode("utf-8", "backslashreplace")
         is_metric = record.scale is not None
         write_realestate10k(path, record.camera, "_".join(url.split()), timestamps, is_metric=is_metric)
         written.append(path)

@@ -1,6 +1,7 @@
 """The ledger and a film's folder: every whole line survives a kill, and nothing is there twice."""
 
 import multiprocessing
+import os
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,32 @@ def test_a_clip_has_one_line_and_a_line_a_known_verdict(tmp_path: Path) -> None:
     ledger.path.write_text('{"id": "a"}\n')
     with pytest.raises(ValueError, match="line 1: expected a line of a ledger"):
         Ledger(ledger.path)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"[" * 100_000,
+        b"\xff",
+        b"3",
+        b"{}",
+        b'{"id": 1, "source": "a", "verdict": "kept", "step": "read", "reason": "", "numbers": {}, "seconds": {}}',
+        b'{"id": "a", "source": "a", "verdict": [], "step": "read", "reason": "", "numbers": {}, "seconds": {}}',
+        b'{"id": "a", "source": "a", "verdict": "kept", "step": "read", "reason": "", "numbers": [], "seconds": {}}',
+        b'{"id": "a", "source": "a", "verdict": "kept", "step": "read", "reason": "", "numbers": {"n": "x"}}',
+    ],
+)
+def test_a_malformed_line_is_one_error(line: bytes, tmp_path: Path) -> None:
+    (tmp_path / "ledger.jsonl").write_bytes(line + b"\n")
+    with pytest.raises(ValueError, match=r"ledger.jsonl, line 1: expected a line of a ledger, got: "):
+        read_ledger(tmp_path / "ledger.jsonl")
+
+
+def test_a_films_name_that_is_not_utf8_comes_back(tmp_path: Path) -> None:
+    name = os.fsdecode(b"films/\xff\xe9.mp4")
+    Ledger(tmp_path / "ledger.jsonl").append(LedgerLine(id="a", source=name, verdict="kept", step="read", reason=name))
+    (line,) = read_ledger(tmp_path / "ledger.jsonl")
+    assert line.source == line.reason == name
 
 
 def test_a_record_without_its_line_was_interrupted_and_goes(tmp_path: Path) -> None:
