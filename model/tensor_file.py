@@ -20,7 +20,7 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapp
         try:
             save_file(dict(tensors), partial, metadata=dict(metadata or {}))
         except SafetensorError as error:
-            raise OSError(f"{path}: cannot be written: {error}") from error
+            raise OSError(str(error)) from error
 
 
 def load_tensors(path: str | Path, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, str]]:

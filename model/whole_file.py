@@ -27,13 +27,19 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
     Raises:
         ValueError: if there is something at `path` that is no file: a folder, a device, a pipe.
+        OSError: the disk is full, or the place cannot be written to.
     """
     path = Path(path)
     if path.exists() and not path.is_file():
         raise ValueError(f"{path}: expected the name of a file to write, got a folder or a device; name another")
     with _workplace(path.parent) as workplace:
         partial = workplace / path.name
-        yield partial
+        try:
+            yield partial
+        except OSError as error:
+            if error.filename is not None:  # of opening some file, which it names
+                raise
+            raise OSError(f"{path}: cannot be written; is the disk full? ({error})") from error
         partial.chmod(_ordinary_mode(workplace))  # safetensors, for one, makes files for their owner alone
         flush(partial)
         os.replace(partial, path)
