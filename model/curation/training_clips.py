@@ -135,7 +135,8 @@ def _unreadable(folder: Path) -> dict[str, str]:
 
 def _first(left_out: dict[str, str]) -> str:
     name, reason = next(iter(left_out.items()))
-    return f"{name}: {reason}"
+    # a file's name that is not UTF-8 cannot be printed as it is
+    return f"{name}: {reason}".encode("utf-8", "backslashreplace").decode()
 
 
 def _check_clips(folder: Path) -> None:

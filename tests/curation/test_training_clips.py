@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import gymnasium as gym
@@ -210,6 +211,20 @@ def test_one_film_trains_a_vae_and_a_world_that_flies(
     assert ("all clips are unlabelled" in said) == (not is_metric)
     state, frames = world.start(seeds=[0], prompts=["grey fog"])
     assert frames.shape[-1] == 3 and len(state) == 1
+
+
+def test_a_film_whose_name_is_not_utf8_is_trained_on_or_named(
+    data: Path, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    source = tmp_path / os.fsdecode(b"odd \xff.mp4")
+    (tmp_path / "plain.mp4").rename(source)
+    times = torch.arange(20, dtype=torch.float64) / 12
+    add(data, ClipRecord(id="odd", source=str(source), times=times, camera=path(20), scale=1.0))
+    publish(data, PublishConfig())
+    assert "odd" in rows(clip_set(data, CONFIG))
+    source.unlink()
+    assert "odd" not in rows(clip_set(data, CONFIG))
+    assert b"are left out" in capsysbinary.readouterr().out
 
 
 def test_exif_never_turns_a_picture_that_has_a_camera(data: Path, tmp_path: Path) -> None:

@@ -1,0 +1,135 @@
+"""RealEstate10K folders: what is written is read back; films are found whole or cut, and what is missing is named."""
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.data.manifest import ClipRecord
+from model.data.realestate10k import read_realestate10k_folder, write_realestate10k_folder
+from model.data.video_io import write_image, write_video
+from model.geometry import se3
+from model.geometry.trajectory import CameraTrajectory
+
+FRAMES = 5
+
+
+@pytest.fixture
+def camera() -> CameraTrajectory:
+    generator = torch.Generator().manual_seed(0)
+    c2w = se3.exp(torch.randn(FRAMES, 6, generator=generator))
+    return CameraTrajectory(c2w, torch.tensor([0.8, 1.1, 0.49, 0.52]).expand(FRAMES, 4))
+
+
+def pictures(folder: Path, names: Iterable[str], height: int = 240, width: int = 320) -> None:
+    for name in names:
+        write_image(folder / name, torch.zeros(height, width, 3, dtype=torch.uint8))
+
+
+def same(a: CameraTrajectory | None, b: CameraTrajectory) -> bool:
+    assert a is not None
+    return torch.allclose(a.c2w, b.c2w, atol=1e-5) and torch.allclose(a.intrinsics, b.intrinsics, atol=1e-6)
+
+
+def realestate10k(folder: Path, camera: CameraTrajectory, *, first: float = 0.0, **fields: object) -> ClipRecord:
+    """Writes poses/clip.txt: a frame every eighth of a second, from `first` seconds of the video on."""
+    times = first + torch.arange(FRAMES, dtype=torch.float64) / 8
+    record = ClipRecord(id="clip", source="film.mp4", times=times, camera=camera, **fields)  # type: ignore[arg-type]
+    write_realestate10k_folder(folder / "poses", [record])
+    return record
+
+
+def film(path: Path, num_frames: int = FRAMES) -> None:
+    frames = (8 * torch.arange(num_frames)).to(torch.uint8)  # all different: a GIF stores equal ones once
+    write_video(path, frames[:, None, None, None].expand(-1, 48, 80, 3), 8)
+
+
+def test_realestate10k_comes_back_with_its_pictures(camera: CameraTrajectory, tmp_path: Path) -> None:
+    record = realestate10k(tmp_path, camera)
+    (tmp_path / "poses" / "bad.txt").write_text("url\n1 2 3\n")
+    report = read_realestate10k_folder(tmp_path / "poses")
+    (read,) = report.records
+    assert same(read.camera, camera) and torch.allclose(read.times, record.times) and read.scale is None
+    ((bad, reason),) = report.rejected.items()
+    assert bad.startswith("bad-") and "expected 19 numbers" in reason
+    stamps = [f"{stamp}.png" for stamp in (record.times * 1e6).long().tolist()]
+    pictures(tmp_path / "media" / "clip", stamps[:-1])
+    assert "1 are missing" in str(read_realestate10k_folder(tmp_path / "poses", tmp_path / "media").rejected)
+    pictures(tmp_path / "media" / "clip", stamps[-1:])
+    (found,) = read_realestate10k_folder(tmp_path / "poses", tmp_path / "media").records
+    assert found.files == tuple(stamps) and found.source == str(tmp_path / "media" / "clip")
+
+
+VIDEO = {"provenance": {"url": "https://www.youtube.com/watch?v=in69BD2eZqg"}}
+
+
+@pytest.mark.parametrize(
+    ("first", "name", "num_frames", "start"),
+    [
+        (0.0, "clip.mp4", FRAMES, 0.0),
+        (0.0, "clip.gif", FRAMES, 0.0),
+        (1.0, "clip.mp4", FRAMES + 8, 1.0),  # the whole film
+        (1.0, "clip.mp4", FRAMES, 0.0),  # cut to the clip: its first frame is that of the first time stamp
+        (195.5, "clip.mp4", FRAMES, 0.0),
+        (195.5, "in69BD2eZqg/clip.mp4", FRAMES, 0.0),
+        (1.0, "in69BD2eZqg.mp4", FRAMES + 20, 1.0),
+        (1.0, "clip.MP4", FRAMES + 8, 1.0),
+    ],
+)
+def test_a_realestate10k_film_is_found_whole_or_cut(
+    first: float, name: str, num_frames: int, start: float, camera: CameraTrajectory, tmp_path: Path
+) -> None:
+    pytest.importorskip("av")
+    realestate10k(tmp_path, camera, first=first, **VIDEO)
+    film(tmp_path / "media" / name, num_frames)
+    (record,) = read_realestate10k_folder(tmp_path / "poses", tmp_path / "media").records
+    assert record.source == str(tmp_path / "media" / name)
+    assert record.span == pytest.approx((start, start + (FRAMES - 1) / 8), abs=0.02)  # GIF counts in 1/100 s
+
+
+@pytest.mark.parametrize("media", ["none", "trimmed", "empty", "text", "folder"])
+def test_a_film_that_is_missing_trimmed_or_torn_is_a_line_and_the_others_stay(
+    media: str, camera: CameraTrajectory, tmp_path: Path
+) -> None:
+    pytest.importorskip("av")
+    realestate10k(tmp_path, camera, first=195.5, **VIDEO)
+    shutil.copy(tmp_path / "poses" / "clip.txt", tmp_path / "poses" / "other.txt")
+    film(tmp_path / "media" / "other.mp4")
+    match media:
+        case "trimmed":
+            film(tmp_path / "media" / "clip.mp4", FRAMES - 3)
+        case "empty" | "text":
+            (tmp_path / "media" / "clip.mp4").write_bytes(b"" if media == "empty" else b"sorry, this video is gone")
+        case "folder":
+            (tmp_path / "media" / "clip.mp4").mkdir()
+    report = read_realestate10k_folder(tmp_path / "poses", tmp_path / "media")
+    assert [record.id.split("-")[0] for record in report.records] == ["other"]
+    ((clip, reason),) = report.rejected.items()
+    assert clip.startswith("clip-") and "expected" in reason and str(tmp_path / "media") in reason
+    with pytest.raises(FileNotFoundError, match="media: expected a folder"):
+        read_realestate10k_folder(tmp_path / "poses", tmp_path / "medium")
+
+
+def test_realestate10k_in_units_of_the_user(camera: CameraTrajectory, tmp_path: Path) -> None:
+    realestate10k(tmp_path, camera)
+    (record,) = read_realestate10k_folder(tmp_path / "poses", scale=2.5).records
+    assert record.scale == 2.5 and same(record.camera, camera.scaled(2.5))
+
+
+def test_metres_that_were_exported_are_metres_again(camera: CameraTrajectory, tmp_path: Path) -> None:
+    realestate10k(tmp_path, camera, scale=3.0)
+    for scale in (None, 1.0):
+        (record,) = read_realestate10k_folder(tmp_path / "poses", scale=scale).records
+        assert record.scale == 1.0 and same(record.camera, camera) and record.provenance["url"] == "film.mp4"
+    report = read_realestate10k_folder(tmp_path / "poses", scale=2.0)
+    assert not report.records and "in metres already" in str(report.rejected)
+
+
+def test_a_lens_that_changes_within_a_realestate10k_file_is_refused(camera: CameraTrajectory, tmp_path: Path) -> None:
+    zoom = camera.intrinsics.clone()
+    zoom[-1, 0] *= 1.5
+    realestate10k(tmp_path, CameraTrajectory(camera.c2w, zoom))
+    report = read_realestate10k_folder(tmp_path / "poses")
+    assert not report.records and "expected one camera for all frames" in str(report.rejected)
