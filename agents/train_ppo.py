@@ -17,13 +17,13 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from agents.explore import EXIT_BAD_INPUT
-from cc2env.files import lock_folder, write_text
+from cc2env.files import keep_settings, lock_folder, write_text
 from configs.command_line import plain_text, stops_in_one_line
 
 if TYPE_CHECKING:
     from agents.ppo_learner import Learner
 
-_STATE, _CURVE, _SETTINGS = "state.safetensors", "curve.jsonl", "settings.json"
+_STATE, _CURVE = "state.safetensors", "curve.jsonl"
 
 
 @dataclass(kw_only=True)
@@ -77,7 +77,8 @@ def train(config: TrainPPOConfig, world: Any = None) -> Path:
     folder = _folder(config)
     _check(config)
     learner = Learner(config, config.world if world is None else world)
-    _claim(folder, config)
+    settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in ("out", "progress")}
+    keep_settings(folder, settings, free=["num_iterations"])
     if (folder / _STATE).is_file():
         learner.load(folder / _STATE)
     curve = _read_curve(folder / _CURVE, learner.iteration)
@@ -122,18 +123,6 @@ def _check(config: TrainPPOConfig) -> None:
     for name in ("gamma", "gae_lambda"):
         if not 0 <= getattr(config, name) <= 1:
             raise ValueError(f"{name}: expected a number in [0, 1], got {getattr(config, name)}")
-
-
-def _claim(folder: Path, config: TrainPPOConfig) -> None:
-    """Writes the settings, or checks that the folder's run has the same; only its length may change."""
-    free = {"out", "num_iterations", "progress"}
-    settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in free}
-    path = folder / _SETTINGS
-    if path.is_file() and (held := json.loads(path.read_text())) != settings:
-        other = sorted(name for name in settings if held.get(name) != settings[name])
-        raise ValueError(f"out: expected a new folder or a run of the same settings, {folder} has other {other}")
-    folder.mkdir(parents=True, exist_ok=True)
-    _write(path, json.dumps(settings, indent=1) + "\n")
 
 
 def _save(folder: Path, learner: Learner, curve: list[dict[str, float]]) -> None:

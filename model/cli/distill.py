@@ -40,7 +40,9 @@ def distill(config: DistillConfig) -> Path:
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
     torch.manual_seed(config.seed)
+    run_folder.check_settings(config.out, config)
     phases = Phases(config, folder, device)
+    run_folder.keep_settings(config.out, config)
     for number, (before, after) in enumerate(pairwise(worlds), start=1):
         folder = phases.run(number, folder, before, after)
     distributed.stop()

@@ -42,6 +42,7 @@ def train(config: TrainConfig) -> Path:
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
     torch.manual_seed(config.seed)
+    given = config
     config, initial = starting_point(config)
     vae_folder = require_component("vae", str(config.vae))
     vae = load_component(vae_folder, VideoVAEConfig, VideoVAE).to(device)
@@ -49,6 +50,7 @@ def train(config: TrainConfig) -> Path:
     check_settings(config, vae, initial)
     inputs = {"vae": fingerprint(vae)}
     run_folder.check_inputs(Path(config.out), inputs)
+    run_folder.check_settings(config.out, given)
     with distributed.local_main_first():
         clips = clip_set(config.data.source, config.data.clips, config.data.num_workers, render=config.data.is_rendered)
         if config.data.mirror:
@@ -67,6 +69,7 @@ def train(config: TrainConfig) -> Path:
         scenes = held_out_scenes(config, clips.config)
     meta = load_meta(vae_folder)
     sample = WorldSaver(Path(config.out), state, world, vae, text_encoder, scenes, num_clips=len(clips), vae_meta=meta)
+    run_folder.keep_settings(config.out, given)
     fit(
         flow_matching_step(config.diffusion, text_encoder.null(1)[0], weights, config.dit.camera_attention),
         state,

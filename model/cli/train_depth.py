@@ -40,11 +40,13 @@ def train_depth(config: TrainDepthConfig) -> Path:
     vae.requires_grad_(False).eval()
     inputs = {"vae": fingerprint(vae)}
     run_folder.check_inputs(Path(config.out), inputs)
+    run_folder.check_settings(config.out, config)
     clips = rendered_clips(config.data)
     trained, held_out = pairs(config, clips, vae)
     state = train_state(LatentDepth(config.depth).to(config.device), config.training, config.seed, inputs)
     step = DepthStep(noise=config.noise, near=config.near, near_weight=config.near_weight)
     num_steps = config.training.num_steps
+    run_folder.keep_settings(config.out, config)
     fit(step, state, trained, num_steps=num_steps, config=config.training.fit, folder=Path(config.out))
     assert state.ema is not None
     with state.ema.applied_to(state.module) as module:

@@ -43,12 +43,14 @@ def train_vae(config: TrainVAEConfig) -> Path:
         train_state(VideoVAE(config.vae), config.training, config.seed)
     if config.install and config.generator is None:
         raise ValueError("install: expected a generator, the world whose VAE is to be replaced, got none")
+    given = config
     if config.generator is not None:
         config = of_generator(config, world_folder(config.generator))
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
     torch.manual_seed(config.seed)
     out = Path(config.out)
+    run_folder.check_settings(out, given)
     clips, truth = render_data(config)
     windows = VideoWindows(
         clips, batch_size=config.training.batch_size, num_latents=config.window_latents, seed=config.seed
@@ -72,6 +74,7 @@ def train_vae(config: TrainVAEConfig) -> Path:
         lesson, batches = decoder_lesson(config, Path(config.generator), clips)
         step, state.inputs["dit"] = lesson, weights_fingerprint(lesson.dit)
     run_folder.check_inputs(out, state.inputs)
+    run_folder.keep_settings(out, given)
     sample(vae, 0)
     fit(
         step, state, batches, num_steps=config.training.num_steps, config=config.training.fit, folder=out, sample=sample

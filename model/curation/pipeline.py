@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -25,7 +24,7 @@ from model.data.manifest import ClipRecord
 from model.device import usable_device
 from model.estimators.sfm import ReconstructionFailed
 from model.geometry.trajectory import CameraTrajectory
-from model.whole_file import write_text
+from model.settings_file import keep_settings
 
 MakeTools = Callable[[ToolsConfig], Tools]
 
@@ -78,7 +77,8 @@ def curate_films(
     if labelled:
         usable_device(config.tools.device)
     settings = dataclasses.asdict(config)
-    keep_settings(Path(out) / "settings.json", settings if labelled else {"shots": settings["shots"]})
+    is_begun = any(Path(out).glob("work/*/ledger.jsonl"))
+    keep_settings(out, settings if labelled else {"shots": settings["shots"]}, is_begun=is_begun)
     folders = {film.id: FilmFolder(Path(out) / "work" / film.id) for film in films}
     waiting = [film for film in films if not folders[film.id].is_finished]
     dead = run_all(
@@ -161,35 +161,6 @@ def full_picture_intrinsics(path: Path, intrinsics: Float[Tensor, "f 4"], clip: 
     top, left, height, width = crop_box(first.height, first.width, *clip.frames.shape[1:3])
     in_pixels = intrinsics * intrinsics.new_tensor([width, height] * 2) + intrinsics.new_tensor([0, 0, left, top])
     return in_pixels / intrinsics.new_tensor([first.width, first.height] * 2)
-
-
-def keep_settings(path: Path, settings: dict[str, Any]) -> None:
-    """Writes the settings beside those of earlier runs, with which they must agree.
-
-    Raises:
-        ValueError: they do not; the message names what differs.
-    """
-    wanted = dict(_flat(settings))
-    is_begun = any(path.parent.glob("work/*/ledger.jsonl"))  # before the first line, a mistake may still be mended
-    found = json.loads(path.read_text()) if path.exists() and is_begun else {}
-    differing = [
-        f"{name} was {found[name]!r}, is {wanted[name]!r}"
-        for name in found
-        if wanted.get(name, found[name]) != found[name]
-    ]
-    if differing:
-        raise ValueError(
-            f"out: expected the settings that {path.parent} was begun with, got {'; '.join(differing)}; name another"
-        )
-    write_text(path, json.dumps(found | wanted, indent=1, sort_keys=True))
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def _tools(make_tools: MakeTools, config: ToolsConfig) -> Tools:

@@ -1,15 +1,22 @@
 """A run on disk: `training_state.safetensors`, replaced atomically, so that a kill leaves the last one whole."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from model import settings_file
 from model.checkpoint import load_training_state, save_training_state
 from model.file_lock import lock_folder
 from model.training import distributed
 from model.training.state import TrainState
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 STATE_FILE = "training_state.safetensors"
 
@@ -24,6 +31,30 @@ def kept(folder: str | Path) -> Iterator[None]:
     is_first = os.environ.get("RANK", "0") == "0"  # of torchrun, whose processes have not met yet
     with lock_folder(folder) if is_first else nullcontext():
         yield
+
+
+# what may change when a run goes on: its length, what it says and where it runs, and networks, known by `inputs`
+_FREE = (
+    *("out", "device", "num_threads", "install", "num_preview_scenes", "num_held_out", "data.num_workers", "phases"),
+    *("vae", "world", "generator", "training.num_steps"),
+    *(f"training.fit.{name}" for name in ("sample_every", "checkpoint_steps", "checkpoint_minutes")),
+    *(f"training.fit.{name}" for name in ("max_skipped_steps", "tensorboard", "progress")),
+)
+
+
+def check_settings(folder: str | Path, config: DataclassInstance) -> None:
+    """Raises ValueError if the folder holds a run that was begun with other settings; the message names them."""
+    settings_file.check_settings(folder, asdict(config), free=_FREE, is_begun=_is_begun(Path(folder)))
+
+
+def keep_settings(folder: str | Path, config: DataclassInstance) -> None:
+    """Writes the settings of a run beside it. Raises as `check_settings`."""
+    if distributed.is_main():
+        settings_file.keep_settings(folder, asdict(config), free=_FREE, is_begun=_is_begun(Path(folder)))
+
+
+def _is_begun(folder: Path) -> bool:
+    return (folder / STATE_FILE).exists() or any(folder.glob(f"phase_*/{STATE_FILE}"))  # of a distillation
 
 
 def save(folder: Path, state: TrainState) -> None:

@@ -70,7 +70,7 @@ def test_a_finished_run_is_left_alone_and_one_of_other_settings_is_refused(tmp_p
     before = (tmp_path / "state.safetensors").read_bytes()
     train(settings(tmp_path), blank_world)
     assert (tmp_path / "state.safetensors").read_bytes() == before and len(curve(tmp_path)) == 3
-    with pytest.raises(ValueError, match=r"^out: expected a new folder.*other \['gamma'\]"):
+    with pytest.raises(ValueError, match=r"^out: expected the settings .* got gamma was .*, is .*; name another"):
         train(settings(tmp_path, gamma=0.5), blank_world)
 
 
