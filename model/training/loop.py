@@ -120,7 +120,7 @@ def fit(
     if folder:
         run_folder.restore(folder, state)
     module = distributed.wrap(state.module)
-    clock = _Clock(state)
+    clock, is_stopped = _Clock(state), False
     with (
         StopRequest() as stop,
         Curve(folder, state.step, tensorboard=config.tensorboard) as curve,
@@ -143,7 +143,9 @@ def fit(
                 _save(folder, state)
                 clock.last_saved = time.monotonic()
             if is_stopped:
-                stop.leave(_where_it_stopped(folder, state))
+                break
+    if is_stopped:  # said when the progress bar is closed
+        stop.leave(_where_it_stopped(folder, state))
     return state
 
 
