@@ -1,4 +1,4 @@
-"""Films on disk: every frame, mp4 or gif through moviepy, written whole or not at all."""
+"""Films on disk: every frame, mp4 or gif, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from moviepy import ImageSequenceClip
 from PIL import Image
 
+from model.mp4 import write_mp4
 from model.whole_file import whole_file
 
 FORMATS = (".mp4", ".gif")
@@ -28,6 +28,7 @@ def write_film(
 
     Raises:
         ValueError: The path ends otherwise, there is no frame, or scale is less than 1.
+        OSError: The disk is full, or the place cannot be written to.
     """
     path = Path(path)
     if path.suffix not in FORMATS:
@@ -36,16 +37,13 @@ def write_film(
         raise ValueError("frames: expected at least one frame, got none; record an episode first")
     if scale < 1:
         raise ValueError(f"scale: expected an integer of at least 1, got {scale}")
-    clip = ImageSequenceClip([enlarge(frame, scale) for frame in frames], fps=fps)
+    pictures = [enlarge(frame, scale) for frame in frames]
     with whole_file(path) as partial:
         if path.suffix == ".gif":
-            clip.write_gif(str(partial), fps=fps, logger=None)
+            images = [Image.fromarray(picture) for picture in pictures]
+            images[0].save(partial, save_all=True, append_images=images[1:], duration=round(1000 / fps), loop=0)
         else:
-            clip.write_videofile(
-                str(partial), fps=fps, codec="libx264", audio=False, logger=None, threads=1,
-                ffmpeg_params=["-crf", "14", "-movflags", "+faststart"],
-            )  # fmt: skip
-    clip.close()
+            write_mp4(partial, np.stack(pictures), fps, crf=14)
     return path
 
 

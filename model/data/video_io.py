@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from model.mp4 import write_mp4
 from model.picture_file import open_picture, read_picture
 from model.whole_file import whole_file
 
@@ -153,20 +154,7 @@ def contact_sheet(
 def _write_mp4(path: Path, pixels: NDArray[np.uint8], fps: float) -> None:
     _, height, width, _ = pixels.shape
     pixels = np.pad(pixels, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    writer = imageio_ffmpeg.write_frames(
-        str(path),
-        (pixels.shape[2], pixels.shape[1]),
-        fps=fps,
-        codec="libx264",
-        macro_block_size=2,
-        quality=None,
-        output_params=["-crf", "16", "-movflags", "+faststart"],
-        ffmpeg_log_level="error",
-    )
-    writer.send(None)
-    for frame in pixels:
-        writer.send(np.ascontiguousarray(frame))
-    writer.close()
+    write_mp4(path, pixels, fps, crf=16)
 
 
 def _write_gif(path: Path, pixels: NDArray[np.uint8], fps: float) -> None:
