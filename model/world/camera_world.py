@@ -5,6 +5,7 @@ An episode is one long causal video: the decoder's cache is part of the state, s
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -45,6 +46,7 @@ class CameraWorld:
             latest. 0: all are.
         memory_capacity: Latent frames that the window holds, if any are chosen.
         default_prompts: One is drawn by the seed for episodes that get neither prompt nor image.
+        familiar_psnr: See `WorldConfig`.
 
     Raises:
         ValueError: if sizes do not fit the networks.
@@ -63,6 +65,7 @@ class CameraWorld:
         memory_latents: int = 0,
         memory_capacity: int = 64,
         default_prompts: Sequence[str] = (),
+        familiar_psnr: float | None = None,
     ) -> None:
         _check_fit(dit, vae, text_encoder, spec, context_latents, memory_latents)
         self._dit, self._vae, self._text_encoder = dit, vae, text_encoder
@@ -74,7 +77,7 @@ class CameraWorld:
         )
         self._context_latents, self._memory_latents = context_latents, memory_latents
         self._capacity = max(context_latents, memory_capacity) if memory_latents else context_latents
-        self._default_prompts = tuple(default_prompts)
+        self._default_prompts, self._familiar_psnr = tuple(default_prompts), familiar_psnr
         self._device = next(dit.parameters()).device
 
     @property
@@ -129,7 +132,10 @@ class CameraWorld:
             video, cache = self._vae.decode_chunk(latents, None)
             state.memory["window"] = memory.open_window(latents, state.c2w[:, None], self._capacity)
             state.memory["decoder"] = TensorDict(dict(cache), batch_size=[batch])
-        return _outside(state, to_uint8(video))
+        first = to_uint8(video)
+        if images is not None and self._familiar_psnr is not None:
+            _warn_of_unlike(images, first[:, 0].to(images.device), self._familiar_psnr)
+        return _outside(state, first)
 
     def extend(self, state: WorldState, c2w: Tensor) -> tuple[WorldState, UInt8[Tensor, "b frames h w 3"]]:
         """See `WorldModel.extend`."""
@@ -238,6 +244,19 @@ class CameraWorld:
 def _outside(state: WorldState, frames: Tensor) -> tuple[WorldState, Tensor]:
     """Copies made outside inference mode: ordinary tensors, rows of which may be assigned, that share no memory."""
     return state.clone(), frames.clone()
+
+
+def _warn_of_unlike(images: UInt8[Tensor, "b h w 3"], shown: UInt8[Tensor, "b h w 3"], familiar: float) -> None:
+    """Warns of first frames that the VAE gives back worse than pictures of the world's own kind."""
+    error = (images.float() - shown.float()).div(255).square().mean(dim=(1, 2, 3))
+    worst = -10 * float(error.max().clamp(min=1e-10).log10())
+    if worst < familiar:
+        warnings.warn(
+            f"image: this picture is unlike what the world was trained on: its VAE gives it back at {worst:.1f} dB, "
+            f"pictures of the world's own kind at {familiar:g} dB or more; expect it to melt within a few clips",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _check_fit(

@@ -32,6 +32,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "context_latents": (1, 4_096),
     "memory_latents": (0, 4_096),
     "memory_capacity": (0, 65_536),
+    "familiar_psnr": (0, 100),
 }
 _MOST_BYTES = 16 * 2**20  # of the file
 
@@ -78,6 +79,8 @@ class WorldConfig:
         opening: How the first latent frame is, in an episode without image.
         text_encoder: Which one.
         default_prompts: One is drawn by the seed for an episode without prompt and image.
+        familiar_psnr: dB at which the VAE gives back pictures of the kind that the world was trained on, or more; a
+            first frame below it is warned of. None: not measured, no warning.
     """
 
     height: int = 48
@@ -93,6 +96,7 @@ class WorldConfig:
     opening: SamplerConfig = field(default_factory=SamplerConfig)
     text_encoder: TextEncoderConfig = field(default_factory=TextEncoderConfig)
     default_prompts: list[str] = field(default_factory=list)
+    familiar_psnr: float | None = None
 
     def __post_init__(self) -> None:
         """Rejects sizes that no world has: a folder from elsewhere must not fill the memory.
@@ -185,5 +189,5 @@ def _as_text(value: Any) -> Any:
 def _check_ranges(config: object, ranges: dict[str, tuple[float, float]], prefix: str = "") -> None:
     for name, (least, most) in ranges.items():
         value = getattr(config, name)
-        if not least <= value <= most:
+        if value is not None and not least <= value <= most:
             raise ValueError(f"{prefix}{name}: expected {least:g} to {most:g}, got {value}")

@@ -198,6 +198,7 @@ def _assemble(components: _Components, settings: Mapping[str, Any]) -> CameraWor
         "memory_latents": settings.get("memory_latents", config.memory_latents),
         "memory_capacity": config.memory_capacity,
         "default_prompts": config.default_prompts,
+        "familiar_psnr": config.familiar_psnr,
     }
     if components.depth is None:
         return CameraWorld(*networks, **arguments)
