@@ -101,7 +101,7 @@ class Session:
         if self.poses_per_clip < 1 or self.poses_per_clip % segment:
             raise ValueError(
                 f"poses_per_clip: expected a positive multiple of {segment}, which this world generates at once, "
-                f"got {poses_per_clip}; round it"
+                f"got {poses_per_clip}; round it, or copy the folder of a learned world and set it in its world.yaml"
             )
         if num_rows < 1:
             raise ValueError(f"num_rows: expected at least 1, got {num_rows}")
