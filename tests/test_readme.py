@@ -119,7 +119,6 @@ def test_settings_in_the_text_exist(monkeypatch: pytest.MonkeyPatch, capsys: pyt
         gym.make_vec,
         make_vec_env,
         play,
-        make_vec_env,
         load_world,
         *(getattr(wrappers, name) for name in wrappers.__all__ if name != "KEY_MAPS"),
     ):
