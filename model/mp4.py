@@ -26,7 +26,7 @@ def write_mp4(path: Path, frames: UInt8[np.ndarray, "f h w 3"], fps: float, crf:
     writer = FFMPEG_VideoWriter(
         str(path), (width, height), fps, preset="medium", ffmpeg_params=["-crf", str(crf), "-movflags", "+faststart"]
     )
-    with writer, contextlib.suppress(OSError):  # twelve lines of ffmpeg's log; the count says it in one
+    with contextlib.suppress(OSError), writer:  # twelve lines of ffmpeg's log; the count says it in one
         for frame in frames:
             writer.write_frame(np.ascontiguousarray(frame))
     require_frames(path, len(frames))
