@@ -95,25 +95,25 @@ class PoseFutures:
 
     def __init__(self, env: gym.Env[Any, Any], reward: RewardFunction | None = None) -> None:
         self._env: CameraCtrlWorldEnv = env.unwrapped  # type: ignore[assignment]
-        self._reward = self._env._session.rules.reward if reward is None else reward
+        self._reward = self._env._session.task_config.reward if reward is None else reward
 
     def returns(self, plans: np.ndarray) -> np.ndarray:
         """See `Imagination`."""
         import torch
 
         from cc2env.actions import to_poses
-        from cc2env.judging import task_memory
+        from cc2env.task_runner import task_state
 
         session = self._env.snapshot().session
-        start, clips = session.books["achieved"][:, -1], len(plans[0])
+        start, clips = session.episode_data["achieved"][:, -1], len(plans[0])
         twists = torch.from_numpy(plans.reshape(len(plans), -1, 6))
         poses = to_poses(start.expand(len(plans), 4, 4), twists).numpy().reshape(len(plans), clips, -1, 4, 4)
         moment = {
             "frames": session.frames[0].cpu().numpy(),
-            "first_frame": session.books["first_frame"][0].numpy(),
+            "first_frame": session.episode_data["first_frame"][0].numpy(),
             "intrinsics": session.state.intrinsics[0].cpu().numpy(),
         }
-        memory, clip_index = task_memory(session.books, 0), int(session.clip_index[0])
+        memory, clip_index = task_state(session.episode_data, 0), int(session.clip_index[0])
         return np.array([self._earned(memory, clip_index, start[0].numpy(), path, moment) for path in poses])
 
     def _earned(

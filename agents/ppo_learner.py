@@ -50,8 +50,8 @@ class Learner:
             self.actor,
             self.critic,
             clip_epsilon=config.clip,
-            entropy_bonus=config.spread_bonus > 0,
-            entropy_coeff=config.spread_bonus,
+            entropy_bonus=config.entropy_coef > 0,
+            entropy_coeff=config.entropy_coef,
             critic_coeff=0.5,
             normalize_advantage=True,
         )

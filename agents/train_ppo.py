@@ -36,7 +36,7 @@ class TrainPPOConfig:
         minibatch: Clips of one update, at least 2: advantages are normalised in it.
         learning_rate: At the start; it falls to a tenth in `num_iterations`.
         reward_scale: Brings rewards to the order of 1 for the critic.
-        spread_bonus: Weight of the entropy of the actions.
+        entropy_coef: Weight of the entropy of the actions.
     """
 
     task: str = "Explore"
@@ -52,7 +52,7 @@ class TrainPPOConfig:
     gamma: float = 0.95
     gae_lambda: float = 0.95
     clip: float = 0.2
-    spread_bonus: float = 0.0
+    entropy_coef: float = 0.0
     max_grad_norm: float = 0.5
     reward_scale: float = 1.0
     progress: bool = True

@@ -14,12 +14,12 @@ from torch import Tensor
 from cc2env import spaces
 from cc2env.actions import check_action
 from cc2env.arguments import check_arguments, read_fov
-from cc2env.judging import make_rules
 from cc2env.pictures import load_picture
 from cc2env.render_modes import RENDER_MODES, check_render_mode, rendered, warn_of_recorder, warn_without_mode
 from cc2env.rewards import RewardFunction
 from cc2env.session import Session
 from cc2env.snapshot import EnvSnapshot, random_state
+from cc2env.task_runner import make_task_config
 from cc2env.tasks import Task
 from cc2env.world_choice import WorldChoice
 from model.geometry.camera import intrinsics_from_fov
@@ -169,7 +169,7 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
             guidance_camera=guidance_camera,
             device=device,
         )
-        self._session = Session(choice, 1, poses_per_clip, make_rules(task, reward, collision, task_arguments))
+        self._session = Session(choice, 1, poses_per_clip, make_task_config(task, reward, collision, task_arguments))
         spec = self._session.world.spec
         self._intrinsics: Tensor | None = None
         if fov is not None:
@@ -216,8 +216,8 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
         started = time.perf_counter()
         frames = self._session.step(twists[None])[0]
         self.generation_seconds = time.perf_counter() - started
-        books = self._session.books
-        reward, terminated = float(books["reward"][0]), bool(books["terminated"][0])
+        episode_data = self._session.episode_data
+        reward, terminated = float(episode_data["reward"][0]), bool(episode_data["terminated"][0])
         return frames, reward, terminated, False, self._info()
 
     @property
@@ -233,7 +233,7 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
     @property
     def task(self) -> Task:
         """What the episodes are for."""
-        return self._session.rules.task
+        return self._session.task_config.task
 
     @property
     def c2w(self) -> np.ndarray:
@@ -243,7 +243,7 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
             ResetNeeded: `reset` has not been called.
         """
         self._require_reset("c2w")
-        pose: np.ndarray = self._session.books["achieved"][0, -1].numpy().copy()
+        pose: np.ndarray = self._session.episode_data["achieved"][0, -1].numpy().copy()
         return pose
 
     @property
@@ -312,9 +312,9 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
             self._session.world,
             autoreset_mode="Disabled",
             poses_per_clip=self._session.poses_per_clip,
-            collision=self._session.rules.collision,
-            task=self._session.rules.task,
-            reward=self._session.rules.reward,
+            collision=self._session.task_config.collision,
+            task=self._session.task_config.task,
+            reward=self._session.task_config.reward,
         )
         futures.restore(snapshot)
         return futures
@@ -337,8 +337,8 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
     def _info(self) -> dict[str, Any]:
         return {
             "c2w": self._session.commanded[0].cpu().numpy().copy(),
-            "achieved_c2w": self._session.books["achieved"][0].numpy().copy(),
-            "blocked": bool(self._session.books["blocked"][0]),
+            "achieved_c2w": self._session.episode_data["achieved"][0].numpy().copy(),
+            "blocked": bool(self._session.episode_data["blocked"][0]),
             "intrinsics": self._session.state.intrinsics[0].cpu().numpy().copy(),
             "clip_index": int(self._session.clip_index[0]),
             "seconds": float(self._session.seconds()[0]),

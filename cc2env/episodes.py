@@ -9,9 +9,9 @@ from typing import SupportsIndex
 import numpy as np
 from gymnasium.utils import seeding
 
-from cc2env.judging import Rules
 from cc2env.session import Session
 from cc2env.snapshot import EnvSnapshot, positive_integer, random_state
+from cc2env.task_runner import TaskConfig
 from cc2env.world_choice import WorldChoice
 from model.geometry.camera import intrinsics_from_fov
 
@@ -30,7 +30,7 @@ class Episodes:
         poses_per_clip: Latent poses of a clip, a multiple of the world's own; without it, the world's own.
         horizontal_fov: Radians; without it, the world's own.
         max_clips: Clips after which an episode is over; None is never.
-        rules: The task, its reward, and what obstacles do.
+        task_config: The task, its reward, and what obstacles do.
 
     Raises:
         FileNotFoundError: There is no such world.
@@ -44,12 +44,12 @@ class Episodes:
         poses_per_clip: int | None = None,
         horizontal_fov: float | int | None = None,
         max_clips: SupportsIndex | None = None,
-        rules: Rules | None = None,
+        task_config: TaskConfig | None = None,
     ) -> None:
         count = positive_integer("num_envs", num_rows)
         expected = "None or an integer of at least 1"
         self._max_clips = None if max_clips is None else positive_integer("max_episode_steps", max_clips, expected)
-        self.session = Session(world, count, poses_per_clip, rules)
+        self.session = Session(world, count, poses_per_clip, task_config)
         spec = self.session.world.spec
         self._intrinsics = (
             None if horizontal_fov is None else intrinsics_from_fov(float(horizontal_fov), spec.height, spec.width)
@@ -97,7 +97,7 @@ class Episodes:
 
     def terminated(self) -> np.ndarray:
         """Returns which episodes' tasks have come to their end, bool [b]."""
-        ended: np.ndarray = self.session.books["terminated"].numpy().copy()
+        ended: np.ndarray = self.session.episode_data["terminated"].numpy().copy()
         return ended
 
     def truncated(self) -> np.ndarray:

@@ -14,7 +14,7 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from cc2env.actions import to_poses
-from cc2env.judging import Judge, Rules, task_memory
+from cc2env.task_runner import TaskConfig, TaskRunner, task_state
 from cc2env.world_choice import WorldChoice
 from model.world.protocol import (
     CountsEvaluations,
@@ -38,7 +38,7 @@ class SessionSnapshot:
     commanded: Float[Tensor, "b p 4 4"]
     frames: UInt8[Tensor, "b f h w 3"]
     prompts: tuple[str, ...]
-    books: TensorDict
+    episode_data: TensorDict
 
     def __len__(self) -> int:
         """The number b of rows."""
@@ -53,7 +53,7 @@ class SessionSnapshot:
             self.commanded[chosen],
             self.frames[chosen],
             tuple(self.prompts[row] for row in chosen),
-            self.books[chosen],
+            self.episode_data[chosen],
         )
 
 
@@ -70,16 +70,16 @@ class Session:
         prompts: The prompt in force in each row: the given one, the world's own choice, or "".
         evaluations: Samples passed through the network for what was made last in each row [b]: a clip or, at a reset,
             its first frame. Restored rows cost none.
-        books: Where each camera got, what it earned and how its task stands; see `cc2env.judging`.
+        episode_data: Where each camera got, what it earned and how its task stands; see `cc2env.task_runner`.
 
     Args:
         world: The world to fly through, or which one to load.
         num_rows: The number b of episodes.
         poses_per_clip: Latent poses p of a clip, a multiple of the world's own; without it, the world's own.
-        rules: The task, its reward, and what obstacles do; without them, there is no task and nothing stops a camera.
+        task_config: The task, its reward, and what obstacles do; without it, no task, and nothing stops a camera.
 
     Raises:
-        ValueError: num_rows is less than 1, poses_per_clip no multiple of the world's, or the rules do not suit it.
+        ValueError: num_rows is less than 1, poses_per_clip no multiple of the world's, or the task does not suit it.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Session:
         world: WorldModel | WorldChoice,
         num_rows: int = 1,
         poses_per_clip: int | None = None,
-        rules: Rules | None = None,
+        task_config: TaskConfig | None = None,
     ) -> None:
         self._choice = world if isinstance(world, WorldChoice) else WorldChoice(world=world)
         world = self._choice.load()
@@ -107,9 +107,9 @@ class Session:
             raise ValueError(f"num_rows: expected at least 1, got {num_rows}")
         self.world = world
         self.num_rows = num_rows
-        self.rules = rules or Rules()
-        self.books = TensorDict({}, batch_size=[num_rows])
-        self._judge()  # raises if the rules do not suit the world
+        self.task_config = task_config or TaskConfig()
+        self.episode_data = TensorDict({}, batch_size=[num_rows])
+        self._runner = TaskRunner(world, self.poses_per_clip, self.task_config)
         self._state: WorldState | None = None
         self.clip_index = torch.zeros(num_rows, dtype=torch.int64)
         self.commanded = torch.eye(4, dtype=torch.float32).repeat(num_rows, self.poses_per_clip, 1, 1)
@@ -120,11 +120,12 @@ class Session:
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the world."""
-        return {**self.__dict__, "world": None}
+        return {**self.__dict__, "world": None, "_runner": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Loads the world again."""
         self.__dict__.update({**state, "world": state["_choice"].load()})
+        self._runner = TaskRunner(self.world, self.poses_per_clip, self.task_config)
 
     @property
     def is_started(self) -> bool:
@@ -188,7 +189,7 @@ class Session:
                 started.c2w[:, None].repeat(1, self.poses_per_clip, 1, 1),
                 frames.repeat(1, self.frames_per_clip, 1, 1, 1),
                 tuple(named),
-                self._judge().open(started, frames[:, 0]),
+                self._runner.open(started, frames[:, 0]),
             ),
             rows,
         )
@@ -211,9 +212,9 @@ class Session:
     def fly(self, twists: Float[Tensor, "n p 6"], rows: Sequence[int] | None = None) -> None:
         """Like `step`, without leaving the world's device: the clip is in `frames`."""
         state = self.state if rows is None else self.state[list(rows)]
-        start, judge, twists = state, self._judge(), twists.to(state.c2w.device)
+        start, runner, twists = state, self._runner, twists.to(state.c2w.device)
         commanded = to_poses(state.c2w, twists)
-        achieved, blocked = judge.route(state, twists, commanded)
+        achieved, blocked = runner.route(state, twists, commanded)
         clips, evaluations = [], torch.zeros(len(twists), dtype=torch.int64)
         for segment in achieved.split(self.world.spec.poses_per_clip, dim=1):
             evaluations = evaluations + self._evaluations(state)
@@ -221,18 +222,18 @@ class Session:
             clips.append(frames)
         chosen = list(range(self.num_rows) if rows is None else rows)
         clip, clip_index, prompts = torch.cat(clips, dim=1), self.clip_index[chosen] + 1, self.prompts
-        books = judge.judge(self.books[chosen], start, commanded, achieved, blocked, clip, clip_index)
+        episode_data = runner.step(self.episode_data[chosen], start, commanded, achieved, blocked, clip, clip_index)
         named = tuple(prompts[row] for row in chosen)
-        self._place(SessionSnapshot(state, clip_index, commanded, clip, named, books), rows)
+        self._place(SessionSnapshot(state, clip_index, commanded, clip, named, episode_data), rows)
         self._count(evaluations, rows)
 
     def task_info(self, row: int) -> dict[str, Any]:
         """Returns what the task tells of a row, the same keys always."""
-        return self.rules.task.info(task_memory(self.books, row))
+        return self.task_config.task.info(task_state(self.episode_data, row))
 
     def blank_task_info(self) -> dict[str, Any]:
         """Returns what the task tells of an episode in an empty world: the keys, shapes and types of `task_info`."""
-        return self.rules.task.info(task_memory(self._judge().blank(), 0))
+        return self.task_config.task.info(task_state(self._runner.blank(), 0))
 
     def snapshot(self) -> SessionSnapshot:
         """Returns a copy of everything that `step` depends on."""
@@ -265,8 +266,10 @@ class Session:
             raise ValueError(
                 "snapshot: expected one of this world, got another world's; restore it in the world it was taken in"
             )
-        is_alike = _layout(snapshot.books) == _layout(self.books if self.is_started else self._judge().blank())
-        if not is_alike or bool((snapshot.books["fingerprint"] != self.rules.task.fingerprint).any()):
+        is_alike = _layout(snapshot.episode_data) == _layout(
+            self.episode_data if self.is_started else self._runner.blank()
+        )
+        if not is_alike or bool((snapshot.episode_data["fingerprint"] != self.task_config.task.fingerprint).any()):
             raise ValueError(
                 "snapshot: expected one of the same task, got another's or one with other arguments; "
                 "restore it where it was taken"
@@ -309,8 +312,8 @@ class Session:
         held, where, prompts = self._held(), torch.as_tensor(list(rows)), list(self.prompts)
         for row, prompt in zip(rows, new.prompts, strict=True):
             prompts[row] = prompt
-        on_device, books = where.to(held.commanded.device), held.books.clone()
-        books[where] = new.books
+        on_device, episode_data = where.to(held.commanded.device), held.episode_data.clone()
+        episode_data[where] = new.episode_data
         self._hold(
             SessionSnapshot(
                 held.state.with_rows(where, new.state),
@@ -318,7 +321,7 @@ class Session:
                 held.commanded.index_copy(0, on_device, new.commanded),
                 held.frames.index_copy(0, on_device, new.frames),
                 tuple(prompts),
-                books,
+                episode_data,
             )
         )
 
@@ -333,16 +336,15 @@ class Session:
         self.evaluations[slice(None) if rows is None else list(rows)] = evaluations
 
     def _held(self) -> SessionSnapshot:
-        return SessionSnapshot(self.state, self.clip_index, self.commanded, self.frames, self.prompts, self.books)
+        return SessionSnapshot(
+            self.state, self.clip_index, self.commanded, self.frames, self.prompts, self.episode_data
+        )
 
     def _hold(self, new: SessionSnapshot) -> None:
         self._state, self.clip_index, self.prompts = new.state, new.clip_index, new.prompts
-        self.commanded, self.frames, self.books = new.commanded, new.frames, new.books
-
-    def _judge(self) -> Judge:
-        return Judge(self.world, self.poses_per_clip, self.rules)
+        self.commanded, self.frames, self.episode_data = new.commanded, new.frames, new.episode_data
 
 
-def _layout(books: TensorDict) -> dict[Any, tuple[Any, ...]]:
-    """What books look like, whatever is written in them: names, shapes of a row, types."""
-    return {name: (*value.shape[1:], value.dtype) for name, value in books.items(True, True)}
+def _layout(episode_data: TensorDict) -> dict[Any, tuple[Any, ...]]:
+    """The layout of episode data: names, shapes of a row, types."""
+    return {name: (*value.shape[1:], value.dtype) for name, value in episode_data.items(True, True)}

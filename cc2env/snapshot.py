@@ -140,7 +140,7 @@ class EnvSnapshot:
                 "clip_index": session.clip_index.to(session.commanded.device),
                 "commanded": session.commanded,
                 "frames": session.frames,
-                "books": session.books,
+                "episode_data": session.episode_data,
                 "notes": _to_bytes([json.dumps(note, ensure_ascii=False) for note in notes]),
             },
             batch_size=[len(self)],
@@ -162,7 +162,7 @@ class EnvSnapshot:
             episode["commanded"],
             episode["frames"],
             tuple(note["prompt"] for note in notes),
-            episode["books"].cpu(),
+            episode["episode_data"].cpu(),
         )
         return cls(session, tuple(note["random_state"] for note in notes))
 
@@ -209,8 +209,8 @@ def _note(text: str) -> dict[str, Any]:
 
 
 def _check_episode(episode: Any, count: int) -> None:
-    if not isinstance(episode, TensorDict) or not isinstance(episode.get("books", None), TensorDict):
-        raise ValueError("episode: expected entries, 'books' among them, got none")
+    if not isinstance(episode, TensorDict) or not isinstance(episode.get("episode_data", None), TensorDict):
+        raise ValueError("episode: expected entries, 'episode_data' among them, got none")
     for name, shape, dtype in (
         ("clip_index", (count,), torch.int64),
         ("commanded", (count, -1, 4, 4), torch.float32),
@@ -218,9 +218,9 @@ def _check_episode(episode: Any, count: int) -> None:
         ("notes", (count, -1), torch.uint8),
     ):
         check_entry(name, episode.get(name, None), shape, dtype)
-    check_entry("achieved", episode["books"].get("achieved", None), (count, -1, 4, 4), torch.float32)
+    check_entry("achieved", episode["episode_data"].get("achieved", None), (count, -1, 4, 4), torch.float32)
     se3.check_poses("commanded", episode["commanded"])
-    se3.check_poses("achieved", episode["books"]["achieved"])
+    se3.check_poses("achieved", episode["episode_data"]["achieved"])
     if bool((episode["clip_index"] < 0).any()):
         raise ValueError(f"clip_index: expected integers of at least 0, got {episode['clip_index'].tolist()}")
 

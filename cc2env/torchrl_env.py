@@ -18,10 +18,10 @@ from cc2env import MAX_EPISODE_STEPS, TASK_EPISODE_STEPS, spaces
 from cc2env.actions import check_action
 from cc2env.arguments import check_arguments, read_fov
 from cc2env.episodes import Episodes
-from cc2env.judging import make_rules
 from cc2env.pictures import load_picture
 from cc2env.rewards import RewardFunction
 from cc2env.snapshot import EnvSnapshot
+from cc2env.task_runner import make_task_config
 from cc2env.tasks import Task
 from cc2env.world_choice import WorldChoice
 from model.world.protocol import WorldModel
@@ -97,10 +97,10 @@ class CameraCtrlWorldTorchRLEnv(EnvBase):
             guidance_camera=guidance_camera,
             device=str(device),
         )
-        rules = make_rules(task, reward, collision, task_arguments)
+        task_config = make_task_config(task, reward, collision, task_arguments)
         if max_episode_steps == "registered":
             max_episode_steps = TASK_EPISODE_STEPS[task] if isinstance(task, str) else MAX_EPISODE_STEPS
-        episodes = Episodes(choice, num_envs, poses_per_clip, fov, max_episode_steps, rules)
+        episodes = Episodes(choice, num_envs, poses_per_clip, fov, max_episode_steps, task_config)
         # done after a reset: that to a snapshot of an episode that was over
         super().__init__(device=torch.device(device), batch_size=[episodes.num_rows], allow_done_after_reset=True)
         self._episodes, self._session = episodes, episodes.session
@@ -170,9 +170,9 @@ class CameraCtrlWorldTorchRLEnv(EnvBase):
             self._session.world,
             max_episode_steps=None,
             poses_per_clip=self._session.poses_per_clip,
-            collision=self._session.rules.collision,
-            task=self._session.rules.task,
-            reward=self._session.rules.reward,
+            collision=self._session.task_config.collision,
+            task=self._session.task_config.task,
+            reward=self._session.task_config.reward,
         )
         futures.restore(snapshot)
         return futures
@@ -198,7 +198,7 @@ class CameraCtrlWorldTorchRLEnv(EnvBase):
         action = tensordict["action"].detach()
         twists = check_action(action.cpu().numpy(), (self.num_envs, self._session.poses_per_clip, 6))
         self._session.fly(torch.from_numpy(twists))
-        reward = self._session.books["reward"].float()[:, None]
+        reward = self._session.episode_data["reward"].float()[:, None]
         return self._observation().set("reward", reward.to(self.device))
 
     def _set_seed(self, seed: int | None) -> None:
@@ -213,8 +213,8 @@ class CameraCtrlWorldTorchRLEnv(EnvBase):
         entries = {
             "pixels": session.frames,
             "c2w": session.commanded,
-            "achieved_c2w": session.books["achieved"],
-            "blocked": session.books["blocked"][:, None],
+            "achieved_c2w": session.episode_data["achieved"],
+            "blocked": session.episode_data["blocked"][:, None],
             "intrinsics": session.state.intrinsics,
             "clip_index": session.clip_index[:, None],
             "function_evaluations": session.evaluations[:, None],

@@ -16,11 +16,11 @@ from cc2env import spaces
 from cc2env.actions import check_action
 from cc2env.arguments import check_arguments, read_fov
 from cc2env.episodes import Episodes
-from cc2env.judging import make_rules
 from cc2env.pictures import load_picture
 from cc2env.render_modes import RENDER_MODES, check_render_mode, rendered, warn_of_recorder, warn_without_mode
 from cc2env.rewards import RewardFunction
 from cc2env.snapshot import EnvSnapshot
+from cc2env.task_runner import make_task_config
 from cc2env.tasks import Task
 from cc2env.world_choice import WorldChoice
 from model.world.protocol import WorldModel
@@ -93,8 +93,8 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             guidance_camera=guidance_camera,
             device=device,
         )
-        rules = make_rules(task, reward, collision, task_arguments)
-        self._episodes = Episodes(choice, num_envs, poses_per_clip, fov, max_episode_steps, rules)
+        task_config = make_task_config(task, reward, collision, task_arguments)
+        self._episodes = Episodes(choice, num_envs, poses_per_clip, fov, max_episode_steps, task_config)
         self._has_warned = False
         self._session, self.num_envs = self._episodes.session, self._episodes.num_rows
         spec = self._session.world.spec
@@ -232,7 +232,7 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
     def _outcome(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Rewards, terminations, truncations."""
-        rewards: np.ndarray = self._session.books["reward"].numpy().copy()
+        rewards: np.ndarray = self._session.episode_data["reward"].numpy().copy()
         return rewards, self._episodes.terminated(), self._episodes.truncated()
 
     def _observations(self) -> np.ndarray:
@@ -244,8 +244,8 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         session = self._session
         infos: dict[str, np.ndarray] = {
             "c2w": session.commanded.cpu().numpy(),
-            "achieved_c2w": session.books["achieved"].numpy(),
-            "blocked": session.books["blocked"].numpy(),
+            "achieved_c2w": session.episode_data["achieved"].numpy(),
+            "blocked": session.episode_data["blocked"].numpy(),
             "intrinsics": session.state.intrinsics.cpu().numpy(),
             "clip_index": session.clip_index.numpy(),
             "seconds": session.seconds(),

@@ -1,7 +1,8 @@
-"""Tasks: what an episode is for. Each is a registered id; all play in every world and behind every interface."""
+"""The tasks. Each has a registered id, and all run in every world and behind every interface."""
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from cc2env.tasks.explore import Explore
@@ -9,7 +10,7 @@ from cc2env.tasks.follow_path import FollowPath
 from cc2env.tasks.goal_view import GoalView
 from cc2env.tasks.hold_still import HoldStill
 from cc2env.tasks.loop_closure import LoopClosure
-from cc2env.tasks.task import Memory, Opening, Task
+from cc2env.tasks.task import ResetContext, Task, TaskState
 
 __all__ = [
     "TASKS",
@@ -18,9 +19,9 @@ __all__ = [
     "GoalView",
     "HoldStill",
     "LoopClosure",
-    "Memory",
-    "Opening",
+    "ResetContext",
     "Task",
+    "TaskState",
     "make_task",
     "task_class",
 ]
@@ -32,6 +33,17 @@ TASKS: dict[str, type[Task]] = {
     "LoopClosure": LoopClosure,
     "HoldStill": HoldStill,
 }
+
+
+_RENAMED = {"Memory": "TaskState", "Opening": "ResetContext"}
+
+
+def __getattr__(name: str) -> Any:
+    """The names of the last version, with a warning."""
+    if name in _RENAMED:
+        warnings.warn(f"cc2env.tasks.{name} is now {_RENAMED[name]}", DeprecationWarning, stacklevel=2)
+        return globals()[_RENAMED[name]]
+    raise AttributeError(f"module 'cc2env.tasks' has no attribute '{name}'")
 
 
 def make_task(task: str | type[Task] | Task | None, **arguments: Any) -> Task:

@@ -9,7 +9,7 @@ import numpy as np
 
 from cc2env import rewards
 from cc2env.rewards import Transition
-from cc2env.tasks.task import Memory, Opening, Task, check_positive
+from cc2env.tasks.task import ResetContext, Task, TaskState, check_positive
 
 
 @dataclass(kw_only=True)
@@ -60,21 +60,21 @@ class Explore(Task):
         wide, high = int(self.extent / self.voxel / 8) * 8, int(self.extent / self.voxel / 8) * 2
         return wide, high, wide
 
-    def open(self, opening: Opening) -> Memory:
+    def open(self, context: ResetContext) -> TaskState:
         """Covers what the first frame shows."""
-        seen = rewards.view_voxels(opening.c2w[None], opening.intrinsics, self.reach, self.voxel, self._shape)
+        seen = rewards.view_voxels(context.c2w[None], context.intrinsics, self.reach, self.voxel, self._shape)
         covered, count = rewards.newly_covered(np.zeros(self._shape, bool), seen)
         return {"covered": np.packbits(covered), "count": np.array(count)}
 
-    def judge(self, memory: Memory, transition: Transition) -> tuple[Memory, float, bool]:
+    def judge(self, state: TaskState, transition: Transition) -> tuple[TaskState, float, bool]:
         """Covers what the clip shows."""
         seen = rewards.view_voxels(transition.c2w, transition.intrinsics, self.reach, self.voxel, self._shape)
-        before = np.unpackbits(memory["covered"]).astype(bool).reshape(self._shape)
+        before = np.unpackbits(state["covered"]).astype(bool).reshape(self._shape)
         covered, count = rewards.newly_covered(before, seen)
         length = rewards.path_length(transition.start_c2w, transition.c2w)
         reward = rewards.coverage_per_metre(count * self.voxel**3, length, self.shortest)
-        return {"covered": np.packbits(covered), "count": np.array(memory["count"] + count)}, reward, False
+        return {"covered": np.packbits(covered), "count": np.array(state["count"] + count)}, reward, False
 
-    def info(self, memory: Memory) -> dict[str, Any]:
+    def info(self, state: TaskState) -> dict[str, Any]:
         """The volume covered."""
-        return {"covered_volume": float(memory["count"]) * self.voxel**3}
+        return {"covered_volume": float(state["count"]) * self.voxel**3}

@@ -16,7 +16,7 @@ from cc2env import rewards
 from cc2env.actions import pieces_needed
 from cc2env.rewards import Transition
 from cc2env.spaces import twist_bounds
-from cc2env.tasks.task import Memory, Opening, Task, check_count, check_not_negative, wander
+from cc2env.tasks.task import ResetContext, Task, TaskState, check_count, check_not_negative, wander
 from model.geometry import se3
 from model.geometry.trajectory import CameraTrajectory
 from model.geometry.trajectory_io import read_timed_trajectory
@@ -74,31 +74,31 @@ class FollowPath(Task):
         if self.path is not None:
             self._given, self._seconds = _read_path(self.path, self.fps)
 
-    def open(self, opening: Opening) -> Memory:
+    def open(self, context: ResetContext) -> TaskState:
         """Draws a path, unless one was given."""
         if self._given is not None:
-            path = opening.c2w @ _in_time(self._given, self._seconds, opening.seconds_per_pose)
+            path = context.c2w @ _in_time(self._given, self._seconds, context.seconds_per_pose)
         else:
-            num_poses = self.num_clips * opening.poses_per_clip
-            path = opening.plan(wander(opening.rng, num_poses, opening.poses_per_clip))
+            num_poses = self.num_clips * context.poses_per_clip
+            path = context.plan(wander(context.rng, num_poses, context.poses_per_clip))
         return {
             "path": path.astype(np.float32),
             "flown": np.array(0),
-            "next": _window(path, 0, opening.poses_per_clip),
+            "next": _window(path, 0, context.poses_per_clip),
             "error": np.array(0.0),
         }
 
-    def judge(self, memory: Memory, transition: Transition) -> tuple[Memory, float, bool]:
+    def judge(self, state: TaskState, transition: Transition) -> tuple[TaskState, float, bool]:
         """Compares the clip with its part of the path."""
-        path, length = memory["path"], len(transition.c2w)
-        error = rewards.path_error(transition.c2w, memory["next"], self.rotation_weight)
-        done = int(memory["flown"]) + length
+        path, length = state["path"], len(transition.c2w)
+        error = rewards.path_error(transition.c2w, state["next"], self.rotation_weight)
+        done = int(state["flown"]) + length
         after = {"path": path, "flown": np.array(done), "next": _window(path, done, length), "error": np.array(error)}
         return after, -error, done >= len(path)
 
-    def info(self, memory: Memory) -> dict[str, Any]:
+    def info(self, state: TaskState) -> dict[str, Any]:
         """What lies ahead."""
-        return {"reference_c2w": memory["next"].copy(), "path_error": float(memory["error"])}
+        return {"reference_c2w": state["next"].copy(), "path_error": float(state["error"])}
 
 
 def _window(path: np.ndarray, first: int, length: int) -> Float[np.ndarray, "p 4 4"]:

@@ -9,7 +9,16 @@ import numpy as np
 
 from cc2env import rewards
 from cc2env.rewards import Transition
-from cc2env.tasks.task import Memory, Opening, Task, check_count, check_not_negative, check_positive, is_close, wander
+from cc2env.tasks.task import (
+    ResetContext,
+    Task,
+    TaskState,
+    check_count,
+    check_not_negative,
+    check_positive,
+    is_close,
+    wander,
+)
 
 _GOAL_TRIES = 8
 
@@ -64,41 +73,41 @@ class GoalView(Task):
             check_positive(name, getattr(self, name))
         check_not_negative("rotation_weight", self.rotation_weight)
 
-    def open(self, opening: Opening) -> Memory:
+    def open(self, context: ResetContext) -> TaskState:
         """Draws a goal and takes its picture."""
         paths = []
         for _ in range(_GOAL_TRIES):  # an obstacle may end a path near its start
-            twists = wander(opening.rng, self.goal_clips * opening.poses_per_clip, opening.poses_per_clip)
-            paths.append(opening.plan(twists))
-            if not self._is_there(paths[-1][-1], opening.c2w, margin=3.0):
+            twists = wander(context.rng, self.goal_clips * context.poses_per_clip, context.poses_per_clip)
+            paths.append(context.plan(twists))
+            if not self._is_there(paths[-1][-1], context.c2w, margin=3.0):
                 break
-        path = max(paths, key=lambda poses: self._distance(poses[-1], opening.c2w))
+        path = max(paths, key=lambda poses: self._distance(poses[-1], context.c2w))
         goal = path[-1].astype(np.float32)
-        distance = np.array(self._distance(opening.c2w, goal))
+        distance = np.array(self._distance(context.c2w, goal))
         no = np.array(False)
-        return {"image": opening.look(path), "c2w": goal, "distance": distance, "success": no, "arrived": no}
+        return {"image": context.look(path), "c2w": goal, "distance": distance, "success": no, "arrived": no}
 
-    def judge(self, memory: Memory, transition: Transition) -> tuple[Memory, float, bool]:
+    def judge(self, state: TaskState, transition: Transition) -> tuple[TaskState, float, bool]:
         """Rewards progress and arrival."""
-        here, goal = transition.c2w[-1], memory["c2w"]
+        here, goal = transition.c2w[-1], state["c2w"]
         reward = rewards.progress(transition.start_c2w, here, goal, self.rotation_weight)
         success = self._is_there(here, goal)
-        had_arrived = bool(memory["arrived"])
+        had_arrived = bool(state["arrived"])
         after = {
-            **memory,
+            **state,
             "distance": np.array(self._distance(here, goal)),
             "success": np.array(success),
             "arrived": np.array(had_arrived or success),
         }
         return after, reward + self.success_reward * (success and not had_arrived), success
 
-    def info(self, memory: Memory) -> dict[str, Any]:
+    def info(self, state: TaskState) -> dict[str, Any]:
         """The goal and how far it is."""
         return {
-            "goal_image": memory["image"].copy(),
-            "goal_c2w": memory["c2w"].copy(),
-            "goal_distance": float(memory["distance"]),
-            "is_success": bool(memory["success"]),
+            "goal_image": state["image"].copy(),
+            "goal_c2w": state["c2w"].copy(),
+            "goal_distance": float(state["distance"]),
+            "is_success": bool(state["success"]),
         }
 
     def _distance(self, c2w: np.ndarray, goal: np.ndarray) -> float:

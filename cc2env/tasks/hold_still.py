@@ -9,7 +9,7 @@ import numpy as np
 
 from cc2env import rewards
 from cc2env.rewards import Transition
-from cc2env.tasks.task import Memory, Opening, Task, check_not_negative
+from cc2env.tasks.task import ResetContext, Task, TaskState, check_not_negative
 
 
 @dataclass(kw_only=True)
@@ -45,15 +45,15 @@ class HoldStill(Task):
         """Checks the arguments."""
         check_not_negative("rotation_weight", self.rotation_weight)
 
-    def open(self, opening: Opening) -> Memory:
+    def open(self, context: ResetContext) -> TaskState:
         """Nothing has moved."""
         return {"moved": np.array(0.0)}
 
-    def judge(self, memory: Memory, transition: Transition) -> tuple[Memory, float, bool]:
+    def judge(self, state: TaskState, transition: Transition) -> tuple[TaskState, float, bool]:
         """Counts every move."""
         moved = rewards.camera_motion(transition.start_c2w, transition.c2w, self.rotation_weight)
-        return {"moved": np.array(memory["moved"] + moved)}, -moved, False
+        return {"moved": np.array(state["moved"] + moved)}, -moved, False
 
-    def info(self, memory: Memory) -> dict[str, Any]:
+    def info(self, state: TaskState) -> dict[str, Any]:
         """The sum of the moves."""
-        return {"moved": float(memory["moved"])}
+        return {"moved": float(state["moved"])}

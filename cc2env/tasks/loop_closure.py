@@ -9,7 +9,7 @@ import numpy as np
 
 from cc2env import rewards
 from cc2env.rewards import Transition
-from cc2env.tasks.task import Memory, Opening, Task, check_not_negative, check_positive, is_close
+from cc2env.tasks.task import ResetContext, Task, TaskState, check_not_negative, check_positive, is_close
 
 
 @dataclass(kw_only=True)
@@ -67,19 +67,19 @@ class LoopClosure(Task):
                 f"return_distance: expected less than the distance {self.distance}, got {self.return_distance}"
             )
 
-    def open(self, opening: Opening) -> Memory:
+    def open(self, context: ResetContext) -> TaskState:
         """Remembers the start."""
         return {
-            "home": opening.c2w.astype(np.float32),
+            "home": context.c2w.astype(np.float32),
             "has_left": np.array(False),
             "similarity": np.array(1.0),
             "success": np.array(False),
             "returned": np.array(False),
         }
 
-    def judge(self, memory: Memory, transition: Transition) -> tuple[Memory, float, bool]:
+    def judge(self, state: TaskState, transition: Transition) -> tuple[TaskState, float, bool]:
         """Rewards the way out, the way back, and the likeness of the place."""
-        home, had_left = memory["home"], bool(memory["has_left"])
+        home, had_left = state["home"], bool(state["has_left"])
         here = transition.c2w[-1]
         if had_left:
             reward = rewards.progress(transition.start_c2w, here, home, self.rotation_weight)
@@ -89,7 +89,7 @@ class LoopClosure(Task):
         has_left = had_left or bool(rewards.distance_between(here, home) >= self.distance)
         if has_left and not had_left:
             reward -= float(rewards.pose_distance(here, home, self.rotation_weight)) - self.distance
-        had_returned = bool(memory["returned"])
+        had_returned = bool(state["returned"])
         success = has_left and is_close(here, home, self.return_distance, self.return_angle)
         similarity = rewards.picture_similarity(transition.first_frame, transition.frames[-1])
         after = {
@@ -101,10 +101,10 @@ class LoopClosure(Task):
         }
         return after, reward + self.similarity_weight * similarity * (success and not had_returned), success
 
-    def info(self, memory: Memory) -> dict[str, Any]:
+    def info(self, state: TaskState) -> dict[str, Any]:
         """How far the loop has come."""
         return {
-            "has_left": bool(memory["has_left"]),
-            "similarity": float(memory["similarity"]),
-            "is_success": bool(memory["success"]),
+            "has_left": bool(state["has_left"]),
+            "similarity": float(state["similarity"]),
+            "is_success": bool(state["success"]),
         }

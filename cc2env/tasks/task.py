@@ -1,4 +1,4 @@
-"""What a task is: functions over a memory of arrays. `open` makes it, `judge` returns the next one.
+"""The interface of tasks: `open` returns an episode's state, a dict of arrays, and `judge` returns the next one.
 
 Nothing is kept in the task itself, so that one object serves all rows, and the snapshot of an episode holds its
 task's progress, too.
@@ -21,12 +21,12 @@ from cc2env.rewards import Transition
 from cc2env.spaces import MAX_ROTATION, MAX_TRANSLATION
 from model.world.protocol import fingerprint
 
-Memory = dict[str, np.ndarray]
+TaskState = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
-class Opening:
-    """What a task knows of an episode that begins; its arrays are read-only.
+class ResetContext:
+    """What a task knows at a reset; its arrays are read-only.
 
     Attributes:
         first_frame: The view from the start pose.
@@ -54,7 +54,7 @@ class Opening:
 class Task:
     """Base of all tasks, and the one without a purpose: the reward is 0 and nothing ends.
 
-    To write one, derive from it and pass an object as `task` to an environment. The arrays of a memory keep their
+    To write one, derive from it and pass an object as `task` to an environment. The arrays of its state keep their
     shapes and types throughout an episode, and are read-only.
     """
 
@@ -66,16 +66,16 @@ class Task:
         """
         return fingerprint(type(self).__qualname__.encode(), _spell(vars(self)).encode())
 
-    def open(self, opening: Opening) -> Memory:
-        """Returns the memory of an episode that begins."""
+    def open(self, context: ResetContext) -> TaskState:
+        """Returns the task's state after a reset."""
         return {}
 
-    def judge(self, memory: Memory, transition: Transition) -> tuple[Memory, float, bool]:
-        """Returns the memory after a step, the step's reward, and whether the task has come to its end."""
-        return memory, 0.0, False
+    def judge(self, state: TaskState, transition: Transition) -> tuple[TaskState, float, bool]:
+        """Returns the state after a step, the step's reward, and whether the task has come to its end."""
+        return state, 0.0, False
 
-    def info(self, memory: Memory) -> dict[str, Any]:
-        """Returns what `info` says of the task, the same keys always; shares no memory with the argument."""
+    def info(self, state: TaskState) -> dict[str, Any]:
+        """Returns what `info` says of the task, the same keys always; copies what it takes from the state."""
         return {}
 
 

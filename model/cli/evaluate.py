@@ -18,10 +18,10 @@ from model.build import BlockedConfig, OracleConfig, register_schemas
 from model.data.clips import ClipSetConfig
 from model.data.video_io import write_image
 from model.evaluation.blocked import BlockedResult, blocked_table, evaluate_blocked
-from model.evaluation.examination import Examination, ExaminationConfig, Examiner
 from model.evaluation.oracle import Autoencoder, OracleResult, OracleScenes, evaluate_oracle, render_oracle_scenes
 from model.evaluation.plots import plot_paths, plot_report
-from model.evaluation.report import comparison_sheet, examination_tables, markdown_table, summarise
+from model.evaluation.report import comparison_sheet, evaluation_tables, markdown_table, summarise
+from model.evaluation.world_evaluator import EvaluationConfig, EvaluationReport, WorldEvaluator
 from model.whole_file import write_text
 from model.world.free_space import SolidCameraWorld
 from model.world.load import load_world
@@ -41,7 +41,7 @@ register_schemas()
 
 
 def run_oracle(config: OracleConfig) -> dict[str, object]:
-    """Evaluates and writes `out`, a JSON file: summary, config, per_scene, and a section for each examination.
+    """Evaluates and writes `out`, a JSON file: summary, config, per_scene, and a section for each evaluation.
 
     Beside it: tables (`.md`), a contact sheet (`.png`), curves over the clips (`_curves.png`) and, with `camera`, the
     paths commanded and achieved (`_paths.png`).
@@ -50,7 +50,7 @@ def run_oracle(config: OracleConfig) -> dict[str, object]:
         ValueError: A setting that cannot be, before anything is flown.
     """
     out = json_file(config.out)
-    wanted = ExaminationConfig(**{f.name: getattr(config, f.name) for f in dataclasses.fields(ExaminationConfig)})
+    wanted = EvaluationConfig(**{f.name: getattr(config, f.name) for f in dataclasses.fields(EvaluationConfig)})
     world = load_world(
         config.world,
         device=config.device,
@@ -60,11 +60,11 @@ def run_oracle(config: OracleConfig) -> dict[str, object]:
         memory_latents=config.memory_latents,
     )
     clips = clips_for(world.spec, config)
-    scenes = dataclasses.replace(render_oracle_scenes(clips, config.num_scenes), told=config.captions)
+    scenes = dataclasses.replace(render_oracle_scenes(clips, config.num_scenes), with_caption=config.captions)
     autoencoder = world if isinstance(world, Autoencoder) else None
-    examiner = Examiner(world, autoencoder, clips, scenes, wanted)
-    result = evaluate_oracle(world, autoencoder, scenes, truths=examiner.truths, batch_size=config.batch_size)
-    found = examiner.examine(result)
+    evaluator = WorldEvaluator(world, autoencoder, clips, scenes, wanted)
+    result = evaluate_oracle(world, autoencoder, scenes, truths=evaluator.truths, batch_size=config.batch_size)
+    found = evaluator.evaluate(result)
     report: dict[str, object] = {
         "summary": summarise(result) | found.summary(),
         "config": dataclasses.asdict(config),
@@ -116,10 +116,10 @@ def json_file(out: str) -> Path:
 
 
 def write_report(
-    out: Path, report: dict[str, object], scenes: OracleScenes, result: OracleResult, found: Examination
+    out: Path, report: dict[str, object], scenes: OracleScenes, result: OracleResult, found: EvaluationReport
 ) -> None:
     """Writes the files that `run_oracle` names, prints the tables, and says what was written."""
-    tables = markdown_table(result) + examination_tables(found)
+    tables = markdown_table(result) + evaluation_tables(found)
     print(tables)  # first: whatever happens to the files, the figures of a long flight are not lost
     files = [out, *(out.with_name(out.stem + ending) for ending in (".md", ".png", "_curves.png"))]
     write_text(files[0], json.dumps(report, indent=1, allow_nan=False))

@@ -71,8 +71,8 @@ def train_vae(config: TrainVAEConfig) -> Path:
     )
     batches: Batches = windows
     if config.generator is not None:
-        lesson, batches = decoder_lesson(config, Path(config.generator), clips)
-        step, state.inputs["dit"] = lesson, weights_fingerprint(lesson.dit)
+        decoder_step, batches = decoder_fine_tuning(config, Path(config.generator), clips)
+        step, state.inputs["dit"] = decoder_step, weights_fingerprint(decoder_step.dit)
     run_folder.check_inputs(out, state.inputs)
     run_folder.keep_settings(out, given)
     sample(vae, 0)
@@ -89,7 +89,7 @@ def of_generator(config: TrainVAEConfig, world: Path) -> TrainVAEConfig:
     return dataclasses.replace(config, generator=str(world), initial_vae=str(world / "vae"), freeze_encoder=True)
 
 
-def decoder_lesson(config: TrainVAEConfig, world: Path, clips: ClipSet) -> tuple[DecoderStep, FirstClips]:
+def decoder_fine_tuning(config: TrainVAEConfig, world: Path, clips: ClipSet) -> tuple[DecoderStep, FirstClips]:
     """The step and the batches of a decoder that learns from the latents of this world's DiT."""
     settings = read_world_config(world)
     dit = load_component(require_component("generator", str(world / "dit")), VideoDiTConfig, VideoDiT)
@@ -167,8 +167,8 @@ def check_encoder(vae: VideoVAE, world: Path, out: Path) -> None:
     own, worlds = fingerprint(vae), fingerprint(load_component(world / "vae", VideoVAEConfig, VideoVAE))
     if own != worlds:
         raise ValueError(
-            f"install: expected the encoder of {world} (weights {worlds}), got that of {out}, another world's "
-            f"lesson (weights {own}); give another out=, or remove {out / run_folder.STATE_FILE} to train anew"
+            f"install: expected the encoder of {world} (weights {worlds}), got that of {out}, which is of "
+            f"another world (weights {own}); give another out=, or remove {out / run_folder.STATE_FILE} to train anew"
         )
 
 

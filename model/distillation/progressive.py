@@ -81,7 +81,7 @@ class ProgressiveStep:
         times = sampling_schedule(plan.teacher_steps, plan.shift, device)
         x_t = interpolate(x0, torch.empty_like(x0).normal_(generator=generator), times[number])
         text = self.windows.drop_text(window.text, generator)
-        asked = _Asked(window._replace(text=text), context, context_t)
+        asked = NoisedWindow(window._replace(text=text), context, context_t)
         with torch.no_grad():
             x_s = self.follow(self.guided(asked.window, plan), asked, x_t, number, times, plan.stride)
         t, s = times[number], times[number + plan.stride]
@@ -111,7 +111,7 @@ class ProgressiveStep:
     @staticmethod
     def follow(
         velocity: GuidedVelocity,
-        asked: "_Asked",
+        asked: "NoisedWindow",
         x: Float[Tensor, "b c new h w"],
         number: Int[Tensor, "b"],
         times: Float[Tensor, " stops"],
@@ -125,7 +125,7 @@ class ProgressiveStep:
 
 
 @dataclass(frozen=True)
-class _Asked:
+class NoisedWindow:
     """What the network is asked to continue: a window whose context may be noised, to times that it is told."""
 
     window: TrainingWindow

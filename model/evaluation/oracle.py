@@ -36,7 +36,7 @@ class Autoencoder(Protocol):
 class OracleScenes:
     """Held-out truth: frames `n f h w 3`, latent poses `n p 4 4` from identity, seeds, captions, kinds of motion.
 
-    `told`: a world gets the caption beside the first frame, as in the paper's image-to-video; else the frame alone.
+    `with_caption`: the world gets the caption beside the first frame, as in the paper's image-to-video.
     """
 
     frames: UInt8[Tensor, "n f h w 3"]
@@ -47,7 +47,7 @@ class OracleScenes:
     kinds: list[str]
     fps: float = 12.0
     style: str = "soft"
-    told: bool = False
+    with_caption: bool = False
 
     def truths(self) -> list[SceneTruth]:
         """The renderer's knowledge of every scene."""
@@ -96,7 +96,7 @@ def fly(
     for rows in tqdm(list(_batches(len(poses), batch_size)), desc=label, unit="batch"):
         state, first = world.start(
             seeds=scenes.seeds[rows],
-            prompts=scenes.captions[rows] if scenes.told else None,
+            prompts=scenes.captions[rows] if scenes.with_caption else None,
             images=scenes.frames[rows, 0] if needs_image else None,
             intrinsics=scenes.intrinsics.expand(len(scenes.seeds[rows]), 4),
         )
@@ -144,13 +144,15 @@ def evaluate_oracle(
     clip's own average over time, which no predictor knows (the best of all still pictures); `vae`, the true clip
     through the autoencoder: the ceiling. With `truths`, two more from `model.evaluation.controls`: `carried`, the first
     frame carried along by the true geometry, and `time_stopped`, the true scene in which nothing moves. Where the world
-    is told the captions, `untold` is the same without.
+    is told the captions, `without_caption` is the same without.
     """
     truth = scenes.frames
     generated = fly(world, scenes, scenes.poses, batch_size, "flying")
     candidates, wrong = {"generated": generated}, None
-    if scenes.told:
-        candidates["untold"] = fly(world, replace(scenes, told=False), scenes.poses, batch_size, "flying, told nothing")
+    if scenes.with_caption:
+        candidates["without_caption"] = fly(
+            world, replace(scenes, with_caption=False), scenes.poses, batch_size, "flying, no caption"
+        )
     if len(truth) > 1:
         wrong = fly(world, scenes, scenes.poses.roll(1, dims=0), batch_size, "flying another scene's trajectory")
         candidates["wrong_trajectory"] = wrong

@@ -10,14 +10,14 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from model.evaluation.camera_accuracy import CameraAccuracy
-from model.evaluation.examination import Examination
 from model.evaluation.oracle import OracleResult
+from model.evaluation.world_evaluator import EvaluationReport
 from model.whole_file import whole_file
 
 Curve = Sequence[float | int | None]
 
 
-def plot_report(path: Path, result: OracleResult, found: Examination) -> None:
+def plot_report(path: Path, result: OracleResult, found: EvaluationReport) -> None:
     """Fidelity, and where measured camera errors and standing still, over the clip index."""
     panels: dict[str, dict[str, Curve]] = {
         "PSNR, dB": {name: values.mean(dim=0).tolist() for name, values in result.psnr.items()}

@@ -7,14 +7,14 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from model.evaluation.examination import Examination
 from model.evaluation.oracle import OracleResult, OracleScenes
+from model.evaluation.world_evaluator import EvaluationReport
 
 ROWS = {
     "vae": "VAE reconstruction of the true clip (ceiling)",
     "time_stopped": "the true scene, its time stopped (knows every surface, and nothing of what moves)",
     "generated": "generated along the commanded trajectory",
-    "untold": "the same, from the first frame alone, without its caption",
+    "without_caption": "the same, from the first frame alone, without its caption",
     "carried": "first frame carried along by the true geometry (imagines nothing)",
     "clip_mean": "mean of the true clip over time (best still picture, needs the truth)",
     "hold": "first frame held",
@@ -30,7 +30,7 @@ _SUMMARY_ROWS = {
     "psnr_carried": "carried",
     "psnr_time_stopped": "time_stopped",
     "vae_psnr": "vae",
-    "psnr_untold": "untold",
+    "psnr_without_caption": "without_caption",
 }
 
 
@@ -110,7 +110,7 @@ _CAMERA_COLUMNS = {
 }
 
 
-def examination_tables(found: Examination) -> str:
+def evaluation_tables(found: EvaluationReport) -> str:
     """Markdown tables of every section."""
     sections = found.sections
     fidelity = sections["fidelity"]

@@ -1,4 +1,4 @@
-"""The decoder's last lesson: to show what the DiT makes, whose latents are no picture's own.
+"""Decoder fine-tuning on DiT samples: the decoder learns to decode latents that the DiT generated.
 
 A decoder that has only seen encoded videos turns a generator's mistakes into grids of its own patches. Here true
 latents are noised to a time at which the sampler stops, solved back by the DiT, and decoded; the true frames are the

@@ -158,7 +158,7 @@ class FlowMatchingStep:
         start = choose_starts(batch, num_context, num_new, generator)
         frames = start[:, None] + torch.arange(num_context + num_new, device=start.device)
         if self.memory_latents and num_context > 1:
-            frames = remember(frames, self.memory_latents, generator)
+            frames = sample_memory_frames(frames, self.memory_latents, generator)
         window = take_frames(batch, frames)
         # Float64, which neither autocast nor TF32 rounds: cameras must not blur with the network's arithmetic.
         exact = torch.float32 if window.c2w.device.type == "mps" else torch.float64  # Apple's GPUs have no other
@@ -243,7 +243,7 @@ def choose_starts(batch: LatentBatch, num_context: int, num_new: int, generator:
     return torch.randint(last + 1, (b,), generator=generator, device=generator.device)
 
 
-def remember(frames: Int[Tensor, "b f"], num_memory: int, generator: torch.Generator) -> Int[Tensor, "b f"]:
+def sample_memory_frames(frames: Int[Tensor, "b f"], num_memory: int, generator: torch.Generator) -> Int[Tensor, "b f"]:
     """Replaces each row's first `num_memory` frames by as many different ones, in order, from before the rest.
 
     In an episode they are chosen by what they show (`model.world.memory`); here they may be any, so that the network

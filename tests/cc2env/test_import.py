@@ -2,10 +2,14 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import gymnasium as gym
+import pytest
 
 import cc2env
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_import_registers_without_torch():
@@ -33,3 +37,10 @@ def test_the_spec_is_plain_data():
 def test_wrappers_and_tasks_are_there_after_the_import_alone():
     code = "import cc2env; cc2env.wrappers.LastFrame, cc2env.tasks.Task"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_last_version_s_names_of_tasks_warn():
+    with pytest.warns(DeprecationWarning, match="TaskState"):
+        assert cc2env.tasks.Memory is cc2env.tasks.TaskState
+    with pytest.warns(DeprecationWarning, match="ResetContext"):
+        assert cc2env.tasks.Opening is cc2env.tasks.ResetContext

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from cc2env.actions import to_poses
-from cc2env.judging import make_rules
 from cc2env.session import Session
+from cc2env.task_runner import make_task_config
 from model.geometry import se3
 
 
@@ -29,16 +29,16 @@ def test_frames_follow_seed_time_and_pose(flat_world):
 
 def test_the_default_type_of_the_process_has_no_say(small_world):
     """Also before the first reset, when a snapshot of another session is restored."""
-    twists, other = forward(0.1), Session(small_world, rules=make_rules("Explore"))
+    twists, other = forward(0.1), Session(small_world, task_config=make_task_config("Explore"))
     other.reset([7])
     kept, clip = other.snapshot(), other.step(twists)
     torch.set_default_dtype(torch.float64)
     try:
-        session = Session(small_world, rules=make_rules("Explore"))
+        session = Session(small_world, task_config=make_task_config("Explore"))
         session.restore(kept)
         assert (session.step(twists) == clip).all()
         session.reset([7])
-        assert (session.step(twists) == clip).all() and session.books["reward"] == other.books["reward"]
+        assert (session.step(twists) == clip).all() and session.episode_data["reward"] == other.episode_data["reward"]
     finally:
         torch.set_default_dtype(torch.float32)
 

@@ -116,7 +116,7 @@ _ALTERED = {
     "no world": _without(("world", "memory")),
     "no notes": _without(("episode", "notes")),
     "no frames": _without(("episode", "frames")),
-    "no books": _without(("episode", "books")),
+    "no episode_data": _without(("episode", "episode_data")),
     "no text": _with(("episode", "notes"), lambda notes: torch.full_like(notes, 255)),
     "other notes": _with(("episode", "notes"), lambda notes: notes * 0 + ord("5")),
     "no random state": _with(
@@ -126,7 +126,7 @@ _ALTERED = {
     "negative clips": _with(("episode", "clip_index"), lambda index: index - 9),
     "grey frames": _with(("episode", "frames"), lambda frames: frames[..., 0]),
     "no numbers": _with(("episode", "commanded"), lambda poses: poses * torch.nan),
-    "no numbers reached": _with(("episode", "books", "achieved"), lambda poses: poses * torch.nan),
+    "no numbers reached": _with(("episode", "episode_data", "achieved"), lambda poses: poses * torch.nan),
     "flat pose": _with(("world", "c2w"), lambda pose: pose[:, :3, :3]),
     "a pose of doubles": _with(("world", "c2w"), lambda pose: pose.double()),
     "no focal length": _with(("world", "intrinsics"), lambda lens: lens * 0),

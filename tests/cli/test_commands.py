@@ -48,7 +48,7 @@ def train_in(folder: Path, out: Path, *overrides: str) -> Path:
 
 
 def learn_decoder(folder: Path, out: Path, world: Path) -> None:
-    """Gives the world's decoder its lesson and installs it."""
+    """Fine-tunes the world's decoder and installs it."""
     options = [f"data.render_into={folder}/data", f"out={out}", f"generator={world}", "install=true"]
     config = composed("train_vae", "experiment=debug", *options, "training.num_steps=2")
     assert isinstance(config, TrainVAEConfig)
@@ -108,7 +108,7 @@ def test_a_decoder_learns_from_its_world_which_stays_valid(
 
 
 @pytest.mark.slow
-def test_a_lesson_of_another_world_is_neither_continued_nor_installed(trained: Path, tmp_path: Path) -> None:
+def test_decoder_fine_tuning_of_another_world_is_neither_continued_nor_installed(trained: Path, tmp_path: Path) -> None:
     world = shutil.copytree(trained / "run" / "world", tmp_path / "world")
     learn_decoder(trained, tmp_path / "decoder", world)
     learn_decoder(trained, tmp_path / "decoder", world)  # with its new decoder it is still the same world

@@ -6,10 +6,10 @@ import torch
 pytest.importorskip("cv2")
 
 from model.data.clips import ClipSetConfig
-from model.evaluation.examination import ExaminationConfig, Examiner
 from model.evaluation.motion import camera_flow, measure_motion, optical_flow
 from model.evaluation.oracle import render_oracle_scenes
 from model.evaluation.truth import SceneTruth
+from model.evaluation.world_evaluator import EvaluationConfig, WorldEvaluator
 from model.geometry import primitives, se3
 from model.geometry.camera import default_intrinsics
 from model.world.synthetic_world import SyntheticWorld
@@ -73,7 +73,7 @@ def test_the_section_tells_what_the_autoencoder_alone_does_to_motion() -> None:
 
     clips = ClipSetConfig(num_clips=1, num_latents=2, first_seed=500_000)
     scenes = render_oracle_scenes(clips, 1)
-    examiner = Examiner(SyntheticWorld(), Exact(), clips, scenes, ExaminationConfig(motion=True))
-    section = examiner.motion(scenes.frames[:, :1].expand_as(scenes.frames).contiguous())
+    evaluator = WorldEvaluator(SyntheticWorld(), Exact(), clips, scenes, EvaluationConfig(motion=True))
+    section = evaluator.motion(scenes.frames[:, :1].expand_as(scenes.frames).contiguous())
     assert section["ratio_vae"] == 1
     assert section["ratio"] != 1

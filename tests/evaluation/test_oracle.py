@@ -121,10 +121,10 @@ class ListeningWorld(StillWorld):
 def test_a_world_is_told_the_captions_only_on_request(scenes: OracleScenes) -> None:
     world = ListeningWorld(SyntheticWorld(height=16, width=24).spec)
     alone = evaluate_oracle(world, None, scenes, batch_size=2)
-    assert "untold" not in alone.psnr and not alone.generated.any()
-    told = evaluate_oracle(world, None, replace(scenes, told=True), batch_size=3)
+    assert "without_caption" not in alone.psnr and not alone.generated.any()
+    told = evaluate_oracle(world, None, replace(scenes, with_caption=True), batch_size=3)
     assert torch.equal(told.psnr["generated"], told.psnr["hold"])
-    assert torch.equal(told.psnr["untold"], alone.psnr["generated"])
-    assert summarise(told)["psnr_untold"] < summarise(told)["psnr_first_clip"]
-    fly(world, replace(scenes, told=True), scenes.poses, 2, "the last batch has one row")
+    assert torch.equal(told.psnr["without_caption"], alone.psnr["generated"])
+    assert summarise(told)["psnr_without_caption"] < summarise(told)["psnr_first_clip"]
+    fly(world, replace(scenes, with_caption=True), scenes.poses, 2, "the last batch has one row")
     assert world.heard == scenes.captions[2:]

@@ -12,10 +12,10 @@ import torchmetrics.image.lpip
 from torch import Tensor, nn
 
 from model.data.clips import ClipSetConfig
-from model.evaluation.examination import Examination, ExaminationConfig, Examiner
 from model.evaluation.oracle import render_oracle_scenes
 from model.evaluation.perceptual import PerceptualDistance
-from model.evaluation.report import examination_tables
+from model.evaluation.report import evaluation_tables
+from model.evaluation.world_evaluator import EvaluationConfig, EvaluationReport, WorldEvaluator
 from model.world.synthetic_world import SyntheticWorld
 
 
@@ -63,11 +63,11 @@ def test_the_oracle_gets_a_row_and_the_renderer_scores_zero(monkeypatch: pytest.
     install(monkeypatch, random_alexnet)
     clips = ClipSetConfig(num_clips=1, num_latents=5, first_seed=500_000)
     scenes = render_oracle_scenes(clips, 1)
-    examiner = Examiner(SyntheticWorld(), None, clips, scenes, ExaminationConfig(lpips=True))
-    fidelity = examiner.fidelity(scenes.frames)
+    evaluator = WorldEvaluator(SyntheticWorld(), None, clips, scenes, EvaluationConfig(lpips=True))
+    fidelity = evaluator.fidelity(scenes.frames)
     assert fidelity["lpips"] == [0.0]
-    assert examiner.fidelity(255 - scenes.frames)["lpips"] != [0.0]
-    tables = examination_tables(Examination({"fidelity": dict(fidelity), "determinism": {"repeats": True}}))
+    assert evaluator.fidelity(255 - scenes.frames)["lpips"] != [0.0]
+    tables = evaluation_tables(EvaluationReport({"fidelity": dict(fidelity), "determinism": {"repeats": True}}))
     assert "| LPIPS | 0.000 |" in tables
 
 
@@ -83,4 +83,4 @@ def test_missing_weights_are_named_with_the_place_where_they_belong(monkeypatch:
 def test_a_missing_package_is_named_before_anything_is_flown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchvision", None)
     with pytest.raises(ValueError, match=r"torchvision: expected it to be installed.*\[lpips\]"):
-        ExaminationConfig(lpips=True)
+        EvaluationConfig(lpips=True)

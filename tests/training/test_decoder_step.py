@@ -52,7 +52,7 @@ def batch() -> ClipBatch:
     )
 
 
-def lesson() -> DecoderStep:
+def decoder_step() -> DecoderStep:
     torch.manual_seed(0)
     dit = VideoDiT(DIT).requires_grad_(False)
     nn.init.normal_(dit.head.linear.weight, std=0.1)
@@ -64,14 +64,14 @@ def latents() -> Tensor:
 
 
 def test_from_the_last_time_the_latents_are_the_true_ones_and_the_first_is_always() -> None:
-    step = lesson()
+    step = decoder_step()
     assert torch.equal(step.regenerate(latents(), batch(), 4, generator()), latents())
     for start in range(5):
         assert torch.equal(step.regenerate(latents(), batch(), start, generator())[:, :, 0], latents()[:, :, 0])
 
 
 def test_from_the_first_time_nothing_is_left_of_the_true_ones_and_later_more_and_more() -> None:
-    step, other = lesson(), latents()
+    step, other = decoder_step(), latents()
     other[:, :, 1:] += 1
     changes = [
         (step.regenerate(other, batch(), k, generator()) - step.regenerate(latents(), batch(), k, generator()))
@@ -89,7 +89,7 @@ def test_only_the_decoder_learns_and_it_does() -> None:
     vae.freeze_encoder()
     before = {name: p.clone() for name, p in vae.state_dict().items()}
     seen: list[float] = []
-    step = lesson()
+    step = decoder_step()
 
     def watched(module: nn.Module, data: ClipBatch, g: torch.Generator) -> tuple[Tensor, dict[str, Tensor | float]]:
         loss, metrics = step(module, data, g)

@@ -17,7 +17,7 @@ from model.training.flow_matching_step import (
     LatentBatch,
     choose_starts,
     jitter_reference,
-    remember,
+    sample_memory_frames,
     take_frames,
 )
 from model.training.loop import FitConfig, fit
@@ -173,7 +173,7 @@ def test_extension_windows_begin_anywhere_row_by_row_and_keep_poses_and_latents_
 def test_memory_is_any_earlier_frames_in_order_and_the_rest_stays() -> None:
     starts = torch.arange(5).repeat(200)
     frames = starts[:, None] + torch.arange(7)
-    chosen = remember(frames, 2, generator())
+    chosen = sample_memory_frames(frames, 2, generator())
     assert torch.equal(chosen[:, 2:], frames[:, 2:])
     assert (chosen[:, 0] < chosen[:, 1]).all() and (chosen[:, 1] < frames[:, 2]).all()
     for start in range(5):

@@ -1,4 +1,4 @@
-"""The whole examination on worlds whose marks are known: the renderer itself, and a picture that never changes."""
+"""The whole evaluation on worlds whose figures are known: the renderer itself, and a picture that never changes."""
 
 import json
 import math
@@ -11,28 +11,30 @@ from model.build import BlockedConfig, OracleConfig
 from model.cli.evaluate import run_blocked, run_oracle
 from model.data.clips import ClipSetConfig
 from model.evaluation.consistency import Revisit, measure_revisit, out_and_back
-from model.evaluation.examination import Examination, ExaminationConfig, Examiner
 from model.evaluation.fidelity import Regions, fidelity_per_clip
 from model.evaluation.moves import MOVES, move, render_moves
 from model.evaluation.oracle import OracleResult, OracleScenes, evaluate_oracle, render_oracle_scenes
 from model.evaluation.plots import plot_paths, plot_report
-from model.evaluation.report import _kinds_table, examination_tables
+from model.evaluation.report import _kinds_table, evaluation_tables
+from model.evaluation.world_evaluator import EvaluationConfig, EvaluationReport, WorldEvaluator
 from model.world.synthetic_world import SyntheticWorld
 
 CLIPS = ClipSetConfig(num_clips=2, num_latents=5, first_seed=500_000)
 
 
 @pytest.fixture(scope="module")
-def examined() -> tuple[OracleScenes, OracleResult, Examination]:
+def evaluated() -> tuple[OracleScenes, OracleResult, EvaluationReport]:
     scenes = render_oracle_scenes(CLIPS, 2)
     world = SyntheticWorld()
     result = evaluate_oracle(world, None, scenes)
-    config = ExaminationConfig(camera=True, camera_every=16, objects=True, revisit=1, still=1)
-    return scenes, result, Examiner(world, None, CLIPS, scenes, config).examine(result)
+    config = EvaluationConfig(camera=True, camera_every=16, objects=True, revisit=1, still=1)
+    return scenes, result, WorldEvaluator(world, None, CLIPS, scenes, config).evaluate(result)
 
 
-def test_the_renderer_itself_scores_at_the_floor(examined: tuple[OracleScenes, OracleResult, Examination]) -> None:
-    found = examined[2]
+def test_the_renderer_itself_scores_at_the_floor(
+    evaluated: tuple[OracleScenes, OracleResult, EvaluationReport],
+) -> None:
+    found = evaluated[2]
     summary = found.summary()
     assert summary["camera_solved"] == summary["camera_frames"] == 2
     # the search starts at the true pose and finds nothing better
@@ -53,10 +55,10 @@ def test_the_renderer_itself_scores_at_the_floor(examined: tuple[OracleScenes, O
 
 
 def test_tables_and_plots_show_every_section(
-    examined: tuple[OracleScenes, OracleResult, Examination], tmp_path: Path
+    evaluated: tuple[OracleScenes, OracleResult, EvaluationReport], tmp_path: Path
 ) -> None:
-    scenes, result, found = examined
-    tables = examination_tables(found)
+    scenes, result, found = evaluated
+    tables = evaluation_tables(found)
     assert all(
         word in tables
         for word in ("newly revealed", "floor: true frames", "no objects (control)", "revisit", "still", "ran away")
@@ -141,10 +143,10 @@ def test_single_moves_are_told_apart_and_every_floor_is_beside_them(monkeypatch:
         def reconstruct(self, frames: torch.Tensor) -> torch.Tensor:
             return frames
 
-    monkeypatch.setattr("model.evaluation.examination.MOVES", ("left", "still"))
+    monkeypatch.setattr("model.evaluation.world_evaluator.MOVES", ("left", "still"))
     scenes = render_oracle_scenes(CLIPS, 1)
-    config = ExaminationConfig(kinds=1, camera_every=16)
-    kinds = Examiner(SyntheticWorld(), Exact(), CLIPS, scenes, config).kinds()
+    config = EvaluationConfig(kinds=1, camera_every=16)
+    kinds = WorldEvaluator(SyntheticWorld(), Exact(), CLIPS, scenes, config).kinds()
     left, still = kinds["left"], kinds["still"]
     assert left["camera"]["trans_err_m"] < 0.001
     assert left["psnr"] == pytest.approx(100)
@@ -159,7 +161,7 @@ def test_single_moves_are_told_apart_and_every_floor_is_beside_them(monkeypatch:
 
 def test_bad_numbers_are_refused() -> None:
     with pytest.raises(ValueError, match="camera_every: expected at least 1, got 0"):
-        ExaminationConfig(camera_every=0)
+        EvaluationConfig(camera_every=0)
     with pytest.raises(ValueError, match="kind: expected one of"):
         move("sideways", 5)
 
@@ -168,7 +170,7 @@ def test_a_camera_measured_more_rarely_than_there_are_frames_is_refused_before_f
     clips = ClipSetConfig(num_latents=9, height=12, width=20, first_seed=500_000)
     scenes, world = render_oracle_scenes(clips, 1), SyntheticWorld(height=12, width=20)
     for config in ({"camera": True, "camera_every": 32}, {"kinds": 1, "camera_every": 16}, {"camera_every": 64}):
-        Examiner(world, None, clips, scenes, ExaminationConfig(**config))
+        WorldEvaluator(world, None, clips, scenes, EvaluationConfig(**config))
     for config, most in (({"camera": True, "camera_every": 33}, 32), ({"kinds": 1, "camera_every": 17}, 16)):
         with pytest.raises(ValueError, match=rf"^camera_every: expected at most {most}, .*; lower it"):
-            Examiner(world, None, clips, scenes, ExaminationConfig(**config))
+            WorldEvaluator(world, None, clips, scenes, EvaluationConfig(**config))

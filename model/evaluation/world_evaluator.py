@@ -25,8 +25,8 @@ Section = dict[str, object]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExaminationConfig:
-    """What to examine; see `OracleConfig`."""
+class EvaluationConfig:
+    """Which sections to evaluate; see `OracleConfig`."""
 
     camera: bool = False
     camera_every: int = FRAMES_PER_LATENT
@@ -55,7 +55,7 @@ class ExaminationConfig:
 
 
 @dataclass
-class Examination:
+class EvaluationReport:
     """Sections by name, ready for JSON; `camera` is kept for plots."""
 
     sections: dict[str, Section] = field(default_factory=dict)
@@ -93,15 +93,15 @@ class Examination:
         return float(place) if isinstance(place, (int, float)) else None
 
 
-class Examiner:
-    """Examines one world on given scenes, section by section.
+class WorldEvaluator:
+    """Evaluates one world on given scenes, section by section.
 
     Args:
-        world: To be examined.
+        world: The world that is evaluated.
         autoencoder: Of the world, if it has one: the floor of the camera search through its eyes is measured too.
         clips: How `scenes` were rendered; other moves are rendered alike.
         scenes: Held-out scenes.
-        config: What to examine.
+        config: Which sections to evaluate.
 
     Raises:
         ValueError: The camera is to be measured more rarely than there are frames.
@@ -113,7 +113,7 @@ class Examiner:
         autoencoder: Autoencoder | None,
         clips: ClipSetConfig,
         scenes: OracleScenes,
-        config: ExaminationConfig,
+        config: EvaluationConfig,
     ) -> None:
         self.world, self.autoencoder, self.clips, self.scenes, self.config = world, autoencoder, clips, scenes, config
         self.step = world.spec.frames_per_clip
@@ -132,9 +132,9 @@ class Examiner:
                     "lower it"
                 )
 
-    def examine(self, result: OracleResult) -> Examination:
+    def evaluate(self, result: OracleResult) -> EvaluationReport:
         """All sections asked for; `result` holds what the world generated on the scenes."""
-        found = Examination()
+        found = EvaluationReport()
         found.sections["fidelity"] = dict(self.fidelity(result.generated))
         found.sections["determinism"] = self.determinism(result.generated)
         if self.config.camera:
@@ -217,7 +217,7 @@ class Examiner:
         for kind in tqdm(MOVES, desc="single moves", unit="kind"):
             clips = ClipSetConfig(**{**vars(self.clips), "num_latents": 1 + self.world.spec.poses_per_clip})
             scenes, truths = render_moves(clips, kind, self.config.kinds)
-            scenes = replace(scenes, told=self.scenes.told)
+            scenes = replace(scenes, with_caption=self.scenes.with_caption)
             generated = fly(self.world, scenes, scenes.poses, self.config.batch_size, kind)
             poses, every, true = scenes.frame_poses(), self.config.camera_every, scenes.frames
             entry: Section = {

@@ -1,4 +1,4 @@
-"""Where the camera really gets, and what the task says to it, for rows of a session: tensors in, tensors out."""
+"""Collisions, the task and its reward for rows of a session: tensors in, tensors out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cc2env.actions import to_poses
 from cc2env.rewards import RewardFunction, Transition
-from cc2env.tasks import Memory, Opening, Task, make_task
+from cc2env.tasks import ResetContext, Task, TaskState, make_task
 from model.world.protocol import KnowsFreeSpace, WorldModel, WorldState
 
 COLLISIONS = ("none", "stop")
@@ -23,8 +23,8 @@ _TASK_STREAM = 0x7A5C  # tells a task's random numbers from others of the same s
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rules:
-    """What an environment's arguments say about obstacles and rewards; the same for all its episodes.
+class TaskConfig:
+    """The task, the reward and the collisions of an environment; the same for all its episodes.
 
     Attributes:
         task: What the episodes are for.
@@ -37,13 +37,13 @@ class Rules:
     collision: str = "none"
 
 
-def make_rules(
+def make_task_config(
     task: str | type[Task] | Task | None = None,
     reward: RewardFunction | None = None,
     collision: str = "none",
     task_arguments: Mapping[str, Any] | None = None,
-) -> Rules:
-    """Returns the rules that an environment's arguments ask for; see `make_task`.
+) -> TaskConfig:
+    """Returns the configuration for an environment's arguments; see `make_task`.
 
     Raises:
         TypeError: An argument of the task is unknown.
@@ -53,37 +53,37 @@ def make_rules(
         raise ValueError(f"collision: expected one of {list(COLLISIONS)}, got {collision!r}; choose one")
     if reward is not None and not callable(reward):
         raise ValueError(f"reward: expected a function of a Transition, got {type(reward).__name__}; pass a callable")
-    return Rules(task=make_task(task, **(task_arguments or {})), reward=reward, collision=collision)
+    return TaskConfig(task=make_task(task, **(task_arguments or {})), reward=reward, collision=collision)
 
 
-class Judge:
-    """Stops cameras at obstacles and plays a task, row by row; keeps nothing of an episode itself.
+class TaskRunner:
+    """Stops cameras at obstacles and runs a task, row by row; it holds no state of an episode itself.
 
-    Its books are a TensorDict of one row for each episode, on the CPU: `achieved` [b, p, 4, 4], `blocked` [b],
+    The episode data is a TensorDict of one row for each episode, on the CPU: `achieved` [b, p, 4, 4], `blocked` [b],
     `reward` [b] float64, `terminated` [b], `first_frame` [b, h, w, 3], `fingerprint` [b] int64 of the task and, if it
     has one, the task's memory `task`.
 
     Args:
         world: The world to fly through.
         poses_per_clip: Latent poses of a clip.
-        rules: Of all episodes.
+        config: The task, the reward and the collisions.
 
     Raises:
         ValueError: Cameras are to stop in a world that does not know its free space.
     """
 
-    def __init__(self, world: WorldModel, poses_per_clip: int, rules: Rules) -> None:
-        if rules.collision == "stop" and not isinstance(world, KnowsFreeSpace):
+    def __init__(self, world: WorldModel, poses_per_clip: int, config: TaskConfig) -> None:
+        if config.collision == "stop" and not isinstance(world, KnowsFreeSpace):
             raise ValueError(
                 f'collision: expected "none", {type(world).__name__} does not know its free space, got "stop"; '
                 'choose world="synthetic", which does, or give this one a depth head with model.cli.train_depth'
             )
         # an estimate is asked only of those who want to stop by it
         self._guide: KnowsFreeSpace | None = None
-        if isinstance(world, KnowsFreeSpace) and (world.free_space_is_exact or rules.collision == "stop"):
+        if isinstance(world, KnowsFreeSpace) and (world.free_space_is_exact or config.collision == "stop"):
             self._guide = world
         self.world, self.poses_per_clip = world, poses_per_clip
-        self.task, self.reward, self.collision = rules.task, rules.reward, rules.collision
+        self.task, self.reward, self.collision = config.task, config.reward, config.collision
 
     def route(
         self, state: WorldState, twists: Float[Tensor, "n p 6"], commanded: Float[Tensor, "n p 4 4"]
@@ -101,16 +101,16 @@ class Judge:
         return to_poses(state.c2w, _cut(twists, shares)), blocked
 
     def open(self, state: WorldState, first_frames: UInt8[Tensor, "n h w 3"]) -> TensorDict:
-        """Returns the books of episodes that begin."""
+        """Returns the episode data after a reset."""
         rows = range(len(first_frames))
-        memories = [self.task.open(self._opening(state[[row]], first_frames[row])) for row in rows]
-        return self._books(state.c2w, first_frames, memories)
+        states = [self.task.open(self._reset_context(state[[row]], first_frames[row])) for row in rows]
+        return self._episode_data(state.c2w, first_frames, states)
 
-    def _books(
-        self, c2w: Float[Tensor, "n 4 4"], first_frames: UInt8[Tensor, "n h w 3"], memories: list[Memory]
+    def _episode_data(
+        self, c2w: Float[Tensor, "n 4 4"], first_frames: UInt8[Tensor, "n h w 3"], states: list[TaskState]
     ) -> TensorDict:
         count = len(first_frames)
-        books = {
+        episode_data = {
             "achieved": c2w[:, None].repeat(1, self.poses_per_clip, 1, 1).cpu(),
             "blocked": torch.zeros(count, dtype=torch.bool),
             "reward": torch.zeros(count, dtype=torch.float64),
@@ -118,13 +118,13 @@ class Judge:
             "first_frame": first_frames.cpu(),
             "fingerprint": torch.full((count,), self.task.fingerprint),
         }
-        return _with_memories(TensorDict(books, batch_size=[count]), memories)
+        return _with_task_states(TensorDict(episode_data, batch_size=[count]), states)
 
     def blank(self) -> TensorDict:
-        """Returns the books of one episode that begins in an empty world: what any books of this task look like."""
+        """Returns the episode data of a reset in an empty world: the layout of every episode data of this task."""
         spec, poses, start = self.world.spec, self.poses_per_clip, torch.eye(4, dtype=torch.float32)[None]
         first_frame = np.zeros((spec.height, spec.width, 3), np.uint8)
-        opening = Opening(
+        context = ResetContext(
             first_frame=first_frame,
             c2w=np.eye(4, dtype=np.float32),
             intrinsics=np.array(spec.intrinsics, np.float32),
@@ -134,11 +134,11 @@ class Judge:
             plan=lambda twists: to_poses(start, torch.from_numpy(twists)[None])[0].numpy(),
             look=lambda _: first_frame.copy(),
         )
-        return self._books(start, torch.from_numpy(first_frame)[None], [self.task.open(opening)])
+        return self._episode_data(start, torch.from_numpy(first_frame)[None], [self.task.open(context)])
 
-    def judge(
+    def step(
         self,
-        books: TensorDict,
+        episode_data: TensorDict,
         state: WorldState,
         commanded: Float[Tensor, "n p 4 4"],
         achieved: Float[Tensor, "n p 4 4"],
@@ -146,12 +146,12 @@ class Judge:
         frames: UInt8[Tensor, "n f h w 3"],
         clip_index: Int[Tensor, " n"],
     ) -> TensorDict:
-        """Returns the books after a clip; `state` is the one before it."""
-        after = books.copy()
+        """Returns the episode data after a clip; `state` is the one before it."""
+        after = episode_data.copy()
         after["achieved"], after["blocked"] = achieved.cpu(), blocked
         if type(self.task) is Task and self.reward is None:
-            return after  # nothing to judge: frames stay on their device
-        verdicts = []
+            return after  # nothing to reward: frames stay on their device
+        results = []
         for row in range(len(frames)):
             transition = Transition(
                 start_c2w=_read_only(state.c2w[row]),
@@ -159,18 +159,18 @@ class Judge:
                 commanded_c2w=_read_only(commanded[row]),
                 blocked=bool(blocked[row]),
                 frames=_read_only(frames[row]),
-                first_frame=_read_only(books["first_frame"][row]),
+                first_frame=_read_only(episode_data["first_frame"][row]),
                 intrinsics=_read_only(state.intrinsics[row]),
                 clip_index=int(clip_index[row]),
             )
-            memory, reward, terminated = self.task.judge(task_memory(books, row), transition)
+            after_step, reward, terminated = self.task.judge(task_state(episode_data, row), transition)
             reward = reward if self.reward is None else self.reward(transition)
-            verdicts.append((memory, _checked_reward(reward), bool(terminated)))
-        after["reward"] = torch.tensor([reward for _, reward, _ in verdicts], dtype=torch.float64)
-        after["terminated"] = torch.tensor([terminated for _, _, terminated in verdicts])
-        return _with_memories(after, [memory for memory, _, _ in verdicts])
+            results.append((after_step, _checked_reward(reward), bool(terminated)))
+        after["reward"] = torch.tensor([reward for _, reward, _ in results], dtype=torch.float64)
+        after["terminated"] = torch.tensor([terminated for _, _, terminated in results])
+        return _with_task_states(after, [after_step for after_step, _, _ in results])
 
-    def _opening(self, state: WorldState, first_frame: UInt8[Tensor, "h w 3"]) -> Opening:
+    def _reset_context(self, state: WorldState, first_frame: UInt8[Tensor, "h w 3"]) -> ResetContext:
         def plan(twists: np.ndarray) -> np.ndarray:
             moves = torch.from_numpy(twists).to(state.c2w)[None]
             if self._guide is not None:
@@ -185,7 +185,7 @@ class Judge:
             picture: np.ndarray = frames[0, -1].cpu().numpy().copy()
             return picture
 
-        return Opening(
+        return ResetContext(
             first_frame=_read_only(first_frame),
             c2w=_read_only(state.c2w[0]),
             intrinsics=_read_only(state.intrinsics[0]),
@@ -197,11 +197,11 @@ class Judge:
         )
 
 
-def task_memory(books: TensorDict, row: int) -> Memory:
-    """Returns the memory of one row's task, as the task knows it; read-only."""
-    if "task" not in books:
-        return {}  # a task that remembers nothing
-    return {name: _read_only(value[row]) for name, value in books["task"].items()}
+def task_state(episode_data: TensorDict, row: int) -> TaskState:
+    """Returns the state of one row's task; its arrays are read-only."""
+    if "task" not in episode_data:
+        return {}  # a task without a state
+    return {name: _read_only(value[row]) for name, value in episode_data["task"].items()}
 
 
 def _read_only(tensor: Tensor) -> np.ndarray:
@@ -225,8 +225,8 @@ def _cut(twists: Float[Tensor, "n p 6"], shares: Float[Tensor, "n p"]) -> Float[
     return torch.cat([twists[..., :3] * shares[..., None].to(twists), twists[..., 3:]], dim=-1)
 
 
-def _with_memories(books: TensorDict, memories: list[Memory]) -> TensorDict:
-    stacked = {name: torch.from_numpy(np.stack([memory[name] for memory in memories])) for name in memories[0]}
+def _with_task_states(episode_data: TensorDict, states: list[TaskState]) -> TensorDict:
+    stacked = {name: torch.from_numpy(np.stack([each[name] for each in states])) for name in states[0]}
     if stacked:  # an empty entry would not survive a file
-        books["task"] = TensorDict(stacked, batch_size=books.batch_size)
-    return books
+        episode_data["task"] = TensorDict(stacked, batch_size=episode_data.batch_size)
+    return episode_data
