@@ -180,6 +180,8 @@ def draw_pictures(config: PicturesConfig) -> None:
 def _publish(out: str, config: PublishConfig) -> Published:
     published = publish(out, config)
     print(ledger_table(published.lines))
+    if reason := next((line.reason for line in published.lines if line.verdict == "rejected" and line.reason), None):
+        print(f"the first rejected one: {reason} (all reasons: {Path(out) / 'ledger.jsonl'})")
     metric = sum(record.scale is not None for record in Manifest(out))
     held_out = len(Manifest(Path(out) / HELD_OUT))
     print(

@@ -55,7 +55,7 @@ class StepsConfig:
     lens_from_depth: bool = True
     min_fov_deg: float = 15.0
     max_fov_deg: float = 120.0
-    max_lens_deviation: float = 0.05
+    max_lens_deviation: float = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -154,7 +154,8 @@ def read_world_config(folder: Path) -> WorldConfig:
             raise ValueError(f"{type(values).__name__} in the place of names with values")
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(WorldConfig), _as_text(values)))
     except (yaml.YAMLError, UnicodeDecodeError, OmegaConfBaseException, ValueError, TypeError, RecursionError) as error:
-        raise ValueError(f"{path}: expected the settings of a world, got {error}; correct them") from error
+        found = " ".join(str(error).split())  # YAML's errors are eight lines
+        raise ValueError(f"{path}: expected the settings of a world, got {found}; correct them") from error
     assert isinstance(config, WorldConfig)
     return config
 
