@@ -1,6 +1,7 @@
 """Shape and type annotations are checked at run time in every test: jaxtyping with beartype on our own packages."""
 
 import os
+import signal
 import sys
 
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -14,6 +15,9 @@ if "--benchmark-only" not in sys.argv:
 
 import pytest
 import torch
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # tests that a shell started with & inherit this
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
