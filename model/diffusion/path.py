@@ -23,20 +23,6 @@ def velocity(x0: Float[Tensor, "b *rest"], noise: Float[Tensor, "b *rest"]) -> F
     return noise - x0
 
 
-def x0_from_velocity(
-    x_t: Float[Tensor, "b *rest"], velocity: Float[Tensor, "b *rest"], t: Float[Tensor, "..."]
-) -> Float[Tensor, "b *rest"]:
-    """The data end of the straight line through x_t; times as in `interpolate`."""
-    return x_t - _broadcast_time(t, x_t) * velocity
-
-
-def noise_from_velocity(
-    x_t: Float[Tensor, "b *rest"], velocity: Float[Tensor, "b *rest"], t: Float[Tensor, "..."]
-) -> Float[Tensor, "b *rest"]:
-    """The noise end of the straight line through x_t; times as in `interpolate`."""
-    return x_t + (1 - _broadcast_time(t, x_t)) * velocity
-
-
 def _broadcast_time(t: Tensor, x: Tensor) -> Tensor:
     """`t` with singleton axes so that it multiplies `x`: `[]`, `[b]` or, for `b c f h w`, `[b f]`."""
     b = x.shape[0]

@@ -112,12 +112,6 @@ class _Evidence:
         return self.sums[0] / count, self.sums[1] / count
 
 
-def motion_residual(flow: Float[Tensor, "h w 2"]) -> Float[Tensor, "h w"]:
-    """Returns pixels between where the flow leads and where a static scene could be seen, after robust fits."""
-    forth = flow.numpy()
-    return torch.from_numpy(fit_static_scene(forth).nearest(forth.astype(np.float64)).residual.astype(np.float32))
-
-
 def reliable_flow(
     first: UInt8[Tensor, "h w 3"], second: UInt8[Tensor, "h w 3"], flow: OpticalFlow
 ) -> tuple[Float[np.ndarray, "h w 2"], Bool[np.ndarray, "h w"]]:

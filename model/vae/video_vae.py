@@ -149,23 +149,6 @@ class VideoVAE(nn.Module):
         """Whole video of normalised latents, not clamped."""
         return self._decode(self.denormalise(latents), Stream())
 
-    def encode_chunk(
-        self, video: Float[Tensor, "b c f h w"], cache: Cache | None = None
-    ) -> tuple[Float[Tensor, "b c_z f_z h_z w_z"], Cache]:
-        """(normalised latents, cache) of the next frames of a video.
-
-        Args:
-            video: a multiple of `temporal_stride` frames, plus one in the first chunk.
-            cache: what the previous chunk returned; None starts a video. Its tensors have the batch first and the same
-                shapes after every chunk.
-
-        Raises:
-            ValueError: the video's shape does not fit the strides, or the cache does not fit the video.
-        """
-        stream = Stream(cache)
-        mean, _ = self._encode(video, stream)
-        return self.normalise(mean), stream.memory()
-
     def decode_chunk(
         self, latents: Float[Tensor, "b c_z f_z h_z w_z"], cache: Cache | None = None
     ) -> tuple[Float[Tensor, "b c f h w"], Cache]:

@@ -13,7 +13,7 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from model.data.synthetic.free_space import free_fraction
-from model.data.synthetic.renderer import RenderedClip, render, render_frames
+from model.data.synthetic.renderer import render_frames
 from model.data.synthetic.scene import Scene, sample_scene
 from model.data.synthetic.trajectories import sample_trajectory
 from model.geometry import se3
@@ -102,10 +102,6 @@ class SyntheticWorld:
         extended.c2w = c2w[:, -1].to(torch.float32).clone()
         extended.step = state.step + 1
         return extended, torch.stack(clips)
-
-    def render_segment(self, state: WorldState, c2w: Tensor) -> list[RenderedClip]:
-        """Frames, metric depth and moving-object mask of every row's next clip; the oracle's view of `extend`."""
-        return [render(*view) for view in self._views(state, c2w)]
 
     def _views(self, state: WorldState, c2w: Tensor) -> list[View]:
         """What the renderer is asked for, row by row, to show the next clip."""

@@ -7,7 +7,6 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from model.data.synthetic.learnability import measure_learnability
 from model.data.synthetic.renderer import render, render_frames
 from model.data.synthetic.scene import sample_scene
 from model.data.synthetic.trajectories import sample_trajectory
@@ -38,9 +37,3 @@ def test_rendering(benchmark: BenchmarkFixture, style: str, height: int, width: 
     benchmark.extra_info["frames_per_second"] = round(frames_per_second, 1)
     if height < 100:
         assert frames_per_second >= 100
-
-
-def test_learnability(benchmark: BenchmarkFixture) -> None:
-    decibels = benchmark.pedantic(measure_learnability, rounds=1)
-    benchmark.extra_info.update({theme: round(value, 1) for theme, value in decibels.items()})
-    assert decibels["all"] >= 30

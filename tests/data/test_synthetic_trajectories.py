@@ -6,8 +6,7 @@ from collections import Counter
 import pytest
 import torch
 
-from model.data.synthetic.free_space import distance_to_surface, free_distance, is_free
-from model.data.synthetic.learnability import measure_learnability
+from model.data.synthetic.free_space import distance_to_surface, is_free
 from model.data.synthetic.renderer import render
 from model.data.synthetic.scene import SCENE_RADIUS, sample_scene
 from model.data.synthetic.trajectories import (
@@ -103,28 +102,3 @@ def test_distance_changes_by_at_most_the_step() -> None:
     steps = 0.1 * torch.randn(2000, 3, dtype=torch.float64)
     change = distance_to_surface(scene, points + steps, 0.7) - distance_to_surface(scene, points, 0.7)
     assert (change.abs() <= steps.norm(dim=-1) + 1e-9).all()
-
-
-def test_free_distance_ends_on_a_surface_and_is_at_least_the_distance() -> None:
-    scene = sample_scene(12)
-    origin = scene.start_pose[:3, 3].double().expand(500, 3).contiguous()
-    direction = torch.randn(500, 3, dtype=torch.float64)
-    free = free_distance(scene, origin, direction, 20.0, 1.3)
-    end = origin + direction / direction.norm(dim=-1, keepdim=True) * free[:, None]
-    assert (free >= distance_to_surface(scene, origin, 1.3) - 1e-9).all()
-    assert distance_to_surface(scene, end, 1.3)[free < 20].abs().max() < 1e-6
-    assert (free <= 20).all() and (free == 20).any()
-
-
-def test_free_distance_is_zero_inside_and_refuses_no_direction() -> None:
-    scene = sample_scene(3)
-    item = next(item for item in scene.objects if item.motion is None)
-    inside = torch.tensor([item.x, -0.4 * item.height, item.z])
-    assert free_distance(scene, inside, torch.tensor([1.0, 0.0, 0.0]), 5.0) == 0
-    with pytest.raises(ValueError, match=r"^direction: expected"):
-        free_distance(scene, inside, torch.zeros(3), 5.0)
-
-
-def test_components_of_a_few_clips_explain_others() -> None:
-    # 200 training clips give more than 30 dB (see the benchmark); with a handful only the order of magnitude counts
-    assert measure_learnability(num_training=4, num_held_out=2)["all"] > 22

@@ -52,19 +52,6 @@ def test_shapes_are_four_times_less_in_time_and_eight_in_space(config: VideoVAEC
 
 @CONFIGS
 @pytest.mark.parametrize("batch", [1, 2])
-@pytest.mark.parametrize("ends", [[1, 5, 9, 13], [5, 13], [1, 13], [13]])
-def test_encoding_chunk_by_chunk_equals_encoding_the_whole(config: VideoVAEConfig, batch: int, ends: list[int]) -> None:
-    vae, frames = build(config), video(batch, 13)
-    cache, chunks = None, []
-    for start, end in zip([0, *ends], ends, strict=False):
-        latents, cache = vae.encode_chunk(frames[:, :, start:end], cache)
-        chunks.append(latents)
-    # the same sums of the same numbers; kernels may split them differently for another length
-    torch.testing.assert_close(torch.cat(chunks, dim=2), vae.encode(frames), rtol=1e-4, atol=1e-5)
-
-
-@CONFIGS
-@pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("ends", [[1, 2, 3, 4, 5], [1, 5], [2, 5], [3, 4, 5], [5]])
 def test_decoding_chunk_by_chunk_equals_decoding_the_whole(config: VideoVAEConfig, batch: int, ends: list[int]) -> None:
     vae = build(config)
@@ -103,20 +90,15 @@ def test_changing_a_latent_leaves_earlier_frames_alone(config: VideoVAEConfig, c
 @CONFIGS
 def test_caches_keep_their_shapes_have_the_batch_first_and_never_change_in_place(config: VideoVAEConfig) -> None:
     vae = build(config)
-    frames = video(3, 13)
-    latents = vae.encode(frames)
-    for step, pieces in [
-        (vae.encode_chunk, frames.split([1, 4, 8], 2)),
-        (vae.decode_chunk, latents.split([1, 1, 2], 2)),
-    ]:
-        _, first = step(pieces[0], None)
-        kept = {name: value.clone() for name, value in first.items()}
-        _, second = step(pieces[1], first)
-        _, third = step(pieces[2], second)
-        shapes = [{name: value.shape for name, value in cache.items()} for cache in (first, second, third)]
-        assert shapes[0] == shapes[1] == shapes[2]
-        assert all(value.shape[0] == 3 for value in first.values())
-        assert all(torch.equal(value, kept[name]) for name, value in first.items())
+    pieces = vae.encode(video(3, 13)).split([1, 1, 2], 2)
+    _, first = vae.decode_chunk(pieces[0], None)
+    kept = {name: value.clone() for name, value in first.items()}
+    _, second = vae.decode_chunk(pieces[1], first)
+    _, third = vae.decode_chunk(pieces[2], second)
+    shapes = [{name: value.shape for name, value in cache.items()} for cache in (first, second, third)]
+    assert shapes[0] == shapes[1] == shapes[2]
+    assert all(value.shape[0] == 3 for value in first.values())
+    assert all(torch.equal(value, kept[name]) for name, value in first.items())
 
 
 @CONFIGS

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from model.data.clips import ClipSetConfig, render_record
+from model.data.synthetic.renderer import render
 from model.geometry import se3
 from model.world.synthetic_world import SyntheticWorld, frame_poses
 
@@ -27,7 +28,7 @@ def test_depth_and_motion_come_with_the_frames() -> None:
     state, _ = world.start([3, 4])
     segment = torch.eye(4).repeat(2, 4, 1, 1)
     frames = world.extend(state, segment)[1]
-    clips = world.render_segment(state, segment)
+    clips = [render(*view) for view in world._views(state, segment)]
     for row, clip in enumerate(clips):
         assert np.array_equal(np.asarray(clip.frames), frames[row].numpy())
         assert clip.depth.shape == clip.moving_mask.shape == (16, 16, 32)

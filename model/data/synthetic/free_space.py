@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.data.synthetic.scene import Scene, SceneObject
-from model.data.synthetic.shapes import distance, intersect
+from model.data.synthetic.shapes import distance
 from model.geometry.clearance import clear_share
 
 
@@ -25,41 +25,6 @@ def distance_to_surface(
     seconds = np.broadcast_to(_seconds(time), where.shape[:-1]).reshape(-1)
     nearest = _nearest(scene, where.reshape(-1, 3), seconds)
     return torch.from_numpy(nearest.reshape(where.shape[:-1])).to(points.dtype)
-
-
-def free_distance(
-    scene: Scene,
-    origin: Float[Tensor, "*batch 3"],
-    direction: Float[Tensor, "*batch 3"],
-    max_distance: float,
-    time: float | Float[Tensor, "*#batch"] = 0.0,
-) -> Float[Tensor, "*batch"]:
-    """Metres that a point can go straight along `direction` (any length) before it meets a surface.
-
-    Args:
-        scene: stands still at `time`.
-        origin: scene coordinates; a point inside an object has no free distance.
-        direction: scene axes.
-        max_distance: metres, the answer where nothing is nearer.
-        time: seconds, one or one a point.
-
-    Raises:
-        ValueError: a direction is zero, or a value is not finite.
-    """
-    shape = origin.shape[:-1]
-    start, way = _finite("origin", origin).reshape(-1, 3), _finite("direction", direction).reshape(-1, 3)
-    norm = np.linalg.norm(way, axis=-1, keepdims=True)
-    if (norm == 0).any():
-        raise ValueError("direction: expected non-zero vectors, got a zero; leave it out or ask distance_to_surface")
-    way = way / norm
-    seconds = np.broadcast_to(_seconds(time), shape).reshape(-1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        free = np.where(way[:, 1] > 0, -start[:, 1] / way[:, 1], np.inf)
-    for item in scene.objects:
-        o, d = _own_frame(item, start, seconds), _own_frame(item, way, seconds, is_direction=True)
-        free = np.minimum(free, intersect(item, o, d)[0])
-    free = np.where(_nearest(scene, start, seconds) < 0, 0.0, np.clip(free, 0.0, max_distance))
-    return torch.from_numpy(free.reshape(shape)).to(origin.dtype)
 
 
 def is_free(
