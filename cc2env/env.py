@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
@@ -174,7 +173,6 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
         self._intrinsics: Tensor | None = None
         if fov is not None:
             self._intrinsics = intrinsics_from_fov(fov, spec.height, spec.width)
-        self.generation_seconds = 0.0
         self._has_warned = False
         self.metadata = {**type(self).metadata, "render_fps": round(spec.fps)}  # Gymnasium's type; `fps` is exact
         self.action_space = spaces.action_space(self._session.poses_per_clip)
@@ -192,14 +190,12 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
         super().reset(seed=seed)
         # Drawn also when the world then refuses the options: what a seed gives never hangs on them.
         noise_seed = int(self.np_random.integers(2**31 - 1))
-        started = time.perf_counter()
         first = self._session.reset(
             [noise_seed],
             prompts=None if prompt is None else [prompt],
             images=None if image is None else image[None],
             intrinsics=self._intrinsics,
         )
-        self.generation_seconds = time.perf_counter() - started
         return np.repeat(first, self._session.frames_per_clip, axis=0), self._info()
 
     def step(self, action: object) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
@@ -213,9 +209,7 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
         self._require_reset("step")
         action = action.detach() if isinstance(action, Tensor) else action
         twists = check_action(action, (self._session.poses_per_clip, 6))
-        started = time.perf_counter()
         frames = self._session.step(twists[None])[0]
-        self.generation_seconds = time.perf_counter() - started
         episode_data = self._session.episode_data
         reward, terminated = float(episode_data["reward"][0]), bool(episode_data["terminated"][0])
         return frames, reward, terminated, False, self._info()

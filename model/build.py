@@ -10,6 +10,7 @@ from omegaconf import MISSING
 from torch import Tensor, nn
 
 from model.data.clips import ClipSetConfig
+from model.data.synthetic.seeds import HELD_OUT_SEED, PREVIEW_SEED
 from model.diffusion.timesteps import TimestepDensity
 from model.dit.video_dit import VideoDiTConfig
 from model.estimators.latent_depth import LatentDepthConfig
@@ -106,7 +107,7 @@ class TrainVAEConfig:
     install: bool = False
     num_pca_clips: int = 256
     num_held_out: int = 32
-    held_out_seed: int = 600_000
+    held_out_seed: int = PREVIEW_SEED
     l1_weight: float = 1.0
     kl_weight: float = 1e-6
     gradient_weight: float = 0.0
@@ -226,7 +227,7 @@ class BlockedConfig:
     num_scenes: int = 64
     num_clips: int = 1
     out: str = "runs/evaluate/blocked.json"
-    first_seed: int = 500_000
+    first_seed: int = HELD_OUT_SEED
     batch_size: int = 16
     device: str = "cpu"
 
@@ -251,7 +252,7 @@ class OracleConfig:
     num_scenes: int = 64
     num_clips: int = 1
     out: str = "runs/evaluate/oracle.json"
-    first_seed: int = 500_000
+    first_seed: int = HELD_OUT_SEED
     batch_size: int = 16
     device: str = "cpu"
     sampler_steps: int | None = None

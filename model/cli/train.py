@@ -18,6 +18,7 @@ from model.cli.fine_tuning import check_size, starting_point
 from model.cli.world_saver import WorldSaver
 from model.curation.training_clips import clip_set
 from model.data.clips import ClipSet, ClipSetConfig, MirroredClipSet
+from model.data.synthetic.seeds import PREVIEW_SEED
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.evaluation.oracle import OracleScenes
 from model.evaluation.preview import assemble, preview_scenes
@@ -30,8 +31,6 @@ from model.training.loop import TrainingDiverged, fit
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.config import TextEncoderConfig, WorldConfig
 from model.world.load import build_text_encoder
-
-PREVIEW_SEED = 600_000  # scenes that are neither trained on nor in the oracle's table
 
 register_schemas()
 

@@ -21,9 +21,6 @@ from model.geometry.trajectory import CameraTrajectory
 from model.world.protocol import WorldModel
 from model.world.synthetic_world import SyntheticWorld
 
-# Scenes that people see (seeds 0, 1, 2 ...) and scenes that are trained on (from 1,000,000) stay clear of these.
-HELD_OUT_SEED = 500_000
-
 
 @runtime_checkable
 class Autoencoder(Protocol):

@@ -1,17 +1,14 @@
 """Named camera moves. Each returns a path of num_poses poses that starts at the identity.
 
-Distances are in metres, angles in radians, and a negative one moves the other way. All but `spiral` are
+Distances are in metres, angles in radians, and a negative one moves the other way. All are
 constant twists: even speed, and every piece of the move is the same move, shorter.
 """
-
-import math
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from model.geometry.camera import default_intrinsics, look_at
-from model.geometry.se3 import from_rotation_translation
+from model.geometry.camera import default_intrinsics
 from model.geometry.trajectory import CameraTrajectory
 
 Intrinsics = Float[Tensor, "4"]
@@ -50,41 +47,6 @@ def roll(angle: float, num_poses: int, intrinsics: Intrinsics | None = None) -> 
 def orbit(angle: float, radius: float, num_poses: int, intrinsics: Intrinsics | None = None) -> CameraTrajectory:
     """Returns a circle about the point radius metres ahead, which stays in the image's centre; first to the right."""
     return _constant_twist((angle * radius, 0.0, 0.0, 0.0, -angle, 0.0), num_poses, intrinsics)
-
-
-def spiral(
-    radius: float,
-    distance: float,
-    num_poses: int,
-    intrinsics: Intrinsics | None = None,
-    *,
-    num_turns: float = 1.0,
-    focus: float | None = None,
-) -> CameraTrajectory:
-    """Returns a helix: the centre circles upright, first to the right, while it moves distance metres forward.
-
-    Args:
-        radius: Of the circle, whose lowest point is the start.
-        distance: Travelled along the first optical axis.
-        num_poses: At least 2.
-        intrinsics: One camera for all poses.
-        num_turns: Of the circle; negative ones start to the left.
-        focus: The camera keeps looking at the point this many metres ahead of the start; without it, straight ahead.
-
-    Raises:
-        ValueError: num_poses is less than 2, or the helix does not stay in front of the focus.
-    """
-    _check_num_poses(num_poses)
-    if focus is not None and focus <= max(distance, 0):
-        raise ValueError(f"focus: expected a point beyond the distance of {distance} m, got {focus} m")
-    share = torch.linspace(0, 1, num_poses, dtype=torch.float64)
-    phase = 2 * math.pi * num_turns * share
-    centres = torch.stack((radius * phase.sin(), radius * (phase.cos() - 1), distance * share), dim=-1)
-    if focus is None:
-        c2w = from_rotation_translation(torch.eye(3, dtype=torch.float64).expand(num_poses, 3, 3), centres)
-    else:
-        c2w = look_at(centres, centres.new_tensor([0, 0, focus]))
-    return _with_intrinsics(c2w, intrinsics)
 
 
 def hold_still(num_poses: int, intrinsics: Intrinsics | None = None) -> CameraTrajectory:

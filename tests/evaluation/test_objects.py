@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from model.data.clips import ClipSetConfig
+from model.data.synthetic.seeds import HELD_OUT_SEED
 from model.evaluation.objects import ObjectCover, backdrop_frames, measure_objects, off_backdrop
 from model.evaluation.oracle import OracleScenes, render_oracle_scenes
 
-CLIPS = ClipSetConfig(num_clips=2, num_latents=5, first_seed=500_000)
+CLIPS = ClipSetConfig(num_clips=2, num_latents=5, first_seed=HELD_OUT_SEED)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from model.data.clips import ClipSetConfig
+from model.data.synthetic.seeds import HELD_OUT_SEED
 from model.evaluation.oracle import OracleScenes, render_oracle_scenes
 from model.evaluation.prompts import CALIBRATION_SEED, PromptFidelity, measure_prompts, named_colours
 from model.world.protocol import WorldState
@@ -15,7 +16,7 @@ from model.world.synthetic_world import SyntheticWorld
 
 @pytest.fixture(scope="module")
 def scenes() -> OracleScenes:
-    return render_oracle_scenes(ClipSetConfig(num_clips=16, num_latents=1, first_seed=500_000), 16)
+    return render_oracle_scenes(ClipSetConfig(num_clips=16, num_latents=1, first_seed=HELD_OUT_SEED), 16)
 
 
 def test_the_renderer_shows_what_its_captions_name(scenes: OracleScenes) -> None:
@@ -71,7 +72,7 @@ def test_only_objects_name_colours() -> None:
 
 
 def test_scenes_without_colours_are_refused() -> None:
-    scenes = render_oracle_scenes(ClipSetConfig(num_clips=1, num_latents=1, first_seed=500_000), 1)
+    scenes = render_oracle_scenes(ClipSetConfig(num_clips=1, num_latents=1, first_seed=HELD_OUT_SEED), 1)
     scenes.captions[0] = "a green meadow"
     with pytest.raises(ValueError, match="prompts: expected scenes whose captions name colours"):
         measure_prompts(SyntheticWorld(), scenes, num_calibration=1)

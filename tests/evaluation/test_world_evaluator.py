@@ -10,6 +10,7 @@ import torch
 from model.build import BlockedConfig, OracleConfig
 from model.cli.evaluate import run_blocked, run_oracle
 from model.data.clips import ClipSetConfig
+from model.data.synthetic.seeds import HELD_OUT_SEED
 from model.evaluation.consistency import Revisit, measure_revisit, out_and_back
 from model.evaluation.fidelity import Regions, fidelity_per_clip
 from model.evaluation.moves import MOVES, move, render_moves
@@ -19,7 +20,7 @@ from model.evaluation.report import _kinds_table, evaluation_tables
 from model.evaluation.world_evaluator import EvaluationConfig, EvaluationReport, WorldEvaluator
 from model.world.synthetic_world import SyntheticWorld
 
-CLIPS = ClipSetConfig(num_clips=2, num_latents=5, first_seed=500_000)
+CLIPS = ClipSetConfig(num_clips=2, num_latents=5, first_seed=HELD_OUT_SEED)
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +130,7 @@ def test_out_and_back_ends_where_it_began() -> None:
 
 @pytest.mark.parametrize("kind", MOVES)
 def test_every_move_has_room_and_goes_somewhere(kind: str) -> None:
-    scenes, truths = render_moves(ClipSetConfig(num_latents=5, height=12, width=20, first_seed=500_000), kind, 1)
+    scenes, truths = render_moves(ClipSetConfig(num_latents=5, height=12, width=20, first_seed=HELD_OUT_SEED), kind, 1)
     assert scenes.frames.shape == (1, 17, 12, 20, 3)
     assert len(truths) == 1
     changed = not torch.equal(scenes.poses[0, -1], torch.eye(4))
@@ -167,7 +168,7 @@ def test_bad_numbers_are_refused() -> None:
 
 
 def test_a_camera_measured_more_rarely_than_there_are_frames_is_refused_before_flying() -> None:
-    clips = ClipSetConfig(num_latents=9, height=12, width=20, first_seed=500_000)
+    clips = ClipSetConfig(num_latents=9, height=12, width=20, first_seed=HELD_OUT_SEED)
     scenes, world = render_oracle_scenes(clips, 1), SyntheticWorld(height=12, width=20)
     for config in ({"camera": True, "camera_every": 32}, {"kinds": 1, "camera_every": 16}, {"camera_every": 64}):
         WorldEvaluator(world, None, clips, scenes, EvaluationConfig(**config))

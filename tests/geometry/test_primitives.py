@@ -17,8 +17,6 @@ MOVES: dict[str, Callable[[], CameraTrajectory]] = {
     "tilt": lambda: primitives.tilt(0.5, 5),
     "roll": lambda: primitives.roll(0.5, 5),
     "orbit": lambda: primitives.orbit(0.5, 3.0, 5),
-    "spiral": lambda: primitives.spiral(0.5, 1.0, 5),
-    "spiral with focus": lambda: primitives.spiral(0.5, 1.0, 5, focus=4.0),
     "hold_still": lambda: primitives.hold_still(5),
 }
 
@@ -57,22 +55,6 @@ def test_orbit_starts_to_the_right_and_keeps_its_centre_in_the_middle_at_its_dis
     torch.testing.assert_close(uv, torch.full((5, 2), 0.5))
     torch.testing.assert_close(depth, torch.full((5,), 3.0))
     torch.testing.assert_close(path.c2w[-1, :3, 3], torch.tensor([3 * math.sin(0.5), 0, 3 - 3 * math.cos(0.5)]))
-
-
-def test_spiral_circles_while_it_advances() -> None:
-    centres = primitives.spiral(0.5, 1.0, 9).c2w[:, :3, 3]
-    radius = (centres - torch.tensor([0, -0.5, 0]))[:, :2].norm(dim=-1)
-    torch.testing.assert_close(radius, torch.full((9,), 0.5))
-    torch.testing.assert_close(centres[:, 2], torch.linspace(0, 1, 9))
-    torch.testing.assert_close(centres[2], torch.tensor([0.5, -0.5, 0.25]))  # a quarter turn: to the right
-
-
-def test_spiral_with_focus_looks_at_it() -> None:
-    path = primitives.spiral(0.5, 1.0, 9, focus=4.0)
-    uv, _ = camera.project(torch.tensor([0.0, 0.0, 4.0]), path.c2w, path.intrinsics)
-    torch.testing.assert_close(uv, torch.full((9, 2), 0.5))
-    with pytest.raises(ValueError, match=r"^focus: "):
-        primitives.spiral(0.5, 1.0, 9, focus=1.0)
 
 
 def test_a_move_needs_two_poses_and_takes_the_given_camera() -> None:

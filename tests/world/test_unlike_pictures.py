@@ -12,6 +12,7 @@ from matplotlib.cbook import get_sample_data
 from PIL import Image
 from torch import Tensor
 
+from model.data.synthetic.seeds import HELD_OUT_SEED
 from model.world.camera_world import CameraWorld
 from model.world.load import load_world
 from model.world.synthetic_world import SyntheticWorld
@@ -29,7 +30,7 @@ def world() -> CameraWorld:
 @pytest.fixture(scope="module")
 def rendered() -> Tensor:
     """First frames of held-out scenes."""
-    frames = SyntheticWorld().start(range(500_000, 500_000 + NUM_SCENES))[1]
+    frames = SyntheticWorld().start(range(HELD_OUT_SEED, HELD_OUT_SEED + NUM_SCENES))[1]
     return frames[:, 0]
 
 
