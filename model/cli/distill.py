@@ -15,7 +15,7 @@ from configs.command_line import plain_text, stops_in_one_line
 from model.build import DistillConfig, flow_matching_step, register_schemas, train_state
 from model.checkpoint import component_exists, copy_component, load_component, load_meta
 from model.cli.fine_tuning import check_size
-from model.cli.train import check_windows, held_out_scenes, latent_batches
+from model.cli.joint_training import check_windows, held_out_scenes, latent_batches
 from model.cli.world_saver import WorldSaver
 from model.curation.training_clips import clip_set, is_data_set
 from model.data.clips import MirroredClipSet

@@ -9,24 +9,20 @@ import hydra
 import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from torch import Tensor
 
 from configs.command_line import plain_text, stops_in_one_line
-from model.build import DistillConfig, TrainConfig, flow_matching_step, register_schemas, require_component, train_state
+from model.build import TrainConfig, flow_matching_step, register_schemas, require_component, train_state
 from model.checkpoint import load_component, load_meta, load_weights
 from model.cli.fine_tuning import check_size, starting_point
+from model.cli.joint_training import check_windows, held_out_scenes, latent_batches
 from model.cli.world_saver import WorldSaver
 from model.curation.training_clips import clip_set
-from model.data.clips import ClipSet, ClipSetConfig, MirroredClipSet
-from model.data.synthetic.seeds import PREVIEW_SEED
+from model.data.clips import ClipSetConfig, MirroredClipSet
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
-from model.evaluation.oracle import OracleScenes
-from model.evaluation.preview import assemble, preview_scenes
-from model.text.encoder import TextEncoder
+from model.evaluation.preview import assemble
 from model.text.tiny_vocabulary import split_words
 from model.training import distributed, run_folder
-from model.training.flow_matching_step import FlowMatchingStep
-from model.training.latent_set import LatentBatches, channel_weights, encode_clip_set, fingerprint
+from model.training.latent_set import encode_clip_set, fingerprint
 from model.training.loop import TrainingDiverged, fit
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.config import TextEncoderConfig, WorldConfig
@@ -104,26 +100,6 @@ def check_settings(config: TrainConfig, vae: VideoVAE, initial: WorldConfig) -> 
     assemble(dit, vae, text_encoder, world)
 
 
-def check_windows(step: FlowMatchingStep, clips: ClipSetConfig) -> None:
-    """Raises ValueError if the step wants longer windows than the clips are."""
-    if step.longest_window > clips.num_latents:
-        raise ValueError(
-            f"context_shares, num_new: expected windows of at most {clips.num_latents} latent frames "
-            f"(data.clips.num_latents), got {step.longest_window}; {_shorter_windows(step, clips.num_latents)}"
-        )
-
-
-def _shorter_windows(step: FlowMatchingStep, num_latents: int) -> str:
-    """Which settings make the step's windows short enough."""
-    shares = {n: share if max(n, 1) + step.num_new <= num_latents else 0.0 for n, share in step.context_shares.items()}
-    if not any(shares.values()):
-        return "give longer clips"
-    named = ",".join(f"{n}:{share:g}" for n, share in shares.items())
-    is_extended = any(share for n, share in shares.items() if n > 1)
-    memory = " diffusion.memory_latents=0" if step.memory_latents and not is_extended else ""
-    return f"give longer clips, or diffusion.context_shares={{{named}}}{memory}"
-
-
 def check_channels(dit: VideoDiTConfig, vae: VideoVAEConfig) -> None:
     """Raises ValueError unless the DiT takes and makes the VAE's latents."""
     wanted = vae.latent_channels
@@ -133,12 +109,6 @@ def check_channels(dit: VideoDiTConfig, vae: VideoVAEConfig) -> None:
                 f"dit.{name}: expected {wanted}, as many as the VAE's latents have, got {getattr(dit, name)}; "
                 f"give dit.in_channels={wanted} dit.out_channels={wanted}"
             )
-
-
-def held_out_scenes(config: TrainConfig | DistillConfig, clips: ClipSetConfig) -> OracleScenes | None:
-    """Of the preview: two of the world's clips long, in seeds or films that nothing is trained on; None if none are."""
-    held_out = dataclasses.replace(clips, num_latents=1 + 2 * config.diffusion.num_new, first_seed=PREVIEW_SEED)
-    return preview_scenes(config.data.source, held_out, config.num_preview_scenes)
 
 
 def world_config(
@@ -169,25 +139,6 @@ def world_config(
 def vocabulary(known: Sequence[str], captions: Sequence[str]) -> list[str]:
     """The words that are known, and those of the clips' own captions."""
     return list(dict.fromkeys([*known, *sorted({w for caption in captions for w in split_words(caption)})]))
-
-
-def latent_batches(
-    config: TrainConfig | DistillConfig, clips: ClipSet, latents: Tensor, vae: VideoVAE, text_encoder: TextEncoder
-) -> tuple[LatentBatches, Tensor]:
-    """The data of this process, of all clips' `latents` `[n c f h w]`, and the weight `[c]` of each channel's error."""
-    batches = LatentBatches(
-        clips,
-        latents,
-        text_encoder,
-        batch_size=config.training.batch_size * config.diffusion.single_latent_rows,
-        labelled_share=config.diffusion.labelled_share,
-        seed=config.seed,
-        micro_batches=config.training.fit.accumulation,
-        rank=distributed.rank(),
-        world_size=distributed.world_size(),
-        device=next(vae.parameters()).device,
-    )
-    return batches, channel_weights(vae, latents[:8].float(), config.diffusion.channel_weight_power)
 
 
 def mean_flops(config: TrainConfig, clips: ClipSetConfig, dit: VideoDiT, spatial_stride: int) -> float:

@@ -1,0 +1,61 @@
+"""What `train` and `distill` share: checked windows, batches of latents, and the scenes of their previews."""
+
+import dataclasses
+
+from torch import Tensor
+
+from model.build import DistillConfig, TrainConfig
+from model.data.clips import ClipSet, ClipSetConfig
+from model.data.synthetic.seeds import PREVIEW_SEED
+from model.evaluation.oracle import OracleScenes
+from model.evaluation.preview import preview_scenes
+from model.text.encoder import TextEncoder
+from model.training import distributed
+from model.training.flow_matching_step import FlowMatchingStep
+from model.training.latent_set import LatentBatches, channel_weights
+from model.vae.video_vae import VideoVAE
+
+
+def check_windows(step: FlowMatchingStep, clips: ClipSetConfig) -> None:
+    """Raises ValueError if the step wants longer windows than the clips are."""
+    if step.longest_window > clips.num_latents:
+        raise ValueError(
+            f"context_shares, num_new: expected windows of at most {clips.num_latents} latent frames "
+            f"(data.clips.num_latents), got {step.longest_window}; {_shorter_windows(step, clips.num_latents)}"
+        )
+
+
+def _shorter_windows(step: FlowMatchingStep, num_latents: int) -> str:
+    """Which settings make the step's windows short enough."""
+    shares = {n: share if max(n, 1) + step.num_new <= num_latents else 0.0 for n, share in step.context_shares.items()}
+    if not any(shares.values()):
+        return "give longer clips"
+    named = ",".join(f"{n}:{share:g}" for n, share in shares.items())
+    is_extended = any(share for n, share in shares.items() if n > 1)
+    memory = " diffusion.memory_latents=0" if step.memory_latents and not is_extended else ""
+    return f"give longer clips, or diffusion.context_shares={{{named}}}{memory}"
+
+
+def held_out_scenes(config: TrainConfig | DistillConfig, clips: ClipSetConfig) -> OracleScenes | None:
+    """Of the preview: two of the world's clips long, in seeds or films that nothing is trained on; None if none are."""
+    held_out = dataclasses.replace(clips, num_latents=1 + 2 * config.diffusion.num_new, first_seed=PREVIEW_SEED)
+    return preview_scenes(config.data.source, held_out, config.num_preview_scenes)
+
+
+def latent_batches(
+    config: TrainConfig | DistillConfig, clips: ClipSet, latents: Tensor, vae: VideoVAE, text_encoder: TextEncoder
+) -> tuple[LatentBatches, Tensor]:
+    """The data of this process, of all clips' `latents` `[n c f h w]`, and the weight `[c]` of each channel's error."""
+    batches = LatentBatches(
+        clips,
+        latents,
+        text_encoder,
+        batch_size=config.training.batch_size * config.diffusion.single_latent_rows,
+        labelled_share=config.diffusion.labelled_share,
+        seed=config.seed,
+        micro_batches=config.training.fit.accumulation,
+        rank=distributed.rank(),
+        world_size=distributed.world_size(),
+        device=next(vae.parameters()).device,
+    )
+    return batches, channel_weights(vae, latents[:8].float(), config.diffusion.channel_weight_power)
