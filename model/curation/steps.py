@@ -275,8 +275,8 @@ def lens_rejection(reconstruction: Reconstruction, config: StepsConfig) -> str:
     if config.horizontal_fov_deg is None and not config.min_fov_deg <= fov_deg <= config.max_fov_deg:
         return f"the lens comes out {fov_deg:.1f} degrees wide, not {config.min_fov_deg} to {config.max_fov_deg}"
     if deviation > config.max_lens_deviation:
-        share = f"{100 * deviation:.0f} %" if deviation < 1 else "more than its length"
-        limit = f"{100 * config.max_lens_deviation:.0f} %"
+        share = f"{100 * deviation:.2g} %" if deviation < 1 else "more than its length"
+        limit = f"{100 * config.max_lens_deviation:.2g} %"
         return f"the path leaves the lens open: its focal length may be off by {share}, {limit} are allowed"
     return ""
 
