@@ -78,14 +78,23 @@ def explore(config: ExploreConfig) -> Path:
         ValueError: A setting, the picture or the trajectory cannot be used.
         FileNotFoundError: The world's weights are missing.
     """
+    from cc2env.files import lock_folder
+
+    if config.out is None:
+        return _explore(config)
+    if Path(config.out).exists() and not Path(config.out).is_dir():
+        raise ValueError(f"out: expected a folder, got {config.out}, which is none; choose another name")
+    with lock_folder(config.out):
+        return _explore(config)
+
+
+def _explore(config: ExploreConfig) -> Path:
     import gymnasium as gym
 
     import cc2env
     from agents.outputs import write_outputs
     from agents.rollout import rollout
 
-    if config.out is not None and Path(config.out).exists() and not Path(config.out).is_dir():
-        raise ValueError(f"out: expected a folder, got {config.out}, which is none; choose another name")
     timed = _read_trajectory(config)
     print(f"world {config.world}: loading", flush=True)
     env: gym.Env[Any, Any] = gym.make(

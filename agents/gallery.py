@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from agents.scripted import MOVES, TOURS
 from cc2env import ENV_ID, TASK_IDS
-from cc2env.files import whole_file, write_text
+from cc2env.files import lock_folder, whole_file, write_text
 from cc2env.geometry import se3
 from configs.command_line import plain_text, stops_in_one_line
 
@@ -190,7 +190,8 @@ def _hydra_main(config: DictConfig) -> None:
     settings = OmegaConf.to_object(config)
     assert isinstance(settings, GalleryConfig)
     try:
-        written = make_gallery(settings)
+        with lock_folder(settings.out):
+            written = make_gallery(settings)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     size = sum(path.stat().st_size for path in written)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from agents.explore import ExploreConfig, explore
 from model.file_lock import lock_folder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,3 +50,12 @@ def test_a_folder_that_the_run_made_goes_if_nothing_was_written(tmp_path: Path) 
     with lock_folder(tmp_path / "run"):
         (tmp_path / "run" / "curve.jsonl").touch()
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["curve.jsonl"]
+
+
+def test_commands_of_agents_refuse_a_folder_in_use(tmp_path: Path) -> None:
+    with holder(tmp_path) as process:
+        try:
+            with pytest.raises(ValueError, match=f"in use by process {process.pid}"):
+                explore(ExploreConfig(world="synthetic", num_clips=1, out=str(tmp_path), progress=False))
+        finally:
+            process.kill()

@@ -141,22 +141,24 @@ def _import(config: ImportConfig) -> None:
 
 def export_data_set(config: ExportConfig) -> int:
     """Writes the cameras of the data set `data` in another format."""
-    match config.kind:
-        case "realestate10k" | "colmap" as kind:
-            count = export_clips(config.data, kind, config.out, config.height, config.width)
-        case kind:
-            raise ValueError(f"kind: expected realestate10k or colmap, got {kind!r}")
+    with lock_folder(config.out):
+        match config.kind:
+            case "realestate10k" | "colmap" as kind:
+                count = export_clips(config.data, kind, config.out, config.height, config.width)
+            case kind:
+                raise ValueError(f"kind: expected realestate10k or colmap, got {kind!r}")
     print(f"written: {count} clips to {config.out}")
     return count
 
 
 def prove_curation(config: ProofConfig) -> None:
     """Runs the pipeline on films whose truth is known; writes `proof.json` and `proof.md`, and prints the tables."""
-    report = prove(config)
-    tables = proof_tables(report)
     out = Path(config.out)
-    write_text(out / "proof.json", json.dumps(report, indent=1))
-    write_text(out / "proof.md", tables)
+    with lock_folder(out):
+        report = prove(config)
+        tables = proof_tables(report)
+        write_text(out / "proof.json", json.dumps(report, indent=1))
+        write_text(out / "proof.md", tables)
     print(tables)
     print(f"written: {out / 'proof.md'} {out / 'proof.json'} {out / 'balance.png'}")
 
