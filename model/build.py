@@ -14,6 +14,7 @@ from model.data.synthetic.seeds import HELD_OUT_SEED, PREVIEW_SEED
 from model.diffusion.timesteps import TimestepDensity
 from model.dit.video_dit import VideoDiTConfig
 from model.estimators.latent_depth import LatentDepthConfig
+from model.evaluation.world_evaluator import EvaluationConfig
 from model.training.ema import ExponentialMovingAverage
 from model.training.flow_matching_step import FlowMatchingStep
 from model.training.loop import FitConfig
@@ -233,19 +234,11 @@ class BlockedConfig:
 
 
 @dataclass(kw_only=True)
-class OracleConfig:
-    """`python -m model.cli.evaluate oracle`; what is off by default is slow or needs the extra `evaluation`.
+class OracleConfig(EvaluationConfig):
+    """`python -m model.cli.evaluate oracle`.
 
     Attributes:
-        captions: The world is told each scene's caption beside the first frame, in everything that is measured.
-        camera: Search the pose of every `camera_every`-th frame, and measure the search's floor on true frames.
-        objects: How much of the picture objects cover and how sharp they are, generated / true, per clip.
-        motion: Strength of the moving objects' motion, generated / true; needs the extra `evaluation`.
-        kinds: Scenes for each kind of controlled single move (one clip each, `camera` measured); 0 leaves them out.
-        revisit: Clips to fly out before coming back; 0 leaves it out.
-        still: Clips to stand still for; 0 leaves it out.
-        prompts: Open an episode from every scene's caption and look for the colours that it names.
-        lpips: A row of LPIPS; needs the extra `lpips`, and AlexNet's weights.
+        captions: The world gets each scene's caption beside the first frame, in everything that is measured.
     """
 
     world: str = "tiny"
@@ -253,22 +246,12 @@ class OracleConfig:
     num_clips: int = 1
     out: str = "runs/evaluate/oracle.json"
     first_seed: int = HELD_OUT_SEED
-    batch_size: int = 16
     device: str = "cpu"
     sampler_steps: int | None = None
     guidance_text: float | None = None
     guidance_camera: float | None = None
     memory_latents: int | None = None
     captions: bool = False
-    camera: bool = False
-    camera_every: int = 4
-    objects: bool = False
-    motion: bool = False
-    kinds: int = 0
-    revisit: int = 0
-    still: int = 0
-    prompts: bool = False
-    lpips: bool = False
 
 
 def register_schemas() -> None:

@@ -21,7 +21,7 @@ from model.evaluation.blocked import BlockedResult, blocked_table, evaluate_bloc
 from model.evaluation.oracle import Autoencoder, OracleResult, OracleScenes, evaluate_oracle, render_oracle_scenes
 from model.evaluation.plots import plot_paths, plot_report
 from model.evaluation.report import comparison_sheet, evaluation_tables, markdown_table, summarise
-from model.evaluation.world_evaluator import EvaluationConfig, EvaluationReport, WorldEvaluator
+from model.evaluation.world_evaluator import EvaluationReport, WorldEvaluator
 from model.whole_file import write_text
 from model.world.free_space import SolidCameraWorld
 from model.world.load import load_world
@@ -50,7 +50,6 @@ def run_oracle(config: OracleConfig) -> dict[str, object]:
         ValueError: A setting that cannot be, before anything is flown.
     """
     out = json_file(config.out)
-    wanted = EvaluationConfig(**{f.name: getattr(config, f.name) for f in dataclasses.fields(EvaluationConfig)})
     world = load_world(
         config.world,
         device=config.device,
@@ -62,7 +61,7 @@ def run_oracle(config: OracleConfig) -> dict[str, object]:
     clips = clips_for(world.spec, config)
     scenes = dataclasses.replace(render_oracle_scenes(clips, config.num_scenes), with_caption=config.captions)
     autoencoder = world if isinstance(world, Autoencoder) else None
-    evaluator = WorldEvaluator(world, autoencoder, clips, scenes, wanted)
+    evaluator = WorldEvaluator(world, autoencoder, clips, scenes, config)
     result = evaluate_oracle(world, autoencoder, scenes, truths=evaluator.truths, batch_size=config.batch_size)
     found = evaluator.evaluate(result)
     report: dict[str, object] = {

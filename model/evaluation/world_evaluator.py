@@ -24,9 +24,21 @@ from model.world.protocol import WorldModel
 Section = dict[str, object]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class EvaluationConfig:
-    """Which sections to evaluate; see `OracleConfig`."""
+    """Which sections to evaluate; what is off by default is slow or needs the extra `evaluation`.
+
+    Attributes:
+        camera: Search the pose of every `camera_every`-th frame, and measure the search's floor on true frames.
+        objects: How much of the picture objects cover and how sharp they are, generated / true, per clip.
+        motion: Strength of the moving objects' motion, generated / true; needs the extra `evaluation`.
+        kinds: Scenes for each kind of controlled single move (one clip each, `camera` measured); 0 leaves them out.
+        revisit: Clips to fly out before coming back; 0 leaves it out.
+        still: Clips to stand still for; 0 leaves it out.
+        prompts: Open an episode from every scene's caption and look for the colours that it names.
+        lpips: A row of LPIPS; needs the extra `lpips`, and AlexNet's weights.
+        batch_size: Scenes that are flown at once.
+    """
 
     camera: bool = False
     camera_every: int = FRAMES_PER_LATENT
