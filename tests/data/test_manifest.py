@@ -11,13 +11,13 @@ from safetensors.torch import save_file
 
 from model.data.manifest import ClipRecord, Manifest
 from model.geometry.camera import default_intrinsics
-from model.geometry.primitives import spiral
+from model.geometry.primitives import orbit
 from model.geometry.trajectory import CameraTrajectory
 
 
 def record(name: str, with_camera: bool = True) -> ClipRecord:
     times = torch.tensor([0.5, 0.75, 1.1], dtype=torch.float64)
-    path = spiral(1.0, 1.0, 3)
+    path = orbit(1.0, 1.0, 3)
     camera = CameraTrajectory(path.c2w, default_intrinsics().expand(3, 4)) if with_camera else None
     return ClipRecord(
         id=name,
