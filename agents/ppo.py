@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from gymnasium.spaces import Box
 
+from agents.ppo_settings import TASK_ENTRIES, NetworkConfig
+
 if TYPE_CHECKING:
     from agents.ppo_network import ActorNetwork
 
@@ -45,7 +47,7 @@ class PPOPolicy:
         import torch
         from tensordict import TensorDict
 
-        from agents.ppo_network import TASK_ENTRIES, glance
+        from agents.ppo_network import glance
 
         task = self.network.config.task
         names = ("achieved_c2w", "clip_index", *TASK_ENTRIES[task])
@@ -88,7 +90,7 @@ def load_actor(folder: Path) -> ActorNetwork:
     Raises:
         ValueError: The files do not fit together.
     """
-    from agents.ppo_network import TASK_ENTRIES, ActorNetwork, NetworkConfig
+    from agents.ppo_network import ActorNetwork
     from cc2env.files import load_tensors
 
     try:

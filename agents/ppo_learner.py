@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from tensordict import TensorDictBase
@@ -16,13 +16,11 @@ from torchrl.envs import Compose, ExcludeTransform, RewardSum, TransformedEnv
 from torchrl.objectives import ClipPPOLoss
 from torchrl.objectives.value import GAE
 
-from agents.ppo_network import ActorNetwork, Glance, NetworkConfig, build_actor, build_critic
+from agents.ppo_network import ActorNetwork, Glance, build_actor, build_critic
+from agents.ppo_settings import NetworkConfig, TrainPPOConfig
 from cc2env import TASK_EPISODE_STEPS
 from cc2env.files import load_tensors, save_tensors
 from cc2env.torchrl_env import CameraCtrlWorldTorchRLEnv
-
-if TYPE_CHECKING:
-    from agents.train_ppo import TrainPPOConfig
 
 # large, and read by no network: not kept in the batch
 _UNREAD = ("pixels", "goal_image", "c2w", "achieved_c2w", "intrinsics", "reference_c2w", "goal_c2w")

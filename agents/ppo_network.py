@@ -7,8 +7,6 @@ to go and learns how.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from tensordict import TensorDictBase
 from tensordict.nn import NormalParamExtractor, TensorDictModule
@@ -18,39 +16,11 @@ from torchrl.data import Bounded, Composite, Unbounded
 from torchrl.envs import Transform
 from torchrl.modules import ProbabilisticActor, TanhNormal, ValueOperator
 
+from agents.ppo_settings import TASK_ENTRIES, NetworkConfig
 from cc2env.geometry import se3
 
-# what `info` tells, besides the camera's own pose: poses become twists from the camera, flags 0 or 1
-TASK_ENTRIES: dict[str, tuple[str, ...]] = {
-    "Explore": (),
-    "GoalView": ("goal_c2w",),
-    "FollowPath": ("reference_c2w",),
-    "LoopClosure": ("has_left",),
-    "HoldStill": (),
-}
 _CLIPS_UNIT = 16.0  # brings the clip's index near 1
 _INITIAL_SPREAD = 0.2
-
-
-@dataclass(kw_only=True)
-class NetworkConfig:
-    """The shape of actor and critic.
-
-    Attributes:
-        task: Which entries of `info` are read: one of `TASK_ENTRIES`.
-        poses_per_clip: Latent poses of an action.
-        height: Of the small picture.
-        width: Of the small picture.
-        channels: Of the first convolution; the others have two and three times as many.
-        hidden: Units of the layer that joins picture and numbers.
-    """
-
-    task: str = "Explore"
-    poses_per_clip: int = 4
-    height: int = 24
-    width: int = 40
-    channels: int = 8
-    hidden: int = 64
 
 
 def num_features(config: NetworkConfig) -> int:

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from agents.evaluate import EvaluateConfig
 from agents.explore import ExploreConfig
 from agents.gallery import GalleryConfig
-from agents.train_ppo import TrainPPOConfig
+from agents.ppo_settings import TrainPPOConfig
 from model.build import (
     DistillConfig,
     TrainConfig,

@@ -14,10 +14,11 @@ from safetensors.torch import load_file
 
 from agents import ppo_learner
 from agents.ppo import PPOPolicy, load_actor, save_actor
-from agents.ppo_network import TASK_ENTRIES, ActorNetwork, Glance, NetworkConfig, build_actor
+from agents.ppo_network import ActorNetwork, Glance, build_actor
+from agents.ppo_settings import TASK_ENTRIES, NetworkConfig, TrainPPOConfig
 from agents.random import RandomPolicy
 from agents.rollout import rollout
-from agents.train_ppo import TrainPPOConfig, train
+from agents.train_ppo import train
 from cc2env.env import CameraCtrlWorldEnv
 from cc2env.torchrl_env import CameraCtrlWorldTorchRLEnv
 

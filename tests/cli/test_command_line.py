@@ -12,7 +12,7 @@ from hydra.core.config_store import ConfigStore
 from agents.evaluate import EvaluateConfig
 from agents.explore import ExploreConfig
 from agents.gallery import GalleryConfig
-from agents.train_ppo import TrainPPOConfig
+from agents.ppo_settings import TrainPPOConfig
 from configs.command_line import plain_text, quote_text, stops_in_one_line, text_settings
 from model.build import BlockedConfig, DistillConfig, OracleConfig, TrainConfig, TrainDepthConfig, TrainVAEConfig
 from model.cli.curate import CurateConfig, ImportConfig
