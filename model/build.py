@@ -13,13 +13,13 @@ from model.data.clips import ClipSetConfig
 from model.data.synthetic.seeds import HELD_OUT_SEED, PREVIEW_SEED
 from model.diffusion.timesteps import TimestepDensity
 from model.dit.video_dit import VideoDiTConfig
-from model.estimators.latent_depth import LatentDepthConfig
 from model.evaluation.world_evaluator import EvaluationConfig
 from model.training.ema import ExponentialMovingAverage
 from model.training.flow_matching_step import FlowMatchingStep
 from model.training.loop import FitConfig
 from model.training.optim import OptimizerConfig, build_optimizers
 from model.training.state import TrainState
+from model.vae.latent_depth import LatentDepthConfig
 from model.vae.video_vae import VideoVAEConfig
 from model.world.clip_sampler import SamplerConfig
 

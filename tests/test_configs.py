@@ -23,7 +23,7 @@ from model.build import (
 )
 from model.cli.curate import register_schemas as register_curation_schemas
 from model.dit.video_dit import VideoDiT
-from model.estimators.latent_depth import LatentDepth
+from model.vae.latent_depth import LatentDepth
 from model.vae.video_vae import VideoVAE
 
 CONFIGS = Path(__file__).parents[1] / "configs"

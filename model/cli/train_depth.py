@@ -16,11 +16,11 @@ from model.curation.training_clips import clip_set, is_data_set
 from model.data.clips import ClipSet
 from model.data.depth_maps import depth_maps
 from model.device import usable_device
-from model.estimators.latent_depth import LatentDepth
 from model.training import run_folder
 from model.training.depth_step import DepthPairs, DepthStep
 from model.training.latent_set import encode_clip_set, fingerprint
 from model.training.loop import TrainingDiverged, fit
+from model.vae.latent_depth import LatentDepth
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.load import DEPTH_FOLDER, world_folder
 

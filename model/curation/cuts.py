@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data.film_frames import FilmFrame, UntrustedTimes, film_frames
-from model.estimators.optional_dependency import require
+from model.optional_dependency import require
 
 _DETECTION_WIDTH = 256  # pixels: cuts show in thumbnails
 

@@ -8,8 +8,8 @@ from model.curation.steps import Tools
 from model.estimators.metric_depth import MetricDepth, TransformersDepth
 from model.estimators.motion_mask import EpipolarMotionMask, MotionMask
 from model.estimators.optical_flow import DISFlow, OpticalFlow, RAFTFlow
-from model.estimators.optional_dependency import require
 from model.estimators.sfm import ColmapSfM, StructureFromMotion
+from model.optional_dependency import require
 
 _PACKAGES = ("av", "scenedetect-headless", "opencv-python-headless", "pycolmap", "torch")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from model.estimators.optional_dependency import require
+from model.optional_dependency import require
 from model.parent_watch import exit_with
 
 _STREAMING = ("loky", "threading", "sequential")  # backends that hand out results as they come

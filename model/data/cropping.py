@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from model.estimators.optional_dependency import require
+from model.optional_dependency import require
 
 
 def crop_box(source_height: int, source_width: int, height: int, width: int) -> tuple[int, int, int, int]:

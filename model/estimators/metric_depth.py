@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from model.estimators.optional_dependency import require
+from model.optional_dependency import require
 
 _INVERSE_DEPTH = (1e-4, 1e4)  # 1/m: what Depth Pro clamps to
 

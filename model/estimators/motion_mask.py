@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.estimators.optical_flow import DISFlow, OpticalFlow
-from model.estimators.optional_dependency import require
 from model.estimators.static_scene import NearestStatic, StaticScene, fit_static_scene
+from model.optional_dependency import require
 
 _Image = NDArray[np.float32]
 _TEXTURE = 0.05  # grey levels a pixel in every direction: the flow of less is guessed

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from model.estimators.optional_dependency import require
+from model.optional_dependency import require
 from model.tensor_file import load_tensors
 
 _RAFT_SIDE = 128  # pixels

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
-from model.estimators.optional_dependency import require
+from model.optional_dependency import require
 
 _RANSAC_PIXELS = 0.5
 # A fundamental matrix can explain a plane and one moving object together, so it must win by more than an object.

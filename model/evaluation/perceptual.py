@@ -10,7 +10,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from model.estimators.optional_dependency import require
+from model.optional_dependency import require
 
 
 def require_lpips() -> None:

@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.nn.functional import max_pool2d
 
 from model.data.video_io import to_float
-from model.estimators.latent_depth import LatentDepth
 from model.geometry import se3
 from model.geometry.camera import pixel_grid, unproject
 from model.geometry.clearance import CAMERA_MARGIN, clear_share
+from model.vae.latent_depth import LatentDepth
 from model.world import memory
 from model.world.camera_world import CameraWorld
 from model.world.protocol import WorldState

@@ -14,12 +14,12 @@ import torch
 from model.checkpoint import component_exists, load_component, load_meta, read_unmixed, save_component
 from model.device import usable_device
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
-from model.estimators.latent_depth import LatentDepth, LatentDepthConfig
 from model.pretrained import wan
 from model.text.encoder import TextEncoder
 from model.text.tiny_vocabulary import TinyVocabularyEncoder
 from model.text.umt5 import UMT5Encoder
 from model.training.latent_set import fingerprint
+from model.vae.latent_depth import LatentDepth, LatentDepthConfig
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.whole_file import write_text
 from model.world.camera_world import CameraWorld

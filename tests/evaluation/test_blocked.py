@@ -12,7 +12,6 @@ from model.checkpoint import save_component
 from model.cli.evaluate import run_blocked
 from model.data.synthetic.free_space import distance_to_surface
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
-from model.estimators.latent_depth import LatentDepth, LatentDepthConfig
 from model.evaluation.blocked import (
     BlockedResult,
     approach,
@@ -22,6 +21,7 @@ from model.evaluation.blocked import (
     probes,
 )
 from model.training.latent_set import fingerprint
+from model.vae.latent_depth import LatentDepth, LatentDepthConfig
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.clip_sampler import SamplerConfig
 from model.world.config import TextEncoderConfig, WorldConfig

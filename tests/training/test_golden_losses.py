@@ -17,7 +17,6 @@ from model.data.video_io import to_uint8
 from model.diffusion.timesteps import sampling_schedule
 from model.distillation.progressive import ProgressiveStep, StepPlan
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
-from model.estimators.latent_depth import LatentDepth, LatentDepthConfig
 from model.geometry import se3
 from model.training.decoder_step import ClipBatch, DecoderStep
 from model.training.depth_step import DepthPairs, DepthStep
@@ -26,6 +25,7 @@ from model.training.loop import FitConfig, fit
 from model.training.optim import OptimizerConfig, ScheduleConfig, build_optimizers
 from model.training.state import TrainState
 from model.training.vae_step import VAEStep
+from model.vae.latent_depth import LatentDepth, LatentDepthConfig
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 
 TOLERANCE = 2e-3

@@ -12,12 +12,12 @@ from model.checkpoint import save_component
 from model.data.synthetic.free_space import free_fraction
 from model.data.synthetic.renderer import render
 from model.data.synthetic.scene import static_scene
-from model.estimators.latent_depth import LatentDepth, LatentDepthConfig
 from model.geometry import se3
 from model.geometry.camera import pixel_grid, unproject
 from model.geometry.clearance import CAMERA_MARGIN, Distance, clear_share
 from model.text.encoder import TextEncoder
 from model.training.latent_set import fingerprint
+from model.vae.latent_depth import LatentDepth, LatentDepthConfig
 from model.vae.video_vae import VideoVAE
 from model.world.camera_world import CameraWorld
 from model.world.config import WorldConfig

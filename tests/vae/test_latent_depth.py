@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from model.estimators.latent_depth import LatentDepth, LatentDepthConfig
 from model.geometry import se3
 from model.training.depth_step import DepthBatch, DepthPairs, DepthStep
+from model.vae.latent_depth import LatentDepth, LatentDepthConfig
 
 LENS = torch.tensor([0.65, 1.08, 0.5, 0.5])
 

@@ -1,4 +1,4 @@
-"""Metric depth from a video's latents: how far away things are, read off what a world model generates with."""
+"""Metric depth decoded from the latents of a video: a small network beside the VAE's decoder."""
 
 from dataclasses import dataclass
 
@@ -45,8 +45,8 @@ class LatentDepth(nn.Module):
     """Depth of a latent frame from it, the frame before, and the cameras of both; convolutions over tokens.
 
     It sees, beside the latents, where each token's ray points in the world frame and how high the camera is above the
-    start: where the first camera is level, as in the synthetic scenes, that tells much about the ground. The frame
-    before and the motion since tell by parallax.
+    start: where the first camera is level, as in the synthetic scenes, that says much about the ground. The frame
+    before and the motion since then give parallax.
 
     Source: ours, because the latents are at hand at every step and already hold what a depth network would compute.
     """
@@ -80,8 +80,8 @@ class LatentDepth(nn.Module):
         h, w = latents.shape[-2:]
         _, directions = rays(c2w[:, 1], intrinsics, h, w)
         motion = se3.log(se3.relative(c2w[:, 1], c2w[:, 0])) * has_before[:, None]
-        told = torch.cat([c2w[:, 1, 1, 3:4], motion, has_before[:, None]], dim=1)
-        camera = torch.cat([rearrange(directions, "b h w c -> b c h w"), told[..., None, None].expand(-1, -1, h, w)], 1)
+        pose = torch.cat([c2w[:, 1, 1, 3:4], motion, has_before[:, None]], dim=1)
+        camera = torch.cat([rearrange(directions, "b h w c -> b c h w"), pose[..., None, None].expand(-1, -1, h, w)], 1)
         before = latents[:, 0] * has_before[:, None, None, None]
         x = self.embed(torch.cat([latents[:, 1], before, camera], dim=1))
         for block in self.blocks:

@@ -1,4 +1,4 @@
-"""Heavy packages are imported only where they are used, and their absence names the extra that brings them."""
+"""Imports of optional packages; where one is missing, the error names the extra that brings it."""
 
 import importlib
 from typing import Any
