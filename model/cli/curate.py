@@ -19,13 +19,13 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from configs.command_line import plain_text, stops_in_one_line
 from model.curation.exchange import export_clips, import_clips, read_data_set
 from model.curation.pipeline import CurationConfig, curate_films
+from model.curation.proof import ProofConfig, proof_tables, prove
 from model.curation.publish import HELD_OUT, PublishConfig, Published, ledger_table, publish
 from model.curation.shots import read_clips
+from model.curation.step_pictures import step_pictures
 from model.curation.tools import build_tools
 from model.data.manifest import Manifest
 from model.estimators.sfm import ReconstructionFailed
-from model.evaluation.curation_pictures import step_pictures
-from model.evaluation.curation_proof import ProofConfig, proof_tables, prove
 from model.file_lock import lock_folder
 from model.whole_file import write_text
 

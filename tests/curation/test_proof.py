@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from model.curation.proof import ProofConfig, frame_numbers, proof_row, proof_tables, spread
 from model.curation.shots import ClipFrames
+from model.curation.step_pictures import flow_colours, overlay, step_pictures
 from model.curation.steps import StepsConfig
 from model.curation.tools import ToolsConfig
+from model.curation.truth_films import FilmTruth, TruthFilmsConfig, load_truth, render_truth_films
 from model.data.manifest import ClipRecord
-from model.evaluation.curation_pictures import flow_colours, overlay, step_pictures
-from model.evaluation.curation_proof import ProofConfig, frame_numbers, proof_row, proof_tables, spread
-from model.evaluation.truth_films import FilmTruth, TruthFilmsConfig, load_truth, render_truth_films
 from model.geometry import se3
 from model.geometry.trajectory import CameraTrajectory
 
@@ -100,7 +100,7 @@ def test_the_configuration_cuts_films_into_one_clip_each() -> None:
 
 def test_every_step_has_its_picture(tmp_path: Path) -> None:
     pytest.importorskip("cv2")
-    script = Path(__file__).parents[1] / "curation" / "planted_tools.py"
+    script = Path(__file__).with_name("planted_tools.py")
     spec = importlib.util.spec_from_file_location("planted_tools", script)
     assert spec is not None and spec.loader is not None
     planted = importlib.util.module_from_spec(spec)

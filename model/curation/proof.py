@@ -20,14 +20,14 @@ from model.curation.ledger import LedgerLine
 from model.curation.pipeline import CurationConfig, curate_films
 from model.curation.publish import PublishConfig, publish
 from model.curation.shots import ShotsConfig, read_clips
+from model.curation.step_pictures import step_pictures
 from model.curation.steps import StepsConfig, Tools
 from model.curation.tools import ToolsConfig, build_tools
+from model.curation.truth_films import FilmTruth, TruthFilmsConfig, load_truth, render_truth_films
 from model.data.manifest import ClipRecord, Manifest
 from model.data.synthetic.scene import sample_scene
 from model.data.synthetic.trajectories import sample_trajectory
 from model.estimators.metric_depth import GivenDepth
-from model.evaluation.curation_pictures import step_pictures
-from model.evaluation.truth_films import FilmTruth, TruthFilmsConfig, load_truth, render_truth_films
 from model.geometry import se3
 from model.geometry.alignment import rotation_error_deg, trajectory_errors
 
