@@ -9,6 +9,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from model.data.clips import FRAMES_PER_LATENT
+from model.data.synthetic.captions import caption
 from model.data.synthetic.renderer import render
 from model.data.synthetic.scene import sample_scene
 from model.data.synthetic.trajectories import HORIZONTAL_FOV, sample_trajectory
@@ -66,7 +67,7 @@ def render_truth_films(folder: str | Path, config: TruthFilmsConfig) -> dict[str
             times = torch.arange(config.num_frames) / config.fps
             clip = render(scene, c2w, lens, times, config.height, config.width)
             write_video(folder / "films" / f"{name}.mp4", clip.frames, config.fps)
-            (folder / "films" / f"{name}.txt").write_text(scene.caption)
+            (folder / "films" / f"{name}.txt").write_text(caption(scene))
             arrays = {"c2w": c2w, "intrinsics": lens, "fps": torch.tensor(config.fps)}
             arrays |= {"depth": clip.depth.half(), "moving": clip.moving_mask}
             save_tensors(file, arrays)

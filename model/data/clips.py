@@ -21,8 +21,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from model.data.synthetic.captions import caption
 from model.data.synthetic.renderer import render_frames
 from model.data.synthetic.scene import sample_scene
+from model.data.synthetic.seeds import TRAINING_SEED
 from model.data.synthetic.trajectories import sample_trajectory
 from model.geometry import se3
 from model.geometry.camera import intrinsics_from_fov
@@ -43,7 +45,7 @@ class ClipSetConfig:
     fps: float = 12.0
     horizontal_fov_deg: float = 75.0
     style: str = "soft"
-    first_seed: int = 1_000_000
+    first_seed: int = TRAINING_SEED
     shard_size: int = 32
 
     @property
@@ -73,7 +75,7 @@ def render_record(config: ClipSetConfig, seed: int) -> RenderedRecord:
     times = torch.arange(config.num_frames) / config.fps
     pixels = render_frames(scene, frames.c2w, config.intrinsics(), times, config.height, config.width)
     poses = se3.relative(trajectory.c2w[:1], trajectory.c2w)
-    return RenderedRecord(pixels.numpy(), poses.numpy().astype(np.float32), scene.caption, kind, seed)
+    return RenderedRecord(pixels.numpy(), poses.numpy().astype(np.float32), caption(scene), kind, seed)
 
 
 def _render_shard(folder: str, config: ClipSetConfig, shard: int) -> None:

@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from model.data.clips import FRAMES_PER_LATENT, ClipSetConfig
+from model.data.synthetic.captions import caption
 from model.data.synthetic.free_space import clearance
 from model.evaluation.oracle import OracleScenes
 from model.evaluation.truth import SceneTruth
@@ -81,7 +82,7 @@ def render_moves(config: ClipSetConfig, kind: str, num_scenes: int) -> tuple[Ora
         poses=path.c2w.repeat(num_scenes, 1, 1, 1),
         intrinsics=config.intrinsics(),
         seeds=[truth.scene.seed for truth in truths],
-        captions=[truth.scene.caption for truth in truths],
+        captions=[caption(truth.scene) for truth in truths],
         kinds=[kind] * num_scenes,
         fps=config.fps,
         style=config.style,

@@ -12,14 +12,14 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from tqdm import tqdm
 
-from model.data.synthetic.captions import caption_words
+from model.data.synthetic.seeds import CALIBRATION_SEED
 from model.data.synthetic.themes import PALETTE
 from model.evaluation.oracle import OracleScenes
 from model.evaluation.truth import SceneTruth
+from model.text.tiny_vocabulary import split_words
 from model.world.protocol import WorldModel
 from model.world.synthetic_world import SyntheticWorld
 
-CALIBRATION_SEED = 700_000  # scenes that are neither trained on nor in any table
 COLOURS = tuple(PALETTE)
 _BITS = 4  # of each of red, green and blue that tell pixels apart
 _SURE = 0.7  # share of a coarse colour's pixels that must have been the object's
@@ -131,7 +131,7 @@ def measure_prompts(
 
 def named_colours(caption: str) -> set[str]:
     """The palette's colours among the words that name objects (a theme's own words, "a golden desert", are not)."""
-    return set(caption_words(caption.partition(" with ")[2])) & set(COLOURS)
+    return set(split_words(caption.partition(" with ")[2])) & set(COLOURS)
 
 
 def _another_of_its_theme(themes: Sequence[str], index: int) -> int:

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from model.data.synthetic.captions import MAX_WORDS, VOCABULARY, caption_words
+from model.data.synthetic.captions import VOCABULARY, caption
 from model.data.synthetic.free_space import distance_to_surface
 from model.data.synthetic.motion import MOTIONS, Motion, MotionKind
 from model.data.synthetic.renderer import render
 from model.data.synthetic.scene import Scene, sample_scene, static_scene
 from model.data.synthetic.themes import PALETTE, THEMES
 from model.geometry.camera import intrinsics_from_fov, project
+from model.text.tiny_vocabulary import split_words
 
 SEEDS = range(40)
 LENS = intrinsics_from_fov(math.radians(75), 48, 80)
@@ -24,7 +25,7 @@ def start_distance(scene: Scene, seconds: float) -> float:
 
 def test_same_seed_same_scene() -> None:
     assert all(sample_scene(seed) == sample_scene(seed) for seed in SEEDS)
-    assert len({sample_scene(seed).caption for seed in SEEDS}) > 35
+    assert len({caption(sample_scene(seed)) for seed in SEEDS}) > 35
     assert {sample_scene(seed).theme.name for seed in SEEDS} == {theme.name for theme in THEMES}
 
 
@@ -43,9 +44,9 @@ def test_bad_scene_arguments_are_named(seed: int, style: str, name: str) -> None
 
 def test_captions_stay_in_the_vocabulary_and_short() -> None:
     for seed in range(100):
-        words = caption_words(sample_scene(seed).caption)
+        words = split_words(caption(sample_scene(seed)))
         assert set(words) <= set(VOCABULARY)
-        assert 3 <= len(words) <= MAX_WORDS
+        assert 3 <= len(words) <= 24
     assert set(PALETTE) <= set(VOCABULARY) and set(MOTIONS) <= set(VOCABULARY)
 
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from model.data.clips import ClipSetConfig
-from model.data.synthetic.seeds import HELD_OUT_SEED
+from model.data.synthetic.seeds import CALIBRATION_SEED, HELD_OUT_SEED
 from model.evaluation.oracle import OracleScenes, render_oracle_scenes
-from model.evaluation.prompts import CALIBRATION_SEED, PromptFidelity, measure_prompts, named_colours
+from model.evaluation.prompts import PromptFidelity, measure_prompts, named_colours
 from model.world.protocol import WorldState
 from model.world.synthetic_world import SyntheticWorld
 

@@ -9,20 +9,28 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from model.data.synthetic.captions import caption
 from model.data.synthetic.motion import Motion, MotionKind
 from model.data.synthetic.themes import PALETTE, RGB, STYLES, THEMES, Theme
 
 SCENE_RADIUS = 12.0  # metres round the start; trajectories stay inside
 VIEW_HALF_ANGLE = math.radians(32)  # "in view at the start", a little inside the default 75 degrees
 _START_CLEARANCE = 2.2  # metres between the start and any surface, at any time
+# Half width from, to, and height from, to, of every kind of object, metres; a sphere and a dome are as high as wide.
+OBJECT_SIZES: dict[str, tuple[float, float, float, float]] = {
+    "box": (0.45, 0.80, 0.8, 1.6),
+    "pillar": (0.28, 0.42, 2.0, 3.0),
+    "sphere": (0.45, 0.80, 0.0, 0.0),
+    "cylinder": (0.50, 0.85, 0.6, 1.3),
+    "cone": (0.55, 0.90, 1.2, 2.3),
+    "dome": (0.80, 1.50, 0.0, 0.0),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class SceneObject:
     """A solid standing on the ground; round ones have half_width == half_depth == radius."""
 
-    kind: str  # one of captions.KIND_NAMES
+    kind: str  # one of OBJECT_SIZES
     colour: str  # a name in PALETTE
     x: float
     z: float
@@ -87,11 +95,6 @@ class Scene:
             -math.sin(self.theme.sun_elevation),
             flat * math.cos(self.sun_azimuth),
         )
-
-    @property
-    def caption(self) -> str:
-        """See `captions.caption`."""
-        return caption(self)
 
     def visible_at_start(self) -> list[SceneObject]:
         """Objects whose centre is inside the middle 64 degrees of the start view, not hidden behind another one."""
@@ -169,8 +172,8 @@ def _sample_group(rng: np.random.Generator, theme: Theme, moving: bool) -> list[
     """One object at the origin, or a pillar or cone with a sphere orbiting round it."""
     colour, other = (str(name) for name in rng.choice(theme.colours, 2, replace=False))
     if not moving:
-        kinds, weights = ("box", "pillar", "sphere", "cylinder", "cone", "dome"), (0.2, 0.2, 0.15, 0.15, 0.15, 0.15)
-        return [_sample_object(rng, str(rng.choice(kinds, p=weights)), colour)]
+        kind = rng.choice(tuple(OBJECT_SIZES), p=(0.2, 0.2, 0.15, 0.15, 0.15, 0.15))
+        return [_sample_object(rng, str(kind), colour)]
     speed = float(rng.uniform(0.4, 1.0))
     match rng.choice(("rolling", "sliding", "orbiting", "bouncing", "spinning"), p=(0.3, 0.2, 0.2, 0.2, 0.1)):
         case "rolling":
@@ -210,15 +213,7 @@ def _swinging(rng: np.random.Generator, kind: str, colour: str, motion: MotionKi
 
 def _sample_object(rng: np.random.Generator, kind: str, colour: str, scale: float = 1.0) -> SceneObject:
     """A resting object of a kind at the origin, in metres."""
-    bounds = {
-        "box": (0.45, 0.80, 0.8, 1.6),
-        "pillar": (0.28, 0.42, 2.0, 3.0),
-        "sphere": (0.45, 0.80, 0.0, 0.0),
-        "cylinder": (0.50, 0.85, 0.6, 1.3),
-        "cone": (0.55, 0.90, 1.2, 2.3),
-        "dome": (0.80, 1.50, 0.0, 0.0),
-    }
-    low, high, low_height, high_height = bounds[kind]
+    low, high, low_height, high_height = OBJECT_SIZES[kind]
     half_width = scale * float(rng.uniform(low, high))
     half_depth = scale * float(rng.uniform(low, high)) if kind == "box" else half_width
     height = scale * float(rng.uniform(low_height, high_height))

@@ -1,4 +1,6 @@
-"""Which scenes are for what: seeds of people's episodes start at 0, seeds of training clips at 1,000,000."""
+"""The first seed of the scenes of every purpose; those of people's episodes start at 0."""
 
-HELD_OUT_SEED = 500_000  # scenes of every evaluation
-PREVIEW_SEED = 600_000  # scenes of the previews during a training
+HELD_OUT_SEED = 500_000  # every evaluation
+PREVIEW_SEED = 600_000  # the previews during a training
+CALIBRATION_SEED = 700_000  # what `evaluation.prompts` learns the look of colours from
+TRAINING_SEED = 1_000_000  # clip sets
