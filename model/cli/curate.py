@@ -18,9 +18,10 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from configs.command_line import plain_text, stops_in_one_line
 from model.curation.exchange import export_clips, import_clips, read_data_set
+from model.curation.ledger import LedgerLine
 from model.curation.pipeline import CurationConfig, curate_films
 from model.curation.proof import ProofConfig, proof_tables, prove
-from model.curation.publish import HELD_OUT, PublishConfig, Published, ledger_table, publish
+from model.curation.publish import HELD_OUT, PublishConfig, ledger_table, publish
 from model.curation.shots import read_clips
 from model.curation.step_pictures import step_pictures
 from model.curation.tools import build_tools
@@ -98,7 +99,7 @@ def register_schemas() -> None:
 register_schemas()
 
 
-def curate(config: CurateConfig) -> Published:
+def curate(config: CurateConfig) -> list[LedgerLine]:
     """Runs (or resumes) the whole pipeline, prints the ledger's table, and says what was written."""
     settings = CurationConfig(**{name: getattr(config, name) for name in CurationConfig.__dataclass_fields__})
     with lock_folder(config.out):
@@ -106,7 +107,7 @@ def curate(config: CurateConfig) -> Published:
         return _publish(config.out, config.publish)
 
 
-def import_data_set(config: ImportConfig) -> Published:
+def import_data_set(config: ImportConfig) -> list[LedgerLine]:
     """Adds a data set that exists, or films without a camera, to the data set `out`."""
     with lock_folder(config.out):
         _import(config)
@@ -179,10 +180,10 @@ def draw_pictures(config: PicturesConfig) -> None:
     print(f"written: {' '.join(map(str, files))}")
 
 
-def _publish(out: str, config: PublishConfig) -> Published:
-    published = publish(out, config)
-    print(ledger_table(published.lines))
-    if reason := next((line.reason for line in published.lines if line.verdict == "rejected" and line.reason), None):
+def _publish(out: str, config: PublishConfig) -> list[LedgerLine]:
+    lines = publish(out, config)
+    print(ledger_table(lines))
+    if reason := next((line.reason for line in lines if line.verdict == "rejected" and line.reason), None):
         print(f"the first rejected one: {reason} (all reasons: {Path(out) / 'ledger.jsonl'})")
     metric = sum(record.scale is not None for record in Manifest(out))
     held_out = len(Manifest(Path(out) / HELD_OUT))
@@ -190,7 +191,7 @@ def _publish(out: str, config: PublishConfig) -> Published:
         f"written: {out}, {len(Manifest(out))} clips, {metric} of them with metric poses"
         + (f"; {held_out} clips are held out" if held_out else "")
     )
-    return published
+    return lines
 
 
 def _main(name: str, schema: type, run: Callable[..., object]) -> Callable[[], None]:

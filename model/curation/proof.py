@@ -169,7 +169,7 @@ def prove(config: ProofConfig) -> dict[str, object]:
         planted = (config.depth_noise, config.depth_bias, config.depth_outliers, lens_noise)
         tools = PlantedDepthTools(str(out), *planted, shots)
         curate_films(out / "films", folder, variant, num_workers=config.num_workers, make_tools=tools)
-        lines[name] = publish(folder, PublishConfig(cap=0)).lines
+        lines[name] = publish(folder, PublishConfig(cap=0))
         rows[name] = proof_row(list(Manifest(folder)), truths)
         if name == "all steps" and config.pictures is not None:
             _draw(Path(config.pictures), out, tools, list(Manifest(folder)), truths, variant)

@@ -41,17 +41,10 @@ class PublishConfig:
             raise ValueError(f"publish.held_out: expected a share of at least 0 and below 1, got {self.held_out}")
 
 
-@dataclass(frozen=True)
-class Published:
-    """What was written: the final ledger, the paths before pruning, and the ids of those that stay."""
+def publish(out: str | Path, config: PublishConfig) -> list[LedgerLine]:
+    """Writes `OUT/manifest.jsonl`, `cameras/`, `ledger.jsonl`, `balance.png`, and `OUT/held_out` if films are held out.
 
-    lines: list[LedgerLine]
-    paths: dict[str, PathDescription]
-    kept_paths: list[str]
-
-
-def publish(out: str | Path, config: PublishConfig) -> Published:
-    """Writes `OUT/manifest.jsonl`, `cameras/`, `ledger.jsonl`, `balance.png`, and `OUT/held_out` if films are.
+    Returns the ledger, that of held-out films included.
 
     Depends on what `OUT/work` holds, not on the order in which it came there.
     """
@@ -71,7 +64,7 @@ def publish(out: str | Path, config: PublishConfig) -> Published:
     write_ledger(out / "ledger.jsonl", final)
     if paths:
         plot_balance(out / "balance.png", paths, kept)
-    return Published(final, paths, kept)
+    return final
 
 
 def held_out_films(films: Iterable[str], share: float) -> set[str]:

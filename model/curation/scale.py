@@ -33,27 +33,18 @@ class ScaleConfig:
 
 
 @dataclass(frozen=True)
-class FrameScale:
-    """A keyframe's metres per unit, the share of its pixels that agree, and their mean |s S - M| / M."""
-
-    scale: float
-    inlier_share: float
-    relative_error: float
-
-
-@dataclass(frozen=True)
 class SceneScale:
     """A clip's metres per unit.
 
     Attributes:
         scale: Mean over the keyframes.
         spread: Their standard deviation divided by the mean: 0 if the depths agree perfectly; the label's quality.
-        frames: The keyframes, by index of the frame.
+        frames: Those of the keyframes, by index of the frame.
     """
 
     scale: float
     spread: float
-    frames: dict[int, FrameScale]
+    frames: dict[int, float]
 
 
 def keyframes(num_frames: int, num_keyframes: int) -> list[int]:
@@ -66,7 +57,7 @@ def keyframes(num_frames: int, num_keyframes: int) -> list[int]:
 
 def frame_scale(
     sfm_depth: Float[Tensor, " p"], metric_depth: Float[Tensor, " p"], config: ScaleConfig | None = None
-) -> FrameScale | None:
+) -> float | None:
     """Returns the scale s of argmin_s sum_p rho(|s S(p) - M(p)|) with the Huber loss rho; None if it has no support.
 
     RANSAC draws hypotheses s = M(p) / S(p) from single pixels and keeps the one with the most inliers, so that
@@ -87,20 +78,18 @@ def frame_scale(
     inlier = _consensus(source, target, config)
     if inlier.sum() < max(config.min_points, config.min_inlier_share * len(source)):
         return None
-    scale = _minimise_huber(source[inlier], target[inlier], config.huber_delta * float(target.median()))
-    error = (scale * source[inlier] - target[inlier]).abs() / target[inlier]
-    return FrameScale(scale, float(inlier.double().mean()), float(error.mean()))
+    return _minimise_huber(source[inlier], target[inlier], config.huber_delta * float(target.median()))
 
 
-def scene_scale(frames: dict[int, FrameScale | None]) -> SceneScale | None:
+def scene_scale(frames: dict[int, float | None]) -> SceneScale | None:
     """Returns the mean scale of the keyframes that have one, with its spread; None if none has.
 
     Source: the paper, Sec. 3.2: the final scale is the mean of the frames' scales; the spread is ours.
     """
-    usable = {index: frame for index, frame in frames.items() if frame is not None}
+    usable = {index: scale for index, scale in frames.items() if scale is not None}
     if not usable:
         return None
-    scales = torch.tensor([frame.scale for frame in usable.values()], dtype=torch.float64)
+    scales = torch.tensor(list(usable.values()), dtype=torch.float64)
     mean = float(scales.mean())
     return SceneScale(mean, float(scales.std(unbiased=False)) / mean, usable)
 

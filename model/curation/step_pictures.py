@@ -95,7 +95,7 @@ def _draw_depth(path: Path, scale: SceneScale, pairs: dict[int, tuple[Tensor, Te
     farthest = max(float((scale.scale * sparse).quantile(0.98)) for sparse, _ in pairs.values())
     axes[0].plot([0, farthest], [0, farthest], color="black", linewidth=1)
     axes[0].set(xlim=(0, farthest), ylim=(0, 2 * farthest), xlabel="scale x SfM depth, m", ylabel="metric depth, m")
-    axes[1].plot(list(scale.frames), [frame.scale for frame in scale.frames.values()], "o", color="tab:blue")
+    axes[1].plot(list(scale.frames), list(scale.frames.values()), "o", color="tab:blue")
     axes[1].axhline(scale.scale, color="black", linewidth=1)
     axes[1].set(xlabel="keyframe", ylabel="metres per unit", title=f"spread {100 * scale.spread:.1f} %")
     axes[1].set_ylim(0, 1.5 * scale.scale)

@@ -12,8 +12,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from model.curation.camera_motion import CameraMotionConfig, camera_motion
-from model.curation.epipolar_agreement import epipolar_excess, epipolar_rejection
-from model.curation.flow_agreement import flow_disagreement, flow_rejection
+from model.curation.path_agreement import StepErrors, step_errors
 from model.curation.path_parts import difference, outlier_frames, path_parts, without_frames
 from model.curation.poses import PosesConfig, accept, fill_gaps
 from model.curation.scale import ScaleConfig, SceneScale, frame_scale, keyframes, rescale, scene_scale
@@ -202,14 +201,20 @@ def borne_out(
     A path is left out if it is not accepted, or if a step disagrees with the flow, or with the pictures' epipolar
     geometry, and leaving out few frames does not help. The reason is empty if the pictures bear the path out.
     """
-    off, disagreement = steps_off(frames, moving, reconstruction, flow, config, log)
+    errors = _measured(step_errors(frames, moving, reconstruction, flow, config.min_flow_share), log)
+    off = errors.off(config)
     outliers = outlier_frames(path_parts(reconstruction.registered, off, config.max_gap), config.max_outliers)
     log.measure(outliers=len(outliers))
     if not outliers:
-        return reconstruction, off, accept(reconstruction, config) or disagreement
+        return reconstruction, off, accept(reconstruction, config) or errors.rejection(config)
     rest = without_frames(reconstruction, outliers)
-    off, remaining = steps_off(frames, moving, rest, flow, config, log)
-    return rest, off, disagreement if accept(rest, config) else remaining
+    remaining = _measured(step_errors(frames, moving, rest, flow, config.min_flow_share), log)
+    return rest, remaining.off(config), (errors if accept(rest, config) else remaining).rejection(config)
+
+
+def _measured(errors: StepErrors, log: StepLog) -> StepErrors:
+    log.measure(flow_distance=float(errors.flow_distance.max()), epipolar_excess=float(errors.epipolar_excess.max()))
+    return errors
 
 
 def longest_part(reconstruction: Reconstruction, off: Bool[Tensor, " f"], config: PosesConfig) -> slice:
@@ -217,23 +222,6 @@ def longest_part(reconstruction: Reconstruction, off: Bool[Tensor, " f"], config
     known = reconstruction.registered & (reconstruction.num_observations >= config.min_observations)
     longest = max(path_parts(known, off, config.max_gap), key=lambda part: part[-1] - part[0], default=[0])
     return slice(longest[0], longest[-1] + 1)
-
-
-def steps_off(
-    frames: UInt8[Tensor, "f h w 3"],
-    moving: Bool[Tensor, "f h w"],
-    reconstruction: Reconstruction,
-    flow: OpticalFlow,
-    config: PosesConfig,
-    log: StepLog,
-) -> tuple[Bool[Tensor, " f"], str]:
-    """Returns which steps the flow or the epipolar geometry do not bear out, and why; no reason if there is none."""
-    distance = flow_disagreement(frames, reconstruction, flow, config.min_flow_share)
-    excess = epipolar_excess(frames, moving, reconstruction, flow)
-    log.measure(flow_distance=float(distance.max()), epipolar_excess=float(excess.max()))
-    off = (distance > config.max_flow_distance) | (excess > config.max_epipolar_excess)
-    reason = flow_rejection(distance, config.max_flow_distance)
-    return off, reason or epipolar_rejection(excess, config.max_epipolar_excess)
 
 
 def moving_pixels(frames: UInt8[Tensor, "f h w 3"], tools: Tools) -> Bool[Tensor, "f h w"]:

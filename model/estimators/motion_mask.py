@@ -45,7 +45,7 @@ class EpipolarMotionMask:
 
     Attributes:
         flow: Estimator of the flow.
-        gap: Frames between the compared ones: a longer way tells more.
+        gap: Frames between the compared ones: a longer way shows more.
         threshold: Pixels off the line, per 320 of the width, above which a pixel moves.
         gain: Correlation that the patch where the flow leads must have more than those near the line.
         smallest: Share of the picture below which a patch is noise.
@@ -77,7 +77,7 @@ class EpipolarMotionMask:
     def _compare(self, first: Tensor, second: Tensor, of_first: "_Evidence", of_second: "_Evidence") -> None:
         forth, back = self.flow(first, second).numpy(), self.flow(second, first).numpy()
         grey, other = _grey(first), _grey(second)
-        scene = fit_static_scene(forth, _usable(grey, forth, back))
+        scene = fit_static_scene(forth, reliable_flow(first, forth, back))
         of_first.add(*_compared(grey, other, forth, back, scene))
         of_second.add(*_compared(other, grey, back, forth, scene.reverse()))
 
@@ -112,26 +112,22 @@ class _Evidence:
         return self.sums[0] / count, self.sums[1] / count
 
 
-def reliable_flow(
-    first: UInt8[Tensor, "h w 3"], second: UInt8[Tensor, "h w 3"], flow: OpticalFlow
-) -> tuple[Float[np.ndarray, "h w 2"], Bool[np.ndarray, "h w"]]:
-    """Returns the flow, and where it can be trusted: on texture, where the flow back ends at the start."""
-    forth, back = flow(first, second).numpy(), flow(second, first).numpy()
-    return forth, _usable(_grey(first), forth, back)
+def reliable_flow(frame: UInt8[Tensor, "h w 3"], forth: _Image, back: _Image) -> NDArray[np.bool_]:
+    """Returns where flow `h w 2` from a frame can be trusted: it comes back, and the frame has texture there.
+
+    Texture: the weaker eigenvalue of the gradients is not small.
+    """
+    cv2 = require("cv2")
+    grey = _grey(frame)
+    right, down = (cv2.Sobel(grey, cv2.CV_32F, *axes, scale=1 / 8) for axes in ((1, 0), (0, 1)))
+    xx, yy, xy = (cv2.blur(product, (_WINDOW, _WINDOW)) for product in (right * right, down * down, right * down))
+    weaker = (xx + yy) / 2 - np.sqrt(((xx - yy) / 2) ** 2 + xy * xy)
+    return np.asarray(_returns(forth, back, 0.5, 0.05) & (weaker > _TEXTURE**2))
 
 
 def _grey(frame: Tensor) -> _Image:
     cv2 = require("cv2")
     return np.asarray(cv2.cvtColor(frame.contiguous().numpy(), cv2.COLOR_RGB2GRAY), dtype=np.float32)
-
-
-def _usable(grey: _Image, forth: _Image, back: _Image) -> NDArray[np.bool_]:
-    """Returns where the flow can be trusted: it comes back, and the weaker eigenvalue of the gradients is not small."""
-    cv2 = require("cv2")
-    right, down = (cv2.Sobel(grey, cv2.CV_32F, *axes, scale=1 / 8) for axes in ((1, 0), (0, 1)))
-    xx, yy, xy = (cv2.blur(product, (_WINDOW, _WINDOW)) for product in (right * right, down * down, right * down))
-    weaker = (xx + yy) / 2 - np.sqrt(((xx - yy) / 2) ** 2 + xy * xy)
-    return np.asarray(_returns(forth, back, 0.5, 0.05) & (weaker > _TEXTURE**2))
 
 
 def _returns(forth: _Image, back: _Image, pixels: float, share: float) -> NDArray[np.bool_]:

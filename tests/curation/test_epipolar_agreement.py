@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from model.curation.epipolar_agreement import epipolar_excess, epipolar_rejection, fundamental_matrix
+from model.curation.path_agreement import StepErrors, fundamental_matrix, step_errors
+from model.curation.poses import PosesConfig
 from model.estimators.sfm import Reconstruction
 from model.geometry import se3
 from model.geometry.camera import intrinsics_from_fov, pixel_grid, project, unproject
@@ -58,9 +59,15 @@ def solved(c2w: torch.Tensor = PATH, lens: torch.Tensor = LENS) -> Reconstructio
     )
 
 
-def excess_of(found: Reconstruction) -> torch.Tensor:
-    frames, moving = TEXTURE.expand(FRAMES, -1, -1, -1), torch.zeros(FRAMES, HEIGHT, WIDTH, dtype=torch.bool)
-    return epipolar_excess(frames, moving, found, PlantedFlow())
+def errors_of(found: Reconstruction, everything_moves: bool = False) -> StepErrors:
+    """Of the epipolar geometry alone: there are no points to compare with the flow."""
+    frames, moving = TEXTURE.expand(FRAMES, -1, -1, -1), torch.full((FRAMES, HEIGHT, WIDTH), everything_moves)
+    errors = step_errors(frames, moving, found, PlantedFlow(), 0.0)
+    return dataclasses.replace(errors, flow_distance=torch.zeros(FRAMES))
+
+
+def excess_of(found: Reconstruction, everything_moves: bool = False) -> torch.Tensor:
+    return errors_of(found, everything_moves).epipolar_excess
 
 
 def test_the_fundamental_matrix_puts_every_point_on_its_line() -> None:
@@ -78,16 +85,18 @@ def test_the_fundamental_matrix_puts_every_point_on_its_line() -> None:
 
 
 def test_the_true_path_leaves_no_pixel_off_its_line() -> None:
-    excess = excess_of(solved())
-    assert float(excess.max()) < 0.01 and epipolar_rejection(excess, 0.1) == ""
+    errors = errors_of(solved())
+    assert float(errors.epipolar_excess.max()) < 0.01 and errors.rejection(PosesConfig()) == ""
 
 
 def test_a_wrong_turn_is_found_at_both_its_steps_and_named() -> None:
     wrong = PATH.clone()
     wrong[2] = wrong[2] @ se3.exp(torch.tensor([0.0, 0.0, 0.0, 0.1, 0.0, 0.0]))
-    excess = excess_of(solved(wrong))
-    assert (excess > 0.1).nonzero()[:, 0].tolist() == [2, 3]
-    assert "2 steps of the path leave pixels off their epipolar lines" in epipolar_rejection(excess, 0.1)
+    errors = errors_of(solved(wrong))
+    assert (errors.epipolar_excess > 0.1).nonzero()[:, 0].tolist() == [2, 3]
+    assert "2 steps of the path leave pixels off their epipolar lines" in errors.rejection(
+        PosesConfig(max_epipolar_excess=0.1)
+    )
 
 
 def test_a_step_in_another_direction_is_found() -> None:
@@ -102,11 +111,8 @@ def test_a_lens_that_is_half_as_wide_is_found() -> None:
 
 
 def test_what_moves_and_frames_without_a_pose_are_not_asked() -> None:
-    frames = TEXTURE.expand(FRAMES, -1, -1, -1)
     wrong = PATH.clone()
     wrong[2] = wrong[2] @ se3.exp(torch.tensor([0.0, 0.0, 0.0, 0.1, 0.0, 0.0]))
-    everything = torch.ones(FRAMES, HEIGHT, WIDTH, dtype=torch.bool)
-    assert float(epipolar_excess(frames, everything, solved(wrong), PlantedFlow()).max()) == 0
+    assert float(excess_of(solved(wrong), everything_moves=True).max()) == 0
     only = dataclasses.replace(solved(wrong), registered=torch.tensor([True, True, False, False, False]))
-    excess = epipolar_excess(frames, ~everything, only, PlantedFlow())
-    assert float(excess.max()) < 0.01
+    assert float(excess_of(only).max()) < 0.01

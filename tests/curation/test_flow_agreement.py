@@ -9,8 +9,9 @@ import dataclasses
 import pytest
 import torch
 
-from model.curation.flow_agreement import flow_disagreement, flow_rejection
-from model.estimators.optical_flow import DISFlow
+from model.curation.path_agreement import StepErrors, step_errors
+from model.curation.poses import PosesConfig
+from model.estimators.optical_flow import DISFlow, OpticalFlow
 from model.estimators.sfm import Reconstruction
 from model.geometry import se3
 from model.geometry.camera import intrinsics_from_fov, project, rays, unproject
@@ -19,7 +20,7 @@ pytest.importorskip("cv2")
 FRAMES, HEIGHT, WIDTH, WALL, POINTS = 8, 120, 160, 4.0, 50
 LENS = intrinsics_from_fov(1.2, HEIGHT, WIDTH)
 PATH = se3.exp(torch.arange(FRAMES)[:, None] * torch.tensor([0.08, 0.0, 0.05, 0.0, 0.01, 0.0]))
-LIMIT, SHARE = 2.0, 0.25
+LIMITS = PosesConfig(max_flow_distance=2.0, min_flow_share=0.25, max_epipolar_excess=1.0)
 
 
 def pictures() -> torch.Tensor:
@@ -82,6 +83,11 @@ def other_unit(frame: int) -> torch.Tensor:
     return move
 
 
+def errors_of(frames: torch.Tensor, found: Reconstruction, flow: OpticalFlow | None = None) -> StepErrors:
+    nothing = torch.zeros(frames.shape[:3], dtype=torch.bool)
+    return step_errors(frames, nothing, found, flow or DISFlow(), LIMITS.min_flow_share)
+
+
 def test_the_planted_observations_fit_their_points() -> None:
     for move in (still(), put_elsewhere(3), glued(4), other_unit(4)):
         found = solved(move)
@@ -91,37 +97,56 @@ def test_the_planted_observations_fit_their_points() -> None:
 
 
 def test_the_true_path_agrees_with_the_flow() -> None:
-    distance = flow_disagreement(pictures(), solved(still()), DISFlow(), SHARE)
+    errors = errors_of(pictures(), solved(still()))
+    distance = errors.flow_distance
     assert distance[0] == 0 and float(distance.max()) < 1  # measured 0.2 to 0.4
-    assert flow_rejection(distance, LIMIT) == ""
+    assert errors.rejection(LIMITS) == ""
 
 
 @pytest.mark.parametrize(
     ("move", "steps"), [(put_elsewhere(3), [3, 4]), (glued(4), [4]), (other_unit(4), [4])], ids=["jump", "seam", "unit"]
 )
 def test_a_step_that_the_pictures_do_not_show_is_found_and_named(move: torch.Tensor, steps: list[int]) -> None:
-    distance = flow_disagreement(pictures(), solved(move), DISFlow(), SHARE)
-    assert (distance > LIMIT).nonzero()[:, 0].tolist() == steps
-    assert f"{len(steps)} steps of the path" in (found := flow_rejection(distance, LIMIT)) and "off the flow" in found
+    errors = errors_of(pictures(), solved(move))
+    distance = errors.flow_distance
+    assert (distance > LIMITS.max_flow_distance).nonzero()[:, 0].tolist() == steps
+    assert f"{len(steps)} steps of the path" in (found := errors.rejection(LIMITS)) and "off the flow" in found
 
 
 def test_a_frame_without_a_pose_is_stepped_over() -> None:
     registered = torch.arange(FRAMES) != 3
-    distance = flow_disagreement(pictures(), solved(put_elsewhere(3), registered), DISFlow(), SHARE)
+    errors = errors_of(pictures(), solved(put_elsewhere(3), registered))
+    distance = errors.flow_distance
     assert distance[3] == 0 and float(distance.max()) < 1
 
 
 def test_a_step_that_the_flow_cannot_follow_is_not_believed() -> None:
     frames = pictures()
     frames[5] = torch.randint(0, 256, frames[5].shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
-    distance = flow_disagreement(frames, solved(still()), DISFlow(), SHARE)
+    errors = errors_of(frames, solved(still()))
+    distance = errors.flow_distance
     assert distance.isinf().nonzero()[:, 0].tolist() == [5, 6]
-    assert "out of the flow's sight" in flow_rejection(distance, LIMIT)
+    assert "out of the flow's sight" in errors.rejection(LIMITS)
 
 
 def test_distances_do_not_depend_on_the_size_of_the_pictures() -> None:
     found = dataclasses.replace(solved(glued(4)), pixels=2 * solved(glued(4)).pixels)
     doubled = pictures().repeat_interleave(2, dim=1).repeat_interleave(2, dim=2)
-    small = flow_disagreement(pictures(), solved(glued(4)), DISFlow(), SHARE)
-    large = flow_disagreement(doubled, found, DISFlow(), SHARE)
+    small = errors_of(pictures(), solved(glued(4))).flow_distance
+    large = errors_of(doubled, found).flow_distance
     assert float(large[4]) == pytest.approx(float(small[4]), rel=0.05)
+
+
+def test_the_flow_is_estimated_once_for_each_step_and_direction() -> None:
+    frames, asked = pictures(), []
+
+    class Counting:
+        def __call__(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+            numbers = [
+                next(i for i, other in enumerate(frames) if torch.equal(frame, other)) for frame in (first, second)
+            ]
+            asked.append(tuple(numbers))
+            return DISFlow()(first, second)
+
+    errors_of(frames, solved(still()), Counting())
+    assert sorted(asked) == sorted([(i, i + 1) for i in range(FRAMES - 1)] + [(i + 1, i) for i in range(FRAMES - 1)])

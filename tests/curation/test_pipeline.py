@@ -18,7 +18,7 @@ from model.curation.ledger import LedgerLine, read_ledger
 from model.curation.path_parts import without_frames
 from model.curation.pipeline import CurationConfig, curate_films
 from model.curation.publish import PublishConfig, publish
-from model.curation.scale import FrameScale, SceneScale
+from model.curation.scale import SceneScale
 from model.curation.steps import StepsConfig, find_lens, horizontal_fov_deg, lens_rejection, scale_rejection
 from model.curation.tools import ToolsConfig
 from model.data.manifest import Manifest
@@ -76,7 +76,7 @@ def test_every_clip_of_every_film_has_a_line_that_says_what_became_of_it(
     films: Path, tmp_path: Path, planted: ModuleType
 ) -> None:
     curate_films(films, tmp_path, planted.CONFIG, make_tools=planted.PlantedTools())
-    lines = publish(tmp_path, PublishConfig()).lines
+    lines = publish(tmp_path, PublishConfig())
     assert by_film(lines) == {
         "a": [("kept", "scale")] * 2,
         "b": [("kept", "scale")] * 2,
@@ -110,7 +110,7 @@ def test_a_clip_of_which_a_part_is_solved_is_recorded_as_that_part(
         return dataclasses.replace(planted.PlantedTools()(config), sfm=LosesTheEnd())
 
     curate_films(films / "a.mp4", tmp_path, planted.CONFIG, make_tools=make_tools)
-    lines = publish(tmp_path, PublishConfig()).lines
+    lines = publish(tmp_path, PublishConfig())
     assert [(line.verdict, line.numbers["poses.num_frames"]) for line in lines] == [("kept", 7.0)] * 2
     for record, first in zip(Manifest(tmp_path), (0, 9), strict=True):
         assert record.camera is not None and len(record.camera) == 7
@@ -147,7 +147,7 @@ def test_the_lens_is_the_known_one_else_the_judged_one_else_unknown() -> None:
 
 
 def test_a_scale_needs_most_keyframes_and_their_agreement() -> None:
-    frames = {index: FrameScale(2.0, 1.0, 0.0) for index in range(4)}
+    frames = {index: 2.0 for index in range(4)}
     assert scale_rejection(SceneScale(2.0, 0.05, frames), 33, StepsConfig()) == ""
     assert "1 of 8 keyframes" in scale_rejection(SceneScale(2.0, 0.0, {0: frames[0]}), 33, StepsConfig())
     assert "spread by 0.090" in scale_rejection(SceneScale(2.0, 0.09, frames), 33, StepsConfig())
@@ -223,6 +223,6 @@ def test_unsolved_and_unlabelled_films_stay_as_video_without_a_camera(
     config = dataclasses.replace(planted.CONFIG, keep_unsolved=True)
     curate_films(films / "dark.mp4", tmp_path, config, make_tools=planted.PlantedTools())
     curate_films(films / "still.mp4", tmp_path, config, labelled=False)
-    lines = publish(tmp_path, PublishConfig()).lines
+    lines = publish(tmp_path, PublishConfig())
     assert by_film(lines) == {"dark": [("unlabelled", "poses")], "still": [("unlabelled", "read")]}
     assert [(record.camera, len(record)) for record in Manifest(tmp_path)] == [(None, 9), (None, 9)]

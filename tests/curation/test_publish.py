@@ -37,14 +37,14 @@ def forward(turn: float) -> torch.Tensor:
 def test_a_full_category_keeps_its_most_important_paths_and_the_ledger_says_so(tmp_path: Path) -> None:
     for name, turn in {"a": 0.0, "b": 40.0, "c": 20.0, "d": None}.items():
         add(tmp_path, name, turn)
-    published = publish(tmp_path, PublishConfig(cap=2))
+    lines_written = publish(tmp_path, PublishConfig(cap=2))
     assert Manifest(tmp_path).ids == ("b_000_000", "c_000_000", "d_000_000")
     lines = {line.id: line for line in read_ledger(tmp_path / "ledger.jsonl")}
     assert lines["a_000_000"].verdict == "rejected" and lines["a_000_000"].step == "balance"
     assert "more than 2 paths are forward" in lines["a_000_000"].reason
     assert lines["d_000_000"].verdict == "unlabelled"
     assert (tmp_path / "balance.png").stat().st_size > 1000
-    assert "| rejected | balance | 1 |" in ledger_table(published.lines)
+    assert "| rejected | balance | 1 |" in ledger_table(lines_written)
     publish(tmp_path, PublishConfig(cap=0))  # changed its mind: nothing was lost
     assert len(Manifest(tmp_path)) == 4
 
@@ -97,7 +97,7 @@ def test_some_films_with_clips_always_stay_and_of_two_or_more_one_is_held_out(
         with FilmFolder(tmp_path / "work" / f"rejected{k}") as film:
             film.add(LedgerLine(id=f"rejected{k}", source="", verdict="rejected", step="poses", reason="too few"))
             film.finish()
-    published = publish(tmp_path, PublishConfig(held_out=share))
+    lines_written = publish(tmp_path, PublishConfig(held_out=share))
     training, held_out = len(Manifest(tmp_path)), len(Manifest(tmp_path / HELD_OUT))
     assert training + held_out == num_kept and training >= 1 and (held_out >= 1) == (num_kept > 1)
-    assert len(published.lines) == num_kept + num_rejected
+    assert len(lines_written) == num_kept + num_rejected
