@@ -3,22 +3,21 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
-from torch import Tensor, nn
+from torch import nn
 
 from model.data.clips import ClipSetConfig
 from model.data.synthetic.seeds import HELD_OUT_SEED, PREVIEW_SEED
-from model.diffusion.timesteps import TimestepDensity
 from model.dit.video_dit import VideoDiTConfig
 from model.evaluation.world_evaluator import EvaluationConfig
 from model.training.ema import ExponentialMovingAverage
-from model.training.flow_matching_step import FlowMatchingStep
+from model.training.flow_matching_step import FlowMatchingConfig
 from model.training.loop import FitConfig
 from model.training.optim import OptimizerConfig, build_optimizers
 from model.training.state import TrainState
+from model.training.windows import WindowConfig
 from model.vae.latent_depth import LatentDepthConfig
 from model.vae.video_vae import VideoVAEConfig
 from model.world.clip_sampler import SamplerConfig
@@ -123,35 +122,6 @@ class TextConfig:
 
     dim: int = 64
     num_tokens: int = 24
-
-
-@dataclass(kw_only=True)
-class WindowConfig:
-    """Joint training: how often each task comes, and what it shows of a clip; see `FlowMatchingStep`."""
-
-    # number of context latents -> share of the steps; 0 = text-to-video, 1 = image-to-video, more = extension
-    context_shares: dict[int, float] = field(default_factory=lambda: {0: 0.2, 1: 0.4, 4: 0.4})
-    num_new: int = 4
-    single_latent_share: float = 0.5
-    # a step of single latents takes so many batches' rows at once: it has fewest tokens, and an update's price is fixed
-    single_latent_rows: int = 1
-    text_dropout: float = 0.1
-    labelled_share: float = 0.8
-    # largest diffusion time of an extension's context, of which the network is told
-    context_noise: float = 0.0
-    # of an extension's context, how many latents are remembered ones, from anywhere earlier
-    memory_latents: int = 0
-    reference_jitter: float = 6.0
-    # how far the loss follows the channels' worth in pixels: 0 not at all, 1 wholly
-    channel_weight_power: float = 0.5
-
-
-@dataclass(kw_only=True)
-class FlowMatchingConfig(WindowConfig):
-    """And how noise is drawn."""
-
-    density: str = "logit_normal"
-    shift: float = 1.0
 
 
 @dataclass(kw_only=True)
@@ -289,40 +259,4 @@ def train_state(
         ema=ExponentialMovingAverage(module, stage.ema_decay),
         seed=seed,
         inputs=dict(inputs or {}),
-    )
-
-
-def timestep_density(name: str) -> TimestepDensity:
-    """Raises ValueError for a name that is none."""
-    match name:
-        case "logit_normal" | "uniform":
-            return name
-    raise ValueError(f"diffusion.density: expected logit_normal or uniform, got {name!r}")
-
-
-def flow_matching_step(
-    config: WindowConfig,
-    null_text: Tensor,
-    channel_weights: Tensor | None = None,
-    camera_attention: bool = False,
-) -> FlowMatchingStep:
-    """The DiT's step function; `null_text` is `n d`, `channel_weights` `c`. `WindowConfig`: to draw windows only."""
-    if not 0 <= config.labelled_share <= 1:
-        raise ValueError(f"labelled_share: expected a number in [0, 1], got {config.labelled_share}")
-    noise: dict[str, Any] = {}
-    if isinstance(config, FlowMatchingConfig):
-        noise = {"density": timestep_density(config.density), "shift": config.shift}
-    return FlowMatchingStep(
-        null_text,
-        context_shares=config.context_shares,
-        num_new=config.num_new,
-        single_latent_share=config.single_latent_share,
-        single_latent_rows=config.single_latent_rows,
-        text_dropout=config.text_dropout,
-        context_noise=config.context_noise,
-        reference_jitter=config.reference_jitter,
-        channel_weights=channel_weights,
-        camera_attention=camera_attention,
-        memory_latents=config.memory_latents,
-        **noise,
     )

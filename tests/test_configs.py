@@ -17,7 +17,6 @@ from model.build import (
     TrainConfig,
     TrainDepthConfig,
     TrainVAEConfig,
-    flow_matching_step,
     register_schemas,
     train_state,
 )
@@ -78,6 +77,4 @@ def test_a_file_composes_and_builds(file: str) -> None:
             network = LatentDepth(settings.depth)
         else:
             network = VideoDiT(TrainConfig().dit)  # the student has its teacher's shape, whose folder is not there
-    if isinstance(settings, TrainConfig | DistillConfig):
-        flow_matching_step(settings.diffusion, torch.zeros(3, 8))
     train_state(network, settings.training, settings.seed)

@@ -23,10 +23,11 @@ from model.geometry.camera import default_intrinsics, projection_matrix
 from model.geometry.plucker import plucker_map
 from model.geometry.trajectory import CameraTrajectory
 from model.training.ema import ExponentialMovingAverage
-from model.training.flow_matching_step import FlowMatchingStep, LatentBatch
+from model.training.flow_matching_step import FlowMatchingConfig, FlowMatchingStep
 from model.training.loop import FitConfig, fit
 from model.training.optim import Muon, OptimizerConfig, build_optimizers
 from model.training.state import TrainState, generator_for
+from model.training.windows import LatentBatch
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.load import load_world
 
@@ -148,7 +149,7 @@ def velocity_and_gradient(device: torch.device, bfloat16: bool) -> tuple[Tensor,
             projection=projection_matrix(batch.c2w.double(), batch.intrinsics.double()).float(),
             num_context=NUM_CONTEXT,
         )
-        loss = velocity_loss(velocity, batch.latents[:, :, NUM_CONTEXT:], noise[:, :, NUM_CONTEXT:]).mean()
+        loss = velocity_loss(velocity, (noise - batch.latents)[:, :, NUM_CONTEXT:]).mean()
     loss.backward()
     return velocity.detach(), torch.cat([p.grad.flatten() for p in dit.parameters() if p.grad is not None])
 
@@ -189,16 +190,17 @@ def train(folder: Path, bfloat16: bool, killed_at: int | None = None) -> TrainSt
     dit = small_dit().to(CUDA)
     optimizers = build_optimizers(dit, OptimizerConfig(lr=1e-3))
     state = TrainState(module=dit, optimizers=optimizers, ema=ExponentialMovingAverage(dit), seed=11)
-    step = FlowMatchingStep(torch.zeros(TEXT), context_shares={0: 0.5, 2: 0.5}, num_new=2, camera_attention=True)
+    config = FlowMatchingConfig(context_shares={0: 0.5, 2: 0.5}, num_new=2)
+    step = FlowMatchingStep(config, torch.zeros(TEXT), camera_attention=True)
 
     def batches(number: int, micro: int) -> LatentBatch:
         if number == killed_at:
             raise Killed
         return clips(number, micro)
 
-    config = FitConfig(accumulation=2, checkpoint_steps=2, bfloat16=bfloat16, progress=False)
+    settings = FitConfig(accumulation=2, checkpoint_steps=2, bfloat16=bfloat16, progress=False)
     with sdpa_kernel(SDPBackend.MATH):  # the backward passes of the fused kernels add up in any order
-        return fit(step, state, batches, num_steps=5, config=config, folder=folder)
+        return fit(step, state, batches, num_steps=5, config=settings, folder=folder)
 
 
 @pytest.mark.parametrize("bfloat16", [False, True])

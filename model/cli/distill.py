@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from configs.command_line import plain_text, stops_in_one_line
-from model.build import DistillConfig, flow_matching_step, register_schemas, train_state
+from model.build import DistillConfig, register_schemas, train_state
 from model.checkpoint import component_exists, copy_component, load_component, load_meta
 from model.cli.fine_tuning import check_size
 from model.cli.joint_training import check_windows, held_out_scenes, latent_batches
@@ -24,6 +24,7 @@ from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.training import distributed, run_folder
 from model.training.latent_set import encode_clip_set, fingerprint, weights_fingerprint
 from model.training.loop import TrainingDiverged, fit
+from model.training.windows import WindowSampler
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.clip_sampler import SamplerConfig
 from model.world.config import WorldConfig, read_world_config
@@ -59,9 +60,8 @@ class Phases:
         self.vae_meta, self.depth = load_meta(folder / "vae"), folder / DEPTH_FOLDER
         world = read_world_config(folder)
         self.text_encoder = build_text_encoder(world.text_encoder, folder)
-        self.null_text = self.text_encoder.null(1)[0]
         # a bad setting is named before hours of rendering
-        check_windows(flow_matching_step(config.diffusion, self.null_text), config.data.clips)
+        check_windows(config.diffusion, config.data.clips)
         if not is_data_set(config.data.source):  # the clips of films have a size of their own
             check_size(config.data.clips, world)
         with distributed.local_main_first():
@@ -84,7 +84,7 @@ class Phases:
         run_folder.check_inputs(run, inputs)
         state = train_state(copy.deepcopy(teacher), config.training, config.seed, inputs)
         teacher.requires_grad_(False).eval()
-        windows = flow_matching_step(config.diffusion, self.null_text, self.weights, teacher.config.camera_attention)
+        windows = WindowSampler(config.diffusion, self.text_encoder.null(1)[0], teacher.config.camera_attention)
         clips, opening = step_plan(before.sampler, after.sampler), step_plan(before.opening, after.opening)
         saver = WorldSaver(
             run,
@@ -98,7 +98,7 @@ class Phases:
         )
         print(f"phase {number}: clips in {describe(clips)}, openings in {describe(opening)}", flush=True)
         fit(
-            ProgressiveStep(windows, teacher, clips, opening),
+            ProgressiveStep(windows, teacher, clips, opening, self.weights),
             state,
             self.batches,
             num_steps=config.training.num_steps,

@@ -11,28 +11,30 @@ from model.evaluation.oracle import OracleScenes
 from model.evaluation.preview import preview_scenes
 from model.text.encoder import TextEncoder
 from model.training import distributed
-from model.training.flow_matching_step import FlowMatchingStep
 from model.training.latent_set import LatentBatches, channel_weights
+from model.training.windows import WindowConfig
 from model.vae.video_vae import VideoVAE
 
 
-def check_windows(step: FlowMatchingStep, clips: ClipSetConfig) -> None:
-    """Raises ValueError if the step wants longer windows than the clips are."""
-    if step.longest_window > clips.num_latents:
+def check_windows(config: WindowConfig, clips: ClipSetConfig) -> None:
+    """Raises ValueError if a step takes longer windows than the clips are."""
+    if config.longest_window > clips.num_latents:
         raise ValueError(
             f"context_shares, num_new: expected windows of at most {clips.num_latents} latent frames "
-            f"(data.clips.num_latents), got {step.longest_window}; {_shorter_windows(step, clips.num_latents)}"
+            f"(data.clips.num_latents), got {config.longest_window}; {_shorter_windows(config, clips.num_latents)}"
         )
 
 
-def _shorter_windows(step: FlowMatchingStep, num_latents: int) -> str:
-    """Which settings make the step's windows short enough."""
-    shares = {n: share if max(n, 1) + step.num_new <= num_latents else 0.0 for n, share in step.context_shares.items()}
+def _shorter_windows(config: WindowConfig, num_latents: int) -> str:
+    """Which settings make the windows short enough."""
+    shares = {
+        n: share if max(n, 1) + config.num_new <= num_latents else 0.0 for n, share in config.context_shares.items()
+    }
     if not any(shares.values()):
         return "give longer clips"
     named = ",".join(f"{n}:{share:g}" for n, share in shares.items())
     is_extended = any(share for n, share in shares.items() if n > 1)
-    memory = " diffusion.memory_latents=0" if step.memory_latents and not is_extended else ""
+    memory = " diffusion.memory_latents=0" if config.memory_latents and not is_extended else ""
     return f"give longer clips, or diffusion.context_shares={{{named}}}{memory}"
 
 

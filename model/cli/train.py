@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from configs.command_line import plain_text, stops_in_one_line
-from model.build import TrainConfig, flow_matching_step, register_schemas, require_component, train_state
+from model.build import TrainConfig, register_schemas, require_component, train_state
 from model.checkpoint import load_component, load_meta, load_weights
 from model.cli.fine_tuning import check_size, starting_point
 from model.cli.joint_training import check_windows, held_out_scenes, latent_batches
@@ -22,6 +22,7 @@ from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.evaluation.preview import assemble
 from model.text.tiny_vocabulary import split_words
 from model.training import distributed, run_folder
+from model.training.flow_matching_step import FlowMatchingStep
 from model.training.latent_set import encode_clip_set, fingerprint
 from model.training.loop import TrainingDiverged, fit
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
@@ -66,7 +67,12 @@ def train(config: TrainConfig) -> Path:
     sample = WorldSaver(Path(config.out), state, world, vae, text_encoder, scenes, num_clips=len(clips), vae_meta=meta)
     run_folder.keep_settings(config.out, given)
     fit(
-        flow_matching_step(config.diffusion, text_encoder.null(1)[0], weights, config.dit.camera_attention),
+        FlowMatchingStep(
+            config.diffusion,
+            text_encoder.null(1)[0],
+            channel_weights=weights,
+            camera_attention=config.dit.camera_attention,
+        ),
         state,
         batches,
         num_steps=config.training.num_steps,
@@ -92,8 +98,7 @@ def check_settings(config: TrainConfig, vae: VideoVAE, initial: WorldConfig) -> 
         raise ValueError(f"num_preview_scenes: expected at least 1, got {config.num_preview_scenes}")
     world = world_config(config, initial, config.data.clips)
     text_encoder = build_text_encoder(world.text_encoder, Path(config.out))
-    step = flow_matching_step(config.diffusion, text_encoder.null(1)[0])
-    check_windows(step, config.data.clips)
+    check_windows(config.diffusion, config.data.clips)
     with torch.device("meta"):
         dit = VideoDiT(config.dit)
     train_state(dit, config.training, config.seed)

@@ -3,21 +3,22 @@
 from jaxtyping import Float
 from torch import Tensor
 
-from model.diffusion.path import velocity
-
 
 def velocity_loss(
     prediction: Float[Tensor, "b c new h w"],
-    x0: Float[Tensor, "b c new h w"],
-    noise: Float[Tensor, "b c new h w"],
+    target: Float[Tensor, "b c new h w"],
+    channel_weights: Float[Tensor, " c"] | None = None,
 ) -> Float[Tensor, "b"]:
-    """Mean squared error against `noise - x0` of every sample, in float32; reduce it with `.mean()`.
+    """Mean squared error of every sample, in float32; reduce it with `.mean()`.
 
     Args:
         prediction: The network's velocity (`VideoDiT` with `num_context` leaves the context out by itself).
-        x0: Clean latents.
-        noise: Their noise.
+        target: `noise - x0`, or a teacher's.
+        channel_weights: Weight of each latent channel's squared error, mean 1; None: equal.
 
     Source: the paper, Eq. 1 in velocity form, and Sec. 3.4: context frames take no loss.
     """
-    return (prediction.float() - velocity(x0, noise).float()).square().flatten(1).mean(1)
+    error = (prediction.float() - target.float()).square()
+    if channel_weights is not None:
+        error = error * channel_weights.to(error).view(-1, 1, 1, 1)
+    return error.flatten(1).mean(1)

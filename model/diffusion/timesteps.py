@@ -1,12 +1,10 @@
 """Which times are trained and which are solved: densities, the resolution shift, the sampling schedule."""
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-TimestepDensity = Literal["logit_normal", "uniform"]
+DENSITIES = ("logit_normal", "uniform")
 
 
 def shift_timesteps(t: Float[Tensor, "*any"], shift: float | int) -> Float[Tensor, "*any"]:
@@ -22,7 +20,7 @@ def shift_timesteps(t: Float[Tensor, "*any"], shift: float | int) -> Float[Tenso
 def sample_timesteps(
     num: int,
     generator: torch.Generator | None = None,
-    density: TimestepDensity = "logit_normal",
+    density: str = "logit_normal",
     shift: float | int = 1.0,
     mean: float | int = 0.0,
     std: float | int = 1.0,

@@ -11,9 +11,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from model.diffusion.guidance import GuidedVelocity, guided_velocity
+from model.diffusion.objective import velocity_loss
 from model.diffusion.path import interpolate
 from model.diffusion.timesteps import sampling_schedule
-from model.training.flow_matching_step import FlowMatchingStep, LatentBatch, TrainingWindow, task_name
+from model.training.windows import LatentBatch, TrainingWindow, WindowSampler, task_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,13 +60,22 @@ class ProgressiveStep:
         teacher: Frozen, in eval mode.
         clips: Plan for windows with context.
         opening: Plan for windows without, text-to-video, which a world samples by settings of their own.
+        channel_weights: As in `velocity_loss`.
 
     Source: Salimans and Ho 2022, Alg. 2, for the straight path; guidance is distilled in the same go, as in the paper
     (its 96 evaluations are 32 steps of three branches). Context times and null cameras as in training: ours.
     """
 
-    def __init__(self, windows: FlowMatchingStep, teacher: nn.Module, clips: StepPlan, opening: StepPlan) -> None:
+    def __init__(
+        self,
+        windows: WindowSampler,
+        teacher: nn.Module,
+        clips: StepPlan,
+        opening: StepPlan,
+        channel_weights: Float[Tensor, " c"] | None = None,
+    ) -> None:
         self.windows, self.teacher, self.clips, self.opening = windows, teacher, clips, opening
+        self.channel_weights = channel_weights
 
     def __call__(
         self, module: nn.Module, batch: LatentBatch, generator: torch.Generator
@@ -89,10 +99,7 @@ class ProgressiveStep:
         latents, frame_t = asked.inputs(x_t, t)
         mask = window.is_context
         prediction = module(latents, frame_t, text, context_mask=mask, num_context=num_context, **window.cameras)
-        error = (prediction - target).float()
-        if self.windows.error_scale is not None:
-            error = self.windows.error_scale.to(error) * error
-        loss = error.square().mean()
+        loss = velocity_loss(prediction, target, self.channel_weights).mean()
         return loss, {f"loss_{task_name(num_context)}": loss.detach()}
 
     def guided(self, window: TrainingWindow, plan: StepPlan) -> GuidedVelocity:

@@ -1,50 +1,39 @@
 """One step of the video DiT: text-to-video, image-to-video and extension are one loss with 0, 1 or n context frames."""
 
 import math
-from collections.abc import Mapping
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from model.diffusion.objective import velocity_loss
 from model.diffusion.path import interpolate
-from model.diffusion.timesteps import TimestepDensity, sample_timesteps
-from model.geometry import se3
-from model.geometry.camera import projection_matrix
-from model.geometry.plucker import plucker_map
-from model.training import distributed
-
-_MAX_PITCH = math.radians(15)
-_JITTER_SHARE = 0.8
+from model.diffusion.timesteps import DENSITIES, sample_timesteps
+from model.training.windows import LatentBatch, WindowConfig, WindowSampler, task_name
 
 
-class LatentBatch(NamedTuple):
-    """Clips as latents. Poses are those of the latent frames, with the clip's first frame as the reference."""
+@dataclass(kw_only=True)
+class FlowMatchingConfig(WindowConfig):
+    """Windows, and the density and shift of the diffusion times (see `sample_timesteps`).
 
-    latents: Float[Tensor, "b c f h w"]
-    c2w: Float[Tensor, "b f 4 4"]
-    intrinsics: Float[Tensor, "b 4"]
-    text: Float[Tensor, "b n d"]
-    labelled: Bool[Tensor, "b"]
-
-
-class TrainingWindow(NamedTuple):
-    """Consecutive (or remembered, then consecutive) latents of clips, the first `num_context` of them given.
-
-    `cameras`: `plucker` and, for a network with `camera_attention`, `projection`, as `VideoDiT` takes them.
+    Raises:
+        ValueError: As `WindowConfig`, or a setting of the times is out of range.
     """
 
-    latents: Float[Tensor, "b c f h w"]
-    text: Float[Tensor, "b n d"]
-    is_context: Bool[Tensor, "b f"]
-    num_context: int
-    cameras: dict[str, Tensor]
+    density: str = "logit_normal"
+    shift: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.density not in DENSITIES:
+            raise ValueError(f"diffusion.density: expected logit_normal or uniform, got {self.density!r}")
+        if not (self.shift > 0 and math.isfinite(self.shift)):
+            raise ValueError(f"shift: expected a positive number, got {self.shift}; 1 leaves the times as they are")
 
 
 class FlowMatchingStep:
-    """Step function of `fit` for a VideoDiT and a LatentBatch.
+    """Step function of `fit` for a VideoDiT and a LatentBatch; `channel_weights` as in `velocity_loss`.
 
     Source: the paper, Sec. 3.3 (unlabelled video trains with an all-zero Plucker map) and Sec. 3.4 (clean context
     frames with a mask, loss on the new ones, joint with single clips).
@@ -52,230 +41,26 @@ class FlowMatchingStep:
 
     def __init__(
         self,
+        config: FlowMatchingConfig,
         null_text: Float[Tensor, "n d"],
         *,
-        context_shares: Mapping[int, float],
-        num_new: int = 4,
-        single_latent_share: float = 0.5,
-        single_latent_rows: int = 1,
-        text_dropout: float = 0.1,
-        density: TimestepDensity = "logit_normal",
-        shift: float = 1.0,
-        context_noise: float = 0.0,
-        reference_jitter: float = 6.0,
         channel_weights: Float[Tensor, " c"] | None = None,
         camera_attention: bool = False,
-        memory_latents: int = 0,
     ) -> None:
-        """Settles what is trained, and on which noise.
-
-        Args:
-            null_text: The empty prompt's code, which replaces a share `text_dropout` of the texts.
-            context_shares: For each number of context latents the share of the steps: 0 text-to-video, 1
-                image-to-video, more extension.
-            num_new: Latent frames that a window generates after its context (in text-to-video: after the first).
-            single_latent_share: Of the text-to-video steps, how many generate the first latent only (a still).
-            single_latent_rows: Those take all rows of a batch, the others the first in so many, at less cost a row.
-            text_dropout: Share of the texts that are dropped.
-            density: Of the diffusion time, see `sample_timesteps`.
-            shift: Likewise.
-            context_noise: Largest diffusion time of an extension's context: each row's is drawn from 0 to this, and the
-                network is told. What it continues in an episode are its own clips, errors included (Chen et al. 2024,
-                Diffusion Forcing; the paper's Table 5 advises 0).
-            reference_jitter: Metres; how far an extension window's reference is moved from the clip's start.
-            channel_weights: Of each latent channel's squared error, mean 1 (see `latent_set.channel_weights`); None:
-                equal.
-            camera_attention: The network also wants the projection of each pose.
-            memory_latents: Of an extension's context, how many latents are remembered ones, from anywhere earlier in
-                the clip; the others are those right before the new ones.
-
-        Raises:
-            ValueError: A share is not in [0, 1] or all are 0, a size is out of range, or memory fills a whole context.
-        """
-        _check_shares(context_shares)
-        for name, value in (
-            ("single_latent_share", single_latent_share),
-            ("text_dropout", text_dropout),
-            ("context_noise", context_noise),
-        ):
-            if not 0 <= value <= 1:
-                raise ValueError(f"{name}: expected a number in [0, 1], got {value}")
-        for name, number in (("single_latent_rows", single_latent_rows), ("num_new", num_new)):
-            if number < 1:
-                raise ValueError(f"{name}: expected at least 1, got {number}")
-        if not (shift > 0 and math.isfinite(shift)):
-            raise ValueError(f"shift: expected a positive number, got {shift}; 1 leaves the times as they are")
-        if not reference_jitter >= 0:
-            raise ValueError(f"reference_jitter: expected 0 metres or more, got {reference_jitter}")
-        extensions = [n for n, share in context_shares.items() if n > 1 and share > 0]
-        if memory_latents and not 0 < memory_latents < min(extensions, default=0):
-            raise ValueError(
-                f"memory_latents: expected less than the context of every extension {extensions}, got {memory_latents}"
-            )
-        self.null_text = null_text
-        self.context_shares = dict(sorted(context_shares.items()))
-        self.num_new, self.text_dropout = num_new, text_dropout
-        self.single_latent_share, self.single_latent_rows = single_latent_share, single_latent_rows
-        self.density, self.shift = density, shift
-        self.camera_attention, self.memory_latents = camera_attention, memory_latents
-        self.context_noise, self.reference_jitter = context_noise, reference_jitter
-        self.error_scale = None if channel_weights is None else channel_weights.sqrt().view(-1, 1, 1, 1)
+        self.config, self.channel_weights = config, channel_weights
+        self.windows = WindowSampler(config, null_text, camera_attention)
 
     def __call__(
         self, module: nn.Module, batch: LatentBatch, generator: torch.Generator
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor | float]]:
         """Returns the mean loss of the new frames, and the same under the task's name (t2v, i2v or ext)."""
-        window = self.draw_window(batch, generator)
+        window = self.windows.draw_window(batch, generator)
         x0, context, num_context = window.latents, window.is_context, window.num_context
-        b, _, f, _, _ = x0.shape
-        t = sample_timesteps(b, generator, self.density, self.shift)[:, None].expand(b, f)
-        t = torch.where(context, self.draw_context_times(window, generator), t)
+        t = sample_timesteps(len(x0), generator, self.config.density, self.config.shift)[:, None].expand_as(context)
+        t = torch.where(context, self.windows.draw_context_times(window, generator), t)
         noise = torch.empty_like(x0).normal_(generator=generator)
         x_t = interpolate(x0, noise, t)
-        text = self.drop_text(window.text, generator)
+        text = self.windows.drop_text(window.text, generator)
         prediction = module(x_t, t, text, context_mask=context, num_context=num_context, **window.cameras)
-        x0, noise = x0[:, :, num_context:], noise[:, :, num_context:]
-        if self.error_scale is not None:
-            prediction, x0, noise = (self.error_scale.to(x0) * value for value in (prediction, x0, noise))
-        loss = velocity_loss(prediction, x0, noise).mean()
+        loss = velocity_loss(prediction, (noise - x0)[:, :, num_context:], self.channel_weights).mean()
         return loss, {f"loss_{task_name(num_context)}": loss.detach()}
-
-    def draw_window(self, batch: LatentBatch, generator: torch.Generator) -> TrainingWindow:
-        """Chooses the task, and what of each clip is its context, its new frames and its world frame.
-
-        Raises:
-            ValueError: The batch does not divide into `single_latent_rows`, or the clips are too short.
-        """
-        num_context, num_new = self.choose_task(generator)
-        if num_context + num_new > 1 and self.single_latent_rows > 1:
-            rows, left_over = divmod(len(batch.latents), self.single_latent_rows)
-            if left_over or not rows:
-                raise ValueError(
-                    f"batch: expected a multiple of single_latent_rows = {self.single_latent_rows} rows, got "
-                    f"{len(batch.latents)}; draw batch_size * single_latent_rows of them"
-                )
-            batch = LatentBatch(*(value[:rows] for value in batch))
-        start = choose_starts(batch, num_context, num_new, generator)
-        frames = start[:, None] + torch.arange(num_context + num_new, device=start.device)
-        if self.memory_latents and num_context > 1:
-            frames = sample_memory_frames(frames, self.memory_latents, generator)
-        window = take_frames(batch, frames)
-        # Float64, which neither autocast nor TF32 rounds: cameras must not blur with the network's arithmetic.
-        exact = torch.float32 if window.c2w.device.type == "mps" else torch.float64  # Apple's GPUs have no other
-        c2w, intrinsics = window.c2w.to(exact), window.intrinsics.to(exact)
-        if self.reference_jitter > 0:
-            # An episode's first window has its reference at its first frame, always; later ones anywhere.
-            moved = jitter_reference(c2w, self.reference_jitter, generator)
-            c2w = torch.where((start > 0)[:, None, None, None], moved, c2w)
-        x0 = window.latents
-        b, _, f, height, width = x0.shape
-        context = torch.arange(f, device=x0.device).expand(b, f) < num_context
-        plucker = plucker_map(c2w, intrinsics, height, width).float()
-        cameras = {"plucker": torch.where(window.labelled[:, None, None, None, None], plucker, 0.0)}
-        if self.camera_attention:
-            projection = projection_matrix(c2w, intrinsics).float()
-            null = torch.eye(4, device=x0.device)
-            cameras["projection"] = torch.where(window.labelled[:, None, None, None], projection, null)
-        return TrainingWindow(x0, window.text, context, num_context, cameras)
-
-    def draw_context_times(self, window: TrainingWindow, generator: torch.Generator) -> Float[Tensor, "b 1"]:
-        """The diffusion time of each row's context: 0, or for extensions up to `context_noise`."""
-        b, device = len(window.latents), window.latents.device
-        if self.context_noise > 0 and window.num_context > 1:
-            return self.context_noise * torch.rand(b, 1, generator=generator, device=device)
-        return torch.zeros(b, 1, device=device)
-
-    @property
-    def longest_window(self) -> int:
-        """The most latent frames, context included, that a step takes of a clip."""
-        is_still_only = self.single_latent_share == 1
-        lengths = {n: n + self.num_new if n else 1 + self.num_new * (not is_still_only) for n in self.context_shares}
-        return max(lengths[n] for n, share in self.context_shares.items() if share > 0)
-
-    def choose_task(self, generator: torch.Generator) -> tuple[int, int]:
-        """Returns the numbers of context and new frames of this step, the same for all rows and processes."""
-        task, still = torch.rand(2, generator=generator, device=generator.device).tolist()
-        counts, shares = list(self.context_shares), list(self.context_shares.values())
-        cumulative = torch.tensor(shares, dtype=torch.float64).cumsum(0)
-        chosen = int(torch.searchsorted(cumulative, task * float(cumulative[-1]), right=True))
-        num_context = counts[min(chosen, len(counts) - 1)]
-        num_new = self.num_new
-        if num_context == 0:
-            num_new = 1 if still < self.single_latent_share else 1 + self.num_new
-        code = distributed.shared_choice(num_context * 1000 + num_new, generator.device)
-        return divmod(code, 1000)
-
-    def drop_text(self, text: Float[Tensor, "b n d"], generator: torch.Generator) -> Float[Tensor, "b n d"]:
-        """Replaces a share of the texts by the empty prompt's code."""
-        dropped = torch.rand(len(text), generator=generator, device=text.device) < self.text_dropout
-        return torch.where(dropped[:, None, None], self.null_text.to(text), text)
-
-
-def task_name(num_context: int) -> str:
-    """t2v, i2v or ext, by the number of context latents."""
-    return {0: "t2v", 1: "i2v"}.get(num_context, "ext")
-
-
-def _check_shares(context_shares: Mapping[int, float]) -> None:
-    in_range = all(count >= 0 and 0 <= share <= 1 for count, share in context_shares.items())
-    if not in_range or not any(context_shares.values()):
-        raise ValueError(
-            f"context_shares: expected shares in [0, 1] of counts >= 0, not all 0, got {dict(context_shares)}; "
-            "1 is every step"
-        )
-
-
-def choose_starts(batch: LatentBatch, num_context: int, num_new: int, generator: torch.Generator) -> Int[Tensor, "b"]:
-    """Returns each row's first frame: anywhere for two or more frames of context, else the clip's own.
-
-    Only a clip's first latent stands for a single frame, so a window that begins an episode begins there.
-
-    Raises:
-        ValueError: The clips are too short.
-    """
-    length, (b, _, f, _, _) = num_context + num_new, batch.latents.shape
-    if length > f:
-        raise ValueError(
-            f"context_shares, num_new: expected windows of at most {f} latent frames (the clips'), got "
-            f"{num_context} + {num_new}; render longer clips"
-        )
-    last = f - length if num_context > 1 else 0
-    return torch.randint(last + 1, (b,), generator=generator, device=generator.device)
-
-
-def sample_memory_frames(frames: Int[Tensor, "b f"], num_memory: int, generator: torch.Generator) -> Int[Tensor, "b f"]:
-    """Replaces each row's first `num_memory` frames by as many different ones, in order, from before the rest.
-
-    In an episode they are chosen by what they show (`model.world.memory`); here they may be any, so that the network
-    learns to take from its context what is of use.
-    """
-    limits = frames[:, num_memory]
-    chances = torch.rand(len(frames), int(limits.max()), generator=generator, device=frames.device)
-    is_later = torch.arange(chances.shape[1], device=frames.device) >= limits[:, None]
-    chosen = chances.masked_fill(is_later, -1.0).topk(num_memory, dim=1).indices
-    return torch.cat([chosen.sort(dim=1).values, frames[:, num_memory:]], dim=1)
-
-
-def take_frames(batch: LatentBatch, frames: Int[Tensor, "b f"]) -> LatentBatch:
-    """Returns these frames of every clip; poses keep their reference."""
-    rows = torch.arange(len(frames), device=frames.device)[:, None]
-    latents = batch.latents.transpose(1, 2)[rows, frames].transpose(1, 2).contiguous()
-    return batch._replace(latents=latents, c2w=batch.c2w[rows, frames])
-
-
-def jitter_reference(
-    c2w: Float[Tensor, "b f 4 4"], max_distance: float, generator: torch.Generator
-) -> Float[Tensor, "b f 4 4"]:
-    """Returns the same camera paths in another world frame: any yaw, little pitch, metres away; one in five stays.
-
-    Source: ours, because in a long episode the reference is a start far away, and training clips are too short for it.
-    """
-    b, device = len(c2w), c2w.device
-    u = torch.rand(b, 6, generator=generator, device=device, dtype=c2w.dtype) * 2 - 1
-    zero = u.new_zeros(b)
-    yaw = se3.exp(torch.stack((zero, zero, zero, zero, u[:, 0] * math.pi, zero), -1))
-    pitch = se3.exp(torch.stack((zero, zero, zero, u[:, 1] * _MAX_PITCH, zero, zero), -1))
-    shift = torch.stack((u[:, 2], 0.15 * u[:, 3], u[:, 4]), -1) * max_distance  # little in height: cameras fly level
-    motion = se3.from_rotation_translation((yaw @ pitch)[:, :3, :3], shift)
-    moved = motion[:, None] @ c2w
-    return torch.where((u[:, 5] < 2 * _JITTER_SHARE - 1)[:, None, None, None], moved, c2w)

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from model.data.clips import ClipSet
 from model.data.video_io import to_float
 from model.text.encoder import TextEncoder
-from model.training.flow_matching_step import LatentBatch
+from model.training.windows import LatentBatch
 from model.vae.video_vae import VideoVAE
 from model.whole_file import whole_file
 

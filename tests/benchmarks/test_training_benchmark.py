@@ -8,10 +8,11 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.training.ema import ExponentialMovingAverage
-from model.training.flow_matching_step import FlowMatchingStep, LatentBatch
+from model.training.flow_matching_step import FlowMatchingConfig, FlowMatchingStep
 from model.training.loop import FitConfig, fit
 from model.training.optim import OptimizerConfig, build_optimizers, orthogonalize
 from model.training.state import TrainState
+from model.training.windows import LatentBatch
 
 ROWS, FRAMES, HEIGHT, WIDTH, TEXT_TOKENS = 32, 13, 6, 10, 24
 
@@ -35,7 +36,7 @@ def _batch(step: int, micro: int) -> LatentBatch:
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_update(benchmark: BenchmarkFixture, optimizer: str, matrix_product_rate: Callable[[], float]) -> None:
     state = _tiny_state(muon=optimizer == "muon")
-    step = FlowMatchingStep(torch.zeros(TEXT_TOKENS, 64), context_shares={5: 1.0})
+    step = FlowMatchingStep(FlowMatchingConfig(context_shares={5: 1.0}), torch.zeros(TEXT_TOKENS, 64))
 
     def update() -> None:
         fit(step, state, _batch, num_steps=state.step + 1, config=FitConfig(progress=False))

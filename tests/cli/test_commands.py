@@ -265,7 +265,9 @@ def test_console_scripts_exist() -> None:
 def test_mean_flops_weigh_the_tasks_by_their_shares() -> None:
     from model.data.clips import ClipSetConfig
 
-    config = composed("train", "experiment=debug", "diffusion.context_shares={0:0.0,1:1.0,4:0.0}")
+    config = composed(
+        "train", "experiment=debug", "diffusion.context_shares={0:0,1:1,4:0}", "diffusion.memory_latents=0"
+    )
     assert isinstance(config, TrainConfig)
     dit = VideoDiT(config.dit)
     single = 3 * config.training.batch_size * dit.flops(5, 6, 10, config.text.num_tokens, num_context=1)

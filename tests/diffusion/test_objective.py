@@ -13,10 +13,10 @@ def sample(b: int = 3, f: int = 4) -> tuple[torch.Tensor, torch.Tensor, torch.Te
 
 def test_the_true_velocity_costs_nothing_and_an_offset_its_square() -> None:
     _, x0, noise = sample()
-    assert velocity_loss(noise - x0, x0, noise).tolist() == [0, 0, 0]
-    torch.testing.assert_close(velocity_loss(noise - x0 + 0.5, x0, noise), torch.full((3,), 0.25))
+    assert velocity_loss(noise - x0, noise - x0).tolist() == [0, 0, 0]
+    torch.testing.assert_close(velocity_loss(noise - x0 + 0.5, noise - x0), torch.full((3,), 0.25))
 
 
 def test_half_precision_inputs_are_compared_in_float32() -> None:
-    loss = velocity_loss(*(x.bfloat16() for x in sample()))
+    loss = velocity_loss(*(x.bfloat16() for x in sample()[:2]))
     assert loss.dtype == torch.float32

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from model.diffusion.timesteps import sampling_schedule
 from model.distillation.progressive import ProgressiveStep, StepPlan
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
-from model.training.flow_matching_step import FlowMatchingStep, LatentBatch
 from model.training.loop import FitConfig, fit
 from model.training.optim import OptimizerConfig, ScheduleConfig, build_optimizers
 from model.training.state import TrainState
+from model.training.windows import LatentBatch, WindowConfig, WindowSampler
 
 B, C, F, H, W = 6, 4, 9, 2, 3
 NULL_TEXT = torch.zeros(3, 8)
@@ -33,9 +33,10 @@ def clips() -> LatentBatch:
     )
 
 
-def windows(num_context: int, **changes: Any) -> FlowMatchingStep:
+def windows(num_context: int, camera_attention: bool = False, **changes: Any) -> WindowSampler:
     settings: dict[str, Any] = {"single_latent_share": 0.0, "text_dropout": 0.0, "reference_jitter": 0.0}
-    return FlowMatchingStep(NULL_TEXT, context_shares={num_context: 1.0}, **{**settings, **changes})
+    config = WindowConfig(context_shares={num_context: 1.0}, **{**settings, **changes})
+    return WindowSampler(config, NULL_TEXT, camera_attention)
 
 
 class Field(nn.Module):
@@ -155,7 +156,7 @@ def test_channel_weights_weigh_the_error_as_in_training() -> None:
 
     def wrong_by_one_in(channel: int) -> float:
         off = torch.zeros(C).index_fill(0, torch.tensor(channel), 1.0).view(-1, 1, 1, 1)
-        step = ProgressiveStep(windows(1, channel_weights=weights), Field(lambda x, *_: x), plan, plan)
+        step = ProgressiveStep(windows(1), Field(lambda x, *_: x), plan, plan, weights)
         return float(step(Field(lambda x, *_: x + off), clips(), generator())[0])
 
     assert wrong_by_one_in(0) == pytest.approx(1, abs=1e-3) and wrong_by_one_in(1) == pytest.approx(0, abs=1e-6)

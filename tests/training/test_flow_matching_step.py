@@ -12,17 +12,19 @@ from model.geometry import se3
 from model.geometry.camera import projection_matrix
 from model.geometry.plucker import plucker_map
 from model.training.ema import ExponentialMovingAverage
-from model.training.flow_matching_step import (
-    FlowMatchingStep,
+from model.training.flow_matching_step import FlowMatchingConfig, FlowMatchingStep
+from model.training.loop import FitConfig, fit
+from model.training.optim import OptimizerConfig, ScheduleConfig, build_optimizers
+from model.training.state import TrainState
+from model.training.windows import (
     LatentBatch,
+    WindowConfig,
+    WindowSampler,
     choose_starts,
     jitter_reference,
     sample_memory_frames,
     take_frames,
 )
-from model.training.loop import FitConfig, fit
-from model.training.optim import OptimizerConfig, ScheduleConfig, build_optimizers
-from model.training.state import TrainState
 
 B, C, F, H, W = 6, 4, 9, 4, 6
 NULL_TEXT = torch.zeros(3, 8)
@@ -64,9 +66,13 @@ class Spy(nn.Module):
         return answer[:, :, num_context:]
 
 
-def step_with(num_context: int, **changes: Any) -> FlowMatchingStep:
+def config_with(num_context: int, **changes: Any) -> FlowMatchingConfig:
     settings: dict[str, Any] = {"single_latent_share": 0.0, "text_dropout": 0.0, "reference_jitter": 0.0}
-    return FlowMatchingStep(NULL_TEXT, context_shares={num_context: 1.0}, **{**settings, **changes})
+    return FlowMatchingConfig(context_shares={num_context: 1.0}, **{**settings, **changes})
+
+
+def step_with(num_context: int, **changes: Any) -> FlowMatchingStep:
+    return FlowMatchingStep(config_with(num_context, **changes), NULL_TEXT)
 
 
 @pytest.mark.parametrize("num_context", [0, 1, 4])
@@ -130,17 +136,18 @@ def test_unlabelled_rows_see_an_all_zero_plucker_map_even_if_their_poses_are_unk
 def test_a_share_of_the_texts_is_replaced_by_the_null_text() -> None:
     batch = clips(500)
     null = torch.full((3, 8), 7.0)
-    step = FlowMatchingStep(null, context_shares={1: 1.0}, text_dropout=0.1)
-    text = step.drop_text(batch.text, generator())
+    windows = WindowSampler(WindowConfig(text_dropout=0.1), null)
+    text = windows.drop_text(batch.text, generator())
     is_null = (text == 7).all(-1).all(-1)
     assert 30 < int(is_null.sum()) < 70
     assert torch.equal(text[~is_null], batch.text[~is_null])
 
 
 def test_tasks_come_in_their_shares() -> None:
-    step = FlowMatchingStep(NULL_TEXT, context_shares={4: 0.5, 0: 0.2, 1: 0.3, 7: 0.0}, single_latent_share=0.5)
+    shares = {4: 0.5, 0: 0.2, 1: 0.3, 7: 0.0}
+    windows = WindowSampler(WindowConfig(context_shares=shares, single_latent_share=0.5), NULL_TEXT)
     random = generator()
-    drawn = [step.choose_task(random) for _ in range(2000)]
+    drawn = [windows.choose_task(random) for _ in range(2000)]
     counts = {task: drawn.count(task) / len(drawn) for task in set(drawn)}
     assert set(counts) == {(0, 1), (0, 5), (1, 4), (4, 4)}
     expected = {(0, 1): 0.1, (0, 5): 0.1, (1, 4): 0.3, (4, 4): 0.5}
@@ -196,7 +203,7 @@ def test_remembered_frames_bring_their_own_latents_and_poses() -> None:
 @pytest.mark.parametrize("memory", [4, 7, -1])
 def test_memory_leaves_room_for_the_latest_frames(memory: int) -> None:
     with pytest.raises(ValueError, match="memory_latents"):
-        step_with(4, memory_latents=memory)
+        config_with(4, memory_latents=memory)
 
 
 class CameraSpy(Spy):
@@ -213,7 +220,7 @@ def test_camera_attention_sees_projections_and_unlabelled_rows_identities() -> N
     poses = batch.c2w.clone()
     poses[~batch.labelled] = float("nan")
     spy = CameraSpy()
-    step_with(1, camera_attention=True)(spy, batch._replace(c2w=poses), generator())
+    FlowMatchingStep(config_with(1), NULL_TEXT, camera_attention=True)(spy, batch._replace(c2w=poses), generator())
     seen, labelled = spy.seen["projection"], batch.labelled
     assert torch.equal(seen[~labelled], torch.eye(4).expand_as(seen[~labelled]))
     torch.testing.assert_close(seen[labelled], projection_matrix(batch.c2w[:, :5], batch.intrinsics)[labelled])
@@ -277,9 +284,9 @@ def test_a_first_picture_is_never_noised() -> None:
 def test_float32_products_in_tf32_or_bfloat16_would_blur_cameras_so_they_are_made_in_float64() -> None:
     spy, exact = CameraSpy(), CameraSpy()
     batch = clips()._replace(labelled=torch.ones(B, dtype=torch.bool))
-    step_with(1, camera_attention=True)(exact, batch, generator())
+    FlowMatchingStep(config_with(1), NULL_TEXT, camera_attention=True)(exact, batch, generator())
     with torch.autocast("cpu", torch.bfloat16):
-        step_with(1, camera_attention=True)(spy, batch, generator())
+        FlowMatchingStep(config_with(1), NULL_TEXT, camera_attention=True)(spy, batch, generator())
     for name in ("plucker", "projection"):
         assert torch.equal(spy.seen[name], exact.seen[name])
 
@@ -295,21 +302,23 @@ def test_channel_weights_weigh_the_squared_error_of_their_channel() -> None:
         return (seen["latents"] - clips().latents[:, :, :5]) / t
 
     weights = torch.tensor([0.5, 1.5, 1.0, 1.0])
-    loss, _ = step_with(1, channel_weights=weights)(Spy(off_in_first_channel), clips(), generator())
+    loss, _ = FlowMatchingStep(config_with(1), NULL_TEXT, channel_weights=weights)(
+        Spy(off_in_first_channel), clips(), generator()
+    )
     assert loss.item() == pytest.approx(0.5 * 2.0**2 / C, rel=1e-4)
 
 
 @pytest.mark.parametrize("shares", [{}, {-1: 1.0}, {1: 0.0}, {1: -1.0, 0: 2.0}, {1: 2.0}, {1: math.nan, 0: 1.0}])
 def test_shares_that_make_no_sense_are_refused(shares: dict[int, float]) -> None:
     with pytest.raises(ValueError, match="context_shares"):
-        FlowMatchingStep(NULL_TEXT, context_shares=shares)
+        WindowConfig(context_shares=shares)
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.5, math.nan])
-@pytest.mark.parametrize("name", ["single_latent_share", "text_dropout", "context_noise"])
+@pytest.mark.parametrize("name", ["single_latent_share", "text_dropout", "context_noise", "labelled_share"])
 def test_shares_out_of_range_are_refused(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"^{name}: expected a number in \\[0, 1\\], got {value}"):
-        step_with(1, **{name: value})
+        config_with(1, **{name: value})
 
 
 @pytest.mark.parametrize(
@@ -318,11 +327,11 @@ def test_shares_out_of_range_are_refused(name: str, value: float) -> None:
 )
 def test_sizes_out_of_range_are_refused(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"^{name}: expected .* got {value}"):
-        step_with(1, **{name: value})
+        config_with(1, **{name: value})
 
 
 def test_the_same_generator_gives_the_same_loss() -> None:
-    step = FlowMatchingStep(NULL_TEXT, context_shares={0: 1.0, 1: 1.0, 4: 1.0})
+    step = FlowMatchingStep(FlowMatchingConfig(context_shares={0: 1.0, 1: 1.0, 4: 1.0}), NULL_TEXT)
     losses = [[step(Spy(), clips(), generator(seed))[0].item() for seed in range(5)] for _ in range(2)]
     assert losses[0] == losses[1] and len(set(losses[0])) == 5
 
@@ -333,7 +342,7 @@ def test_a_small_dit_learns_one_batch_in_all_tasks() -> None:
     dit = VideoDiT(config)
     smooth = torch.linspace(-1, 1, H)[:, None] * torch.linspace(-1, 1, W)
     batch = clips()._replace(latents=smooth * torch.randn(B, C, F, 1, 1, generator=generator(3)))
-    step = FlowMatchingStep(NULL_TEXT, context_shares={0: 0.3, 1: 0.3, 4: 0.4})
+    step = FlowMatchingStep(FlowMatchingConfig(context_shares={0: 0.3, 1: 0.3, 4: 0.4}), NULL_TEXT)
     curve: list[float] = []
 
     def recorded(module: nn.Module, batch: LatentBatch, random: torch.Generator) -> Any:

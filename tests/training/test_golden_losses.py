@@ -20,11 +20,12 @@ from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.geometry import se3
 from model.training.decoder_step import ClipBatch, DecoderStep
 from model.training.depth_step import DepthPairs, DepthStep
-from model.training.flow_matching_step import FlowMatchingStep, LatentBatch
+from model.training.flow_matching_step import FlowMatchingConfig, FlowMatchingStep
 from model.training.loop import FitConfig, fit
 from model.training.optim import OptimizerConfig, ScheduleConfig, build_optimizers
 from model.training.state import TrainState
 from model.training.vae_step import VAEStep
+from model.training.windows import LatentBatch, WindowSampler
 from model.vae.latent_depth import LatentDepth, LatentDepthConfig
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 
@@ -83,10 +84,11 @@ def film_batch() -> ClipBatch:
     return ClipBatch(to_uint8(frames), poses(2, 3), INTRINSICS.expand(2, 4), torch.zeros(2, 3, 8))
 
 
-def windows() -> FlowMatchingStep:
-    return FlowMatchingStep(
-        torch.zeros(3, 8), context_shares={0: 0.3, 1: 0.3, 4: 0.4}, memory_latents=2, context_noise=0.3
-    )
+NULL_TEXT = torch.zeros(3, 8)
+
+
+def window_config() -> FlowMatchingConfig:
+    return FlowMatchingConfig(context_shares={0: 0.3, 1: 0.3, 4: 0.4}, memory_latents=2, context_noise=0.3)
 
 
 def vae_case() -> tuple[Any, nn.Module, Any]:
@@ -94,14 +96,14 @@ def vae_case() -> tuple[Any, nn.Module, Any]:
 
 
 def flow_matching_case() -> tuple[Any, nn.Module, Any]:
-    return windows(), small_dit(), latent_batch()
+    return FlowMatchingStep(window_config(), NULL_TEXT), small_dit(), latent_batch()
 
 
 def progressive_case() -> tuple[Any, nn.Module, Any]:
     teacher = small_dit().requires_grad_(False)
     student = copy.deepcopy(teacher).requires_grad_(True)
     plan = StepPlan(teacher_steps=4, student_steps=2, shift=3.0)
-    return ProgressiveStep(windows(), teacher, plan, plan), student, latent_batch()
+    return ProgressiveStep(WindowSampler(window_config(), NULL_TEXT), teacher, plan, plan), student, latent_batch()
 
 
 def decoder_case() -> tuple[Any, nn.Module, Any]:
