@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from agents.explore import EXIT_BAD_INPUT
 from agents.policy import Policy
+from cc2env.files import fingerprint, lock_folder, world_fingerprint
 from configs.command_line import plain_text, stops_in_one_line
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def _seeds(config: EvaluateConfig) -> range:
 def _cells(config: EvaluateConfig, worlds: dict[str, Any]) -> Iterator[Cell]:
     """All places of the table that can be filled."""
     for world in config.worlds:
-        weights = None if world == "synthetic" or world in worlds else _world_digest(world)
+        weights = None if world == "synthetic" or world in worlds else world_fingerprint(world)
         for task in config.tasks:
             for agent in config.agents:
                 settings = _settings(config, world, task, agent)
@@ -148,7 +149,7 @@ def _settings(config: EvaluateConfig, world: str, task: str, agent: str) -> dict
             source = _ppo_source(config, task)
             if source is None:
                 return None
-            settings["ppo"] = _digest(source)
+            settings["ppo"] = fingerprint(source / "actor.safetensors")[:16]
     return settings
 
 
@@ -159,28 +160,6 @@ def _ppo_source(config: EvaluateConfig, task: str) -> Path | None:
         return agent_folder(task if config.ppo is None else Path(config.ppo) / task)
     except FileNotFoundError:
         return None
-
-
-def _world_digest(world: str) -> str:
-    """Of the weights and settings in a world's folder: one that was trained anew is another world of the same name."""
-    import hashlib
-    from importlib.resources import files
-
-    folder = Path(str(files("model.pretrained"))) / "tiny" if world == "tiny" else Path(world)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"world: expected 'tiny', 'synthetic' or a folder, got {world!r}; check the path")
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.suffix in (".safetensors", ".yaml")):
-        digest.update(str(path.relative_to(folder)).encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:16]
-
-
-def _digest(folder: Path) -> str:
-    import hashlib
-
-    return hashlib.sha256((folder / "actor.safetensors").read_bytes()).hexdigest()[:16]
 
 
 def _make(config: EvaluateConfig, cell: Cell, worlds: dict[str, Any]) -> gym.Env[Any, Any]:
@@ -268,8 +247,6 @@ def _check(config: EvaluateConfig) -> None:
 @plain_text(EvaluateConfig)
 @hydra.main(version_base=None, config_path="pkg://configs", config_name="evaluate_agents")
 def _hydra_main(config: DictConfig) -> None:
-    from cc2env.files import lock_folder
-
     settings = OmegaConf.to_object(config)
     assert isinstance(settings, EvaluateConfig)
     try:

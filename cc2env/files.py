@@ -1,8 +1,19 @@
-"""Files and folders as all commands write them: whole or not at all, by one process at a time."""
+"""Files and folders as all commands write them, whole or not at all, by one process at a time; and fingerprints."""
 
 from model.file_lock import lock_folder
+from model.fingerprint import fingerprint
 from model.settings_file import keep_settings
 from model.tensor_file import load_tensors, save_tensors
 from model.whole_file import whole_file, write_text
+from model.world.folder import world_fingerprint
 
-__all__ = ["keep_settings", "load_tensors", "lock_folder", "save_tensors", "whole_file", "write_text"]
+__all__ = [
+    "fingerprint",
+    "keep_settings",
+    "load_tensors",
+    "lock_folder",
+    "save_tensors",
+    "whole_file",
+    "world_fingerprint",
+    "write_text",
+]

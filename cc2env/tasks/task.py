@@ -6,7 +6,6 @@ task's progress, too.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +18,7 @@ from jaxtyping import Float, UInt8
 from cc2env import rewards
 from cc2env.rewards import Transition
 from cc2env.spaces import MAX_ROTATION, MAX_TRANSLATION
-from model.world.protocol import fingerprint
+from model.fingerprint import fingerprint, fingerprint_number
 
 TaskState = dict[str, np.ndarray]
 
@@ -64,7 +63,7 @@ class Task:
 
         Numbers, texts, paths, arrays and lists, tuples and dicts of them count by value, others by class or name only.
         """
-        return fingerprint(type(self).__qualname__.encode(), _spell(vars(self)).encode())
+        return fingerprint_number(type(self).__qualname__.encode(), _spell(vars(self)).encode())
 
     def open(self, context: ResetContext) -> TaskState:
         """Returns the task's state after a reset."""
@@ -87,7 +86,7 @@ def _spell(value: object) -> str:
         case list() | tuple():
             return "[" + ",".join(_spell(item) for item in value) + "]"
         case np.ndarray() if value.dtype != object:
-            return f"{value.dtype}{value.shape}{hashlib.sha256(value.tobytes()).hexdigest()}"
+            return f"{value.dtype}{value.shape}{fingerprint(value.tobytes())}"
         case bool() | int() | float() | np.integer() | np.floating() if -(2**53) < value < 2**53:
             return repr(float(value))  # 1 and 1.0 are the same argument
         case None | int() | float() | str() | bytes() | Path():

@@ -22,13 +22,14 @@ from model.data.clips import MirroredClipSet
 from model.distillation.progressive import ProgressiveStep, StepPlan
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.training import distributed, run_folder
-from model.training.latent_set import encode_clip_set, fingerprint, weights_fingerprint
+from model.training.latent_set import encode_clip_set, encoder_fingerprint, weights_fingerprint
 from model.training.loop import TrainingDiverged, fit
 from model.training.windows import WindowSampler
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.clip_sampler import SamplerConfig
 from model.world.config import WorldConfig, read_world_config
-from model.world.load import DEPTH_FOLDER, build_text_encoder, world_folder
+from model.world.folder import world_folder
+from model.world.load import DEPTH_FOLDER, build_text_encoder
 
 register_schemas()
 
@@ -80,7 +81,7 @@ class Phases:
         """Trains a student of the world in `folder`, from `before` to `after`; returns the folder of its world."""
         config, run = self.config, Path(self.config.out) / f"phase_{number}"
         teacher = load_component(folder / "dit", VideoDiTConfig, VideoDiT).to(self.device)
-        inputs = {"vae": fingerprint(self.vae), "teacher": weights_fingerprint(teacher)}
+        inputs = {"vae": encoder_fingerprint(self.vae), "teacher": weights_fingerprint(teacher)}
         run_folder.check_inputs(run, inputs)
         state = train_state(copy.deepcopy(teacher), config.training, config.seed, inputs)
         teacher.requires_grad_(False).eval()

@@ -9,7 +9,7 @@ from model.data.clips import ClipSetConfig
 from model.data.synthetic.captions import VOCABULARY
 from model.dit.video_dit import VideoDiTConfig
 from model.world.config import TextEncoderConfig, WorldConfig, read_world_config
-from model.world.load import world_folder
+from model.world.folder import world_folder
 
 
 def starting_point(config: TrainConfig) -> tuple[TrainConfig, WorldConfig]:

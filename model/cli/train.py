@@ -23,7 +23,7 @@ from model.evaluation.preview import assemble
 from model.text.tiny_vocabulary import split_words
 from model.training import distributed, run_folder
 from model.training.flow_matching_step import FlowMatchingStep
-from model.training.latent_set import encode_clip_set, fingerprint
+from model.training.latent_set import encode_clip_set, encoder_fingerprint
 from model.training.loop import TrainingDiverged, fit
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.config import TextEncoderConfig, WorldConfig
@@ -44,7 +44,7 @@ def train(config: TrainConfig) -> Path:
     vae = load_component(vae_folder, VideoVAEConfig, VideoVAE).to(device)
     vae.requires_grad_(False).eval()
     check_settings(config, vae, initial)
-    inputs = {"vae": fingerprint(vae)}
+    inputs = {"vae": encoder_fingerprint(vae)}
     run_folder.check_inputs(Path(config.out), inputs)
     run_folder.check_settings(config.out, given)
     with distributed.local_main_first():

@@ -18,11 +18,12 @@ from model.data.depth_maps import depth_maps
 from model.device import usable_device
 from model.training import run_folder
 from model.training.depth_step import DepthPairs, DepthStep
-from model.training.latent_set import encode_clip_set, fingerprint
+from model.training.latent_set import encode_clip_set, encoder_fingerprint
 from model.training.loop import TrainingDiverged, fit
 from model.vae.latent_depth import LatentDepth
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
-from model.world.load import DEPTH_FOLDER, world_folder
+from model.world.folder import world_folder
+from model.world.load import DEPTH_FOLDER
 
 _HELD_OUT = 50  # one clip in so many is measured on, not trained on
 
@@ -38,7 +39,7 @@ def train_depth(config: TrainDepthConfig) -> Path:
     world = world_folder(config.world)
     vae = load_component(world / "vae", VideoVAEConfig, VideoVAE).to(config.device)
     vae.requires_grad_(False).eval()
-    inputs = {"vae": fingerprint(vae)}
+    inputs = {"vae": encoder_fingerprint(vae)}
     run_folder.check_inputs(Path(config.out), inputs)
     run_folder.check_settings(config.out, config)
     clips = rendered_clips(config.data)

@@ -23,14 +23,15 @@ from model.diffusion.timesteps import sampling_schedule
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.training import run_folder
 from model.training.decoder_step import DecoderStep, FirstClips
-from model.training.latent_set import fingerprint, weights_fingerprint
+from model.training.latent_set import encoder_fingerprint, weights_fingerprint
 from model.training.loop import Batches, StepFunction, TrainingDiverged, fit
 from model.training.state import TrainState
 from model.training.vae_batches import VideoWindows, latent_statistics, reconstruction_sheet
 from model.training.vae_step import VAEStep
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.config import read_world_config
-from model.world.load import build_text_encoder, world_folder
+from model.world.folder import world_folder
+from model.world.load import build_text_encoder
 
 register_schemas()
 
@@ -65,7 +66,7 @@ def train_vae(config: TrainVAEConfig) -> Path:
 
     state = train_state(vae, config.training, config.seed)
     if config.initial_vae is not None and config.freeze_encoder:
-        state.inputs["vae"] = fingerprint(vae)  # its latents are to stay, whatever the decoder learned so far
+        state.inputs["vae"] = encoder_fingerprint(vae)  # its latents are to stay, whatever the decoder learned so far
     step: StepFunction = VAEStep(
         l1_weight=config.l1_weight, kl_weight=config.kl_weight, gradient_weight=config.gradient_weight
     )
@@ -164,7 +165,7 @@ def finish(
 
 def check_encoder(vae: VideoVAE, world: Path, out: Path) -> None:
     """Raises ValueError unless the VAE's encoder is the world's, whose DiT fits no other."""
-    own, worlds = fingerprint(vae), fingerprint(load_component(world / "vae", VideoVAEConfig, VideoVAE))
+    own, worlds = encoder_fingerprint(vae), encoder_fingerprint(load_component(world / "vae", VideoVAEConfig, VideoVAE))
     if own != worlds:
         raise ValueError(
             f"install: expected the encoder of {world} (weights {worlds}), got that of {out}, which is of "

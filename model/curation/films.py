@@ -1,11 +1,11 @@
 """The films of a folder: their ids, and the captions that lie beside them."""
 
-import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from model.data.film_frames import FILM_SUFFIXES
+from model.fingerprint import fingerprint
 
 _LONGEST_NAME = 80
 _HEAD = 65536  # bytes that tell films of one name apart
@@ -53,4 +53,4 @@ def _film(root: Path, path: Path) -> Film:
 def _digest(relative: str, path: Path) -> str:
     with path.open("rb") as file:
         parts = (relative.encode("utf-8", "surrogateescape"), b"%d" % path.stat().st_size, file.read(_HEAD))
-    return hashlib.sha256(b"\n".join(parts)).hexdigest()[:10]
+    return fingerprint(b"\n".join(parts))[:10]

@@ -1,7 +1,6 @@
 """From what is known of every film to the data set: some held out, paths balanced, a manifest, a ledger, a plot."""
 
 import dataclasses
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from model.curation.balance import BalanceConfig, PathDescription, describe, plo
 from model.curation.film_folder import FilmFolder
 from model.curation.ledger import LedgerLine, write_ledger
 from model.data.manifest import ClipRecord, Manifest
+from model.fingerprint import fingerprint
 
 HELD_OUT = "held_out"  # a data set of its own, inside the data set
 
@@ -69,7 +69,7 @@ def publish(out: str | Path, config: PublishConfig) -> list[LedgerLine]:
 
 def held_out_films(films: Iterable[str], share: float) -> set[str]:
     """Returns the ids of the films that are held out: of two or more at least one, if any are to be, and never all."""
-    draws = {film: int.from_bytes(hashlib.sha256(f"held out {film}".encode()).digest()[:8], "big") for film in films}
+    draws = {film: int(fingerprint(f"held out {film}")[:16], 16) for film in films}
     chosen = {film for film, draw in draws.items() if draw < share * 2**64}
     if share > 0 and len(draws) > 1 and not chosen:
         chosen.add(min(draws, key=lambda film: draws[film]))

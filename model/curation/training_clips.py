@@ -1,7 +1,6 @@
 """What training reads: windows of a data set's clips at a world's own size and rate, stored as rendered clips are."""
 
 import dataclasses
-import hashlib
 import json
 import math
 import os
@@ -22,6 +21,7 @@ from model.data.cropping import crop_and_resize, cropped_intrinsics
 from model.data.film_frames import FilmFrame, film_frames
 from model.data.manifest import ClipRecord, Manifest
 from model.data.video_io import read_image
+from model.fingerprint import fingerprint
 from model.geometry import se3
 from model.whole_file import write_text
 
@@ -101,7 +101,7 @@ def _decode(folder: Path, windows: list[Window], config: ClipSetConfig, num_work
     """Returns the folder of the decoded windows; None if some could not be, which then are known as unreadable."""
     names = [f"{window.record.id} {window.numbers[0]}" for window in windows]
     manifest = (folder / "manifest.jsonl").read_bytes()
-    digest = hashlib.sha256(manifest + repr((config, names)).encode()).hexdigest()[:10]
+    digest = fingerprint(manifest, repr((config, names)))[:10]
     clips = folder / "clips" / f"{config.height}x{config.width}_{config.num_frames}_{digest}"
     clips.mkdir(parents=True, exist_ok=True)
     shards = range(-(-len(windows) // config.shard_size))
@@ -213,9 +213,7 @@ def _windows(folder: Path, config: ClipSetConfig) -> tuple[list[Window], dict[st
     """Whole windows end to end, films in an order that has nothing to do with their names; and what is left out."""
     length = config.num_frames
     plan = ShotsConfig(fps=config.fps, height=config.height, width=config.width, min_frames=length, max_frames=length)
-    mixed = sorted(
-        Manifest(folder), key=lambda record: (hashlib.sha256(os.fsencode(record.source)).digest(), record.id)
-    )
+    mixed = sorted(Manifest(folder), key=lambda record: (fingerprint(os.fsencode(record.source)), record.id))
     windows, left_out, unreadable = [], {}, _unreadable(folder)
     for record in mixed:
         clips = plan_clips(record.times.tolist(), [], plan)

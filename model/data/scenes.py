@@ -1,11 +1,12 @@
 """The scenes of COLMAP and nerfstudio below a folder, and ids of clips that are never the same for two scenes."""
 
-import hashlib
 import os
 import re
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
+
+from model.fingerprint import fingerprint
 
 _LONGEST_NAME = 80
 _TABLES = ("cameras", "images")
@@ -86,18 +87,15 @@ def scene_id(kind: str, name: str, *files: Path) -> str:
         name: The scene's path inside the data set; names that are not UTF-8 are told apart, too.
         files: Those that hold the cameras. One that is no regular file, or cannot be read, counts as empty.
     """
-    digest = hashlib.sha256(f"{kind}\n".encode() + os.fsencode(name))
-    for file in files:
-        digest.update(b"\n" + _digest(file))
+    contents = [f"{kind}\n".encode(), os.fsencode(name), *(b"\n" + _digest(file) for file in files)]
     readable = re.sub(r"[^A-Za-z0-9_.\-]+", "_", name).strip("_.-")[:_LONGEST_NAME] or kind
-    return f"{readable}-{digest.hexdigest()[:10]}"
+    return f"{readable}-{fingerprint(*contents)[:10]}"
 
 
 def _digest(file: Path) -> bytes:
     try:
         if not file.is_file():  # a pipe would be waited for
             return b""
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").digest()
+        return bytes.fromhex(fingerprint(file))
     except OSError:
         return b""

@@ -1,6 +1,5 @@
 """Depth in metres from single frames, behind a protocol; transformers' networks, and depth that is already known."""
 
-import hashlib
 import json
 import math
 from pathlib import Path
@@ -12,6 +11,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from model.fingerprint import fingerprint
 from model.optional_dependency import require
 
 _INVERSE_DEPTH = (1e-4, 1e4)  # 1/m: what Depth Pro clamps to
@@ -190,5 +190,5 @@ class TransformersDepth:
             raise ValueError("horizontal_fov_deg: expected none, for only Depth Pro uses it; leave it out")
 
 
-def _digest(frame: Tensor) -> bytes:
-    return hashlib.sha256(frame.cpu().contiguous().numpy().tobytes() + repr(tuple(frame.shape)).encode()).digest()
+def _digest(frame: Tensor) -> str:
+    return fingerprint(frame, repr(tuple(frame.shape)))

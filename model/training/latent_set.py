@@ -1,6 +1,5 @@
 """Latents of a clip set, encoded once, and the batches that joint training draws from them."""
 
-import hashlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,35 +10,32 @@ from tqdm import tqdm
 
 from model.data.clips import ClipSet
 from model.data.video_io import to_float
+from model.fingerprint import fingerprint
 from model.text.encoder import TextEncoder
 from model.training.windows import LatentBatch
 from model.vae.video_vae import VideoVAE
 from model.whole_file import whole_file
 
 
-def fingerprint(vae: VideoVAE) -> str:
+def encoder_fingerprint(vae: VideoVAE) -> str:
     """A short name of the encoder's exact weights: latents of another VAE are never mistaken for its own."""
     statistics = repr((vae.config.latents_mean, vae.config.latents_std))
     decoder = ("decoder.", "from_latents.", "linear_path.decode")
-    return _digest(statistics, {n: t for n, t in vae.state_dict().items() if not n.startswith(decoder)})
+    return _of_tensors(statistics, {n: t for n, t in vae.state_dict().items() if not n.startswith(decoder)})
 
 
 def weights_fingerprint(module: nn.Module) -> str:
     """A short name of all of a network's exact weights."""
-    return _digest("", module.state_dict())
+    return _of_tensors("", module.state_dict())
 
 
-def _digest(start: str, tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256(start.encode())
-    for name, tensor in sorted(tensors.items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:12]
+def _of_tensors(start: str, tensors: Mapping[str, Tensor]) -> str:
+    return fingerprint(start, *(part for item in sorted(tensors.items()) for part in item))[:12]
 
 
 def encode_clip_set(clips: ClipSet, vae: VideoVAE, batch_size: int = 8) -> Float[Tensor, "n c f h w"]:
     """Normalised latents of every clip, kept beside the clips as float16 (their error is far below the VAE's own)."""
-    path = clips.folder / f"latents_{fingerprint(vae)}_{clips.name}.npy"
+    path = clips.folder / f"latents_{encoder_fingerprint(vae)}_{clips.name}.npy"
     if not path.exists():
         device = next(vae.parameters()).device
         latents = []

@@ -17,13 +17,14 @@ from torch import Tensor
 
 from model.data.video_io import to_float, to_uint8
 from model.dit.video_dit import VideoDiT
+from model.fingerprint import fingerprint_number
 from model.text.encoder import TextEncoder
 from model.vae.video_vae import VideoVAE
 from model.world import memory
 from model.world.arguments import check_images, check_intrinsics, check_prompts, check_seeds, check_segment
 from model.world.clip_sampler import SamplerConfig, sample_clip
 from model.world.noise import episode_noise, noise_seed
-from model.world.protocol import WorldSpec, WorldState, fingerprint
+from model.world.protocol import WorldSpec, WorldState
 
 _SAMPLES = 16  # weights of each tensor that tell one network from another
 
@@ -185,7 +186,7 @@ class CameraWorld:
             for network in (self._dit, self._vae)
             for weights in network.parameters()
         ]
-        return fingerprint(repr(sizes).encode(), torch.cat(some).cpu().numpy().tobytes())
+        return fingerprint_number(repr(sizes).encode(), torch.cat(some).cpu().numpy().tobytes())
 
     def evaluations(self, state: WorldState, *, opening: bool = False) -> Int[Tensor, " b"]:
         """See `CountsEvaluations`."""

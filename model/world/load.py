@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from model.pretrained import wan
 from model.text.encoder import TextEncoder
 from model.text.tiny_vocabulary import TinyVocabularyEncoder
 from model.text.umt5 import UMT5Encoder
-from model.training.latent_set import fingerprint
+from model.training.latent_set import encoder_fingerprint
 from model.vae.latent_depth import LatentDepth, LatentDepthConfig
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.whole_file import write_text
@@ -31,6 +30,7 @@ from model.world.config import (
     wan_config,
     write_world_config,
 )
+from model.world.folder import world_folder
 from model.world.free_space import SolidCameraWorld
 from model.world.protocol import WorldModel
 from model.world.synthetic_world import SyntheticWorld
@@ -87,7 +87,7 @@ def load_world(
             raise ValueError(f"{name}: expected the default, it has no effect on world='synthetic', which is rendered")
         return SyntheticWorld()
     folder = world_folder(world)
-    components = _load_folder(folder, device, _fingerprint(folder))
+    components = _load_folder(folder, device, _stamp(folder))
     return _assemble(components, settings)
 
 
@@ -129,30 +129,15 @@ def build_text_encoder(config: TextEncoderConfig, folder: Path, device: str = "c
     return TinyVocabularyEncoder(config.vocabulary, config.dim, config.num_tokens)
 
 
-def world_folder(world: str | Path) -> Path:
-    """The folder of a world that is not `synthetic`.
-
-    Raises:
-        FileNotFoundError: if there is none.
-    """
-    folder = Path(str(files("model.pretrained"))) / "tiny" if world == "tiny" else Path(world)
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"world: expected 'tiny', 'synthetic' or a folder, got {str(world)!r} but there is no {folder}; "
-            "check the path, or train a world first"
-        )
-    return folder.resolve()
-
-
-def _fingerprint(folder: Path) -> int:
+def _stamp(folder: Path) -> int:
     """Changes when a file of the world does: a process that trains must not be handed yesterday's weights."""
     stats = [(path, path.stat()) for path in sorted(folder.glob("*")) + sorted(folder.glob("*/*")) if path.is_file()]
     return hash(tuple((str(path), stat.st_mtime_ns, stat.st_size) for path, stat in stats))
 
 
 @lru_cache(maxsize=2)
-def _load_folder(folder: Path, device: str, fingerprint: int) -> _Components:
-    """Loads a folder; the fingerprint is part of the cache's key only."""
+def _load_folder(folder: Path, device: str, stamp: int) -> _Components:
+    """Loads a folder; the stamp is part of the cache's key only."""
     try:
         if (folder / "transformer").is_dir():
             wan.check_pipeline(folder)
@@ -179,7 +164,7 @@ def _load_depth(folder: Path, vae: VideoVAE) -> LatentDepth | None:
     """The depth head, if there is one and it was trained on latents of this very encoder: others mean nothing to it."""
 
     def read() -> LatentDepth | None:
-        if not component_exists(folder) or load_meta(folder).get("latents") != fingerprint(vae):
+        if not component_exists(folder) or load_meta(folder).get("latents") != encoder_fingerprint(vae):
             return None
         return load_component(folder, LatentDepthConfig, LatentDepth)
 

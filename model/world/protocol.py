@@ -5,7 +5,6 @@ The world frame is the camera of the first frame (its pose is the identity) and 
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -71,14 +70,6 @@ class WorldState(TensorClass):
         copy = self.clone()
         copy[torch.as_tensor(rows)] = other
         return copy
-
-
-def fingerprint(*contents: bytes) -> int:
-    """63 bits that tell contents apart, to be kept as an int64 entry of states."""
-    digest = hashlib.sha256()
-    for content in contents:
-        digest.update(len(content).to_bytes(8) + content)
-    return int.from_bytes(digest.digest()[:8]) >> 1
 
 
 @runtime_checkable

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from safetensors.torch import load, save
 from tensordict import TensorDict
 from torch import Tensor
 
+from model.fingerprint import fingerprint
 from model.geometry import se3
 from model.whole_file import whole_file
 from model.world.protocol import WorldState
@@ -87,7 +87,7 @@ def check_entry(name: str, value: object, shape: Sequence[int], dtype: torch.dty
 
 def _write(path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     content = save(tensors, metadata | {"checksum": _NO_CHECKSUM})
-    checksum = hashlib.sha256(content).hexdigest()
+    checksum = fingerprint(content)
     with whole_file(path) as partial:
         partial.write_bytes(content.replace(_NO_CHECKSUM.encode(), checksum.encode(), 1))
 
@@ -104,7 +104,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise ValueError(f"format: expected {_FORMAT}, got {metadata.get('format')}")
     checksum = metadata.get("checksum", "")
     blank = content.replace(checksum.encode(), _NO_CHECKSUM.encode(), 1)
-    if len(checksum) != len(_NO_CHECKSUM) or hashlib.sha256(blank).hexdigest() != checksum:
+    if len(checksum) != len(_NO_CHECKSUM) or fingerprint(blank) != checksum:
         raise ValueError("checksum: expected that of the file's bytes, got another")
     return tensors, metadata
 

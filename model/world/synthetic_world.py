@@ -16,11 +16,12 @@ from model.data.synthetic.free_space import free_fraction
 from model.data.synthetic.renderer import render_frames
 from model.data.synthetic.scene import Scene, sample_scene
 from model.data.synthetic.trajectories import sample_trajectory
+from model.fingerprint import fingerprint_number
 from model.geometry import se3
 from model.geometry.camera import intrinsics_from_fov
 from model.geometry.clearance import CAMERA_MARGIN
 from model.world.arguments import check_intrinsics, check_seeds, check_segment
-from model.world.protocol import WorldSpec, WorldState, fingerprint
+from model.world.protocol import WorldSpec, WorldState
 
 View = tuple[Scene, Tensor, Tensor, Tensor, int, int]
 """Scene, its cameras, lens, seconds, height, width: what the renderer is called with."""
@@ -53,7 +54,7 @@ class SyntheticWorld:
         fx, fy, cx, cy = intrinsics.tolist()
         self._spec = WorldSpec(height=height, width=width, intrinsics=(fx, fy, cx, cy), fps=fps)
         self._style = style
-        self._fingerprint = fingerprint(repr(("synthetic", style, height, width, float(fps))).encode())
+        self._fingerprint = fingerprint_number(repr(("synthetic", style, height, width, float(fps))).encode())
 
     @property
     def spec(self) -> WorldSpec:

@@ -25,7 +25,7 @@ from model.cli.fine_tuning import starting_point
 from model.cli.train import check_settings, mean_flops, train
 from model.cli.train_vae import train_vae
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
-from model.training.latent_set import fingerprint
+from model.training.latent_set import encoder_fingerprint
 from model.training.run_folder import STATE_FILE
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.config import read_world_config
@@ -103,7 +103,9 @@ def test_a_decoder_learns_from_its_world_which_stays_valid(
         "decoder": load_meta(tmp_path / "decoder/vae"),
     }
     video = torch.rand(1, 3, 5, 48, 80) * 2 - 1
-    assert fingerprint(before) == fingerprint(after) and torch.equal(before.encode(video), after.encode(video))
+    assert encoder_fingerprint(before) == encoder_fingerprint(after) and torch.equal(
+        before.encode(video), after.encode(video)
+    )
     assert not torch.equal(before.decode(before.encode(video)), after.decode(before.encode(video)))
 
 
@@ -119,7 +121,7 @@ def test_decoder_fine_tuning_of_another_world_is_neither_continued_nor_installed
     with pytest.raises(ValueError, match=r"^dit: expected the one .*another out="):
         learn_decoder(trained, tmp_path / "decoder", world)
     change_encoder(world / "vae")
-    others = fingerprint(load_component(world / "vae", VideoVAEConfig, VideoVAE))
+    others = encoder_fingerprint(load_component(world / "vae", VideoVAEConfig, VideoVAE))
     with pytest.raises(ValueError, match=rf"^vae: expected the one .*got another .*{others}.*another out="):
         learn_decoder(trained, tmp_path / "decoder", world)
     state = load_training_state(tmp_path / "decoder" / STATE_FILE)
@@ -127,7 +129,7 @@ def test_decoder_fine_tuning_of_another_world_is_neither_continued_nor_installed
     save_training_state(tmp_path / "decoder" / STATE_FILE, state)
     with pytest.raises(ValueError, match=rf"^install: expected the encoder .*{others}.*another out="):
         learn_decoder(trained, tmp_path / "decoder", world)
-    assert fingerprint(load_component(world / "vae", VideoVAEConfig, VideoVAE)) == others
+    assert encoder_fingerprint(load_component(world / "vae", VideoVAEConfig, VideoVAE)) == others
 
 
 @pytest.mark.slow

@@ -15,11 +15,12 @@ from model.build import TrainDepthConfig
 from model.checkpoint import load_component, load_meta, save_component
 from model.cli.train_depth import install, train_depth
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
-from model.training.latent_set import fingerprint
+from model.training.latent_set import encoder_fingerprint
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.clip_sampler import SamplerConfig
 from model.world.config import TextEncoderConfig, WorldConfig
-from model.world.load import save_world, world_folder
+from model.world.folder import world_folder
+from model.world.load import save_world
 
 
 @pytest.fixture
@@ -87,4 +88,4 @@ def test_what_cannot_be_trained_is_named(world: Path) -> None:
 def test_the_shipped_head_reads_the_shipped_latents() -> None:
     """Fails when the encoder was trained anew and the head was not: `train_depth experiment=tiny install=true`."""
     vae = load_component(world_folder("tiny") / "vae", VideoVAEConfig, VideoVAE)
-    assert load_meta(world_folder("tiny") / "depth")["latents"] == fingerprint(vae)
+    assert load_meta(world_folder("tiny") / "depth")["latents"] == encoder_fingerprint(vae)

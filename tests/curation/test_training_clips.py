@@ -33,7 +33,8 @@ from model.text.tiny_vocabulary import TinyVocabularyEncoder
 from model.training.latent_set import LatentBatches, weights_fingerprint
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.config import read_world_config
-from model.world.load import load_world, world_folder
+from model.world.folder import world_folder
+from model.world.load import load_world
 
 for name in ("cv2", "av", "joblib"):
     pytest.importorskip(name)

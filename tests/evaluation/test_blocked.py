@@ -20,7 +20,7 @@ from model.evaluation.blocked import (
     precision_and_recall,
     probes,
 )
-from model.training.latent_set import fingerprint
+from model.training.latent_set import encoder_fingerprint
 from model.vae.latent_depth import LatentDepth, LatentDepthConfig
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.clip_sampler import SamplerConfig
@@ -88,7 +88,7 @@ def solid_folder(tmp_path: Path) -> Path:
                          text_encoder=TextEncoderConfig(vocabulary=["red"], dim=8, num_tokens=4))  # fmt: skip
     save_world(tmp_path / "world", dit, vae, config, dtype=None)
     head = LatentDepth(LatentDepthConfig(latent_channels=4, width=8, num_blocks=1))
-    save_component(tmp_path / "world" / "depth", head, head.config, {"latents": fingerprint(vae)})
+    save_component(tmp_path / "world" / "depth", head, head.config, {"latents": encoder_fingerprint(vae)})
     return tmp_path / "world"
 
 

@@ -16,7 +16,7 @@ from model.geometry import se3
 from model.geometry.camera import pixel_grid, unproject
 from model.geometry.clearance import CAMERA_MARGIN, Distance, clear_share
 from model.text.encoder import TextEncoder
-from model.training.latent_set import fingerprint
+from model.training.latent_set import encoder_fingerprint
 from model.vae.latent_depth import LatentDepth, LatentDepthConfig
 from model.vae.video_vae import VideoVAE
 from model.world.camera_world import CameraWorld
@@ -136,7 +136,7 @@ def test_a_folder_with_a_head_for_its_latents_is_a_solid_world(folder: Path, vae
     assert not isinstance(load_world(str(folder)), KnowsFreeSpace)
     head = LatentDepth(LatentDepthConfig(latent_channels=4, width=8, num_blocks=1))
     copy = shutil.copytree(folder, tmp_path / "solid")
-    save_component(copy / "depth", head, head.config, {"latents": fingerprint(vae)})
+    save_component(copy / "depth", head, head.config, {"latents": encoder_fingerprint(vae)})
     world = load_world(str(copy))
     assert isinstance(world, SolidCameraWorld) and isinstance(world, KnowsFreeSpace) and not world.free_space_is_exact
     state, _ = world.start([1])

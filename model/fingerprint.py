@@ -1,0 +1,38 @@
+"""Fingerprints: short names of contents, the same in every process and on every machine."""
+
+import hashlib
+from pathlib import Path
+
+from torch import Tensor
+
+_BLOCK = 2**20  # bytes of a file that are read at once
+
+
+def fingerprint(*contents: bytes | str | Tensor | Path) -> str:
+    """Returns 64 hexadecimal digits (SHA-256) of the contents, one after the other without separators.
+
+    Args:
+        *contents: Bytes, texts in UTF-8, the numbers of tensors, and for paths the bytes of their files.
+
+    Raises:
+        OSError: A file cannot be read.
+    """
+    digest = hashlib.sha256()
+    for content in contents:
+        match content:
+            case Path():
+                with content.open("rb") as file:
+                    while block := file.read(_BLOCK):
+                        digest.update(block)
+            case Tensor():
+                digest.update(content.detach().cpu().contiguous().numpy().tobytes())
+            case str():
+                digest.update(content.encode())
+            case _:
+                digest.update(content)
+    return digest.hexdigest()
+
+
+def fingerprint_number(*contents: bytes) -> int:
+    """Returns 63 bits, to be kept as an int64 entry of states; where one content ends and the next begins counts."""
+    return int(fingerprint(*(len(content).to_bytes(8) + content for content in contents))[:16], 16) >> 1

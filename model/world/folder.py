@@ -1,0 +1,33 @@
+"""Where the folder of a world is, and what tells one world in it from another."""
+
+from importlib.resources import files
+from pathlib import Path
+
+from model import pretrained
+from model.fingerprint import fingerprint
+
+
+def world_folder(world: str | Path) -> Path:
+    """Returns the folder of a world that is not `synthetic`.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    folder = Path(str(files(pretrained))) / "tiny" if world == "tiny" else Path(world)
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"world: expected 'tiny', 'synthetic' or a folder, got {str(world)!r} but there is no {folder}; "
+            "check the path, or train a world first"
+        )
+    return folder.resolve()
+
+
+def world_fingerprint(world: str | Path) -> str:
+    """Returns 16 digits of a world's weights and settings: trained anew, it is another world of the same name.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+    """
+    folder = world_folder(world)
+    paths = sorted(path for path in folder.rglob("*") if path.suffix in (".safetensors", ".yaml"))
+    return fingerprint(*(part for path in paths for part in (str(path.relative_to(folder)), path)))[:16]
