@@ -7,11 +7,6 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from model.dit.video_dit import VideoDiT, VideoDiTConfig
-from model.vae.video_vae import VideoVAE, VideoVAEConfig
-from model.world.clip_sampler import SamplerConfig
-from model.world.config import TextEncoderConfig, WorldConfig
-from model.world.load import save_world
 from model.world.protocol import WorldSpec, WorldState
 from model.world.synthetic_world import SyntheticWorld
 
@@ -67,22 +62,9 @@ def small_world():
 
 
 @pytest.fixture(scope="session")
-def learned_folder(tmp_path_factory):
-    """A learned world of a few thousand random weights, in a folder."""
-    text = TextEncoderConfig(vocabulary=["red", "blue", "box"], dim=8, num_tokens=4)
-    sampler = SamplerConfig(num_steps=2, guidance_text=2.0, guidance_camera=3.0)
-    prompts = ["red box", "blue box"]
-    config = WorldConfig(height=16, width=32, sampler=sampler, text_encoder=text, default_prompts=prompts)
-    sizes = {"in_channels": 4, "out_channels": 4, "width": 24, "num_heads": 2, "num_blocks": 1}
-    dit = VideoDiT(VideoDiTConfig(**sizes, ffn_dim=32, text_dim=8, freq_dim=8))
-    vae = VideoVAE(VideoVAEConfig(latent_channels=4, base_dim=4, num_res_blocks=1, dim_mult=[1, 1, 1, 1]))
-    generator = torch.Generator().manual_seed(1)
-    for parameter in [*dit.parameters(), *vae.parameters()]:
-        # zero-initialised layers too: a network that does nothing would hide mistakes
-        torch.nn.init.normal_(parameter, std=0.2, generator=generator)
-    folder = tmp_path_factory.mktemp("learned")
-    save_world(folder, dit, vae, config, dtype=None)
-    return str(folder)
+def learned_folder(tmp_path_factory, random_world):
+    """The folder of a learned world of random weights."""
+    return str(random_world.save(tmp_path_factory.mktemp("learned")))
 
 
 def assert_same(a, b, where=""):

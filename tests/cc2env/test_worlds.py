@@ -1,5 +1,6 @@
 """What holds in every world that `gymnasium.make` can name: the renderer, a folder of weights, the shipped one."""
 
+import dataclasses
 import gc
 import hashlib
 import json
@@ -16,36 +17,13 @@ from gymnasium.utils.env_checker import check_env
 
 import cc2env
 from cc2env.torchrl_env import CameraCtrlWorldTorchRLEnv
-from model.dit.video_dit import VideoDiT, VideoDiTConfig
-from model.vae.video_vae import VideoVAE, VideoVAEConfig
-from model.world.clip_sampler import SamplerConfig
-from model.world.config import TextEncoderConfig, WorldConfig
-from model.world.load import save_world
 
 HAS_TINY = files("model.pretrained").joinpath("tiny", "world.yaml").is_file()
 
 
-@pytest.fixture(scope="module")
-def random_world(tmp_path_factory):
-    """A learned world of a few thousand random weights, in a folder."""
-    text = TextEncoderConfig(vocabulary=["red", "box"], dim=8, num_tokens=4)
-    sampler = SamplerConfig(num_steps=2, guidance_text=2.0, guidance_camera=3.0)
-    config = WorldConfig(height=16, width=32, sampler=sampler, text_encoder=text, default_prompts=["red box"])
-    sizes = {"in_channels": 4, "out_channels": 4, "width": 24, "num_heads": 2, "num_blocks": 1}
-    dit = VideoDiT(VideoDiTConfig(**sizes, ffn_dim=32, text_dim=8, freq_dim=8))
-    vae = VideoVAE(VideoVAEConfig(latent_channels=4, base_dim=4, num_res_blocks=1, dim_mult=[1, 1, 1, 1]))
-    generator = torch.Generator().manual_seed(1)
-    for parameter in [*dit.parameters(), *vae.parameters()]:
-        # zero-initialised layers too: a network that does nothing would hide mistakes
-        torch.nn.init.normal_(parameter, std=0.2, generator=generator)
-    folder = tmp_path_factory.mktemp("world")
-    save_world(folder, dit, vae, config, dtype=None)
-    return str(folder)
-
-
 @pytest.fixture(params=["synthetic", "random", pytest.param("tiny", marks=pytest.mark.skipif(not HAS_TINY, reason=""))])
 def world(request):
-    return request.getfixturevalue("random_world") if request.param == "random" else request.param
+    return request.getfixturevalue("learned_folder") if request.param == "random" else request.param
 
 
 def fly(env, seed, num_clips=2):
@@ -81,8 +59,8 @@ def test_the_same_seed_and_actions_give_the_same_bytes_and_another_seed_others(w
     assert fly(env, 5) == once == fly(twin, 5) and fly(env, 6) != once
 
 
-def test_another_process_gives_the_same_bytes(random_world):
-    worlds = ["synthetic", random_world] + ["tiny"] * HAS_TINY
+def test_another_process_gives_the_same_bytes(learned_folder):
+    worlds = ["synthetic", learned_folder] + ["tiny"] * HAS_TINY
     here = [fly(gym.make(cc2env.ENV_ID, world=world), 5) for world in worlds]
     command = [sys.executable, "-c", _FLY_ELSEWHERE, json.dumps(worlds)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -135,18 +113,19 @@ def test_bad_actions_change_nothing(world):
     assert (env.step(action)[0] == untroubled.step(action)[0]).all()
 
 
-def test_a_learned_world_names_its_prompt_and_its_cost(random_world):
-    env = gym.make(cc2env.ENV_ID, world=random_world)
+def test_a_learned_world_names_its_prompt_and_its_cost(random_world, tmp_path):
+    folder = str(random_world.save(tmp_path, dataclasses.replace(random_world.config, default_prompts=["red box"])))
+    env = gym.make(cc2env.ENV_ID, world=folder)
     _, info = env.reset(seed=0)
     assert info["prompt"] == "red box"
     assert env.step(env.action_space.sample())[-1]["function_evaluations"] == 2 * 3  # steps, branches of Eq. 3
-    dear = gym.make(cc2env.ENV_ID, world=random_world, sampler_steps=5, guidance_text=1, guidance_camera=1)
+    dear = gym.make(cc2env.ENV_ID, world=folder, sampler_steps=5, guidance_text=1, guidance_camera=1)
     _, info = dear.reset(seed=0, options={"prompt": "box"})
     assert info["prompt"] == "box" and dear.step(env.action_space.sample())[-1]["function_evaluations"] == 5
 
 
-def test_long_flights_do_not_fill_the_memory(random_world):
-    env = gym.make(cc2env.ENV_ID, world=random_world)
+def test_long_flights_do_not_fill_the_memory(learned_folder):
+    env = gym.make(cc2env.ENV_ID, world=learned_folder)
     env.reset(seed=0)
     sizes = []
     for _ in range(14):

@@ -1,11 +1,11 @@
 """The distillation's command from end to end: a world in, faster worlds out, resumed where it was left."""
 
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
-import torch
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
@@ -13,11 +13,8 @@ import cc2env
 from model.build import DistillConfig
 from model.cli.distill import distill, plan_worlds
 from model.data.synthetic.captions import VOCABULARY
-from model.dit.video_dit import VideoDiT, VideoDiTConfig
-from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.clip_sampler import SamplerConfig
 from model.world.config import TextEncoderConfig, WorldConfig, read_world_config
-from model.world.load import save_world
 
 TEACHER = WorldConfig(
     height=16,
@@ -31,13 +28,8 @@ TEACHER = WorldConfig(
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Path:
-    torch.manual_seed(0)
-    sizes = {"in_channels": 4, "out_channels": 4, "width": 24, "num_heads": 2, "num_blocks": 1}
-    dit = VideoDiT(VideoDiTConfig(**sizes, ffn_dim=32, text_dim=8, freq_dim=8))
-    vae = VideoVAE(VideoVAEConfig(latent_channels=4, base_dim=4, num_res_blocks=1, dim_mult=[1, 1, 1, 1]))
-    save_world(tmp_path / "world", dit, vae, TEACHER, dtype=None)
-    return tmp_path / "world"
+def world(tmp_path: Path, random_world: Any) -> Path:
+    return random_world.save(tmp_path / "world", TEACHER)
 
 
 def settings(world: Path, *more: str) -> DistillConfig:

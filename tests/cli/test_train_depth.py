@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -14,25 +15,14 @@ import cc2env
 from model.build import TrainDepthConfig
 from model.checkpoint import load_component, load_meta, save_component
 from model.cli.train_depth import install, train_depth
-from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.training.latent_set import encoder_fingerprint
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
-from model.world.clip_sampler import SamplerConfig
-from model.world.config import TextEncoderConfig, WorldConfig
 from model.world.folder import world_folder
-from model.world.load import save_world
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Path:
-    torch.manual_seed(0)
-    sizes = {"in_channels": 4, "out_channels": 4, "width": 24, "num_heads": 2, "num_blocks": 1}
-    dit = VideoDiT(VideoDiTConfig(**sizes, ffn_dim=32, text_dim=8, freq_dim=8))
-    vae = VideoVAE(VideoVAEConfig(latent_channels=4, base_dim=4, num_res_blocks=1, dim_mult=[1, 1, 1, 1]))
-    text = TextEncoderConfig(vocabulary=["red"], dim=8, num_tokens=4)
-    config = WorldConfig(height=16, width=32, sampler=SamplerConfig(num_steps=1), text_encoder=text)
-    save_world(tmp_path / "world", dit, vae, config, dtype=None)
-    return tmp_path / "world"
+def world(tmp_path: Path, random_world: Any) -> Path:
+    return random_world.save(tmp_path / "world")
 
 
 def settings(world: Path, *more: str) -> TrainDepthConfig:

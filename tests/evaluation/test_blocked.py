@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,6 @@ from model.build import BlockedConfig
 from model.checkpoint import save_component
 from model.cli.evaluate import run_blocked
 from model.data.synthetic.free_space import distance_to_surface
-from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.evaluation.blocked import (
     BlockedResult,
     approach,
@@ -22,10 +22,6 @@ from model.evaluation.blocked import (
 )
 from model.training.latent_set import encoder_fingerprint
 from model.vae.latent_depth import LatentDepth, LatentDepthConfig
-from model.vae.video_vae import VideoVAE, VideoVAEConfig
-from model.world.clip_sampler import SamplerConfig
-from model.world.config import TextEncoderConfig, WorldConfig
-from model.world.load import save_world
 from model.world.protocol import WorldState
 from model.world.synthetic_world import SyntheticWorld
 
@@ -78,18 +74,12 @@ def test_moves_are_within_the_bounds_of_an_action_and_ask_for_all_directions() -
 
 
 @pytest.fixture
-def solid_folder(tmp_path: Path) -> Path:
+def solid_folder(tmp_path: Path, random_world: Any) -> Path:
     """A world of random weights with a depth head for its latents."""
-    torch.manual_seed(0)
-    dit = VideoDiT(VideoDiTConfig(in_channels=4, out_channels=4, width=24, num_heads=2, num_blocks=1, ffn_dim=32,
-                                  text_dim=8, freq_dim=8))  # fmt: skip
-    vae = VideoVAE(VideoVAEConfig(latent_channels=4, base_dim=4, num_res_blocks=1, dim_mult=[1, 1, 1, 1]))
-    config = WorldConfig(height=16, width=32, sampler=SamplerConfig(num_steps=1),
-                         text_encoder=TextEncoderConfig(vocabulary=["red"], dim=8, num_tokens=4))  # fmt: skip
-    save_world(tmp_path / "world", dit, vae, config, dtype=None)
+    folder = random_world.save(tmp_path / "world")
     head = LatentDepth(LatentDepthConfig(latent_channels=4, width=8, num_blocks=1))
-    save_component(tmp_path / "world" / "depth", head, head.config, {"latents": encoder_fingerprint(vae)})
-    return tmp_path / "world"
+    save_component(folder / "depth", head, head.config, {"latents": encoder_fingerprint(random_world.vae)})
+    return folder
 
 
 def test_a_world_is_asked_the_same_as_the_renderer(solid_folder: Path, tmp_path: Path) -> None:

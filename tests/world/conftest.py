@@ -1,54 +1,31 @@
-"""A learned world of a few thousand random weights."""
+"""The random world's parts, and worlds made of them."""
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-import torch
 
-from model.dit.video_dit import VideoDiT, VideoDiTConfig
-from model.vae.video_vae import VideoVAE, VideoVAEConfig
+from model.dit.video_dit import VideoDiT
+from model.vae.video_vae import VideoVAE
 from model.world.camera_world import CameraWorld
-from model.world.clip_sampler import SamplerConfig
-from model.world.config import TextEncoderConfig, WorldConfig
-from model.world.load import build_text_encoder, save_world
-
-
-def _randomise(module: torch.nn.Module, std: float) -> None:
-    generator = torch.Generator().manual_seed(1)
-    for parameter in module.parameters():
-        # zero-initialised layers too: an identity network would hide mistakes
-        torch.nn.init.normal_(parameter, std=std, generator=generator)
-    module.requires_grad_(False).eval()
+from model.world.config import WorldConfig
+from model.world.load import build_text_encoder
 
 
 @pytest.fixture(scope="session")
-def dit() -> VideoDiT:
-    dit = VideoDiT(
-        VideoDiTConfig(
-            in_channels=4, out_channels=4, width=24, num_heads=2, num_blocks=1, ffn_dim=32, text_dim=8, freq_dim=8
-        )
-    )
-    _randomise(dit, std=0.2)
-    return dit
+def dit(random_world: Any) -> VideoDiT:
+    return random_world.dit
 
 
 @pytest.fixture(scope="session")
-def vae() -> VideoVAE:
-    vae = VideoVAE(VideoVAEConfig(latent_channels=4, base_dim=4, num_res_blocks=1, dim_mult=[1, 1, 1, 1]))
-    _randomise(vae, std=0.15)
-    return vae
+def vae(random_world: Any) -> VideoVAE:
+    return random_world.vae
 
 
 @pytest.fixture(scope="session")
-def config() -> WorldConfig:
-    return WorldConfig(
-        height=16,
-        width=32,
-        sampler=SamplerConfig(num_steps=2, guidance_text=2.0, guidance_camera=3.0),
-        text_encoder=TextEncoderConfig(vocabulary=["red", "blue", "box", "dome"], dim=8, num_tokens=4),
-        default_prompts=["red box", "blue dome", "blue box"],
-    )
+def config(random_world: Any) -> WorldConfig:
+    return random_world.config
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +44,5 @@ def world(make_world: Callable[..., CameraWorld]) -> CameraWorld:
 
 
 @pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory, dit: VideoDiT, vae: VideoVAE, config: WorldConfig) -> Path:
-    folder = tmp_path_factory.mktemp("world")
-    save_world(folder, dit, vae, config, meta={"steps": 0}, card="# Random weights", dtype=None)
-    return folder
+def folder(tmp_path_factory: pytest.TempPathFactory, random_world: Any) -> Path:
+    return random_world.save(tmp_path_factory.mktemp("world"))
