@@ -29,25 +29,34 @@ class TrajectoryErrors:
     scale: float
 
 
-def umeyama(
-    source: Float[Tensor, "n 3"], target: Float[Tensor, "n 3"], with_scale: bool = True
+def similarity(
+    estimated: Float[Tensor, "f 4 4"], reference: Float[Tensor, "f 4 4"], with_scale: bool = True
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "3 3"], Float[Tensor, "3"]]:
-    """Returns the scale, rotation and translation that bring source nearest to target: scale * R @ p + t.
+    """Returns the scale, rotation and translation that bring the estimated centres nearest to the reference's.
 
-    Computed in float64. Where the points leave something open it is fixed but arbitrary: the rotation about a
-    straight line; scale 1 if all source points coincide.
+    A centre p goes to scale * R @ p + t; the scale is 1 without `with_scale`, and if all estimated centres coincide.
+    In float64.
 
     Raises:
-        ValueError: The shapes differ or are not [n, 3] with n >= 1, or a number is not finite.
+        ValueError: The numbers of poses differ, or a matrix is not a rigid motion.
 
-    Source: S. Umeyama, Least-squares estimation of transformation parameters between two point patterns, 1991.
+    Source: S. Umeyama, Least-squares estimation of transformation parameters between two point patterns, 1991; ours:
+    where the centres lie on a line or in one point, the rotation that they leave open is taken from the orientations,
+    because otherwise the RotErr of a straight dolly is arbitrary.
     """
-    _check_points(source, target)
-    p, q = source.double(), target.double()
-    covariance = _covariance(p, q)
-    rotation = roma.special_procrustes(covariance)
-    scale, translation = _scale_and_translation(p, q, covariance, rotation, with_scale)
-    return scale.to(source), rotation.to(source), translation.to(source)
+    se3.check_poses("estimated", estimated)
+    se3.check_poses("reference", reference)
+    if len(estimated) != len(reference):
+        raise ValueError(f"estimated: expected {len(reference)} poses as in the reference, got {len(estimated)}")
+    estimated, reference = estimated.double(), reference.double()
+    source, target = estimated[:, :3, 3], reference[:, :3, 3]
+    centred = source - source.mean(dim=0)
+    covariance = (target - target.mean(dim=0)).T @ centred / len(source)
+    rotation = roma.special_procrustes(_determined(covariance, estimated, reference))
+    scale, variance = source.new_ones(()), centred.square().sum(dim=-1).mean()
+    if with_scale and variance > 0:
+        scale = (rotation * covariance).sum() / variance  # trace(R^T C): the least-squares scale for this rotation
+    return scale, rotation, target.mean(dim=0) - scale * rotation @ source.mean(dim=0)
 
 
 def transform(
@@ -71,32 +80,18 @@ def rotation_error_deg(
 def trajectory_errors(
     estimated: Float[Tensor, "f 4 4"], reference: Float[Tensor, "f 4 4"], with_scale: bool = True
 ) -> TrajectoryErrors:
-    """Returns TransErr and RotErr after the similarity that fits the estimated centres to the reference's.
+    """Returns TransErr and RotErr after `similarity`, whose errors are raised.
 
     The scale is free by default, since structure from motion knows none; a reference that stands still therefore
     shrinks the estimated path to a point (scale 0, TransErr 0): use with_scale=False where poses are metric.
 
-    Raises:
-        ValueError: The numbers of poses differ, or a matrix is not a rigid motion.
-
-    Source: the paper, Sec. 4.2; ours: where the centres lie on a line or in one point, the rotation that they leave
-    open is taken from the orientations, because otherwise the RotErr of a straight dolly is arbitrary.
+    Source: the paper, Sec. 4.2.
     """
-    se3.check_poses("estimated", estimated)
-    se3.check_poses("reference", reference)
-    p, q = estimated[:, :3, 3].double(), reference[:, :3, 3].double()
-    _check_points(p, q)
-    covariance = _covariance(p, q)
-    rotation = roma.special_procrustes(_determined(covariance, estimated.double(), reference.double()))
-    scale, translation = _scale_and_translation(p, q, covariance, rotation, with_scale)
+    scale, rotation, translation = similarity(estimated, reference, with_scale)
     aligned = transform(estimated.double(), scale, rotation, translation)
-    distance = (aligned[:, :3, 3] - q).norm(dim=-1).mean()
+    distance = (aligned[:, :3, 3] - reference[:, :3, 3]).norm(dim=-1).mean()
     angle = rotation_error_deg(aligned, reference.double()).mean()
     return TrajectoryErrors(float(distance), float(angle), float(scale))
-
-
-def _covariance(source: Tensor, target: Tensor) -> Tensor:
-    return (target - target.mean(dim=0)).T @ (source - source.mean(dim=0)) / len(source)
 
 
 def _determined(covariance: Tensor, estimated: Tensor, reference: Tensor) -> Tensor:
@@ -108,23 +103,3 @@ def _determined(covariance: Tensor, estimated: Tensor, reference: Tensor) -> Ten
     if extents[0] < 1e-12:  # square metres: neither path goes anywhere
         return orientations
     return covariance / extents[0] + _ORIENTATION_WEIGHT * orientations
-
-
-def _scale_and_translation(
-    source: Tensor, target: Tensor, covariance: Tensor, rotation: Tensor, with_scale: bool
-) -> tuple[Tensor, Tensor]:
-    scale = torch.ones((), dtype=source.dtype, device=source.device)
-    variance = (source - source.mean(dim=0)).square().sum(dim=-1).mean()
-    if with_scale and variance > 0:
-        scale = (rotation * covariance).sum() / variance  # trace(R^T C): the least-squares scale for this rotation
-    return scale, target.mean(dim=0) - scale * rotation @ source.mean(dim=0)
-
-
-def _check_points(source: Tensor, target: Tensor) -> None:
-    if source.shape != target.shape or source.ndim != 2 or source.shape[1] != 3 or not len(source):
-        raise ValueError(
-            f"source, target: expected the same shape [n, 3] with n >= 1, got {list(source.shape)} and "
-            f"{list(target.shape)}"
-        )
-    if not (torch.isfinite(source).all() and torch.isfinite(target).all()):
-        raise ValueError("source, target: expected finite points, got NaN or infinity")

@@ -6,7 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from model.geometry.se3 import from_rotation_translation, relative
+from model.geometry.se3 import relative
+
+_UNIT = 2.0  # metres, of projection matrices
 
 
 def intrinsics_from_fov(horizontal_fov: float, height: int, width: int) -> Float[Tensor, "4"]:
@@ -24,24 +26,6 @@ def intrinsics_from_fov(horizontal_fov: float, height: int, width: int) -> Float
 def default_intrinsics() -> Float[Tensor, "4"]:
     """Returns the camera used where nobody names one: 75 degrees wide, 5:3, as the tiny world's 48x80 frames."""
     return intrinsics_from_fov(math.radians(75), 3, 5)
-
-
-def look_at(eye: Float[Tensor, "*#batch 3"], target: Float[Tensor, "*#batch 3"]) -> Float[Tensor, "... 4 4"]:
-    """Returns the pose at eye whose optical axis meets target and whose x axis is level (y down is the world's down).
-
-    Raises:
-        ValueError: The target lies straight above, straight below or in the eye, where level means nothing.
-    """
-    eye, target = torch.broadcast_tensors(eye, target)
-    forward = torch.nn.functional.normalize(target - eye, dim=-1)
-    down = torch.zeros_like(forward)
-    down[..., 1] = 1
-    right = torch.linalg.cross(down, forward, dim=-1)
-    if (right.norm(dim=-1) < 1e-6).any():
-        raise ValueError("target: expected a point neither in the eye nor straight above or below it; move one of them")
-    right = torch.nn.functional.normalize(right, dim=-1)
-    rotation = torch.stack((right, torch.linalg.cross(forward, right, dim=-1), forward), dim=-1)
-    return from_rotation_translation(rotation, eye)
 
 
 def pixel_grid(
@@ -68,12 +52,10 @@ def project(
     return in_camera[..., :2] / depth[..., None] * intrinsics[..., :2] + intrinsics[..., 2:], depth
 
 
-def projection_matrix(
-    c2w: Float[Tensor, "b f 4 4"], intrinsics: Float[Tensor, "b 4"], unit: float = 2.0
-) -> Float[Tensor, "b f 4 4"]:
+def projection_matrix(c2w: Float[Tensor, "b f 4 4"], intrinsics: Float[Tensor, "b 4"]) -> Float[Tensor, "b f 4 4"]:
     """Returns the world-to-image matrix K [R t] of every pose, bottom row (0, 0, 0, 1), image coordinates centred.
 
-    The last pose is the world here, and lengths are in `unit` metres: products P_i P_j^-1, the only use of these
+    The last pose is the world here, and lengths are in units of 2 metres: products P_i P_j^-1, the only use of these
     matrices, do not depend on the world frame, and their numbers stay near one.
 
     Source: Li et al. 2025 (PRoPE); the last pose as the world and the unit are ours, for float32's sake.
@@ -82,7 +64,7 @@ def projection_matrix(
     k = torch.eye(4, dtype=c2w.dtype, device=c2w.device).repeat(len(c2w), 1, 1)
     k[:, 0, 0], k[:, 1, 1], k[:, 0, 2], k[:, 1, 2] = fx, fy, cx - 0.5, cy - 0.5
     w2c = relative(c2w, c2w[:, -1:])
-    w2c[..., :3, 3] /= unit
+    w2c[..., :3, 3] /= _UNIT
     return k[:, None] @ w2c
 
 

@@ -69,11 +69,9 @@ class CameraTrajectory:
         c2w[:, :3, 3] *= scale
         return CameraTrajectory(c2w, self.intrinsics)
 
-    def rebase(self, reference: Float[Tensor, "4 4"] | None = None) -> "CameraTrajectory":
-        """Returns the path as the reference pose sees it; without one, the first pose becomes the identity."""
-        if reference is None:
-            reference = self.c2w[0]
-        return CameraTrajectory(se3.relative(reference, self.c2w), self.intrinsics)
+    def rebase(self) -> "CameraTrajectory":
+        """Returns the path as its first pose sees it, which becomes the identity."""
+        return CameraTrajectory(se3.relative(self.c2w[0], self.c2w), self.intrinsics)
 
     def resample(self, num_poses: int) -> "CameraTrajectory":
         """Returns num_poses poses evenly spaced in index, on the geodesics between mine; both ends are kept.
@@ -127,11 +125,6 @@ class CameraTrajectory:
         Source: ours, because a latent frame k covers frames 4k-3..4k and has the pose of frame 4k.
         """
         return self.resample((len(self) - 1) * frames_per_pose + 1)
-
-    def concatenate(self, other: "CameraTrajectory") -> "CameraTrajectory":
-        """Returns me and then other, carried over so that its first pose is my last (and is not repeated)."""
-        moved = self.c2w[-1] @ se3.relative(other.c2w[0], other.c2w[1:])
-        return CameraTrajectory(torch.cat((self.c2w, moved)), torch.cat((self.intrinsics, other.intrinsics[1:])))
 
     def twists(self) -> Float[Tensor, "g 6"]:
         """Returns the f - 1 twists that lead from each pose to the next, in the camera's own axes."""

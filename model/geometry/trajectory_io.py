@@ -2,11 +2,10 @@
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tokenize import TokenError
-from typing import BinaryIO
 
 import numpy as np
 import roma
@@ -17,7 +16,7 @@ from torch import Tensor
 from model.geometry import se3
 from model.geometry.camera import default_intrinsics
 from model.geometry.trajectory import CameraTrajectory
-from model.whole_file import whole_file
+from model.whole_file import whole_file, write_text
 
 _MOST_POSES = 2**17  # 73 minutes of 30 frames a second
 _MOST_BYTES = 2**26
@@ -199,14 +198,14 @@ def write_realestate10k(
     lines = [url + _METRIC if is_metric else url]
     for time, camera, row in zip(timestamps, trajectory.intrinsics.tolist(), w2c, strict=True):
         lines.append(f"{time} " + " ".join(f"{number:.12g}" for number in (*camera, 0, 0, *row)))
-    text = "\n".join(lines) + "\n"
-    _write_atomically(Path(path), lambda file: file.write(text.encode()))
+    write_text(path, "\n".join(lines) + "\n")
 
 
 def write_npy(path: str | Path, trajectory: CameraTrajectory) -> None:
     """Writes the c2w matrices as a float32 array [f, 4, 4], whole or not at all; intrinsics are not kept."""
     c2w = trajectory.c2w.detach().cpu().float().numpy()
-    _write_atomically(Path(path), lambda file: np.save(file, c2w, allow_pickle=False))
+    with whole_file(path) as partial, partial.open("wb") as file:  # np.save itself would add a suffix to the name
+        np.save(file, c2w, allow_pickle=False)
 
 
 def _check_file(path: str | Path, most_bytes: float) -> None:
@@ -283,8 +282,3 @@ def _near(name: str, poses: Float[Tensor, "f 4 4"]) -> Float[Tensor, "f 4 4"]:
     if not farthest <= _FARTHEST:
         raise ValueError(f"{name}: expected translations up to {_FARTHEST:g}, got {farthest:g}; use a larger unit")
     return poses
-
-
-def _write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    with whole_file(path) as partial, partial.open("wb") as file:
-        write(file)

@@ -51,25 +51,12 @@ def test_rays_are_unit_and_pass_through_what_their_pixels_see() -> None:
     assert (depth > 0).all()
 
 
-def test_look_at_puts_its_target_in_the_centre_and_keeps_level() -> None:
-    eye, target = torch.randn(5, 3), torch.tensor([0.3, -0.2, 5.0])
-    c2w = camera.look_at(eye, target)
-    se3.check_poses("c2w", c2w)
-    uv, depth = camera.project(target, c2w, camera.default_intrinsics())
-    torch.testing.assert_close(uv, torch.full((5, 2), 0.5))
-    torch.testing.assert_close(depth, (target - eye).norm(dim=-1))
-    torch.testing.assert_close(c2w[:, 1, 0], torch.zeros(5))
-    assert (c2w[:, 1, 1] > 0).all()  # upright
-    with pytest.raises(ValueError, match=r"^target: "):
-        camera.look_at(torch.zeros(3), torch.tensor([0.0, 1.0, 0.0]))
-
-
 def test_projection_matrices_put_world_points_where_project_does() -> None:
     generator = torch.Generator().manual_seed(0)
     c2w = se3.exp(0.2 * torch.randn(2, 3, 6, generator=generator))
     intrinsics = torch.tensor([[0.65, 1.1, 0.5, 0.5], [0.8, 0.9, 0.45, 0.55]])
     points = torch.tensor([0.3, -0.2, 6.0])
-    matrices = camera.projection_matrix(c2w, intrinsics, unit=2.0)
+    matrices = camera.projection_matrix(c2w, intrinsics)
     in_last = se3.inverse(c2w[:, -1]) @ torch.cat([points, torch.ones(1)])
     in_last[:, :3] /= 2.0
     image = (matrices @ in_last[:, None, :, None])[..., 0]

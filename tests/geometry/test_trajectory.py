@@ -37,14 +37,7 @@ def test_rebase_changes_the_world_but_not_the_motion() -> None:
     torch.testing.assert_close(rebased.c2w[0], torch.eye(4), rtol=0, atol=1e-6)
     torch.testing.assert_close(rebased.twists(), path.twists(), rtol=0, atol=1e-5)
     assert rebased.path_length() == pytest.approx(path.path_length(), rel=1e-5)
-    assert_same(rebased.rebase(se3.inverse(path.c2w[0])), path)
-
-
-def test_concatenate_joins_what_a_cut_parted_wherever_the_second_part_went() -> None:
-    path = random_path()
-    assert_same(path[:4].concatenate(path[3:]), path)
-    assert_same(path[:4].concatenate(path[3:].rebase(se3.exp(torch.randn(6)))), path)
-    assert len(path.concatenate(path)) == 2 * len(path) - 1
+    assert_same(CameraTrajectory(path.c2w[0] @ rebased.c2w, rebased.intrinsics), path)
 
 
 def test_resample_keeps_both_ends_and_every_pose_it_passes() -> None:
