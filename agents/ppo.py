@@ -79,8 +79,7 @@ def save_actor(folder: Path, network: ActorNetwork) -> None:
     """Writes weights (half precision: 80 kB) and settings, each whole or not at all."""
     from cc2env.files import save_tensors, write_text
 
-    weights = {name: value.detach().half().contiguous() for name, value in network.state_dict().items()}
-    save_tensors(folder / _WEIGHTS, weights)
+    save_tensors(folder / _WEIGHTS, {name: value.half() for name, value in network.state_dict().items()})
     write_text(folder / _SETTINGS, json.dumps(dataclasses.asdict(network.config), indent=1) + "\n")
 
 

@@ -19,7 +19,7 @@ from torchrl.objectives.value import GAE
 from agents.ppo_network import ActorNetwork, Glance, build_actor, build_critic
 from agents.ppo_settings import NetworkConfig, TrainPPOConfig
 from cc2env import TASK_EPISODE_STEPS
-from cc2env.files import load_tensors, save_tensors
+from cc2env.files import load_training_state, save_training_state
 from cc2env.torchrl_env import CameraCtrlWorldTorchRLEnv
 
 # large, and read by no network: not kept in the batch
@@ -73,26 +73,24 @@ class Learner:
 
     def save(self, path: Path) -> None:
         """Writes weights, optimiser and iteration as one safetensors file, whole or not at all."""
-        tensors = {name: tensor.detach().contiguous() for name, tensor in self._tensors().items()}
-        save_tensors(path, tensors, {"iteration": str(self.iteration)})
+        state = {"loss": self.loss.state_dict(), "optimizer": self.optimizer.state_dict(), "iteration": self.iteration}
+        save_training_state(path, state)
 
     def load(self, path: Path) -> None:
         """Puts back what `save` wrote.
 
         Raises:
-            ValueError: The file is of a network of another shape.
+            ValueError: The file is damaged, or of a network of another shape.
         """
-        if not self.optimizer.state:
-            self._make_optimizer_state()
-        saved, metadata = load_tensors(path)
-        held = self._tensors()
-        shapes = {name: tensor.shape for name, tensor in held.items()}
-        if shapes != {name: tensor.shape for name, tensor in saved.items()} or "iteration" not in metadata:
-            raise ValueError(f"{path}: expected the state of this run's networks, got another; choose a new out=")
-        with torch.no_grad():
-            for name, tensor in held.items():
-                tensor.copy_(saved[name])
-        self.iteration = int(metadata["iteration"])
+        state = load_training_state(path)
+        try:
+            self.loss.load_state_dict(state["loss"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.iteration = int(state["iteration"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(
+                f"{path}: expected the state of this run's networks, got another; choose a new out="
+            ) from error
 
     def _collector(self, network: NetworkConfig) -> Collector:
         unread = [name for name in _UNREAD if name in self.env.observation_spec]
@@ -135,24 +133,6 @@ class Learner:
                 for name in sums:
                     sums[name] += float(losses[name].detach())
         return {name: value / max(count, 1) for name, value in sums.items()}
-
-    def _tensors(self) -> dict[str, Tensor]:
-        tensors = {f"weights.{name}": value for name, value in self.loss.named_parameters()}
-        for index, parameter in enumerate(self.loss.parameters()):
-            for name, value in self.optimizer.state[parameter].items():
-                tensors[f"optimizer.{index}.{name}"] = value
-        return tensors
-
-    def _make_optimizer_state(self) -> None:
-        """Adam makes its moments at the first step: one with a rate of 0 changes nothing else."""
-        rates = [group["lr"] for group in self.optimizer.param_groups]
-        for parameter in self.loss.parameters():
-            parameter.grad = torch.zeros_like(parameter)
-        for group in self.optimizer.param_groups:
-            group["lr"] = 0.0
-        self.optimizer.step()
-        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate
 
 
 def _summary(batch: TensorDictBase) -> dict[str, float]:

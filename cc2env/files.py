@@ -1,5 +1,6 @@
 """Files and folders as all commands write them, whole or not at all, by one process at a time; and fingerprints."""
 
+from model.checkpoint import load_training_state, save_training_state
 from model.file_lock import lock_folder
 from model.fingerprint import fingerprint
 from model.settings_file import keep_settings
@@ -11,8 +12,10 @@ __all__ = [
     "fingerprint",
     "keep_settings",
     "load_tensors",
+    "load_training_state",
     "lock_folder",
     "save_tensors",
+    "save_training_state",
     "whole_file",
     "world_fingerprint",
     "write_text",

@@ -3,7 +3,6 @@
 A component is a folder of weights.safetensors, config.yaml and meta.json; a training state is one safetensors file.
 """
 
-import dataclasses
 import json
 import shutil
 from collections.abc import Callable, Iterable
@@ -11,11 +10,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-import yaml
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
+from model.config_file import read_json, read_yaml
 from model.tensor_file import load_tensors, save_tensors
 from model.whole_file import standing_folder, whole_folder, write_text
 
@@ -50,7 +48,10 @@ def save_component(
     with whole_folder(folder) as partial:
         write_text(partial / CONFIG_FILE, OmegaConf.to_yaml(OmegaConf.structured(config)))
         write_text(partial / META_FILE, json.dumps(meta or {}, indent=2) + "\n")
-        save_tensors(partial / WEIGHTS_FILE, _storable(module.state_dict(), dtype), {"format": "pt"})
+        weights = module.state_dict()
+        if dtype is not None:
+            weights = {name: _cast(weight, dtype) for name, weight in weights.items()}
+        save_tensors(partial / WEIGHTS_FILE, weights, {"format": "pt"})
 
 
 def copy_component(source: str | Path, folder: str | Path) -> None:
@@ -66,44 +67,20 @@ def load_config(folder: str | Path, config_class: type[C]) -> C:
         FileNotFoundError: if there is no such component.
         ValueError: for broken YAML, unknown or missing keys, or values of the wrong type.
     """
-    path = _file_of(folder, CONFIG_FILE)
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: expected YAML, got {error}; restore or save the component again") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{path}: expected a mapping of settings, got {type(values).__name__}; save it again")
-    known = {field.name for field in dataclasses.fields(config_class)}  # type: ignore[arg-type]
-    if unknown := sorted(map(str, values.keys() - known)):
-        raise ValueError(f"{path}: expected settings of {config_class.__name__}, got unknown {unknown}; remove them")
-    try:
-        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(config_class), values))
-    except OmegaConfBaseException as error:
-        raise ValueError(f"{path}: expected settings of {config_class.__name__}, got {error}; correct them") from error
-    assert isinstance(config, config_class)
-    return config
+    return read_yaml(_file_of(folder, CONFIG_FILE), config_class)
 
 
 def load_meta(folder: str | Path) -> dict[str, Any]:
     """The component's meta.json. Raises as `load_config`."""
-    path = _file_of(folder, META_FILE)
-    try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: expected JSON, got {error}; restore or save the component again") from error
-    if not isinstance(meta, dict):
-        raise ValueError(f"{path}: expected a JSON object, got {type(meta).__name__}; save it again")
-    return meta
+    return read_json(_file_of(folder, META_FILE))
 
 
-def load_weights(folder: str | Path, module: M, strict: bool = True, dtype: torch.dtype = torch.float32) -> M:
-    """Fills `module` (which may be on the meta device) with the component's weights and returns it.
+def load_weights(folder: str | Path, module: M) -> M:
+    """Fills `module` (which may be on the meta device) with the component's weights, in float32, and returns it.
 
     Args:
         folder: A folder made by `save_component`.
         module: Built from the component's configuration.
-        strict: Whether every weight of the module must be in the file and the other way round.
-        dtype: The floating-point weights' dtype in the module afterwards.
 
     Raises:
         FileNotFoundError: if there is no such component.
@@ -111,23 +88,17 @@ def load_weights(folder: str | Path, module: M, strict: bool = True, dtype: torc
             weight that is not finite.
     """
     path = _file_of(folder, WEIGHTS_FILE)
-    loaded = {name: _cast(weight, dtype) for name, weight in load_tensors(path)[0].items()}
+    loaded = {name: _cast(weight, torch.float32) for name, weight in load_tensors(path)[0].items()}
     expected = module.state_dict(keep_vars=True)
-    _check_names_and_shapes(path, loaded, expected, strict)
-    is_meta = any(weight.is_meta for weight in expected.values())
-    if not is_meta:
-        for weight in expected.values():
-            weight.data = _cast(weight.data, dtype)
+    _check_names_and_shapes(path, loaded, expected)
     # assign only where it is needed: it makes new parameters, which an optimiser made before would not know.
-    module.load_state_dict(loaded, strict=strict, assign=is_meta)
+    module.load_state_dict(loaded, assign=any(weight.is_meta for weight in expected.values()))
     return module
 
 
-def load_component(
-    folder: str | Path, config_class: type[C], build: Callable[[C], M], dtype: torch.dtype = torch.float32
-) -> M:
+def load_component(folder: str | Path, config_class: type[C], build: Callable[[C], M]) -> M:
     """`build(config)` with the component's weights. Raises as `load_config` and `load_weights`."""
-    return read_unmixed(folder, lambda: load_weights(folder, build(load_config(folder, config_class)), dtype=dtype))
+    return read_unmixed(folder, lambda: load_weights(folder, build(load_config(folder, config_class))))
 
 
 def read_unmixed(folder: str | Path, read: Callable[[], R]) -> R:
@@ -180,7 +151,7 @@ def save_training_state(path: str | Path, state: dict[str, Any]) -> None:
     """
     tensors: dict[str, Tensor] = {}
     structure = json.dumps(_flatten(state, "", tensors))
-    save_tensors(path, _storable(tensors, None), {"structure": structure})
+    save_tensors(path, tensors, {"structure": structure})
 
 
 def load_training_state(path: str | Path) -> dict[str, Any]:
@@ -244,30 +215,17 @@ def _unflatten(value: Any, tensors: dict[str, Tensor]) -> Any:
     return value
 
 
-def _storable(tensors: dict[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:
-    """CPU copies as safetensors wants them: contiguous, none sharing memory with another."""
-    seen: set[int] = set()
-    storable = {}
-    for name, tensor in tensors.items():
-        tensor = tensor.detach().cpu()
-        tensor = (tensor if dtype is None else _cast(tensor, dtype)).contiguous()
-        pointer = tensor.untyped_storage().data_ptr()
-        storable[name] = tensor.clone() if pointer in seen else tensor
-        seen.add(pointer)
-    return storable
-
-
 def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
-def _check_names_and_shapes(path: Path, loaded: dict[str, Tensor], expected: dict[str, Tensor], strict: bool) -> None:
-    if strict and loaded.keys() != expected.keys():
+def _check_names_and_shapes(path: Path, loaded: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    if loaded.keys() != expected.keys():
         raise ValueError(
-            f"{path}: expected the weights of the module, got {_some(loaded.keys() - expected.keys())} too many and "
-            f"{_some(expected.keys() - loaded.keys())} missing; build the module from the component's own config"
+            f"{path}: expected the weights of the module, got {some(loaded.keys() - expected.keys())} too many and "
+            f"{some(expected.keys() - loaded.keys())} missing; build the module from the component's own config"
         )
-    for name in loaded.keys() & expected.keys():
+    for name in loaded:
         if loaded[name].shape != expected[name].shape:
             raise ValueError(
                 f"{path}: {name}: expected shape {list(expected[name].shape)}, got {list(loaded[name].shape)}; "
@@ -289,7 +247,8 @@ def check_numbers(source: Path | str, name: str, weight: Tensor, is_floating_poi
         raise ValueError(f"{source}: {name}: expected finite numbers, got NaN or infinity; fetch the file again")
 
 
-def _some(names: Iterable[str], most: int = 5) -> str:
+def some(names: Iterable[str], most: int = 5) -> str:
+    """Returns a few of the names, sorted, and how many more there are."""
     names = sorted(names)
     shown = ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
     return f"[{shown}]"

@@ -11,14 +11,14 @@ from model.whole_file import whole_file
 
 
 def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Writes contiguous CPU tensors that share no memory, and texts, in place of the file that was there.
+    """Writes tensors, and texts, in place of the file that was there.
 
     Raises:
         OSError: the disk is full, or the place cannot be written to.
     """
     with whole_file(path) as partial:
         try:
-            save_file(dict(tensors), partial, metadata=dict(metadata or {}))
+            save_file(_storable(tensors), partial, metadata=dict(metadata or {}))
         except SafetensorError as error:
             raise OSError(str(error)) from error
 
@@ -39,3 +39,15 @@ def load_tensors(path: str | Path, device: str = "cpu") -> tuple[dict[str, Tenso
             return {name: file.get_tensor(name).clone() for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"{path}: expected safetensors, got {error}; the file is corrupt, fetch it again") from error
+
+
+def _storable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors as safetensors wants them: on the CPU, contiguous, none sharing memory with another."""
+    seen: set[int] = set()
+    storable = {}
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        pointer = tensor.untyped_storage().data_ptr()
+        storable[name] = tensor.clone() if pointer in seen else tensor
+        seen.add(pointer)
+    return storable

@@ -75,7 +75,6 @@ def test_sixteen_bit_weights_are_half_the_size_and_load_as_float32(tmp_path: Pat
     loaded = checkpoint.load_weights(tmp_path / "b", nn.Linear(64, 64))
     assert loaded.weight.dtype == torch.float32
     assert torch.equal(loaded.weight, net.weight.to(dtype).float())
-    assert checkpoint.load_weights(tmp_path / "b", nn.Linear(64, 64), dtype=dtype).weight.dtype == dtype
 
 
 def test_loading_keeps_parameters_in_place_and_fills_meta_modules(tmp_path: Path) -> None:
@@ -189,8 +188,6 @@ def test_wrong_weights_are_named(tmp_path: Path) -> None:
         checkpoint.load_weights(tmp_path / "net", nn.Sequential(nn.Linear(3, 4)))
     with pytest.raises(ValueError, match=r"expected shape \[5(, 3)?\], got \[4(, 3)?\]"):
         checkpoint.load_weights(tmp_path / "net", nn.Linear(3, 5))
-    loaded = checkpoint.load_weights(tmp_path / "net", nn.Linear(3, 4, bias=False), strict=False)
-    assert loaded.weight.shape == (4, 3)
 
 
 @pytest.mark.parametrize(

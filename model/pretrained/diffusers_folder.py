@@ -13,7 +13,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from model.checkpoint import check_numbers
+from model.checkpoint import check_numbers, some
+from model.config_file import read_json
 from model.tensor_file import save_tensors
 from model.whole_file import whole_folder, write_text
 
@@ -30,7 +31,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         FileNotFoundError: the folder has no config.json.
         ValueError: config.json is not a JSON object.
     """
-    return _read_json(_require(Path(folder) / CONFIG_NAME))
+    return read_json(_require(Path(folder) / CONFIG_NAME))
 
 
 def iterate_tensors(folder: str | Path) -> Iterator[tuple[str, Tensor]]:
@@ -76,7 +77,7 @@ def load_into(module: nn.Module, tensors: Iterable[tuple[str, Tensor]], dtype: t
         _assign(module, name, value)
         missing.remove(name)
     if missing:
-        raise ValueError(f"weights: expected {len(expected)} tensors, got none for {_some(missing)}")
+        raise ValueError(f"weights: expected {len(expected)} tensors, got none for {some(missing)}")
     left = [name for name, buffer in module.named_buffers() if buffer.is_meta]
     assert not left, f"non-persistent buffers cannot come from a file: {left}"
 
@@ -134,16 +135,10 @@ def _write_shards(
         if shard and size + tensor.nbytes > max_shard_bytes:
             finish()
             size = 0
-        shard[name] = _own_storage(tensor)
+        shard[name] = tensor
         size += tensor.nbytes
     finish()
     return shards
-
-
-def _own_storage(tensor: Tensor) -> Tensor:
-    """The tensor on the CPU, contiguous, alone in its storage (safetensors refuses to write views)."""
-    tensor = tensor.detach().cpu().contiguous()
-    return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
 
 
 def _assign(module: nn.Module, name: str, value: Tensor) -> None:
@@ -162,7 +157,7 @@ def _iterate_file(path: Path, expected: set[str] | None) -> Iterator[tuple[str, 
             if expected is not None and not expected <= names:
                 raise ValueError(
                     f"{path}: expected the tensors that the index names, got none for "
-                    f"{_some(expected - names)}; download the folder again"
+                    f"{some(expected - names)}; download the folder again"
                 )
             for name in sorted(names if expected is None else expected):
                 yield name, file.get_tensor(name)
@@ -173,7 +168,7 @@ def _iterate_file(path: Path, expected: set[str] | None) -> Iterator[tuple[str, 
 def _read_index(folder: Path) -> dict[str, set[str]]:
     """Tensor names by shard file."""
     path = folder / INDEX_NAME
-    weight_map = _read_json(path).get("weight_map")
+    weight_map = read_json(path).get("weight_map")
     if not isinstance(weight_map, dict):
         raise ValueError(f"{path}: expected an object 'weight_map', got {type(weight_map).__name__}")
     shards: dict[str, set[str]] = {}
@@ -193,20 +188,5 @@ def _require(path: Path) -> Path:
     return path
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: expected JSON, got a damaged file ({error}); fetch it again") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected a JSON object, got {type(content).__name__}")
-    return content
-
-
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     write_text(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
-
-
-def _some(names: set[str], count: int = 3) -> str:
-    shown = ", ".join(f"'{name}'" for name in sorted(names)[:count])
-    return shown if len(names) <= count else f"{shown} and {len(names) - count} more"

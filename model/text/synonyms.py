@@ -61,25 +61,7 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     word: tuple(meaning.split()) for meaning, words in _MEANINGS.items() for word in words.split()
 }
 # They say nothing of a scene: left out without a warning.
-SILENT_WORDS = frozenset(
-    (
-        "of",
-        "in",
-        "on",
-        "at",
-        "by",
-        "to",
-        "from",
-        "near",
-        "under",
-        "over",
-        "behind",
-        "before",
-        "beside",
-        "is",
-        "are",
-        "there",
-    )
-)
+_SILENT = "of in on at by to from near under over behind before beside is are there"
+SILENT_WORDS = frozenset(_SILENT.split())
 # They are known, and still a prompt of nothing else says nothing.
 EMPTY_WORDS = frozenset(("a", "an", "and", "with"))

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
+from model.config_file import read_yaml
 from model.geometry.camera import intrinsics_from_fov
 from model.whole_file import write_text
 from model.world.clip_sampler import SamplerConfig
@@ -34,7 +31,6 @@ _RANGES: dict[str, tuple[float, float]] = {
     "memory_capacity": (0, 65_536),
     "familiar_psnr": (0, 100),
 }
-_MOST_BYTES = 16 * 2**20  # of the file
 
 
 @dataclass(kw_only=True)
@@ -146,45 +142,13 @@ def read_world_config(folder: Path) -> WorldConfig:
     path = folder / WORLD_FILE
     if not path.is_file():
         raise FileNotFoundError(f"expected {WORLD_FILE} in {folder}, found none")
-    if path.stat().st_size > _MOST_BYTES:
-        raise ValueError(f"{path}: expected at most {_MOST_BYTES} bytes, got {path.stat().st_size}; shorten it")
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _PlainLoader)
-        if not isinstance(values, dict):
-            raise ValueError(f"{type(values).__name__} in the place of names with values")
-        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(WorldConfig), _as_text(values)))
-    except (yaml.YAMLError, UnicodeDecodeError, OmegaConfBaseException, ValueError, TypeError, RecursionError) as error:
-        found = " ".join(str(error).split())  # YAML's errors are eight lines
-        raise ValueError(f"{path}: expected the settings of a world, got {found}; correct them") from error
-    assert isinstance(config, WorldConfig)
-    return config
+    return read_yaml(path, WorldConfig)
 
 
 def write_world_config(folder: Path, config: WorldConfig) -> None:
     """Writes `world.yaml`, whole or not at all."""
     text = yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True)
     write_text(folder / WORLD_FILE, text)
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """YAML without aliases, of which a few lines can stand for more values than any memory holds."""
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("an alias (*name); write its value out")
-        return super().compose_node(parent, index)
-
-
-def _as_text(value: Any) -> Any:
-    r"""Returns the values with every `${` escaped, which OmegaConf would fill in: a prompt may hold one, and none of
-    this machine's environment belongs into it. Backslashes before it are doubled, as OmegaConf's grammar wants."""
-    if isinstance(value, dict):
-        return {_as_text(key): _as_text(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_as_text(item) for item in value]
-    if isinstance(value, str):
-        return re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + r"\${", value)
-    return value
 
 
 def _check_ranges(config: object, ranges: dict[str, tuple[float, float]], prefix: str = "") -> None:

@@ -26,7 +26,7 @@ def test_two_experts_are_refused(tmp_path: Path, index: dict[str, Any] | None) -
 @pytest.mark.parametrize("text", ["[]", "{", "[" * 100_000, "7"])
 def test_a_damaged_index_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "model_index.json").write_text(text)
-    with pytest.raises(ValueError, match=r"^model_index.json: expected"):
+    with pytest.raises(ValueError, match=r"model_index.json: expected"):
         check_pipeline(tmp_path)
 
 
