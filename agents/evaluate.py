@@ -11,32 +11,30 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import gymnasium as gym
 import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
+from tqdm import tqdm
 
+from agents.evaluation_table import write_tables
 from agents.explore import EXIT_BAD_INPUT
-from agents.policy import Policy
-from cc2env.files import fingerprint, lock_folder, world_fingerprint
+from agents.frontier import FrontierPolicy
+from agents.planner import Budget, ForkedFutures, PlannerPolicy, PoseFutures
+from agents.ppo import PPOPolicy, agent_folder
+from agents.random import RandomPolicy
+from agents.rollout import Policy, rollout
+from agents.scripted import ScriptedPolicy
+from cc2env import TASK_IDS
+from cc2env.env import CameraCtrlWorldEnv
+from cc2env.files import fingerprint, lock_folder, world_fingerprint, write_text
 from configs.command_line import plain_text, stops_in_one_line
-
-if TYPE_CHECKING:
-    import gymnasium as gym
 
 AGENTS = ("random", "scripted", "frontier", "planner", "ppo")
 _NO_LIMIT = 10**9
 _EPISODES = "episodes.jsonl"
-
-
-@dataclass(kw_only=True)
-class BudgetConfig:
-    """See `agents.planner.Budget`."""
-
-    candidates: int = 64
-    iterations: int = 5
-    horizon: int = 2
 
 
 @dataclass(kw_only=True)
@@ -61,7 +59,7 @@ class EvaluateConfig:
     out: str = "runs/evaluate_agents"
     num_clips: dict[str, int] = field(default_factory=dict)
     scripts: dict[str, str] = field(default_factory=dict)
-    budgets: dict[str, BudgetConfig] = field(default_factory=dict)
+    budgets: dict[str, Budget] = field(default_factory=dict)
     imagination: str = "poses"
     ppo: str | None = None
     sampler: dict[str, float] = field(default_factory=dict)
@@ -89,10 +87,6 @@ def evaluate(config: EvaluateConfig, worlds: dict[str, Any] | None = None) -> Pa
         ValueError: A name is unknown or a number out of range.
         FileNotFoundError: There is no such world.
     """
-    from tqdm import tqdm
-
-    from agents.evaluation_table import write_tables
-
     _check(config)
     folder, cells = Path(config.out), list(_cells(config, worlds or {}))
     folder.mkdir(parents=True, exist_ok=True)
@@ -143,7 +137,7 @@ def _settings(config: EvaluateConfig, world: str, task: str, agent: str) -> dict
         case "frontier" if task != "Explore":
             return None
         case "planner":
-            budget = config.budgets.get(task, BudgetConfig())
+            budget = config.budgets.get(task, Budget(candidates=64, iterations=5))
             settings |= {"budget": vars(budget), "imagination": config.imagination}
         case "ppo":
             source = _ppo_source(config, task)
@@ -154,8 +148,6 @@ def _settings(config: EvaluateConfig, world: str, task: str, agent: str) -> dict
 
 
 def _ppo_source(config: EvaluateConfig, task: str) -> Path | None:
-    from agents.ppo import agent_folder
-
     try:
         return agent_folder(task if config.ppo is None else Path(config.ppo) / task)
     except FileNotFoundError:
@@ -163,11 +155,6 @@ def _ppo_source(config: EvaluateConfig, task: str) -> Path | None:
 
 
 def _make(config: EvaluateConfig, cell: Cell, worlds: dict[str, Any]) -> gym.Env[Any, Any]:
-    import gymnasium as gym
-
-    from cc2env import TASK_IDS
-    from cc2env.env import CameraCtrlWorldEnv
-
     if cell.world in worlds:
         return CameraCtrlWorldEnv(worlds[cell.world], task=cell.task)
     sampler: dict[str, Any] = {} if cell.world == "synthetic" else dict(config.sampler)
@@ -177,12 +164,6 @@ def _make(config: EvaluateConfig, cell: Cell, worlds: dict[str, Any]) -> gym.Env
 
 
 def _policy(config: EvaluateConfig, cell: Cell, env: gym.Env[Any, Any], seed: int) -> Policy:
-    from agents.frontier import FrontierPolicy
-    from agents.planner import Budget, ForkedFutures, PlannerPolicy, PoseFutures
-    from agents.ppo import PPOPolicy
-    from agents.random import RandomPolicy
-    from agents.scripted import ScriptedPolicy
-
     space: Any = env.action_space
     match cell.agent:
         case "random":
@@ -201,8 +182,6 @@ def _policy(config: EvaluateConfig, cell: Cell, env: gym.Env[Any, Any], seed: in
 
 
 def _fly(config: EvaluateConfig, cell: Cell, env: gym.Env[Any, Any], seed: int) -> dict[str, Any]:
-    from agents.rollout import rollout
-
     policy, started = _policy(config, cell, env, seed), time.perf_counter()
     episode = rollout(env, policy, cell.settings["num_clips"], seed=seed, show_progress=False)
     return {
@@ -224,13 +203,11 @@ def _read(path: Path) -> list[dict[str, Any]]:
     lines = path.read_text().splitlines(keepends=True)
     whole = [line for line in lines if line.endswith("\n")]
     if len(whole) < len(lines):
-        path.write_text("".join(whole))
+        write_text(path, "".join(whole))
     return [json.loads(line) for line in whole]
 
 
 def _check(config: EvaluateConfig) -> None:
-    from cc2env import TASK_IDS
-
     for name, given, known in (("agents", config.agents, AGENTS), ("tasks", config.tasks, tuple(TASK_IDS))):
         if not given or not set(given) <= set(known):
             raise ValueError(f"{name}: expected some of {list(known)}, got {given}; check the spelling")
@@ -247,9 +224,9 @@ def _check(config: EvaluateConfig) -> None:
 @plain_text(EvaluateConfig)
 @hydra.main(version_base=None, config_path="pkg://configs", config_name="evaluate_agents")
 def _hydra_main(config: DictConfig) -> None:
-    settings = OmegaConf.to_object(config)
-    assert isinstance(settings, EvaluateConfig)
     try:
+        settings = OmegaConf.to_object(config)
+        assert isinstance(settings, EvaluateConfig)
         with lock_folder(settings.out):
             folder = evaluate(settings)
     except (ValueError, OSError) as error:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import hydra
 import numpy as np
 import torch
@@ -17,14 +17,12 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from tqdm import tqdm
 
-from agents.scripted import MOVES, TOURS
+from agents.rollout import Policy, rollout
+from agents.scripted import MOVES, ScriptedPolicy
 from cc2env import ENV_ID, TASK_IDS
 from cc2env.files import lock_folder, whole_file, write_text
 from cc2env.geometry import se3
 from configs.command_line import plain_text, stops_in_one_line
-
-Pilot = Callable[[dict[str, Any], np.ndarray], np.ndarray]
-"""From `info` and the largest twist [p, 6] to the twists of the next clip."""
 
 
 @dataclass(kw_only=True)
@@ -71,7 +69,7 @@ def make_gallery(config: GalleryConfig) -> list[Path]:
     out, films = Path(config.out), []
     for name in tqdm([*moves, *tasks], desc="filming", unit="film"):
         env_id, num_clips = (ENV_ID, 1) if name in moves else (TASK_IDS[name], config.task_clips)
-        frames, fps = film(config, env_id, pilot_of(name), num_clips)
+        frames, fps = film(config, env_id, name, num_clips)
         films.append(out / f"{name}.gif")
         write_gif(films[-1], frames[:: config.every], fps / config.every, config.colours)
     page = out / "README.md"
@@ -79,49 +77,39 @@ def make_gallery(config: GalleryConfig) -> list[Path]:
     return [*films, page]
 
 
-def film(config: GalleryConfig, env_id: str, pilot: Pilot, num_clips: int) -> tuple[np.ndarray, float]:
+def film(config: GalleryConfig, env_id: str, name: str, num_clips: int) -> tuple[np.ndarray, float]:
     """Returns the frames of an episode, beside the picture to find where the task has one, and frames per second."""
-    import gymnasium as gym
-
-    env: gym.Env[np.ndarray, np.ndarray] = gym.make(env_id, world=config.world)
-    assert isinstance(env.action_space, gym.spaces.Box)
+    env: gym.Env[np.ndarray, Any] = gym.make(env_id, world=config.world)
     options = {key: value for key in ("prompt", "image") if (value := getattr(config, key)) is not None}
-    observation, info = env.reset(seed=config.seed, options=options)
-    clips = [observation[:1]]
-    for _ in range(num_clips):
-        observation, _, terminated, truncated, info = env.step(pilot(info, env.action_space.high))
-        clips.append(observation)
-        if terminated or truncated:
-            break
-    fps = float(env.get_wrapper_attr("fps"))
+    policy = policy_of(name, env.action_space)
+    episode = rollout(env, policy, num_clips, seed=config.seed, options=options, show_progress=False)
+    frames, fps = episode.frames, float(env.get_wrapper_attr("fps"))
     env.close()
-    frames = np.concatenate(clips)
-    if "goal_image" in info:
-        frames = np.concatenate([frames, np.broadcast_to(info["goal_image"], frames.shape)], axis=2)
+    if "goal_image" in episode.last_info:
+        frames = np.concatenate([frames, np.broadcast_to(episode.last_info["goal_image"], frames.shape)], axis=2)
     return frames, fps
 
 
-def pilot_of(name: str) -> Pilot:
+def policy_of(name: str, action_space: Any) -> Policy:
     """Returns who flies the film of a move or of a task."""
-    match name:
-        case "Explore":
-            return fly_script(TOURS["walk"])
-        case "LoopClosure":
-            return fly_script(TOURS["there_and_back"])
-        case "HoldStill":
-            return fly_script(("still",))
-        case "GoalView":
-            return lambda info, high: towards(info["achieved_c2w"][-1], info["goal_c2w"], high)
-        case "FollowPath":
-            return lambda info, high: along(info["achieved_c2w"][-1], info["reference_c2w"], high)
-    return fly_script((name,))
+    if name in ("GoalView", "FollowPath"):
+        return PoseFollower(action_space)
+    scripts = {"Explore": "walk", "LoopClosure": "there_and_back", "HoldStill": "still"}
+    return ScriptedPolicy(action_space, scripts.get(name, name), smooth=False)
 
 
-def fly_script(script: tuple[str, ...]) -> Pilot:
-    """Returns a pilot that flies one move a clip, over and over."""
-    return lambda info, high: np.tile(MOVES[script[info["clip_index"] % len(script)]], (len(high), 1)).astype(
-        np.float32
-    )
+class PoseFollower:
+    """Flies straight to the goal's pose of `GoalView`, or through the reference poses of `FollowPath`."""
+
+    def __init__(self, action_space: Any) -> None:
+        self.high: np.ndarray = action_space.high
+
+    def act(self, observation: np.ndarray, info: dict[str, Any]) -> np.ndarray:
+        """Returns the twists of the next clip."""
+        here = info["achieved_c2w"][-1]
+        if "goal_c2w" in info:
+            return towards(here, info["goal_c2w"], self.high)
+        return along(here, info["reference_c2w"], self.high)
 
 
 def towards(here: np.ndarray, goal: np.ndarray, high: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ _FIRST_SPREAD = 0.5  # of the bounds
 _LEAST_SPREAD = 0.02  # so that the last search still searches
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Budget:
     """What a decision may cost: `candidates * iterations * horizon` clips.
 

@@ -1,16 +1,23 @@
-"""One episode, from reset to the last clip, with everything that it gave."""
+"""An agent (`Policy`), and one episode that it flies, from reset to the last clip, with everything that it gave."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
 from tqdm import tqdm
 
-from agents.policy import Policy
+
+class Policy(Protocol):
+    """Chooses actions. A policy keeps no count of its own: `info["clip_index"]` says where the episode is, so that it
+    stays right after the environment is restored to a snapshot."""
+
+    def act(self, observation: np.ndarray, info: dict[str, Any]) -> np.ndarray:
+        """Returns the next action [poses_per_clip, 6], float32, for the last observation and info."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Box
 from PIL import Image
 
-from agents.gallery import GalleryConfig, along, make_gallery, pilot_of, towards
+from agents.gallery import GalleryConfig, along, make_gallery, policy_of, towards
 from agents.scripted import MOVES
 from cc2env import TASK_IDS
 from cc2env.geometry import se3
@@ -39,7 +40,7 @@ def test_films_and_their_page(tmp_path: Path) -> None:
     assert shown == [path.name for path in written[:3]]
 
 
-def test_every_move_and_task_has_a_pilot_within_the_bounds() -> None:
+def test_every_move_and_task_has_a_policy_within_the_bounds() -> None:
     far = np.eye(4, dtype=np.float32)
     far[:3, 3] = 5
     info = {
@@ -49,12 +50,12 @@ def test_every_move_and_task_has_a_pilot_within_the_bounds() -> None:
         "reference_c2w": np.stack([far] * 4),
     }
     for name in [*MOVES, *TASK_IDS]:
-        twists = pilot_of(name)(info, HIGH)
+        twists = policy_of(name, Box(-HIGH, HIGH)).act(HIGH, info)
         assert twists.shape == (4, 6) and twists.dtype == np.float32 and (np.abs(twists) <= HIGH).all(), name
         assert (twists == 0).all() == (name in ("still", "HoldStill")), name
 
 
-def test_pilots_arrive() -> None:
+def test_poses_are_reached() -> None:
     start = se3.exp(torch.tensor([0.3, -0.2, 1.0, 0.1, 0.4, 0.0])).numpy()
     goal = fly(start, np.tile([0.2, 0.0, 0.4, 0.0, 0.1, 0.05], (4, 1)))
     assert np.allclose(fly(start, towards(start, goal, HIGH)), goal, atol=1e-5)
