@@ -14,6 +14,7 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
+from cc2env.options import EnvOptions
 from configs.command_line import plain_text, stops_in_one_line
 
 if TYPE_CHECKING:
@@ -27,18 +28,6 @@ if TYPE_CHECKING:
 EXIT_BAD_INPUT = 2
 _MOST_CLIPS = 200  # without num_clips; a longer path is a mistake of units more often than a wish
 _NO_LIMIT = 10**9  # a trajectory may be longer than the registered episode
-
-
-@dataclass(kw_only=True)
-class EnvConfig:
-    """Arguments of `gym.make`; None is the world's own default."""
-
-    sampler_steps: int | None = None
-    guidance_text: float | None = None
-    guidance_camera: float | None = None
-    poses_per_clip: int | None = None
-    horizontal_fov_deg: float | None = None
-    device: str = "cpu"
 
 
 @dataclass(kw_only=True)
@@ -67,7 +56,7 @@ class ExploreConfig:
     num_clips: int | None = None
     out: str | None = None
     progress: bool = True
-    env: EnvConfig = field(default_factory=EnvConfig)
+    env: EnvOptions = field(default_factory=EnvOptions)
     agent: AgentConfig = field(default_factory=AgentConfig)
 
 

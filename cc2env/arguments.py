@@ -1,57 +1,59 @@
-"""The keyword arguments of the environments: unknown ones are a TypeError that helps, old names work for a while."""
+"""The keyword arguments that all three environments take: read once, unknown ones are a TypeError that helps."""
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import inspect
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from cc2env.tasks import Task, task_class
+from cc2env.options import EnvOptions
+from cc2env.task_runner import TaskConfig, make_task_config
+from cc2env.tasks import task_class
 
 
-def check_arguments(
-    constructor: Callable[..., Any], task: str | type[Task] | Task | None, rest: Mapping[str, Any]
-) -> None:
-    """Checks the arguments of an environment that its constructor does not name: they must be the task's.
+def read_arguments(constructor: Callable[..., Any], arguments: dict[str, Any]) -> tuple[EnvOptions, TaskConfig]:
+    """Returns the options of the world and its clips, and those of the task, from the keyword arguments of both.
+
+    Args:
+        constructor: Whose arguments they are; those that it names itself are known, too.
+        arguments: The fields of `EnvOptions`, `task`, `reward`, `collision`, and the task's own arguments.
 
     Raises:
         TypeError: One of them is unknown. The words are Python's own, for which TorchRL's `GymEnv` waits.
-        ValueError: The task's name is unknown.
+        ValueError: One of them is out of range, or no task has that name.
     """
-    cls = task_class(task)
+    names = [field.name for field in dataclasses.fields(EnvOptions)]
+    options = {name: arguments.pop(name) for name in names if name in arguments}
+    _read_horizontal_fov(options, arguments)
+    cls = task_class(arguments.get("task"))
     own = [] if cls is None else _names(cls)
-    if unknown := sorted(set(rest) - set(own)):
-        known = [name for name in _names(constructor) if name != "self"] + own
+    known = [name for name in _names(constructor) if name != "self"] + names + _names(make_task_config) + own
+    if unknown := sorted(set(arguments) - set(known)):
         near = difflib.get_close_matches(unknown[0], known, n=1)
         guess = f" did you mean {near[0]}?" if near else ""
         name = constructor.__qualname__
         raise TypeError(f"{name}() got an unexpected keyword argument '{unknown[0]}':{guess} known: {', '.join(known)}")
+    return EnvOptions(**options), make_task_config(**arguments)
 
 
-def read_fov(horizontal_fov_deg: float | int | None, rest: dict[str, Any]) -> float | None:
-    """Returns the horizontal field of view in radians; takes the old argument `horizontal_fov`, radians, out of `rest`.
-
-    Raises:
-        ValueError: The angle is out of range, or given twice.
-    """
-    old = rest.pop("horizontal_fov", None)
+def _read_horizontal_fov(options: dict[str, Any], arguments: dict[str, Any]) -> None:
+    """Takes the old argument `horizontal_fov`, radians, for `horizontal_fov_deg`."""
+    old, degrees = arguments.pop("horizontal_fov", None), options.get("horizontal_fov_deg")
     if old is not None:
-        if horizontal_fov_deg is not None:
+        if degrees is not None:
             raise ValueError("horizontal_fov: expected nothing beside horizontal_fov_deg, got both; leave it out")
         warnings.warn(
             "horizontal_fov (radians) goes with the next version; give horizontal_fov_deg",
             DeprecationWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
-        horizontal_fov_deg = math.degrees(old)
-    if horizontal_fov_deg is None:
-        return None
-    if not 0 < horizontal_fov_deg < 180:
-        raise ValueError(f"horizontal_fov_deg: expected degrees between 0 and 180, got {horizontal_fov_deg}")
-    return math.radians(horizontal_fov_deg)
+        options["horizontal_fov_deg"] = degrees = math.degrees(old)
+    if degrees is not None and not 0 < degrees < 180:
+        raise ValueError(f"horizontal_fov_deg: expected degrees between 0 and 180, got {degrees}")
 
 
 def _names(call: Callable[..., Any]) -> list[str]:

@@ -12,16 +12,12 @@ from torch import Tensor
 
 from cc2env import spaces
 from cc2env.actions import check_action
-from cc2env.arguments import check_arguments, read_fov
+from cc2env.arguments import read_arguments
 from cc2env.pictures import load_picture
 from cc2env.render_modes import RENDER_MODES, check_render_mode, rendered, warn_of_recorder, warn_without_mode
-from cc2env.rewards import RewardFunction
 from cc2env.session import Session
 from cc2env.snapshot import EnvSnapshot, random_state
-from cc2env.task_runner import make_task_config
 from cc2env.tasks import Task
-from cc2env.world_choice import WorldChoice
-from model.geometry.camera import intrinsics_from_fov
 from model.world.protocol import WorldModel
 
 if TYPE_CHECKING:
@@ -113,6 +109,7 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
     | `sampler_steps`   | world's    | steps of the ODE solver for each clip                                        |
     | `guidance_text`   | world's    | guidance weight of the prompt for each clip (the paper, Eq. 3); 1 is none    |
     | `guidance_camera` | world's    | guidance weight of the camera for each clip (the paper, Eq. 3); 1 is none    |
+    | `memory_latents`  | world's    | latents of the context that are chosen by what they show, not the latest     |
     | `poses_per_clip`  | world's, 4 | clip length: latent poses for each step, a multiple of the world's own       |
     | `horizontal_fov_deg` | world's | horizontal field of view in degrees                                       |
     | `device`          | `"cpu"`    | where the network runs                                                       |
@@ -140,17 +137,8 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
         self,
         world: str | Path | WorldModel = "tiny",
         *,
-        sampler_steps: int | None = None,
-        guidance_text: float | int | None = None,
-        guidance_camera: float | int | None = None,
-        poses_per_clip: int | None = None,
-        horizontal_fov_deg: float | int | None = None,
-        device: str = "cpu",
-        collision: str = "none",
-        task: str | type[Task] | Task | None = None,
-        reward: RewardFunction | None = None,
         render_mode: str | None = None,
-        **task_arguments: Any,
+        **arguments: Any,
     ) -> None:
         if render_mode == "human":
             raise ValueError(
@@ -159,20 +147,9 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
             )
         check_render_mode(render_mode)
         self.render_mode = render_mode
-        fov = read_fov(horizontal_fov_deg, task_arguments)
-        check_arguments(type(self).__init__, task, task_arguments)
-        choice = WorldChoice(
-            world=world,
-            sampler_steps=sampler_steps,
-            guidance_text=guidance_text,
-            guidance_camera=guidance_camera,
-            device=device,
-        )
-        self._session = Session(choice, 1, poses_per_clip, make_task_config(task, reward, collision, task_arguments))
+        options, task_config = read_arguments(type(self).__init__, arguments)
+        self._session = Session(world, 1, options, task_config)
         spec = self._session.world.spec
-        self._intrinsics: Tensor | None = None
-        if fov is not None:
-            self._intrinsics = intrinsics_from_fov(fov, spec.height, spec.width)
         self._has_warned = False
         self.metadata = {**type(self).metadata, "render_fps": round(spec.fps)}  # Gymnasium's type; `fps` is exact
         self.action_space = spaces.action_space(self._session.poses_per_clip)
@@ -194,7 +171,6 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
             [noise_seed],
             prompts=None if prompt is None else [prompt],
             images=None if image is None else image[None],
-            intrinsics=self._intrinsics,
         )
         return np.repeat(first, self._session.frames_per_clip, axis=0), self._info()
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import SupportsIndex
 
 import numpy as np
 from gymnasium.utils import seeding
 
+from cc2env.options import EnvOptions
 from cc2env.session import Session
 from cc2env.snapshot import EnvSnapshot, positive_integer, random_state
 from cc2env.task_runner import TaskConfig
-from cc2env.world_choice import WorldChoice
-from model.geometry.camera import intrinsics_from_fov
+from model.world.protocol import WorldModel
 
 
 class Episodes:
@@ -25,12 +26,11 @@ class Episodes:
         seeds: Of each generator.
 
     Args:
-        world: Which world to load.
-        num_rows: The number b of episodes.
-        poses_per_clip: Latent poses of a clip, a multiple of the world's own; without it, the world's own.
-        horizontal_fov: Radians; without it, the world's own.
-        max_clips: Clips after which an episode is over; None is never.
+        world: A name, a folder, or a world that is already built.
+        options: Of the world and the clips.
         task_config: The task, its reward, and what obstacles do.
+        num_rows: The number b of episodes.
+        max_clips: Clips after which an episode is over; None is never.
 
     Raises:
         FileNotFoundError: There is no such world.
@@ -39,21 +39,16 @@ class Episodes:
 
     def __init__(
         self,
-        world: WorldChoice,
-        num_rows: SupportsIndex,
-        poses_per_clip: int | None = None,
-        horizontal_fov: float | int | None = None,
+        world: str | Path | WorldModel,
+        options: EnvOptions,
+        task_config: TaskConfig,
+        num_rows: SupportsIndex = 1,
         max_clips: SupportsIndex | None = None,
-        task_config: TaskConfig | None = None,
     ) -> None:
         count = positive_integer("num_envs", num_rows)
         expected = "None or an integer of at least 1"
         self._max_clips = None if max_clips is None else positive_integer("max_episode_steps", max_clips, expected)
-        self.session = Session(world, count, poses_per_clip, task_config)
-        spec = self.session.world.spec
-        self._intrinsics = (
-            None if horizontal_fov is None else intrinsics_from_fov(float(horizontal_fov), spec.height, spec.width)
-        )
+        self.session = Session(world, count, options, task_config)
         self.generators: list[np.random.Generator] = []
         self.seeds: list[int] = []
         for _ in range(count):
@@ -89,7 +84,7 @@ class Episodes:
         # Drawn also when the world then refuses the options: what a seed gives never hangs on them.
         noise_seeds = [int(self.generators[row].integers(2**31 - 1)) for row in rows]
         everything = len(rows) == self.num_rows
-        self.session.reset(noise_seeds, prompts, images, self._intrinsics, None if everything else rows)
+        self.session.reset(noise_seeds, prompts, images, None if everything else rows)
 
     def over(self) -> np.ndarray:
         """Returns which episodes have ended or flown all their clips, bool [b]."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +16,10 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from cc2env.actions import to_poses
+from cc2env.options import EnvOptions
 from cc2env.task_runner import TaskConfig, TaskRunner, task_state
-from cc2env.world_choice import WorldChoice
+from model.geometry.camera import intrinsics_from_fov
+from model.world.load import load_world
 from model.world.protocol import (
     CountsEvaluations,
     HasVocabulary,
@@ -73,9 +77,9 @@ class Session:
         episode_data: Where each camera got, what it earned and how its task stands; see `cc2env.task_runner`.
 
     Args:
-        world: The world to fly through, or which one to load.
+        world: A name, a folder, or a world that is already built.
         num_rows: The number b of episodes.
-        poses_per_clip: Latent poses p of a clip, a multiple of the world's own; without it, the world's own.
+        options: Of the world and the clips.
         task_config: The task, its reward, and what obstacles do; without it, no task, and nothing stops a camera.
 
     Raises:
@@ -84,19 +88,15 @@ class Session:
 
     def __init__(
         self,
-        world: WorldModel | WorldChoice,
+        world: str | Path | WorldModel,
         num_rows: int = 1,
-        poses_per_clip: int | None = None,
+        options: EnvOptions | None = None,
         task_config: TaskConfig | None = None,
     ) -> None:
-        self._choice = world if isinstance(world, WorldChoice) else WorldChoice(world=world)
-        world = self._choice.load()
-        if not isinstance(world, WorldModel):
-            raise ValueError(
-                f"world: expected a name, a folder or a WorldModel, got {type(world).__name__}; "
-                'choose "tiny" or "synthetic"'
-            )
-        segment = world.spec.poses_per_clip
+        options = options or EnvOptions()
+        self._world_name, self._options = world, options
+        world = load_world(world, options)
+        segment, poses_per_clip = world.spec.poses_per_clip, options.poses_per_clip
         self.poses_per_clip = segment if poses_per_clip is None else poses_per_clip
         if self.poses_per_clip < 1 or self.poses_per_clip % segment:
             raise ValueError(
@@ -107,6 +107,10 @@ class Session:
             raise ValueError(f"num_rows: expected at least 1, got {num_rows}")
         self.world = world
         self.num_rows = num_rows
+        self._intrinsics: Tensor | None = None
+        if options.horizontal_fov_deg is not None:
+            fov = math.radians(options.horizontal_fov_deg)
+            self._intrinsics = intrinsics_from_fov(fov, world.spec.height, world.spec.width)
         self.task_config = task_config or TaskConfig()
         self.episode_data = TensorDict({}, batch_size=[num_rows])
         self._runner = TaskRunner(world, self.poses_per_clip, self.task_config)
@@ -124,7 +128,7 @@ class Session:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Loads the world again."""
-        self.__dict__.update({**state, "world": state["_choice"].load()})
+        self.__dict__.update({**state, "world": load_world(state["_world_name"], state["_options"])})
         self._runner = TaskRunner(self.world, self.poses_per_clip, self.task_config)
 
     @property
@@ -163,7 +167,6 @@ class Session:
         seeds: Sequence[int],
         prompts: Sequence[str | None] | None = None,
         images: UInt8[np.ndarray, "n h w 3"] | None = None,
-        intrinsics: Float[Tensor, "4"] | None = None,
         rows: Sequence[int] | None = None,
     ) -> UInt8[np.ndarray, "n h w 3"]:
         """Opens new episodes and returns their first frames.
@@ -172,7 +175,6 @@ class Session:
             seeds: One for each row to reset; all noise of an episode is a function of its seed and clip.
             prompts: One for each seed; None is the world's own choice.
             images: First frames, one for each seed.
-            intrinsics: The camera of all of them; without it, the world's.
             rows: Which rows to reset, the others fly on; without it, all.
         """
         assert rows is None or self._state is not None, "rows: reset all rows before single ones"
@@ -180,7 +182,10 @@ class Session:
         named = self._named_prompts(seeds, prompts, has_image=images is not None)
         given = prompts is not None and any(prompt is not None for prompt in prompts)
         started, frames = self.world.start(
-            list(seeds), named if given else None, None if images is None else torch.from_numpy(images), intrinsics
+            list(seeds),
+            named if given else None,
+            None if images is None else torch.from_numpy(images),
+            self._intrinsics,
         )
         self._place(
             SessionSnapshot(

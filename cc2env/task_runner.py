@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,7 +40,7 @@ def make_task_config(
     task: str | type[Task] | Task | None = None,
     reward: RewardFunction | None = None,
     collision: str = "none",
-    task_arguments: Mapping[str, Any] | None = None,
+    **task_arguments: Any,
 ) -> TaskConfig:
     """Returns the configuration for an environment's arguments; see `make_task`.
 
@@ -53,7 +52,7 @@ def make_task_config(
         raise ValueError(f"collision: expected one of {list(COLLISIONS)}, got {collision!r}; choose one")
     if reward is not None and not callable(reward):
         raise ValueError(f"reward: expected a function of a Transition, got {type(reward).__name__}; pass a callable")
-    return TaskConfig(task=make_task(task, **(task_arguments or {})), reward=reward, collision=collision)
+    return TaskConfig(task=make_task(task, **task_arguments), reward=reward, collision=collision)
 
 
 class TaskRunner:

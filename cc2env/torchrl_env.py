@@ -16,14 +16,10 @@ from torchrl.envs import EnvBase
 
 from cc2env import MAX_EPISODE_STEPS, TASK_EPISODE_STEPS, spaces
 from cc2env.actions import check_action
-from cc2env.arguments import check_arguments, read_fov
+from cc2env.arguments import read_arguments
 from cc2env.episodes import Episodes
 from cc2env.pictures import load_picture
-from cc2env.rewards import RewardFunction
 from cc2env.snapshot import EnvSnapshot
-from cc2env.task_runner import make_task_config
-from cc2env.tasks import Task
-from cc2env.world_choice import WorldChoice
 from model.world.protocol import WorldModel
 
 
@@ -77,30 +73,14 @@ class CameraCtrlWorldTorchRLEnv(EnvBase):
         max_episode_steps: SupportsIndex | Literal["registered"] | None = "registered",
         prompt: str | Sequence[str] | None = None,
         image: object = None,
-        sampler_steps: int | None = None,
-        guidance_text: float | int | None = None,
-        guidance_camera: float | int | None = None,
-        poses_per_clip: int | None = None,
-        horizontal_fov_deg: float | int | None = None,
         device: str | torch.device = "cpu",
-        collision: str = "none",
-        task: str | type[Task] | Task | None = None,
-        reward: RewardFunction | None = None,
-        **task_arguments: Any,
+        **arguments: Any,
     ) -> None:
-        fov = read_fov(horizontal_fov_deg, task_arguments)
-        check_arguments(type(self).__init__, task, task_arguments)
-        choice = WorldChoice(
-            world=world,
-            sampler_steps=sampler_steps,
-            guidance_text=guidance_text,
-            guidance_camera=guidance_camera,
-            device=str(device),
-        )
-        task_config = make_task_config(task, reward, collision, task_arguments)
+        options, task_config = read_arguments(type(self).__init__, {**arguments, "device": str(device)})
+        task = arguments.get("task")
         if max_episode_steps == "registered":
             max_episode_steps = TASK_EPISODE_STEPS[task] if isinstance(task, str) else MAX_EPISODE_STEPS
-        episodes = Episodes(choice, num_envs, poses_per_clip, fov, max_episode_steps, task_config)
+        episodes = Episodes(world, options, task_config, num_envs, max_episode_steps)
         # done after a reset: that to a snapshot of an episode that was over
         super().__init__(device=torch.device(device), batch_size=[episodes.num_rows], allow_done_after_reset=True)
         self._episodes, self._session = episodes, episodes.session

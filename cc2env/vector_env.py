@@ -14,15 +14,11 @@ from torch import Tensor
 
 from cc2env import spaces
 from cc2env.actions import check_action
-from cc2env.arguments import check_arguments, read_fov
+from cc2env.arguments import read_arguments
 from cc2env.episodes import Episodes
 from cc2env.pictures import load_picture
 from cc2env.render_modes import RENDER_MODES, check_render_mode, rendered, warn_of_recorder, warn_without_mode
-from cc2env.rewards import RewardFunction
 from cc2env.snapshot import EnvSnapshot
-from cc2env.task_runner import make_task_config
-from cc2env.tasks import Task
-from cc2env.world_choice import WorldChoice
 from model.world.protocol import WorldModel
 
 _OPTIONS = ("prompt", "image", "reset_mask")
@@ -68,33 +64,15 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         *,
         max_episode_steps: SupportsIndex | None = None,
         autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
-        sampler_steps: int | None = None,
-        guidance_text: float | int | None = None,
-        guidance_camera: float | int | None = None,
-        poses_per_clip: int | None = None,
-        horizontal_fov_deg: float | int | None = None,
-        device: str = "cpu",
-        collision: str = "none",
-        task: str | type[Task] | Task | None = None,
-        reward: RewardFunction | None = None,
         render_mode: str | None = None,
-        **task_arguments: Any,
+        **arguments: Any,
     ) -> None:
         check_render_mode(render_mode)
         _check_autoreset(autoreset_mode)
         self.render_mode = render_mode
         self.autoreset_mode = AutoresetMode(autoreset_mode)
-        fov = read_fov(horizontal_fov_deg, task_arguments)
-        check_arguments(type(self).__init__, task, task_arguments)
-        choice = WorldChoice(
-            world=world,
-            sampler_steps=sampler_steps,
-            guidance_text=guidance_text,
-            guidance_camera=guidance_camera,
-            device=device,
-        )
-        task_config = make_task_config(task, reward, collision, task_arguments)
-        self._episodes = Episodes(choice, num_envs, poses_per_clip, fov, max_episode_steps, task_config)
+        options, task_config = read_arguments(type(self).__init__, arguments)
+        self._episodes = Episodes(world, options, task_config, num_envs, max_episode_steps)
         self._has_warned = False
         self._session, self.num_envs = self._episodes.session, self._episodes.num_rows
         spec = self._session.world.spec

@@ -21,6 +21,7 @@ from model.training.windows import WindowConfig
 from model.vae.latent_depth import LatentDepthConfig
 from model.vae.video_vae import VideoVAEConfig
 from model.world.clip_sampler import SamplerConfig
+from model.world.options import WorldOptions
 
 
 @dataclass(kw_only=True)
@@ -204,7 +205,7 @@ class BlockedConfig:
 
 
 @dataclass(kw_only=True)
-class OracleConfig(EvaluationConfig):
+class OracleConfig(WorldOptions, EvaluationConfig):
     """`python -m model.cli.evaluate oracle`.
 
     Attributes:
@@ -216,11 +217,6 @@ class OracleConfig(EvaluationConfig):
     num_clips: int = 1
     out: str = "runs/evaluate/oracle.json"
     first_seed: int = HELD_OUT_SEED
-    device: str = "cpu"
-    sampler_steps: int | None = None
-    guidance_text: float | None = None
-    guidance_camera: float | None = None
-    memory_latents: int | None = None
     captions: bool = False
 
 

@@ -30,6 +30,7 @@ from model.training.state import TrainState, generator_for
 from model.training.windows import LatentBatch
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.load import load_world
+from model.world.options import WorldOptions
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -97,7 +98,7 @@ def test_the_shipped_world_shows_what_it_shows_on_the_cpu() -> None:
     poses = CameraTrajectory.from_twists(torch.eye(4), twists, default_intrinsics()).c2w[None, 1:]
     films = []
     for device in (CPU, CUDA):
-        world = load_world("tiny", device=device.type)
+        world = load_world("tiny", WorldOptions(device=device.type))
         state, first = world.start([3], images=image)
         state, frames = world.extend(state, poses)
         assert frames.device.type == state.c2w.device.type == device.type
@@ -123,7 +124,7 @@ def test_the_environment_steps_and_goes_back_bit_for_bit(collision: str, tmp_pat
 
 
 def test_the_oracle_measures_a_world_on_the_device(tmp_path: Path) -> None:
-    world = load_world("tiny", device="cuda")
+    world = load_world("tiny", WorldOptions(device="cuda"))
     spec = world.spec
     config = ClipSetConfig(num_latents=1 + spec.poses_per_clip, height=spec.height, width=spec.width, fps=spec.fps)
     scenes = render_oracle_scenes(config, 2)

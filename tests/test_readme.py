@@ -16,6 +16,8 @@ from stable_baselines3.common.env_util import make_vec_env
 import cc2env
 from cc2env import spaces, wrappers
 from cc2env.env import CameraCtrlWorldEnv
+from cc2env.options import EnvOptions
+from cc2env.task_runner import make_task_config
 from cc2env.torchrl_env import CameraCtrlWorldTorchRLEnv
 from cc2env.vector_env import CameraCtrlWorldVectorEnv
 from model.world.config import WorldConfig, read_world_config
@@ -119,6 +121,8 @@ def test_settings_in_the_text_exist(monkeypatch: pytest.MonkeyPatch, capsys: pyt
         gym.make_vec,
         make_vec_env,
         play,
+        EnvOptions,
+        make_task_config,
         load_world,
         *(getattr(wrappers, name) for name in wrappers.__all__ if name != "KEY_MAPS"),
     ):

@@ -25,6 +25,7 @@ from model.evaluation.world_evaluator import EvaluationReport, WorldEvaluator
 from model.whole_file import write_text
 from model.world.free_space import SolidCameraWorld
 from model.world.load import load_world
+from model.world.options import WorldOptions
 from model.world.protocol import WorldSpec
 
 USAGE = """\
@@ -50,14 +51,7 @@ def run_oracle(config: OracleConfig) -> dict[str, object]:
         ValueError: A setting that cannot be, before anything is flown.
     """
     out = json_file(config.out)
-    world = load_world(
-        config.world,
-        device=config.device,
-        sampler_steps=config.sampler_steps,
-        guidance_text=config.guidance_text,
-        guidance_camera=config.guidance_camera,
-        memory_latents=config.memory_latents,
-    )
+    world = load_world(config.world, config)
     clips = clips_for(world.spec, config)
     scenes = dataclasses.replace(render_oracle_scenes(clips, config.num_scenes), with_caption=config.captions)
     autoencoder = world if isinstance(world, Autoencoder) else None
@@ -81,7 +75,7 @@ def run_blocked(config: BlockedConfig) -> BlockedResult:
         ValueError: The world has no depth head, or a setting cannot be.
     """
     out = json_file(config.out)
-    world = load_world(config.world, device=config.device)
+    world = load_world(config.world, WorldOptions(device=config.device))
     if not isinstance(world, SolidCameraWorld):
         raise ValueError(
             f"world: expected a learned world with a depth head for its latents, got {config.world!r}; "

@@ -19,7 +19,6 @@ from model.cli.world_saver import WorldSaver
 from model.curation.training_clips import clip_set
 from model.data.clips import ClipSetConfig, MirroredClipSet
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
-from model.evaluation.preview import assemble
 from model.text.tiny_vocabulary import split_words
 from model.training import distributed, run_folder
 from model.training.flow_matching_step import FlowMatchingStep
@@ -27,7 +26,7 @@ from model.training.latent_set import encode_clip_set, encoder_fingerprint
 from model.training.loop import TrainingDiverged, fit
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.config import TextEncoderConfig, WorldConfig
-from model.world.load import build_text_encoder
+from model.world.load import assemble_world, build_text_encoder
 
 register_schemas()
 
@@ -102,7 +101,7 @@ def check_settings(config: TrainConfig, vae: VideoVAE, initial: WorldConfig) -> 
     with torch.device("meta"):
         dit = VideoDiT(config.dit)
     train_state(dit, config.training, config.seed)
-    assemble(dit, vae, text_encoder, world)
+    assemble_world(dit, vae, text_encoder, world)
 
 
 def check_channels(dit: VideoDiTConfig, vae: VideoVAEConfig) -> None:

@@ -14,8 +14,8 @@ from model.evaluation.report import comparison_sheet, summarise
 from model.text.encoder import TextEncoder
 from model.training.curve import truncate
 from model.vae.video_vae import VideoVAE
-from model.world.camera_world import CameraWorld
 from model.world.config import WorldConfig
+from model.world.load import assemble_world
 
 
 class WorldPreview:
@@ -43,7 +43,7 @@ class WorldPreview:
 
     def __call__(self, dit: VideoDiT, step: int) -> dict[str, float]:
         """PSNR figures (dB) of `summarise`; also appended to the curve, and a picture written."""
-        world = assemble(dit, self.vae, self.text_encoder, self.config)
+        world = assemble_world(dit, self.vae, self.text_encoder, self.config)
         result = evaluate_oracle(world, world, self.scenes)
         summary = summarise(result)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -53,26 +53,6 @@ class WorldPreview:
         with path.open("a") as curve:
             curve.write(json.dumps({"step": step, **summary}) + "\n")
         return summary
-
-
-def assemble(dit: VideoDiT, vae: VideoVAE, text_encoder: TextEncoder, config: WorldConfig) -> CameraWorld:
-    """The world of these parts.
-
-    Raises:
-        ValueError: they do not fit each other.
-    """
-    return CameraWorld(
-        dit,
-        vae,
-        text_encoder,
-        config.spec(),
-        sampler=config.sampler,
-        opening=config.opening,
-        context_latents=config.context_latents,
-        memory_latents=config.memory_latents,
-        memory_capacity=config.memory_capacity,
-        default_prompts=config.default_prompts,
-    )
 
 
 def preview_scenes(folder: Path, clips: ClipSetConfig, num_scenes: int) -> OracleScenes | None:

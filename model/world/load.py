@@ -32,6 +32,7 @@ from model.world.config import (
 )
 from model.world.folder import world_folder
 from model.world.free_space import SolidCameraWorld
+from model.world.options import WorldOptions
 from model.world.protocol import WorldModel
 from model.world.synthetic_world import SyntheticWorld
 
@@ -47,48 +48,69 @@ class _Components:
     depth: LatentDepth | None
 
 
-def load_world(
-    world: str | Path = "tiny",
-    *,
-    device: str = "cpu",
-    sampler_steps: int | None = None,
-    guidance_text: float | None = None,
-    guidance_camera: float | None = None,
-    memory_latents: int | None = None,
-) -> WorldModel:
-    """The world of this name or folder. Weights are read once per process and shared by worlds of other settings.
+def load_world(world: str | Path | WorldModel = "tiny", options: WorldOptions | None = None) -> WorldModel:
+    """The world of this name or folder. Weights are read once per process and shared by worlds of other options.
 
     Args:
         world: `tiny`, `synthetic`, a folder that `save_world` wrote, or one in the layout of diffusers' Wan pipelines
-            (`transformer/ vae/ text_encoder/ tokenizer/`, with a `world.yaml` if other than the defaults).
-        device: Where the networks run and the states live.
-        sampler_steps: Solver steps of a clip; by default what `world.yaml` says.
-        guidance_text: Text weight of Eq. 3 for clips; likewise. The frame that opens an episode without image has the
-            steps and weights of `world.yaml` always: with lesser ones it does not show what the prompt says.
-        guidance_camera: Camera weight of Eq. 3; likewise.
-        memory_latents: How many of the context's latents are remembered ones; likewise. 0: the world only knows what it
-            saw last.
+            (`transformer/ vae/ text_encoder/ tokenizer/`, with a `world.yaml` if other than the defaults). A world that
+            is already built is returned as it is.
+        options: Where it runs and how it samples.
 
     Raises:
         FileNotFoundError: if the folder or one of its files is missing.
-        ValueError: for an unknown name, damaged files, a setting out of range or one without effect.
+        ValueError: for an unknown name, damaged files, an option out of range or one without effect.
     """
-    given = {
-        "sampler_steps": sampler_steps,
-        "guidance_text": guidance_text,
-        "guidance_camera": guidance_camera,
-        "memory_latents": memory_latents,
+    options = options or WorldOptions()
+    settings = {
+        name: value
+        for name in ("sampler_steps", "guidance_text", "guidance_camera", "memory_latents")
+        if (value := getattr(options, name)) is not None
     }
-    settings = {name: value for name, value in given.items() if value is not None}
-    usable_device(device)
+    if not isinstance(world, str | Path):
+        if not isinstance(world, WorldModel):
+            raise ValueError(
+                f"world: expected a name, a folder or a WorldModel, got {type(world).__name__}; "
+                'choose "tiny" or "synthetic"'
+            )
+        if settings or options.device != "cpu":
+            name = next(iter(settings), "device")
+            raise ValueError(
+                f"{name}: expected the default beside a world that is already built, got {getattr(options, name)!r}; "
+                "build the world with it"
+            )
+        return world
+    usable_device(options.device)
     if world == "synthetic":
-        if settings or torch.device(device).type != "cpu":
+        if settings or torch.device(options.device).type != "cpu":
             name = next(iter(settings), "device")
             raise ValueError(f"{name}: expected the default, it has no effect on world='synthetic', which is rendered")
         return SyntheticWorld()
     folder = world_folder(world)
-    components = _load_folder(folder, device, _stamp(folder))
-    return _assemble(components, settings)
+    parts = _load_folder(folder, options.device, _stamp(folder))
+    return assemble_world(parts.dit, parts.vae, parts.text_encoder, _with_settings(parts.config, settings), parts.depth)
+
+
+def assemble_world(
+    dit: VideoDiT, vae: VideoVAE, text_encoder: TextEncoder, config: WorldConfig, depth: LatentDepth | None = None
+) -> CameraWorld:
+    """The world of these networks; with a depth head it knows its free space.
+
+    Raises:
+        ValueError: if they do not fit each other.
+    """
+    arguments: dict[str, Any] = {
+        "sampler": config.sampler,
+        "opening": config.opening,
+        "context_latents": config.context_latents,
+        "memory_latents": config.memory_latents,
+        "memory_capacity": config.memory_capacity,
+        "default_prompts": config.default_prompts,
+        "familiar_psnr": config.familiar_psnr,
+    }
+    if depth is None:
+        return CameraWorld(dit, vae, text_encoder, config.spec(), **arguments)
+    return SolidCameraWorld(dit, vae, text_encoder, config.spec(), depth=depth, **arguments)
 
 
 def save_world(
@@ -171,20 +193,8 @@ def _load_depth(folder: Path, vae: VideoVAE) -> LatentDepth | None:
     return read_unmixed(folder, read)
 
 
-def _assemble(components: _Components, settings: Mapping[str, Any]) -> CameraWorld:
-    config = components.config
+def _with_settings(config: WorldConfig, settings: Mapping[str, Any]) -> WorldConfig:
     names = {"sampler_steps": "num_steps", "guidance_text": "guidance_text", "guidance_camera": "guidance_camera"}
     sampler = {names[name]: value for name, value in settings.items() if name in names}
-    networks = (components.dit, components.vae, components.text_encoder, config.spec())
-    arguments: dict[str, Any] = {
-        "sampler": replace(config.sampler, **sampler),
-        "opening": config.opening,
-        "context_latents": config.context_latents,
-        "memory_latents": settings.get("memory_latents", config.memory_latents),
-        "memory_capacity": config.memory_capacity,
-        "default_prompts": config.default_prompts,
-        "familiar_psnr": config.familiar_psnr,
-    }
-    if components.depth is None:
-        return CameraWorld(*networks, **arguments)
-    return SolidCameraWorld(*networks, depth=components.depth, **arguments)
+    memory_latents = settings.get("memory_latents", config.memory_latents)
+    return replace(config, sampler=replace(config.sampler, **sampler), memory_latents=memory_latents)

@@ -21,6 +21,7 @@ from model.world.camera_world import CameraWorld
 from model.world.clip_sampler import SamplerConfig
 from model.world.config import WorldConfig
 from model.world.load import build_text_encoder, load_world
+from model.world.options import WorldOptions
 from model.world.synthetic_world import SyntheticWorld
 
 
@@ -111,7 +112,7 @@ def test_step(benchmark, request, monkeypatch, world, num_envs):
 @pytest.mark.parametrize("sampler_steps", [1, 2, 4, 8, 16])
 def test_sampler_steps(benchmark, monkeypatch, sampler_steps):
     """The same, of one environment, against the steps of its solver: decoding costs the same whatever they are."""
-    world = load_world("tiny", sampler_steps=sampler_steps)
+    world = load_world("tiny", WorldOptions(sampler_steps=sampler_steps))
     envs = flying(world, 1)
     benchmark.pedantic(envs.step, (forward(envs),), rounds=3, warmup_rounds=1, iterations=1)
     if benchmark.stats is not None:

@@ -16,6 +16,7 @@ import cc2env
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.load import load_world
+from model.world.options import WorldOptions
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -136,7 +137,7 @@ def test_tiny_env_step(benchmark: BenchmarkFixture) -> None:
 
 @pytest.mark.parametrize("batch", [64])
 def test_tiny_extend(benchmark: BenchmarkFixture, batch: int) -> None:
-    world = load_world("tiny", device="cuda")
+    world = load_world("tiny", WorldOptions(device="cuda"))
     poses = torch.eye(4).repeat(batch, world.spec.poses_per_clip, 1, 1)
     state, _ = world.extend(world.start(range(batch))[0], poses)
     seconds = measure(benchmark, lambda: world.extend(state, poses))

@@ -12,6 +12,7 @@ from cc2env.torchrl_env import CameraCtrlWorldTorchRLEnv
 from cc2env.vector_env import CameraCtrlWorldVectorEnv
 from model.dit.video_dit import VideoDiT
 from model.world.load import load_world
+from model.world.options import WorldOptions
 
 OPENING, CLIP = 8, 2 * 3  # steps times branches of Eq. 3, of the folder's world
 STILL = np.zeros((2, 4, 6), np.float32)
@@ -113,6 +114,7 @@ def test_settings_of_clips_leave_the_opening_alone(learned_folder, samples):
 
 
 def test_the_shipped_worlds_opening_keeps_its_guidance():
-    plain, fast = load_world("tiny"), load_world("tiny", sampler_steps=2, guidance_text=1.0, guidance_camera=1.0)
+    few = WorldOptions(sampler_steps=2, guidance_text=1.0, guidance_camera=1.0)
+    plain, fast = load_world("tiny"), load_world("tiny", few)
     assert (plain.spec.evaluations_per_opening, plain.spec.evaluations_per_clip) == (32, 4)
     assert (fast.spec.evaluations_per_opening, fast.spec.evaluations_per_clip) == (32, 2)

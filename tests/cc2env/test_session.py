@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from cc2env.actions import to_poses
+from cc2env.options import EnvOptions
 from cc2env.session import Session
 from cc2env.task_runner import make_task_config
 from model.geometry import se3
@@ -54,7 +55,7 @@ def test_poses_are_the_exponentials_one_after_another():
 
 
 def test_a_longer_clip_is_several_of_the_worlds_segments(flat_world):
-    long, short = Session(flat_world, poses_per_clip=8), Session(flat_world)
+    long, short = Session(flat_world, options=EnvOptions(poses_per_clip=8)), Session(flat_world)
     twists = np.random.default_rng(0).uniform(-0.1, 0.1, (1, 8, 6)).astype(np.float32)
     long.reset([3]), short.reset([3])
     whole = long.step(twists)
@@ -67,7 +68,7 @@ def test_a_longer_clip_is_several_of_the_worlds_segments(flat_world):
 @pytest.mark.parametrize("poses_per_clip", [0, -4, 3, 6])
 def test_clip_lengths_that_the_world_cannot_make_are_errors(flat_world, poses_per_clip):
     with pytest.raises(ValueError, match=r"poses_per_clip: expected a positive multiple of 4"):
-        Session(flat_world, poses_per_clip=poses_per_clip)
+        Session(flat_world, options=EnvOptions(poses_per_clip=poses_per_clip))
 
 
 def test_resetting_one_row_leaves_the_others_alone(flat_world):

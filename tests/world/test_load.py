@@ -20,6 +20,7 @@ from model.world.camera_world import CameraWorld
 from model.world.clip_sampler import SamplerConfig
 from model.world.config import TextEncoderConfig, WorldConfig, read_world_config, write_world_config
 from model.world.load import load_world, save_world
+from model.world.options import WorldOptions
 from model.world.protocol import WorldState
 from model.world.state_io import _write, load_state, save_state
 from model.world.synthetic_world import SyntheticWorld
@@ -185,17 +186,20 @@ def test_a_saved_world_comes_back(folder: Path, config: WorldConfig, make_world:
 
 def test_weights_are_shared_between_settings(folder: Path) -> None:
     one = load_world(folder)
-    two = load_world(folder, sampler_steps=5, guidance_text=1.0, guidance_camera=1.0)
+    two = load_world(folder, WorldOptions(sampler_steps=5, guidance_text=1.0, guidance_camera=1.0))
     assert isinstance(one, CameraWorld) and isinstance(two, CameraWorld)
     assert one._dit is two._dit and one._vae is two._vae
     assert (one.spec.evaluations_per_clip, two.spec.evaluations_per_clip) == (6, 5)
 
 
 def test_memory_can_be_asked_for_and_left_out(folder: Path) -> None:
-    capacities = [load_world(folder, memory_latents=n).start([1])[0].memory["window", "c2w"].shape[1] for n in (0, 2)]
+    capacities = [
+        load_world(folder, WorldOptions(memory_latents=n)).start([1])[0].memory["window", "c2w"].shape[1]
+        for n in (0, 2)
+    ]
     assert capacities == [5, 64]
     with pytest.raises(ValueError, match="memory_latents: expected 0 to 4, got 5"):
-        load_world(folder, memory_latents=5)
+        load_world(folder, WorldOptions(memory_latents=5))
 
 
 def test_new_weights_in_a_folder_are_seen(tmp_path: Path, dit: VideoDiT, vae: VideoVAE, config: WorldConfig) -> None:
@@ -222,7 +226,7 @@ def test_half_precision_files_make_float32_worlds(
 def test_the_synthetic_world_by_name() -> None:
     assert isinstance(load_world("synthetic"), SyntheticWorld)
     with pytest.raises(ValueError, match=r"^sampler_steps: expected the default"):
-        load_world("synthetic", sampler_steps=3)
+        load_world("synthetic", WorldOptions(sampler_steps=3))
 
 
 def test_a_wan_pipeline_folder_loads(tmp_path: Path, config: WorldConfig) -> None:

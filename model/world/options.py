@@ -1,0 +1,25 @@
+"""The options of a world: where its networks run, and how each clip is sampled."""
+
+from dataclasses import dataclass
+
+
+@dataclass(kw_only=True)
+class WorldOptions:
+    """Where a world runs and how it samples its clips. None is what its `world.yaml` says.
+
+    The frame that opens an episode without image always has the steps and weights of `world.yaml`: with fewer steps it
+    does not show what the prompt says.
+
+    Attributes:
+        device: Where the networks run and the states live.
+        sampler_steps: Steps of the ODE solver for each clip.
+        guidance_text: Guidance weight of the prompt for each clip (the paper, Eq. 3); 1 is none.
+        guidance_camera: Guidance weight of the camera for each clip (the paper, Eq. 3); 1 is none.
+        memory_latents: How many of the context's latents are chosen by view overlap; the others are the latest.
+    """
+
+    device: str = "cpu"
+    sampler_steps: int | None = None
+    guidance_text: float | None = None
+    guidance_camera: float | None = None
+    memory_latents: int | None = None
