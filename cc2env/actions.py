@@ -22,6 +22,8 @@ def check_action(action: object, shape: tuple[int, ...]) -> np.ndarray:
     Raises:
         ValueError: The shape or the type is wrong, or a component is NaN, infinite or out of bounds.
     """
+    if isinstance(action, Tensor):
+        action = action.detach().cpu()
     try:
         given = np.asarray(action)
     except (TypeError, ValueError) as error:

@@ -7,7 +7,7 @@ import difflib
 import inspect
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from cc2env.options import EnvOptions
@@ -38,6 +38,14 @@ def read_arguments(constructor: Callable[..., Any], arguments: dict[str, Any]) -
         name = constructor.__qualname__
         raise TypeError(f"{name}() got an unexpected keyword argument '{unknown[0]}':{guess} known: {', '.join(known)}")
     return EnvOptions(**options), make_task_config(**arguments)
+
+
+def read_options(options: dict[str, Any] | None, known: Sequence[str]) -> dict[str, Any]:
+    """Returns the options of a reset, checked for unknown keys."""
+    options = options or {}
+    if unknown := sorted(set(options) - set(known)):
+        raise ValueError(f"options: expected keys among {list(known)}, got {unknown}; leave them out")
+    return options
 
 
 def _read_horizontal_fov(options: dict[str, Any], arguments: dict[str, Any]) -> None:

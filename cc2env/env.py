@@ -7,23 +7,19 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.error import ResetNeeded
-from torch import Tensor
 
 from cc2env import spaces
 from cc2env.actions import check_action
-from cc2env.arguments import read_arguments
-from cc2env.pictures import load_picture
-from cc2env.render_modes import RENDER_MODES, check_render_mode, rendered, warn_of_recorder, warn_without_mode
-from cc2env.session import Session
-from cc2env.snapshot import EnvSnapshot, random_state
+from cc2env.arguments import read_arguments, read_options
+from cc2env.episodes import Episodes
+from cc2env.render_modes import RENDER_MODES, Renderer, check_render_mode
+from cc2env.rewards import RewardFunction
+from cc2env.snapshot import EnvSnapshot
 from cc2env.tasks import Task
 from model.world.protocol import WorldModel
 
 if TYPE_CHECKING:
     from cc2env.vector_env import CameraCtrlWorldVectorEnv
-
-_OPTIONS = ("prompt", "image")
 
 
 class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
@@ -122,7 +118,7 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
     The class itself (not `gym.make`, which copies its arguments) also takes any `WorldModel` as `world`.
 
     `env.unwrapped.snapshot()` and `.restore(snapshot)` keep and bring back a moment of an episode, the random
-    generator with it. (Wrappers keep their own books: `TimeLimit` goes on counting.) A snapshot can be saved to disk
+    generator with it. (Wrappers do not go back with it: `TimeLimit` goes on counting.) A snapshot can be saved to disk
     and restored in another process, or by the vector environment. `env.unwrapped.fork(k)` is that vector environment:
     k futures of this moment, flown in one batch.
 
@@ -148,12 +144,29 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
         check_render_mode(render_mode)
         self.render_mode = render_mode
         options, task_config = read_arguments(type(self).__init__, arguments)
-        self._session = Session(world, 1, options, task_config)
+        self._episodes = Episodes(world, options, task_config)
+        self._session, self._renderer = self._episodes.session, Renderer(self._episodes, "gym.make")
         spec = self._session.world.spec
-        self._has_warned = False
         self.metadata = {**type(self).metadata, "render_fps": round(spec.fps)}  # Gymnasium's type; `fps` is exact
         self.action_space = spaces.action_space(self._session.poses_per_clip)
         self.observation_space = spaces.observation_space(self._session.frames_per_clip, spec.height, spec.width)
+
+    @property
+    def _np_random(self) -> np.random.Generator:  # type: ignore[override]
+        """Where Gymnasium keeps the generator."""
+        return self._episodes.generators[0]
+
+    @_np_random.setter
+    def _np_random(self, generator: np.random.Generator) -> None:
+        self._episodes.generators[0] = generator
+
+    @property
+    def _np_random_seed(self) -> int:  # type: ignore[override]
+        return self._episodes.seeds[0]
+
+    @_np_random_seed.setter
+    def _np_random_seed(self, seed: int) -> None:
+        self._episodes.seeds[0] = seed
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -165,14 +178,8 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
         """
         prompt, image = self._read_options(options)  # raises before anything changes
         super().reset(seed=seed)
-        # Drawn also when the world then refuses the options: what a seed gives never hangs on them.
-        noise_seed = int(self.np_random.integers(2**31 - 1))
-        first = self._session.reset(
-            [noise_seed],
-            prompts=None if prompt is None else [prompt],
-            images=None if image is None else image[None],
-        )
-        return np.repeat(first, self._session.frames_per_clip, axis=0), self._info()
+        self._episodes.open([0], None if prompt is None else [prompt], None if image is None else image[None])
+        return self._episodes.observations()[0], self._episodes.info(0)
 
     def step(self, action: object) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Flies one clip along the action.
@@ -182,13 +189,10 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
             ValueError: The action has a wrong shape or type, or a number that is not finite or out of bounds; the
                 episode stays where it was.
         """
-        self._require_reset("step")
-        action = action.detach() if isinstance(action, Tensor) else action
-        twists = check_action(action, (self._session.poses_per_clip, 6))
-        frames = self._session.step(twists[None])[0]
-        episode_data = self._session.episode_data
-        reward, terminated = float(episode_data["reward"][0]), bool(episode_data["terminated"][0])
-        return frames, reward, terminated, False, self._info()
+        self._episodes.require_reset("step")
+        frames = self._session.step(check_action(action, (self._session.poses_per_clip, 6))[None])[0]
+        reward, terminated = float(self._episodes.rewards()[0]), bool(self._episodes.terminated()[0])
+        return frames, reward, terminated, False, self._episodes.info(0)
 
     @property
     def fps(self) -> float:
@@ -206,14 +210,19 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
         return self._session.task_config.task
 
     @property
+    def reward(self) -> RewardFunction | None:
+        """The function that takes the place of the task's reward, if one was given."""
+        return self._session.task_config.reward
+
+    @property
     def c2w(self) -> np.ndarray:
         """Where the camera is now, float32 [4, 4], metres: the next action starts from here. A copy.
 
         Raises:
             ResetNeeded: `reset` has not been called.
         """
-        self._require_reset("c2w")
-        pose: np.ndarray = self._session.episode_data["achieved"][0, -1].numpy().copy()
+        self._episodes.require_reset("c2w")
+        pose: np.ndarray = self._session.current.episode_data["achieved"][0, -1].numpy().copy()
         return pose
 
     @property
@@ -224,7 +233,7 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
             AttributeError: The task has no such picture.
             ResetNeeded: `reset` has not been called.
         """
-        self._require_reset("goal_image")
+        self._episodes.require_reset("goal_image")
         info = self._session.task_info(0)
         if "goal_image" not in info:
             raise AttributeError(f"goal_image: expected a task with a picture to find, got {type(self.task).__name__}")
@@ -233,13 +242,8 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
 
     def render(self) -> Any:
         """Returns the last frame ("rgb_array") or the list of the frames that the last call made ("rgb_array_list")."""
-        if self.render_mode is None:
-            warn_without_mode("gym.make")
-            return None
-        self._require_reset("render")
-        self._has_warned = self._has_warned or warn_of_recorder(self._session.frames_per_clip)
-        clip = self._session.frames[0].cpu().numpy()
-        return rendered(clip, not self._session.clip_index[0], self.render_mode)
+        rows = self._renderer.render(self.render_mode)
+        return rows[0] if rows else None
 
     def snapshot(self) -> EnvSnapshot:
         """Returns this moment of the episode, for `restore`; it shares no memory with the environment.
@@ -247,8 +251,8 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
         Raises:
             ResetNeeded: `reset` has not been called.
         """
-        self._require_reset("snapshot")
-        return EnvSnapshot(self._session.snapshot(), (random_state(self.np_random),))
+        self._episodes.require_reset("snapshot")
+        return self._episodes.snapshot()
 
     def restore(self, snapshot: EnvSnapshot) -> None:
         """Goes back (or over, from another environment of the same world) to a snapshot, which stays as it is.
@@ -257,13 +261,7 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
             ValueError: It is no snapshot, or of an environment with another world, another task or other clips; the
                 episode goes on.
         """
-        if not isinstance(snapshot, EnvSnapshot):
-            raise ValueError(
-                f"snapshot: expected what env.unwrapped.snapshot() gave, got {type(snapshot).__name__}; take one first"
-            )
-        generators = snapshot.generators()  # raises before anything changes
-        self._session.restore(snapshot.session)
-        self._np_random = generators[0]  # not by the setter, which forgets the seed
+        self._episodes.restore(snapshot)
 
     def fork(self, num_futures: SupportsIndex) -> CameraCtrlWorldVectorEnv:
         """Returns a vector environment of this world whose every row is at this moment; this one stays there.
@@ -277,42 +275,14 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
         from cc2env.vector_env import CameraCtrlWorldVectorEnv
 
         snapshot = self.snapshot().fork(num_futures)
-        futures = CameraCtrlWorldVectorEnv(
-            num_futures,
-            self._session.world,
-            autoreset_mode="Disabled",
-            poses_per_clip=self._session.poses_per_clip,
-            collision=self._session.task_config.collision,
-            task=self._session.task_config.task,
-            reward=self._session.task_config.reward,
-        )
+        arguments = self._episodes.fork_arguments()
+        futures = CameraCtrlWorldVectorEnv(num_futures, autoreset_mode="Disabled", **arguments)
         futures.restore(snapshot)
         return futures
 
-    def _require_reset(self, call: str) -> None:
-        if not self._session.is_started:
-            raise ResetNeeded(f"{call}: expected a running episode, got none; call env.reset() first")
-
     def _read_options(self, options: dict[str, Any] | None) -> tuple[str | None, np.ndarray | None]:
-        options = options or {}
-        unknown = sorted(set(options) - set(_OPTIONS))
-        if unknown:
-            raise ValueError(f"options: expected keys among {list(_OPTIONS)}, got {unknown}; leave them out")
+        options = read_options(options, ("prompt", "image"))
         prompt, image = options.get("prompt"), options.get("image")
         if prompt is not None and not isinstance(prompt, str):
             raise ValueError(f"prompt: expected a string, got {type(prompt).__name__}; pass one text")
-        spec = self._session.world.spec
-        return prompt, None if image is None else load_picture(image, spec.height, spec.width)
-
-    def _info(self) -> dict[str, Any]:
-        return {
-            "c2w": self._session.commanded[0].cpu().numpy().copy(),
-            "achieved_c2w": self._session.episode_data["achieved"][0].numpy().copy(),
-            "blocked": bool(self._session.episode_data["blocked"][0]),
-            "intrinsics": self._session.state.intrinsics[0].cpu().numpy().copy(),
-            "clip_index": int(self._session.clip_index[0]),
-            "seconds": float(self._session.seconds()[0]),
-            "function_evaluations": int(self._session.evaluations[0]),
-            "prompt": self._session.prompts[0],
-            **self._session.task_info(0),
-        }
+        return prompt, None if image is None else self._episodes.picture(image)

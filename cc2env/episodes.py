@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 import numpy as np
+from gymnasium.error import ResetNeeded
 from gymnasium.utils import seeding
+from jaxtyping import Float, UInt8
 
 from cc2env.options import EnvOptions
+from cc2env.pictures import load_picture
 from cc2env.session import Session
 from cc2env.snapshot import EnvSnapshot, positive_integer, random_state
 from cc2env.task_runner import TaskConfig
@@ -18,7 +21,7 @@ from model.world.protocol import WorldModel
 
 
 class Episodes:
-    """What the batched environments share. Row i draws its episodes as the single environment with its seed does.
+    """What the environments share, each of which is a view of it. Row i draws its episodes from a generator of its own.
 
     Attributes:
         session: Flies the rows.
@@ -86,20 +89,66 @@ class Episodes:
         everything = len(rows) == self.num_rows
         self.session.reset(noise_seeds, prompts, images, None if everything else rows)
 
+    def require_reset(self, call: str) -> None:
+        """Raises ResetNeeded before the first reset of all rows."""
+        if not self.session.is_started:
+            raise ResetNeeded(f"{call}: expected running episodes, got none; call reset() first")
+
+    def picture(self, image: object) -> UInt8[np.ndarray, "h w 3"]:
+        """Returns a user's picture in the size of the world's frames; see `load_picture`."""
+        spec = self.session.world.spec
+        return load_picture(image, spec.height, spec.width)
+
+    def fork_arguments(self) -> dict[str, Any]:
+        """Returns the arguments with which another environment flies on from here; the camera is in the snapshot."""
+        config = self.session.task_config
+        return {
+            "world": self.session.world,
+            "poses_per_clip": self.session.poses_per_clip,
+            "collision": config.collision,
+            "task": config.task,
+            "reward": config.reward,
+        }
+
+    def observations(self) -> UInt8[np.ndarray, "b f h w 3"]:
+        """Returns a copy of the last clip of every row; after a reset the first frame, f times."""
+        clips: np.ndarray = self.session.current.frames.cpu().numpy().copy()
+        return clips
+
+    def rewards(self) -> Float[np.ndarray, " b"]:
+        """Returns what every row's last clip earned."""
+        rewards: np.ndarray = self.session.current.episode_data["reward"].numpy().copy()
+        return rewards
+
+    def info(self, row: int) -> dict[str, Any]:
+        """Returns what Gymnasium's `info` says of a row, the task's part included; its arrays are copies."""
+        session, now = self.session, self.session.current
+        return {
+            "c2w": now.commanded[row].cpu().numpy().copy(),
+            "achieved_c2w": now.episode_data["achieved"][row].numpy().copy(),
+            "blocked": bool(now.episode_data["blocked"][row]),
+            "intrinsics": now.state.intrinsics[row].cpu().numpy().copy(),
+            "clip_index": int(now.clip_index[row]),
+            "seconds": float(session.seconds()[row]),
+            "function_evaluations": int(session.evaluations[row]),
+            "prompt": now.prompts[row],
+            **session.task_info(row),
+        }
+
     def over(self) -> np.ndarray:
         """Returns which episodes have ended or flown all their clips, bool [b]."""
         return self.terminated() | self.truncated()
 
     def terminated(self) -> np.ndarray:
         """Returns which episodes' tasks have come to their end, bool [b]."""
-        ended: np.ndarray = self.session.episode_data["terminated"].numpy().copy()
+        ended: np.ndarray = self.session.current.episode_data["terminated"].numpy().copy()
         return ended
 
     def truncated(self) -> np.ndarray:
         """Returns which episodes have flown all their clips, bool [b]."""
         if self._max_clips is None:
             return np.zeros(self.num_rows, dtype=bool)
-        over: np.ndarray = self.session.clip_index.numpy() >= self._max_clips
+        over: np.ndarray = self.session.current.clip_index.numpy() >= self._max_clips
         return over
 
     def snapshot(self) -> EnvSnapshot:
@@ -133,12 +182,10 @@ class Episodes:
     def all_or_nothing(self) -> Iterator[None]:
         """Puts everything back as it was if the block raises, the random generators too."""
         states = [each.bit_generator.state for each in self.generators]
-        done = False
         try:
             with self.session.all_or_nothing():
                 yield
-            done = True
-        finally:
-            if not done:
-                for generator, state in zip(self.generators, states, strict=True):
-                    generator.bit_generator.state = state
+        except BaseException:  # an interrupt too
+            for generator, state in zip(self.generators, states, strict=True):
+                generator.bit_generator.state = state
+            raise

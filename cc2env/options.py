@@ -1,7 +1,5 @@
 """The options of an environment, as keyword arguments and as a configuration."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from model.world.options import WorldOptions

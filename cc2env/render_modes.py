@@ -6,8 +6,8 @@ import sys
 from typing import Any
 
 import gymnasium as gym
-from jaxtyping import UInt8
-from numpy import ndarray
+
+from cc2env.episodes import Episodes
 
 RENDER_MODES = ["rgb_array", "rgb_array_list"]
 # Gymnasium's (single and vector), Stable-Baselines3's, TorchRL's: each takes one frame for each step
@@ -20,23 +20,41 @@ def check_render_mode(render_mode: str | None) -> None:
         raise ValueError(f"render_mode: expected None or one of {RENDER_MODES}, got {render_mode!r}; choose one")
 
 
-def rendered(clip: UInt8[ndarray, "f h w 3"], is_reset: bool, render_mode: str) -> Any:
-    """Returns the last frame ("rgb_array") or the list of all ("rgb_array_list"); a reset's only frame once."""
-    if render_mode == "rgb_array":
-        return clip[-1].copy()
-    return [frame.copy() for frame in (clip[-1:] if is_reset else clip)]
+class Renderer:
+    """Renders episodes, and warns once of a recorder that keeps one frame of each clip.
+
+    Args:
+        episodes: Are rendered.
+        maker: The function of Gymnasium that makes the environment, for the warning where there is no render mode.
+    """
+
+    def __init__(self, episodes: Episodes, maker: str) -> None:
+        self._episodes, self._maker, self._has_warned = episodes, maker, False
+
+    def render(self, render_mode: str | None) -> list[Any]:
+        """Returns of each row the last frame ("rgb_array") or the list of all ("rgb_array_list"); a reset's only frame
+        once. Without a mode it warns, as Gymnasium's own environments do, and returns nothing.
+
+        Raises:
+            ResetNeeded: There is no episode.
+        """
+        if render_mode is None:
+            gym.logger.warn(f'render: expected a render_mode, got None; do {self._maker}(..., render_mode="rgb_array")')
+            return []
+        self._episodes.require_reset("render")
+        session, clips = self._episodes.session, self._episodes.observations()
+        self._has_warned = self._has_warned or _warn_of_recorder(session.frames_per_clip)
+        if render_mode == "rgb_array":
+            return list(clips[:, -1])
+        is_reset = (session.current.clip_index == 0).tolist()
+        return [list(clip[-1:] if reset else clip) for clip, reset in zip(clips, is_reset, strict=True)]
 
 
-def warn_without_mode(maker: str) -> None:
-    """Warns as Gymnasium's own environments do where there is nothing to render."""
-    gym.logger.warn(f'render: expected a render_mode, got None; do {maker}(..., render_mode="rgb_array")')
-
-
-def warn_of_recorder(num_frames: int) -> bool:
+def _warn_of_recorder(num_frames: int) -> bool:
     """Warns if a recorder of another library has called, which will keep one frame of each clip; returns whether.
 
-    Nothing tells an environment what is put round it, so the calls under way are looked through. A recorder in another
-    process (Stable-Baselines3's round `SubprocVecEnv`, Gymnasium's round "async") is not found.
+    An environment does not know its wrappers, so the calls under way are looked through. A recorder in another process
+    (Stable-Baselines3's round `SubprocVecEnv`, Gymnasium's round "async") is not found.
     """
     caller = sys._getframe(1)
     while caller is not None and type(caller.f_locals.get("self")).__name__ not in _RECORDERS:

@@ -3,8 +3,6 @@
 Poses are camera-to-world [4, 4] in the world frame, in metres. The rotation weight turns radians into metres.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

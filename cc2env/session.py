@@ -1,7 +1,5 @@
 """The logic of the environment, batched and written once; every environment class is a view of a session."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -35,6 +33,14 @@ class SessionSnapshot:
     """Everything a session knows of its rows; what continues from it is the same bit for bit.
 
     `snapshot[[2, 0, 0]]` holds the chosen rows, each as often as it is named: that is a fork.
+
+    Attributes:
+        state: The world's.
+        clip_index: Clips flown since the reset.
+        commanded: Poses of the last clip, metres, world frame; after a reset the start pose, p times.
+        frames: The last clip, on the world's device; after a reset the first frame, f times.
+        prompts: The prompt in force in each row: the given one, the world's own choice, or "".
+        episode_data: Where each camera got, what it earned and how its task stands; see `cc2env.task_runner`.
     """
 
     state: WorldState
@@ -48,7 +54,7 @@ class SessionSnapshot:
         """The number b of rows."""
         return len(self.prompts)
 
-    def __getitem__(self, rows: Sequence[int]) -> SessionSnapshot:
+    def __getitem__(self, rows: Sequence[int]) -> "SessionSnapshot":
         """The chosen rows, sharing no memory with these."""
         chosen = list(rows)
         return SessionSnapshot(
@@ -60,6 +66,22 @@ class SessionSnapshot:
             self.episode_data[chosen],
         )
 
+    def with_rows(self, rows: Sequence[int], new: "SessionSnapshot") -> "SessionSnapshot":
+        """These rows, but for those of `new` in the place of the chosen ones, in order; neither input changes."""
+        where, prompts = torch.as_tensor(list(rows)), list(self.prompts)
+        for row, prompt in zip(rows, new.prompts, strict=True):
+            prompts[row] = prompt
+        on_device, episode_data = where.to(self.commanded.device), self.episode_data.clone()
+        episode_data[where] = new.episode_data
+        return SessionSnapshot(
+            self.state.with_rows(where, new.state),
+            self.clip_index.index_copy(0, where, new.clip_index),
+            self.commanded.index_copy(0, on_device, new.commanded),
+            self.frames.index_copy(0, on_device, new.frames),
+            tuple(prompts),
+            episode_data,
+        )
+
 
 class Session:
     """Runs `num_rows` episodes of one world side by side.
@@ -68,13 +90,8 @@ class Session:
     A session pickles with its episodes, but with the name of its world for the weights.
 
     Attributes:
-        commanded: Poses of the last clip [b, p, 4, 4], metres, world frame; after a reset the start pose, p times.
-        clip_index: Clips flown since the reset [b].
-        frames: The last clip [b, f, h, w, 3] on the world's device; after a reset the first frame, f times.
-        prompts: The prompt in force in each row: the given one, the world's own choice, or "".
         evaluations: Samples passed through the network for what was made last in each row [b]: a clip or, at a reset,
             its first frame. Restored rows cost none.
-        episode_data: Where each camera got, what it earned and how its task stands; see `cc2env.task_runner`.
 
     Args:
         world: A name, a folder, or a world that is already built.
@@ -112,14 +129,8 @@ class Session:
             fov = math.radians(options.horizontal_fov_deg)
             self._intrinsics = intrinsics_from_fov(fov, world.spec.height, world.spec.width)
         self.task_config = task_config or TaskConfig()
-        self.episode_data = TensorDict({}, batch_size=[num_rows])
         self._runner = TaskRunner(world, self.poses_per_clip, self.task_config)
-        self._state: WorldState | None = None
-        self.clip_index = torch.zeros(num_rows, dtype=torch.int64)
-        self.commanded = torch.eye(4, dtype=torch.float32).repeat(num_rows, self.poses_per_clip, 1, 1)
-        size = (self.frames_per_clip, world.spec.height, world.spec.width, 3)
-        self.frames = torch.zeros(num_rows, *size, dtype=torch.uint8)
-        self.prompts = ("",) * num_rows
+        self._current: SessionSnapshot | None = None
         self.evaluations = torch.zeros(num_rows, dtype=torch.int64)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -134,7 +145,7 @@ class Session:
     @property
     def is_started(self) -> bool:
         """Whether every row has been reset once, so that `step` may be called."""
-        return self._state is not None
+        return self._current is not None
 
     @property
     def num_segments(self) -> int:
@@ -152,14 +163,14 @@ class Session:
         return self.world.vocabulary if isinstance(self.world, HasVocabulary) else None
 
     @property
-    def state(self) -> WorldState:
-        """The world's state of all rows; read it, never write it."""
-        assert self._state is not None, "state: reset the session first"
-        return self._state
+    def current(self) -> SessionSnapshot:
+        """Where all rows are now; it is replaced by every call and never written to, so read it, never write it."""
+        assert self._current is not None, "current: reset the session first"
+        return self._current
 
     def seconds(self) -> Float[np.ndarray, " b"]:
         """Returns the time of each row's last frame since its first, in the scene's own seconds."""
-        elapsed: np.ndarray = self.clip_index.numpy() * (self.frames_per_clip / self.world.spec.fps)
+        elapsed: np.ndarray = self.current.clip_index.numpy() * (self.frames_per_clip / self.world.spec.fps)
         return elapsed
 
     def reset(
@@ -177,7 +188,7 @@ class Session:
             images: First frames, one for each seed.
             rows: Which rows to reset, the others fly on; without it, all.
         """
-        assert rows is None or self._state is not None, "rows: reset all rows before single ones"
+        assert rows is None or self.is_started, "rows: reset all rows before single ones"
         assert len(seeds) == (self.num_rows if rows is None else len(rows)), "seeds: one for each row"
         named = self._named_prompts(seeds, prompts, has_image=images is not None)
         given = prompts is not None and any(prompt is not None for prompt in prompts)
@@ -187,18 +198,15 @@ class Session:
             None if images is None else torch.from_numpy(images),
             self._intrinsics,
         )
-        self._place(
-            SessionSnapshot(
-                started,
-                torch.zeros(len(seeds), dtype=torch.int64),
-                started.c2w[:, None].repeat(1, self.poses_per_clip, 1, 1),
-                frames.repeat(1, self.frames_per_clip, 1, 1, 1),
-                tuple(named),
-                self._runner.open(started, frames[:, 0]),
-            ),
-            rows,
+        opened = SessionSnapshot(
+            started,
+            torch.zeros(len(seeds), dtype=torch.int64),
+            started.c2w[:, None].repeat(1, self.poses_per_clip, 1, 1),
+            frames.repeat(1, self.frames_per_clip, 1, 1, 1),
+            tuple(named),
+            self._runner.open(started, frames[:, 0]),
         )
-        self._count(0 if images is not None else self._evaluations(started, opening=True), rows)
+        self._replace(opened, 0 if images is not None else self._evaluations(started, opening=True), rows)
         return frames[:, 0].cpu().numpy().copy()
 
     def step(
@@ -211,38 +219,38 @@ class Session:
             rows: Which rows fly, the others wait; without it, all.
         """
         self.fly(torch.from_numpy(twists), rows)
-        frames = self.frames if rows is None else self.frames[list(rows)]
+        frames = self.current.frames if rows is None else self.current.frames[list(rows)]
         return frames.cpu().numpy().copy()
 
     def fly(self, twists: Float[Tensor, "n p 6"], rows: Sequence[int] | None = None) -> None:
-        """Like `step`, without leaving the world's device: the clip is in `frames`."""
-        state = self.state if rows is None else self.state[list(rows)]
-        start, runner, twists = state, self._runner, twists.to(state.c2w.device)
+        """Like `step`, without leaving the world's device: the clip is in `current.frames`."""
+        before = self.current if rows is None else self.current[rows]
+        state, twists = before.state, twists.to(before.state.c2w.device)
         commanded = to_poses(state.c2w, twists)
-        achieved, blocked = runner.route(state, twists, commanded)
+        achieved, blocked = self._runner.route(state, twists, commanded)
         clips, evaluations = [], torch.zeros(len(twists), dtype=torch.int64)
         for segment in achieved.split(self.world.spec.poses_per_clip, dim=1):
             evaluations = evaluations + self._evaluations(state)
             state, frames = self.world.extend(state, segment)
             clips.append(frames)
-        chosen = list(range(self.num_rows) if rows is None else rows)
-        clip, clip_index, prompts = torch.cat(clips, dim=1), self.clip_index[chosen] + 1, self.prompts
-        episode_data = runner.step(self.episode_data[chosen], start, commanded, achieved, blocked, clip, clip_index)
-        named = tuple(prompts[row] for row in chosen)
-        self._place(SessionSnapshot(state, clip_index, commanded, clip, named, episode_data), rows)
-        self._count(evaluations, rows)
+        clip, clip_index = torch.cat(clips, dim=1), before.clip_index + 1
+        episode_data = self._runner.step(
+            before.episode_data, before.state, commanded, achieved, blocked, clip, clip_index
+        )
+        after = SessionSnapshot(state, clip_index, commanded, clip, before.prompts, episode_data)
+        self._replace(after, evaluations, rows)
 
     def task_info(self, row: int) -> dict[str, Any]:
-        """Returns what the task tells of a row, the same keys always."""
-        return self.task_config.task.info(task_state(self.episode_data, row))
+        """Returns the task's part of a row's `info`, the same keys always."""
+        return self.task_config.task.info(task_state(self.current.episode_data, row))
 
     def blank_task_info(self) -> dict[str, Any]:
-        """Returns what the task tells of an episode in an empty world: the keys, shapes and types of `task_info`."""
+        """Returns the `task_info` of an episode in an empty world: the keys, shapes and types of every other."""
         return self.task_config.task.info(task_state(self._runner.blank(), 0))
 
     def snapshot(self) -> SessionSnapshot:
         """Returns a copy of everything that `step` depends on."""
-        return self._held()[range(self.num_rows)]
+        return self.current[range(self.num_rows)]
 
     def restore(self, snapshot: SessionSnapshot, rows: Sequence[int] | None = None) -> None:
         """Goes back to a snapshot, which stays as it is and may be restored again.
@@ -261,40 +269,38 @@ class Session:
                 f"snapshot: expected {num_rows} row(s) with clips of {self.poses_per_clip} poses, "
                 f"got {list(snapshot.commanded.shape[:2])}; restore it where it was taken, or choose rows of it"
             )
-        if snapshot.frames.shape[1:] != self.frames.shape[1:]:
+        spec, task = self.world.spec, self.task_config.task
+        size = (self.frames_per_clip, spec.height, spec.width, 3)
+        if snapshot.frames.shape[1:] != size:
             raise ValueError(
-                f"snapshot: expected clips of shape {list(self.frames.shape[1:])}, "
-                f"got {list(snapshot.frames.shape[1:])}; restore it in the world it was taken in"
+                f"snapshot: expected clips of shape {list(size)}, got {list(snapshot.frames.shape[1:])}; "
+                "restore it in the world it was taken in"
             )
         is_known = not isinstance(self.world, RecognisesStates) or self.world.recognises(snapshot.state)
-        if not is_known or (self.is_started and _layout(snapshot.state.memory) != _layout(self.state.memory)):
+        if not is_known or (self.is_started and _layout(snapshot.state.memory) != _layout(self.current.state.memory)):
             raise ValueError(
                 "snapshot: expected one of this world, got another world's; restore it in the world it was taken in"
             )
-        is_alike = _layout(snapshot.episode_data) == _layout(
-            self.episode_data if self.is_started else self._runner.blank()
-        )
-        if not is_alike or bool((snapshot.episode_data["fingerprint"] != self.task_config.task.fingerprint).any()):
+        expected = self.current.episode_data if self.is_started else self._runner.blank()
+        if _layout(snapshot.episode_data) != _layout(expected) or bool(
+            (snapshot.episode_data["fingerprint"] != task.fingerprint).any()
+        ):
             raise ValueError(
                 "snapshot: expected one of the same task, got another's or one with other arguments; "
                 "restore it where it was taken"
             )
-        assert rows is None or self._state is not None, "rows: start all rows before single ones"
-        self._place(snapshot[range(num_rows)], rows)
-        self._count(0, rows)
+        assert rows is None or self.is_started, "rows: start all rows before single ones"
+        self._replace(snapshot[range(num_rows)], 0, rows)
 
     @contextmanager
     def all_or_nothing(self) -> Iterator[None]:
         """Puts everything back as it was if the block raises."""
-        kept, evaluations = (self._held() if self.is_started else None), self.evaluations
-        done = False
+        kept = self._current, self.evaluations
         try:
             yield
-            done = True
-        finally:
-            if not done and kept is not None:
-                self._hold(kept)
-                self.evaluations = evaluations
+        except BaseException:  # an interrupt too
+            self._current, self.evaluations = kept
+            raise
 
     def _named_prompts(self, seeds: Sequence[int], prompts: Sequence[str | None] | None, has_image: bool) -> list[str]:
         """The prompt of every row, where none is given the one that the world will choose."""
@@ -305,49 +311,22 @@ class Session:
             named.append(prompt or "")
         return named
 
-    def _place(self, new: SessionSnapshot, rows: Sequence[int] | None) -> None:
-        """Takes new rows in; what is held is replaced and never written to, since snapshots may share it."""
-        if self._state is not None:  # a snapshot read from a file may lie on another device
-            device = self._state.c2w.device
+    def _replace(self, new: SessionSnapshot, evaluations: Int[Tensor, " n"] | int, rows: Sequence[int] | None) -> None:
+        """Takes new rows in; what was held is replaced and never written to, since snapshots may share it."""
+        if self._current is not None:  # a snapshot read from a file may lie on another device
+            device = self._current.state.c2w.device
             new = replace(
                 new, state=new.state.to(device), commanded=new.commanded.to(device), frames=new.frames.to(device)
             )
-        if rows is None:
-            return self._hold(new)
-        held, where, prompts = self._held(), torch.as_tensor(list(rows)), list(self.prompts)
-        for row, prompt in zip(rows, new.prompts, strict=True):
-            prompts[row] = prompt
-        on_device, episode_data = where.to(held.commanded.device), held.episode_data.clone()
-        episode_data[where] = new.episode_data
-        self._hold(
-            SessionSnapshot(
-                held.state.with_rows(where, new.state),
-                held.clip_index.index_copy(0, where, new.clip_index),
-                held.commanded.index_copy(0, on_device, new.commanded),
-                held.frames.index_copy(0, on_device, new.frames),
-                tuple(prompts),
-                episode_data,
-            )
-        )
+        self._current = new if rows is None else self.current.with_rows(rows, new)
+        self.evaluations = self.evaluations.clone()
+        self.evaluations[slice(None) if rows is None else list(rows)] = evaluations
 
     def _evaluations(self, state: WorldState, opening: bool = False) -> Int[Tensor, " n"]:
         if isinstance(self.world, CountsEvaluations):
             return self.world.evaluations(state, opening=opening)
         spec = self.world.spec
         return torch.full((len(state.seed),), spec.evaluations_per_opening if opening else spec.evaluations_per_clip)
-
-    def _count(self, evaluations: Int[Tensor, " n"] | int, rows: Sequence[int] | None) -> None:
-        self.evaluations = self.evaluations.clone()
-        self.evaluations[slice(None) if rows is None else list(rows)] = evaluations
-
-    def _held(self) -> SessionSnapshot:
-        return SessionSnapshot(
-            self.state, self.clip_index, self.commanded, self.frames, self.prompts, self.episode_data
-        )
-
-    def _hold(self, new: SessionSnapshot) -> None:
-        self._state, self.clip_index, self.prompts = new.state, new.clip_index, new.prompts
-        self.commanded, self.frames, self.episode_data = new.commanded, new.frames, new.episode_data
 
 
 def _layout(episode_data: TensorDict) -> dict[Any, tuple[Any, ...]]:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, SupportsIndex
 
 import numpy as np
 import torch
-from jaxtyping import Bool
 from tensordict import TensorDict, TensorDictBase
-from torch import Tensor
-from torchrl.data import Bounded, Categorical, Composite, Unbounded
+from torchrl.data import Bounded, Categorical, Composite, TensorSpec, Unbounded
 from torchrl.envs import EnvBase
 
 from cc2env import MAX_EPISODE_STEPS, TASK_EPISODE_STEPS, spaces
 from cc2env.actions import check_action
 from cc2env.arguments import read_arguments
 from cc2env.episodes import Episodes
-from cc2env.pictures import load_picture
 from cc2env.snapshot import EnvSnapshot
 from model.world.protocol import WorldModel
 
@@ -45,7 +42,7 @@ class CameraCtrlWorldTorchRLEnv(EnvBase):
     | `terminated`   | bool [num_envs, 1]                         | the task has come to its end                 |
     | `truncated`    | bool [num_envs, 1]                         | after `max_episode_steps` clips              |
 
-    What a task tells in `info` (its goal, say) is an entry of its own, numbers as [num_envs, 1]; it must be numbers.
+    Each key of the task in `info` (its goal, say) is an entry, numbers as [num_envs, 1]; it must hold numbers.
 
     `snapshot`, `restore` and `fork` are exact. A snapshot is also a tensordict, so that TorchRL's own way of branching
     works: `env.reset(TensorDict({"snapshot": snapshot.to_tensordict()}, env.batch_size), set_state=True)`.
@@ -85,8 +82,7 @@ class CameraCtrlWorldTorchRLEnv(EnvBase):
         super().__init__(device=torch.device(device), batch_size=[episodes.num_rows], allow_done_after_reset=True)
         self._episodes, self._session = episodes, episodes.session
         self._prompts = _prompts_of(prompt, self.num_envs)
-        spec = self._session.world.spec
-        self._image = None if image is None else load_picture(image, spec.height, spec.width)
+        self._image = None if image is None else episodes.picture(image)
         self._make_specs()
 
     @property
@@ -145,21 +141,14 @@ class CameraCtrlWorldTorchRLEnv(EnvBase):
             ValueError: num_futures is less than 1.
         """
         snapshot = self.snapshot()[row].fork(num_futures)
-        futures = CameraCtrlWorldTorchRLEnv(
-            num_futures,
-            self._session.world,
-            max_episode_steps=None,
-            poses_per_clip=self._session.poses_per_clip,
-            collision=self._session.task_config.collision,
-            task=self._session.task_config.task,
-            reward=self._session.task_config.reward,
-        )
+        arguments = self._episodes.fork_arguments()
+        futures = CameraCtrlWorldTorchRLEnv(num_futures, max_episode_steps=None, **arguments)
         futures.restore(snapshot)
         return futures
 
     def _reset(self, tensordict: TensorDictBase | None = None, set_state: bool = False, **_: Any) -> TensorDict:
         mask = None if tensordict is None else tensordict.get("_reset", None)
-        rows = list(range(self.num_envs)) if mask is None else _rows_of(mask)
+        rows = list(range(self.num_envs)) if mask is None else mask.reshape(self.num_envs).nonzero()[:, 0].tolist()
         if set_state and tensordict is not None:
             if "snapshot" not in tensordict:
                 raise ValueError(f"snapshot: expected this entry to set the state, got {sorted(tensordict.keys())}")
@@ -175,10 +164,9 @@ class CameraCtrlWorldTorchRLEnv(EnvBase):
 
     def _step(self, tensordict: TensorDictBase) -> TensorDict:
         self._require_reset("step")
-        action = tensordict["action"].detach()
-        twists = check_action(action.cpu().numpy(), (self.num_envs, self._session.poses_per_clip, 6))
+        twists = check_action(tensordict["action"], (self.num_envs, self._session.poses_per_clip, 6))
         self._session.fly(torch.from_numpy(twists))
-        reward = self._session.episode_data["reward"].float()[:, None]
+        reward = self._session.current.episode_data["reward"].float()[:, None]
         return self._observation().set("reward", reward.to(self.device))
 
     def _set_seed(self, seed: int | None) -> None:
@@ -187,21 +175,21 @@ class CameraCtrlWorldTorchRLEnv(EnvBase):
         self._episodes.seed(range(self.num_envs), [seed + row for row in range(self.num_envs)])
 
     def _observation(self) -> TensorDict:
-        session = self._session
+        session, now = self._session, self._session.current
         terminated, truncated = self._episodes.terminated()[:, None], self._episodes.truncated()[:, None]
-        told = [_as_arrays(session.task_info(row)) for row in range(self.num_envs)]
+        tasks = [dict(_arrays(session.task_info(row))) for row in range(self.num_envs)]
         entries = {
-            "pixels": session.frames,
-            "c2w": session.commanded,
-            "achieved_c2w": session.episode_data["achieved"],
-            "blocked": session.episode_data["blocked"][:, None],
-            "intrinsics": session.state.intrinsics,
-            "clip_index": session.clip_index[:, None],
+            "pixels": now.frames,
+            "c2w": now.commanded,
+            "achieved_c2w": now.episode_data["achieved"],
+            "blocked": now.episode_data["blocked"][:, None],
+            "intrinsics": now.state.intrinsics,
+            "clip_index": now.clip_index[:, None],
             "function_evaluations": session.evaluations[:, None],
             "done": torch.from_numpy(terminated | truncated),
             "terminated": torch.from_numpy(terminated),
             "truncated": torch.from_numpy(truncated),
-            **{key: torch.from_numpy(np.stack([each[key] for each in told])) for key in told[0]},
+            **{key: torch.from_numpy(np.stack([each[key] for each in tasks])) for key in tasks[0]},
         }
         return TensorDict(entries, batch_size=self.batch_size, device=self.device).clone()
 
@@ -209,65 +197,48 @@ class CameraCtrlWorldTorchRLEnv(EnvBase):
         session, n, device = self._session, self.num_envs, self.device
         poses, spec = session.poses_per_clip, session.world.spec
         clip = (n, session.frames_per_clip, spec.height, spec.width, 3)
+        task = {key: (each.shape, torch.from_numpy(each).dtype) for key, each in _arrays(session.blank_task_info())}
         self.observation_spec = Composite(
             pixels=Bounded(low=0, high=255, shape=clip, dtype=torch.uint8, device=device),
-            c2w=Unbounded((n, poses, 4, 4), device=device),
-            achieved_c2w=Unbounded((n, poses, 4, 4), device=device),
-            blocked=Categorical(2, shape=(n, 1), dtype=torch.bool, device=device),
-            intrinsics=Unbounded((n, 4), device=device),
-            clip_index=Unbounded((n, 1), dtype=torch.int64, device=device),
-            function_evaluations=Unbounded((n, 1), dtype=torch.int64, device=device),
-            **self._task_specs(),
+            c2w=self._spec((poses, 4, 4), torch.float32),
+            achieved_c2w=self._spec((poses, 4, 4), torch.float32),
+            blocked=self._spec((1,), torch.bool),
+            intrinsics=self._spec((4,), torch.float32),
+            clip_index=self._spec((1,), torch.int64),
+            function_evaluations=self._spec((1,), torch.int64),
+            **{key: self._spec(*layout) for key, layout in task.items()},
             shape=(n,),
             device=device,
         )
         high = torch.from_numpy(spaces.twist_bounds()).to(device).expand(n, poses, 6).clone()
         self.action_spec = Bounded(low=-high, high=high, shape=high.shape, dtype=torch.float32, device=device)
-        self.reward_spec = Unbounded((n, 1), device=device)
-        flag = Categorical(2, shape=(n, 1), dtype=torch.bool, device=device)
-        self.done_spec = Composite(
-            done=flag, terminated=flag.clone(), truncated=flag.clone(), shape=(n,), device=device
-        )
+        self.reward_spec = self._spec((1,), torch.float32)
+        flags = {name: self._spec((1,), torch.bool) for name in ("done", "terminated", "truncated")}
+        self.done_spec = Composite(**flags, shape=(n,), device=device)
 
-    def _task_specs(self) -> dict[str, Any]:
-        """Specs of what the task tells, as it tells them of an episode in an empty world."""
-        told = _as_arrays(self._session.blank_task_info())
-        specs: dict[str, Any] = {}
-        for key, value in told.items():
-            shape, dtype = (self.num_envs, *value.shape), torch.from_numpy(value).dtype
-            if dtype == torch.bool:
-                specs[key] = Categorical(2, shape=shape, dtype=dtype, device=self.device)
-            else:
-                specs[key] = Unbounded(shape, dtype=dtype, device=self.device)
-        return specs
+    def _spec(self, shape: tuple[int, ...], dtype: torch.dtype) -> TensorSpec:
+        if dtype == torch.bool:
+            return Categorical(2, shape=(self.num_envs, *shape), dtype=dtype, device=self.device)
+        return Unbounded((self.num_envs, *shape), dtype=dtype, device=self.device)
 
     def _require_reset(self, call: str) -> None:
         if not self._session.is_started:
             raise RuntimeError(f"{call}: expected running episodes, got none; call env.reset() first")
 
 
-def _as_arrays(info: dict[str, Any]) -> dict[str, np.ndarray]:
-    """What a task tells, as arrays; numbers [1], and float32 for Python's float."""
-    arrays = {key: _as_array(key, value) for key, value in info.items()}
-    return {key: value.astype(np.float32) if value.dtype == np.float64 else value for key, value in arrays.items()}
-
-
-def _as_array(key: str, value: object) -> np.ndarray:
-    try:
-        array = np.atleast_1d(np.asarray(value))
-    except ValueError:  # a list of unequal lists
-        array = np.array([None])
-    if array.dtype.kind not in "biuf":
-        raise ValueError(
-            f"info[{key!r}]: expected a number or an array of numbers, got {value!r:.80}; specs know nothing else: "
-            "leave it out of the task's info, or fly the Gymnasium environments"
-        )
-    return array
-
-
-def _rows_of(mask: Bool[Tensor, "b 1"] | Bool[Tensor, " b"]) -> list[int]:
-    rows: list[int] = torch.nonzero(mask.reshape(len(mask))).flatten().tolist()
-    return rows
+def _arrays(info: dict[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
+    """The task's part of `info`, as arrays; numbers [1], and float32 for Python's float."""
+    for key, value in info.items():
+        try:
+            array = np.atleast_1d(np.asarray(value))
+        except ValueError:  # a list of unequal lists
+            array = np.array([None])
+        if array.dtype.kind not in "biuf":
+            raise ValueError(
+                f"info[{key!r}]: expected a number or an array of numbers, got {value!r:.80}; specs know nothing else: "
+                "leave it out of the task's info, or fly the Gymnasium environments"
+            )
+        yield key, array.astype(np.float32) if array.dtype == np.float64 else array
 
 
 def _prompts_of(prompt: str | Sequence[str] | None, num_envs: int) -> list[str] | None:

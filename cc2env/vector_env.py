@@ -10,18 +10,14 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
-from torch import Tensor
 
 from cc2env import spaces
 from cc2env.actions import check_action
-from cc2env.arguments import read_arguments
+from cc2env.arguments import read_arguments, read_options
 from cc2env.episodes import Episodes
-from cc2env.pictures import load_picture
-from cc2env.render_modes import RENDER_MODES, check_render_mode, rendered, warn_of_recorder, warn_without_mode
+from cc2env.render_modes import RENDER_MODES, Renderer, check_render_mode
 from cc2env.snapshot import EnvSnapshot
 from model.world.protocol import WorldModel
-
-_OPTIONS = ("prompt", "image", "reset_mask")
 
 
 class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
@@ -73,8 +69,8 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         options, task_config = read_arguments(type(self).__init__, arguments)
         self._episodes = Episodes(world, options, task_config, num_envs, max_episode_steps)
-        self._has_warned = False
         self._session, self.num_envs = self._episodes.session, self._episodes.num_rows
+        self._renderer = Renderer(self._episodes, "gym.make_vec")
         spec = self._session.world.spec
         self.metadata = {**type(self).metadata, "render_fps": round(spec.fps), "autoreset_mode": self.autoreset_mode}
         self.single_action_space = spaces.action_space(self._session.poses_per_clip)
@@ -112,12 +108,12 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         seeds = self._read_seeds(seed)
         mask, prompts, images = self._read_options(options)
         if not mask.all():
-            self._require_reset("reset_mask")
+            self._episodes.require_reset("reset_mask")
         rows = np.flatnonzero(mask).tolist()
         self._episodes.seed(rows, [seeds[row] for row in rows])
         chosen = None if prompts is None else [prompts[row] for row in rows]
         self._episodes.open(rows, chosen, None if images is None else images[mask])
-        return self._observations(), self._infos(mask)
+        return self._episodes.observations(), self._infos(mask)
 
     def step(self, actions: object) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Flies every row one clip along its action.
@@ -127,8 +123,7 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             ValueError: The actions have a wrong shape or type, or a number that is not finite or out of bounds; all
                 rows stay where they were.
         """
-        self._require_reset("step")
-        actions = actions.detach() if isinstance(actions, Tensor) else actions
+        self._episodes.require_reset("step")
         twists = check_action(actions, (self.num_envs, self._session.poses_per_clip, 6))
         with self._episodes.all_or_nothing():
             if self.autoreset_mode is AutoresetMode.NEXT_STEP:
@@ -143,16 +138,7 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
     def render(self) -> tuple[Any, ...] | None:
         """Returns for each row the last frame ("rgb_array") or the list of its last frames ("rgb_array_list")."""
-        if self.render_mode is None:
-            warn_without_mode("gym.make_vec")
-            return None
-        self._require_reset("render")
-        self._has_warned = self._has_warned or warn_of_recorder(self._session.frames_per_clip)
-        are_resets = (self._session.clip_index == 0).tolist()
-        return tuple(
-            rendered(clip, is_reset, self.render_mode)
-            for clip, is_reset in zip(self._observations(), are_resets, strict=True)
-        )
+        return tuple(self._renderer.render(self.render_mode)) or None
 
     def snapshot(self) -> EnvSnapshot:
         """Returns this moment of all rows, for `restore`; it shares no memory with the environment.
@@ -160,7 +146,7 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         Raises:
             ResetNeeded: `reset` has not been called.
         """
-        self._require_reset("snapshot")
+        self._episodes.require_reset("snapshot")
         return self._episodes.snapshot()
 
     def restore(self, snapshot: EnvSnapshot, rows: Sequence[int] | None = None) -> None:
@@ -175,7 +161,7 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             ValueError: It is no snapshot, or has another number of rows or other clips.
         """
         if rows is not None:
-            self._require_reset("restore")
+            self._episodes.require_reset("restore")
         self._episodes.restore(snapshot, rows)
 
     def _step_all(self, twists: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
@@ -190,7 +176,7 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             infos["final_info"] = self._infos(over)
             infos["_final_obs"], infos["_final_info"] = over.copy(), over.copy()
             self._episodes.open(np.flatnonzero(over).tolist())
-            observations = self._observations()
+            observations = self._episodes.observations()
         infos.update(self._infos(np.ones(self.num_envs, bool)))
         return observations, *outcome, infos
 
@@ -198,42 +184,21 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self, twists: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """NEXT_STEP: rows that are over begin anew, the others fly."""
-        new = self._episodes.over()
-        if not new.any():
-            self._session.step(twists)
-        else:
-            flying = np.flatnonzero(~new).tolist()
-            if flying:
-                self._session.step(twists[flying], rows=flying)
-            self._episodes.open(np.flatnonzero(new).tolist())
-        return self._observations(), *self._outcome(), self._infos(np.ones(self.num_envs, bool))
+        over = self._episodes.over()
+        flying = np.flatnonzero(~over).tolist()
+        if flying:
+            self._session.step(twists[flying], rows=flying if over.any() else None)
+        if over.any():
+            self._episodes.open(np.flatnonzero(over).tolist())
+        return self._episodes.observations(), *self._outcome(), self._infos(np.ones(self.num_envs, bool))
 
     def _outcome(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Rewards, terminations, truncations."""
-        rewards: np.ndarray = self._session.episode_data["reward"].numpy().copy()
-        return rewards, self._episodes.terminated(), self._episodes.truncated()
-
-    def _observations(self) -> np.ndarray:
-        clips: np.ndarray = self._session.frames.cpu().numpy().copy()
-        return clips
+        return self._episodes.rewards(), self._episodes.terminated(), self._episodes.truncated()
 
     def _infos(self, mask: np.ndarray) -> dict[str, Any]:
         """Infos of the rows in `mask`, stacked in Gymnasium's way: zeros or None elsewhere, and `_key` says where."""
-        session = self._session
-        infos: dict[str, np.ndarray] = {
-            "c2w": session.commanded.cpu().numpy(),
-            "achieved_c2w": session.episode_data["achieved"].numpy(),
-            "blocked": session.episode_data["blocked"].numpy(),
-            "intrinsics": session.state.intrinsics.cpu().numpy(),
-            "clip_index": session.clip_index.numpy(),
-            "seconds": session.seconds(),
-            "function_evaluations": session.evaluations.numpy(),
-        }
-        infos["prompt"] = np.array(session.prompts, dtype=object)
-        masked: dict[str, Any] = {}
-        for key, values in infos.items():
-            masked[key], masked[f"_{key}"] = _masked(values, mask), mask.copy()
-        return masked | _stack([session.task_info(row) for row in range(self.num_envs)], mask)
+        return _stack([self._episodes.info(row) for row in range(self.num_envs)], mask)
 
     def _read_seeds(self, seed: int | Sequence[int | None] | None) -> list[int | None]:
         if seed is None:
@@ -249,10 +214,7 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self, options: dict[str, Any] | None
     ) -> tuple[np.ndarray, list[str | None] | None, np.ndarray | None]:
         """The mask of rows to reset; prompts and images for every row."""
-        options = options or {}
-        unknown = sorted(set(options) - set(_OPTIONS))
-        if unknown:
-            raise ValueError(f"options: expected keys among {list(_OPTIONS)}, got {unknown}; leave them out")
+        options = read_options(options, ("prompt", "image", "reset_mask"))
         mask = options.get("reset_mask")
         mask = np.ones(self.num_envs, bool) if mask is None else np.asarray(mask)
         if mask.dtype != np.bool_ or mask.shape != (self.num_envs,) or not mask.any():
@@ -277,19 +239,14 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         images = list(image) if several else [image] * self.num_envs
         if len(images) != self.num_envs:
             raise ValueError(f"image: expected one for each of {self.num_envs} rows, got {len(images)}")
-        spec = self._session.world.spec
-        return np.stack([load_picture(each, spec.height, spec.width) for each in images])
-
-    def _require_reset(self, call: str) -> None:
-        if not self._session.is_started:
-            raise ResetNeeded(f"{call}: expected running episodes, got none; call envs.reset() first")
+        return np.stack([self._episodes.picture(each) for each in images])
 
 
-def _stack(told: Sequence[dict[str, Any]], mask: np.ndarray) -> dict[str, Any]:
-    """What the rows tell, key by key: numbers and arrays as one array, dicts as one dict, other things as objects."""
+def _stack(infos: Sequence[dict[str, Any]], mask: np.ndarray) -> dict[str, Any]:
+    """The rows' infos, key by key: numbers and arrays as one array, dicts as one dict, other things as objects."""
     stacked: dict[str, Any] = {}
-    for key in told[0]:
-        values = [each[key] for each in told]
+    for key in infos[0]:
+        values = [each[key] for each in infos]
         if all(isinstance(value, dict) for value in values) and all(
             value.keys() == values[0].keys() for value in values
         ):

@@ -4,8 +4,6 @@ Nothing is kept in the task itself, so that one object serves all rows, and the 
 task's progress, too.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property

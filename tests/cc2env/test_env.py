@@ -141,7 +141,7 @@ def test_errors_reach_the_user_of_make():
 def test_nothing_works_before_reset(flat_world, call):
     env = CameraCtrlWorldEnv(flat_world, render_mode="rgb_array")
     arguments = [env.action_space.sample()] if call == "step" else []
-    with pytest.raises(ResetNeeded, match=f"^{call}: expected a running episode"):
+    with pytest.raises(ResetNeeded, match=f"^{call}: expected running episodes"):
         getattr(env, call)(*arguments)
 
 

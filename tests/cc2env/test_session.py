@@ -39,7 +39,8 @@ def test_the_default_type_of_the_process_has_no_say(small_world):
         session.restore(kept)
         assert (session.step(twists) == clip).all()
         session.reset([7])
-        assert (session.step(twists) == clip).all() and session.episode_data["reward"] == other.episode_data["reward"]
+        assert (session.step(twists) == clip).all()
+        assert session.current.episode_data["reward"] == other.current.episode_data["reward"]
     finally:
         torch.set_default_dtype(torch.float32)
 
@@ -77,7 +78,7 @@ def test_resetting_one_row_leaves_the_others_alone(flat_world):
     session.step(forward(0.1, rows=3))
     first = session.reset([9], rows=[1])
     assert (first[0, 0, 0] == [9, 0, 100]).all()
-    assert session.clip_index.tolist() == [1, 0, 1]
+    assert session.current.clip_index.tolist() == [1, 0, 1]
     clip = session.step(forward(0.1, rows=3))
     assert clip[:, 0, 0, 0].tolist() == [[1, 17, 125], [9, 1, 105], [3, 17, 125]]
 
@@ -104,7 +105,7 @@ def test_a_snapshot_can_be_restored_again_and_again(flat_world):
     once = session.step(forward(0.3, rows=2))
     for _ in range(2):
         session.restore(kept)
-        assert session.clip_index.tolist() == [1, 1]
+        assert session.current.clip_index.tolist() == [1, 1]
         assert (session.step(forward(0.3, rows=2)) == once).all()
 
 

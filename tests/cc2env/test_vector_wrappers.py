@@ -75,7 +75,7 @@ def test_wrong_keys_change_nothing(actions):
     envs.reset(seed=0)
     with pytest.raises(ValueError):
         envs.step(actions)
-    assert envs.unwrapped._session.clip_index.tolist() == [0, 0]
+    assert envs.unwrapped.snapshot().session.clip_index.tolist() == [0, 0]
 
 
 def test_single_wrappers_say_where_the_vector_ones_are():
