@@ -95,7 +95,7 @@ class PoseFutures:
 
     def __init__(self, env: gym.Env[Any, Any], reward: RewardFunction | None = None) -> None:
         self._env: CameraCtrlWorldEnv = env.unwrapped  # type: ignore[assignment]
-        self._reward = self._env._session.task_config.reward if reward is None else reward
+        self._reward = self._env.reward if reward is None else reward
 
     def returns(self, plans: np.ndarray) -> np.ndarray:
         """See `Imagination`."""
