@@ -1,5 +1,7 @@
 """The environment as Gymnasium sees it: its checker, determinism, snapshots, errors after which one flies on."""
 
+import dataclasses
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ from PIL import Image
 
 import cc2env
 from cc2env.env import CameraCtrlWorldEnv
+from cc2env.options import EnvOptions
 from cc2env.vector_env import CameraCtrlWorldVectorEnv
 
 INFO_KEYS = {
@@ -250,6 +253,25 @@ def test_arguments_of_make_change_the_spaces_and_the_camera():
 def test_bad_arguments_of_make_name_themselves(arguments, error, message):
     with pytest.raises(error, match=message):
         gym.make(cc2env.ENV_ID, **arguments)
+
+
+def test_the_table_of_arguments_names_them_all():
+    table = CameraCtrlWorldEnv.__doc__.split("## Arguments")[1].split("The class itself")[0]
+    options = {field.name for field in dataclasses.fields(EnvOptions)}
+    assert set(re.findall(r"^ *\| `(\w+)`", table, re.MULTILINE)) == options | {
+        "world",
+        "collision",
+        "task",
+        "reward",
+        "render_mode",
+    }
+
+
+def test_options_of_the_world_reach_it(learned_folder):
+    for num_latents, capacity in ((0, 5), (2, 64)):
+        env = gym.make(cc2env.ENV_ID, world=learned_folder, memory_latents=num_latents)
+        env.reset(seed=0)
+        assert env.unwrapped.snapshot().session.state.memory["window", "c2w"].shape[1] == capacity
 
 
 def test_an_unknown_render_mode_is_an_error(flat_world):
