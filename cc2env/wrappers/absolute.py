@@ -1,4 +1,4 @@
-"""Where to be instead of how to move: actions are poses in the world frame."""
+"""Actions as camera poses in the world frame, instead of moves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gymnasium.spaces import Box
 
 from cc2env.geometry import se3
 from cc2env.spaces import twist_bounds
-from cc2env.wrappers.discrete import check_twists
+from cc2env.wrappers.twists import check_twists
 
 if TYPE_CHECKING:
     from cc2env.env import CameraCtrlWorldEnv

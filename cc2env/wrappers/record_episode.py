@@ -14,6 +14,7 @@ import torch
 
 from cc2env.geometry import CameraTrajectory, write_realestate10k
 from cc2env.recording import FORMATS, write_film
+from cc2env.wrappers.clips import clip_space
 
 if TYPE_CHECKING:
     from cc2env.env import CameraCtrlWorldEnv
@@ -63,9 +64,7 @@ class RecordEpisode(gym.Wrapper[np.ndarray, Any, np.ndarray, Any], gym.utils.Rec
             self, folder=folder, prefix=prefix, formats=formats, scale=scale, every=every
         )
         gym.Wrapper.__init__(self, env)
-        space = env.observation_space
-        if space.shape is None or len(space.shape) != 4 or space.shape[3] != 3 or space.dtype != np.uint8:
-            raise ValueError(f"env: expected observations uint8 (frames, height, width, 3), got {space}; record inside")
+        clip_space(env)
         unknown = sorted(set(formats) - set(FORMATS))
         if unknown:
             raise ValueError(f"formats: expected some of {list(FORMATS)}, got {unknown}; leave them out")

@@ -1,4 +1,4 @@
-"""A handful of keys instead of twists: for DQN-like agents, and for people."""
+"""Wrappers of actions: a few keys, or one twist for a whole clip, instead of a twist for each latent pose."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import VectorEnv
 from gymnasium.wrappers import TransformAction
 
+from cc2env.actions import check_action
 from cc2env.spaces import twist_bounds
 
 # Each key's twist, as shares of the bounds: right, down, forward, tilt up, pan right, roll clockwise.
@@ -50,7 +51,7 @@ LETTERS = {
 class DiscreteActions(TransformAction[np.ndarray, Any, np.ndarray]):
     """Actions are keys: `Discrete(n)`, each held down for a whole clip.
 
-    The map is versioned: the meaning of a number in "v1" never changes, so trained agents keep their fingers.
+    The map is versioned: the meaning of a number in "v1" never changes, so that trained agents stay valid.
     "v1" moves at half the bounds: 0.3 m or 0.1 rad for each latent pose, that is 1.2 m or 0.4 rad for a clip of 4.
 
     | Key | Name        | Key | Name        | Key | Name                         |
@@ -86,14 +87,31 @@ class DiscreteActions(TransformAction[np.ndarray, Any, np.ndarray]):
         return {LETTERS[name]: key for key, name in enumerate(self.names) if name in LETTERS}
 
     def _twists_of(self, action: Any) -> np.ndarray:
-        """Returns the twists of a key.
-
-        Raises:
-            ValueError: There is no such key.
-        """
         if not self.action_space.contains(action):
             raise ValueError(f"action: expected a key in 0..{len(self.names) - 1}, got {action!r}; see KEY_MAPS")
         twists: np.ndarray = self._actions[int(action)].copy()
+        return twists
+
+
+class SingleTwist(TransformAction[np.ndarray, Any, np.ndarray]):
+    """Actions are one twist, `Box(6,)` with the bounds of a latent pose, flown for every pose of the clip.
+
+    The camera draws a screw: metres and radians add up over the clip.
+
+    Args:
+        env: A CameraCtrlWorld, its actions as they are.
+
+    Raises:
+        ValueError: The actions are no twists.
+    """
+
+    def __init__(self, env: gym.Env[Any, np.ndarray]) -> None:
+        gym.utils.RecordConstructorArgs.__init__(self)
+        self._poses = check_twists(env)
+        super().__init__(env, self._repeated, Box(-twist_bounds(), twist_bounds(), dtype=np.float32))
+
+    def _repeated(self, action: Any) -> np.ndarray:
+        twists: np.ndarray = np.tile(check_action(action, (6,)), (self._poses, 1))
         return twists
 
 
