@@ -29,7 +29,7 @@ register(
     vector_entry_point="cc2env.vector_env:CameraCtrlWorldVectorEnv",
     max_episode_steps=MAX_EPISODE_STEPS,
 )
-# what each task is stands in cc2env.tasks
+# the tasks are defined in cc2env.tasks
 TASK_EPISODE_STEPS = {"Explore": 32, "GoalView": 16, "FollowPath": 64, "LoopClosure": 24, "HoldStill": 16}
 TASK_IDS = {task: f"CameraCtrlWorld-{task}-v0" for task in TASK_EPISODE_STEPS}
 

@@ -31,7 +31,7 @@ def read_arguments(constructor: Callable[..., Any], arguments: dict[str, Any]) -
     _read_horizontal_fov(options, arguments)
     cls = task_class(arguments.get("task"))
     own = [] if cls is None else _names(cls)
-    known = [name for name in _names(constructor) if name != "self"] + names + _names(make_task_config) + own
+    known = list(dict.fromkeys(_names(constructor)[1:] + names + _names(make_task_config) + own))
     if unknown := sorted(set(arguments) - set(known)):
         near = difflib.get_close_matches(unknown[0], known, n=1)
         guess = f" did you mean {near[0]}?" if near else ""

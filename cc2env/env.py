@@ -152,7 +152,7 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
         self.observation_space = spaces.observation_space(self._session.frames_per_clip, spec.height, spec.width)
 
     @property
-    def _np_random(self) -> np.random.Generator:  # type: ignore[override]
+    def _np_random(self) -> np.random.Generator:
         """Where Gymnasium keeps the generator."""
         return self._episodes.generators[0]
 
@@ -161,7 +161,7 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
         self._episodes.generators[0] = generator
 
     @property
-    def _np_random_seed(self) -> int:  # type: ignore[override]
+    def _np_random_seed(self) -> int:
         return self._episodes.seeds[0]
 
     @_np_random_seed.setter
@@ -206,7 +206,7 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
 
     @property
     def task(self) -> Task:
-        """What the episodes are for."""
+        """The task of all episodes."""
         return self._session.task_config.task
 
     @property

@@ -1,4 +1,4 @@
-"""A batch of episodes with what decides how they begin and end: a random generator each, and a limit of clips."""
+"""A batch of episodes, each with a random generator and a limit of clips: what the environment classes share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from model.world.protocol import WorldModel
 
 
 class Episodes:
-    """What the environments share, each of which is a view of it. Row i draws its episodes from a generator of its own.
+    """A batch of episodes; every environment class is a view of one. Each row has a random generator of its own.
 
     Attributes:
         session: Flies the rows.
@@ -52,12 +52,8 @@ class Episodes:
         expected = "None or an integer of at least 1"
         self._max_clips = None if max_clips is None else positive_integer("max_episode_steps", max_clips, expected)
         self.session = Session(world, count, options, task_config)
-        self.generators: list[np.random.Generator] = []
-        self.seeds: list[int] = []
-        for _ in range(count):
-            generator, seed = seeding.np_random()
-            self.generators.append(generator)
-            self.seeds.append(seed)
+        drawn = [seeding.np_random() for _ in range(count)]
+        self.generators, self.seeds = [generator for generator, _ in drawn], [seed for _, seed in drawn]
 
     @property
     def num_rows(self) -> int:
@@ -156,11 +152,7 @@ class Episodes:
         return EnvSnapshot(self.session.snapshot(), tuple(random_state(each) for each in self.generators))
 
     def restore(self, snapshot: EnvSnapshot, rows: Sequence[int] | None = None) -> None:
-        """Goes back (or over, from other episodes in the same world) to a snapshot, which stays as it is.
-
-        Args:
-            snapshot: With as many rows as are restored.
-            rows: Where its rows go, in order, the others fly on; without it, all rows in order.
+        """Goes back to a snapshot, which stays as it is; its rows go to `rows` in order, the others fly on.
 
         Raises:
             ValueError: It is no snapshot, has another number of rows or other clips, is of another world or task, or a

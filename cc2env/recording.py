@@ -24,7 +24,7 @@ def write_film(
         path: Ends in .mp4 (H.264) or .gif; its folder is made.
         frames: At least one.
         fps: Frames per second. GIF keeps time in hundredths of a second.
-        scale: Enlarges each side by this factor (smoothly), since players make little of 80 x 48 pixels.
+        scale: Enlarges each side by this factor (smoothly), since 80 x 48 pixels are small on a screen.
 
     Raises:
         ValueError: The path ends otherwise, there is no frame, or scale is less than 1.
@@ -37,19 +37,11 @@ def write_film(
         raise ValueError("frames: expected at least one frame, got none; record an episode first")
     if scale < 1:
         raise ValueError(f"scale: expected an integer of at least 1, got {scale}")
-    pictures = [enlarge(frame, scale) for frame in frames]
+    size = (frames[0].shape[1] * scale, frames[0].shape[0] * scale)
+    pictures = [Image.fromarray(frame).resize(size, Image.Resampling.BICUBIC) for frame in frames]
     with whole_file(path) as partial:
         if path.suffix == ".gif":
-            images = [Image.fromarray(picture) for picture in pictures]
-            images[0].save(partial, save_all=True, append_images=images[1:], duration=round(1000 / fps), loop=0)
+            pictures[0].save(partial, save_all=True, append_images=pictures[1:], duration=round(1000 / fps), loop=0)
         else:
-            write_mp4(partial, np.stack(pictures), fps, crf=14)
+            write_mp4(partial, np.stack([np.asarray(picture) for picture in pictures]), fps, crf=14)
     return path
-
-
-def enlarge(frame: UInt8[np.ndarray, "h w 3"], scale: int) -> UInt8[np.ndarray, "eh ew 3"]:
-    """Returns the frame with both sides multiplied by an integer."""
-    if scale == 1:
-        return frame
-    height, width = frame.shape[:2]
-    return np.asarray(Image.fromarray(frame).resize((width * scale, height * scale), Image.Resampling.BICUBIC))

@@ -108,7 +108,7 @@ def view_voxels(
 
     Voxel (i, j, k) is the cube from (i, j, k) * voxel to (i + 1, j + 1, k + 1) * voxel in the world frame.
 
-    The frustum ends at `reach` metres of z-depth; nothing hides anything, since no world need know its depth.
+    The frustum ends at `reach` metres of z-depth; occlusion is ignored, since a world may not know its depth.
 
     Args:
         c2w: Poses.

@@ -1,4 +1,4 @@
-"""The logic of the environment, batched and written once; every environment class is a view of a session."""
+"""The logic of a step and a reset, for a batch of episodes; every environment class is a view of it."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -100,7 +100,7 @@ class Session:
         task_config: The task, its reward, and what obstacles do; without it, no task, and nothing stops a camera.
 
     Raises:
-        ValueError: num_rows is less than 1, poses_per_clip no multiple of the world's, or the task does not suit it.
+        ValueError: poses_per_clip is no multiple of the world's, or the task does not suit the world.
     """
 
     def __init__(
@@ -120,8 +120,6 @@ class Session:
                 f"poses_per_clip: expected a positive multiple of {segment}, which this world generates at once, "
                 f"got {poses_per_clip}; round it, or copy the folder of a learned world and set it in its world.yaml"
             )
-        if num_rows < 1:
-            raise ValueError(f"num_rows: expected at least 1, got {num_rows}")
         self.world = world
         self.num_rows = num_rows
         self._intrinsics: Tensor | None = None
@@ -148,14 +146,9 @@ class Session:
         return self._current is not None
 
     @property
-    def num_segments(self) -> int:
-        """The world's own segments in a clip."""
-        return self.poses_per_clip // self.world.spec.poses_per_clip
-
-    @property
     def frames_per_clip(self) -> int:
         """Frames that one step generates."""
-        return self.num_segments * self.world.spec.frames_per_clip
+        return self.poses_per_clip // self.world.spec.poses_per_clip * self.world.spec.frames_per_clip
 
     @property
     def vocabulary(self) -> tuple[str, ...] | None:
@@ -180,13 +173,9 @@ class Session:
         images: UInt8[np.ndarray, "n h w 3"] | None = None,
         rows: Sequence[int] | None = None,
     ) -> UInt8[np.ndarray, "n h w 3"]:
-        """Opens new episodes and returns their first frames.
+        """Opens new episodes in all rows, or in these, and returns their first frames.
 
-        Args:
-            seeds: One for each row to reset; all noise of an episode is a function of its seed and clip.
-            prompts: One for each seed; None is the world's own choice.
-            images: First frames, one for each seed.
-            rows: Which rows to reset, the others fly on; without it, all.
+        All noise of an episode is a function of its seed and clip. A prompt of None is the world's own choice.
         """
         assert rows is None or self.is_started, "rows: reset all rows before single ones"
         assert len(seeds) == (self.num_rows if rows is None else len(rows)), "seeds: one for each row"
@@ -212,12 +201,7 @@ class Session:
     def step(
         self, twists: Float[np.ndarray, "n p 6"], rows: Sequence[int] | None = None
     ) -> UInt8[np.ndarray, "n f h w 3"]:
-        """Flies rows along their twists (checked by `actions.check_action`) and returns the frames of the clip.
-
-        Args:
-            twists: One sequence for each row that flies.
-            rows: Which rows fly, the others wait; without it, all.
-        """
+        """Flies all rows, or these, along their twists (checked by `actions.check_action`); returns their clips."""
         self.fly(torch.from_numpy(twists), rows)
         frames = self.current.frames if rows is None else self.current.frames[list(rows)]
         return frames.cpu().numpy().copy()
@@ -253,11 +237,7 @@ class Session:
         return self.current[range(self.num_rows)]
 
     def restore(self, snapshot: SessionSnapshot, rows: Sequence[int] | None = None) -> None:
-        """Goes back to a snapshot, which stays as it is and may be restored again.
-
-        Args:
-            snapshot: Of this session, or of another one of the same world.
-            rows: Where its rows go, in order, the others fly on; without it, all rows in order.
+        """Goes back to a snapshot, which stays as it is; its rows go to `rows` in order, the others fly on.
 
         Raises:
             ValueError: The snapshot has another number of rows, clips of another shape, or is of another world or task;

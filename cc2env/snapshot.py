@@ -1,4 +1,4 @@
-"""A moment of one or more episodes: restored it continues bit for bit, indexed it forks, saved it is a file."""
+"""Snapshots of episodes: restored they continue bit for bit, indexed they fork, saved they are one file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NOTE_BLOCK = 512  # bytes; notes of about equal length come out of equal shape,
 
 @dataclass(frozen=True)
 class EnvSnapshot:
-    """`b` episodes at one moment. Every environment of the same world restores it, as often as one likes.
+    """`b` episodes at one moment. Every environment of the same world can restore it, any number of times.
 
     Weights are not part of it. `snapshot[[0, 0, 2]]` holds chosen rows.
 

@@ -18,7 +18,7 @@ from cc2env.tasks import ResetContext, Task, TaskState, make_task
 from model.world.protocol import KnowsFreeSpace, WorldModel, WorldState
 
 COLLISIONS = ("none", "stop")
-_TASK_STREAM = 0x7A5C  # tells a task's random numbers from others of the same seed
+_TASK_STREAM = 0x7A5C  # keeps a task's random numbers apart from others of the same seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class TaskConfig:
     """The task, the reward and the collisions of an environment; the same for all its episodes.
 
     Attributes:
-        task: What the episodes are for.
+        task: The task of all episodes.
         reward: Takes the place of the task's reward.
         collision: "stop": the camera stops at obstacles; "none": it flies through them.
     """
@@ -77,7 +77,7 @@ class TaskRunner:
                 f'collision: expected "none", {type(world).__name__} does not know its free space, got "stop"; '
                 'choose world="synthetic", which does, or give this one a depth head with model.cli.train_depth'
             )
-        # an estimate is asked only of those who want to stop by it
+        # an estimate of the free space is used only to stop cameras
         self._guide: KnowsFreeSpace | None = None
         if isinstance(world, KnowsFreeSpace) and (world.free_space_is_exact or config.collision == "stop"):
             self._guide = world
@@ -204,7 +204,7 @@ def task_state(episode_data: TensorDict, row: int) -> TaskState:
 
 
 def _read_only(tensor: Tensor) -> np.ndarray:
-    """A view for the code of users: writing into it, which would change the episode, raises."""
+    """A view that user code cannot write into, since that would change the episode."""
     view: np.ndarray = tensor.cpu().numpy().view()
     view.flags.writeable = False
     return view

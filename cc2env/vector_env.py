@@ -221,25 +221,22 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             raise ValueError(
                 f"reset_mask: expected a bool array of shape ({self.num_envs},) with at least one True, got {mask!r}"
             )
-        return mask, self._read_prompts(options.get("prompt")), self._read_images(options.get("image"))
-
-    def _read_prompts(self, prompt: Any) -> list[str | None] | None:
-        if prompt is None or isinstance(prompt, str):
-            return None if prompt is None else [prompt] * self.num_envs
-        if not isinstance(prompt, (list, tuple)) or not all(each is None or isinstance(each, str) for each in prompt):
+        prompt, image = options.get("prompt"), options.get("image")
+        is_list = isinstance(prompt, (list, tuple))
+        if not all(each is None or isinstance(each, str) for each in (prompt if is_list else [prompt])):
             raise ValueError(f"prompt: expected a string or a list of them, got {type(prompt).__name__}; pass texts")
-        if len(prompt) != self.num_envs:
-            raise ValueError(f"prompt: expected one for each of {self.num_envs} rows, got {len(prompt)}")
-        return list(prompt)
-
-    def _read_images(self, image: Any) -> np.ndarray | None:
+        prompts = None if prompt is None else self._for_each_row("prompt", prompt, is_list)
         if image is None:
-            return None
-        several = isinstance(image, (list, tuple)) or (isinstance(image, np.ndarray) and image.ndim == 4)
-        images = list(image) if several else [image] * self.num_envs
-        if len(images) != self.num_envs:
-            raise ValueError(f"image: expected one for each of {self.num_envs} rows, got {len(images)}")
-        return np.stack([self._episodes.picture(each) for each in images])
+            return mask, prompts, None
+        is_list = isinstance(image, (list, tuple)) or (isinstance(image, np.ndarray) and image.ndim == 4)
+        images = [self._episodes.picture(each) for each in self._for_each_row("image", image, is_list)]
+        return mask, prompts, np.stack(images)
+
+    def _for_each_row(self, name: str, value: Any, is_list: bool) -> list[Any]:
+        values = list(value) if is_list else [value] * self.num_envs
+        if len(values) != self.num_envs:
+            raise ValueError(f"{name}: expected one for each of {self.num_envs} rows, got {len(values)}")
+        return values
 
 
 def _stack(infos: Sequence[dict[str, Any]], mask: np.ndarray) -> dict[str, Any]:

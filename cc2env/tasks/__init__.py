@@ -47,7 +47,7 @@ def __getattr__(name: str) -> Any:
 
 
 def make_task(task: str | type[Task] | Task | None, **arguments: Any) -> Task:
-    """Returns the task of a name or class with its arguments, or the task itself; None is the one without a purpose.
+    """Returns the task of a name or class with its arguments, or the task itself; None is `Task`.
 
     Raises:
         TypeError: An argument is unknown, or there is no task to take it.

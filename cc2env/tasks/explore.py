@@ -19,7 +19,7 @@ class Explore(Task):
     ## Description
 
     The space that the camera has seen is kept as voxels: all whose centre has been in the view frustum of a pose, up
-    to `reach` metres of depth. Nothing hides anything, so that worlds without depth play by the same rule. What the
+    to `reach` metres of depth. Occlusion is ignored, so that the rule is the same in worlds without depth. What the
     first frame shows is covered from the start.
 
     ## Rewards

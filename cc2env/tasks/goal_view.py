@@ -40,7 +40,7 @@ class GoalView(Task):
     | Key of `info`   | Value                                                                                 |
     |-----------------|---------------------------------------------------------------------------------------|
     | `goal_image`    | uint8 [h, w, 3], also `env.unwrapped.goal_image`                                      |
-    | `goal_c2w`      | float32 [4, 4], where it was taken; an agent that looks at it is told the answer      |
+    | `goal_c2w`      | float32 [4, 4], the pose to reach, for evaluation: an agent should not need it         |
     | `goal_distance` | float, pose distance to it, metres                                                    |
     | `is_success`    | bool                                                                                  |
 

@@ -18,8 +18,7 @@ class HoldStill(Task):
 
     ## Description
 
-    The camera rests and watches. It shows what a world does while nothing is asked of it, and whether an agent can
-    leave the stick alone.
+    The camera rests. The task shows what a world does without commands, and whether an agent can stay still.
 
     ## Rewards
 

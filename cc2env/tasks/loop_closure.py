@@ -18,8 +18,8 @@ class LoopClosure(Task):
 
     ## Description
 
-    First fly at least `distance` metres away from the start, then return to its pose. The last reward tells how much
-    the world looks as it did. In a world that forgets what it has shown, even a perfect flight earns little there.
+    First fly at least `distance` metres away from the start, then return to its pose. The last reward measures how
+    much the world looks as it did. In a world that forgets what it has shown, even a perfect flight earns little there.
 
     ## Rewards
 

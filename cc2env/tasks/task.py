@@ -49,7 +49,7 @@ class ResetContext:
 
 
 class Task:
-    """Base of all tasks, and the one without a purpose: the reward is 0 and nothing ends.
+    """Base class of all tasks. By itself its reward is 0 and it never terminates an episode.
 
     To write one, derive from it and pass an object as `task` to an environment. The arrays of its state keep their
     shapes and types throughout an episode, and are read-only.

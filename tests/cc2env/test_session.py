@@ -61,9 +61,9 @@ def test_a_longer_clip_is_several_of_the_worlds_segments(flat_world):
     long.reset([3]), short.reset([3])
     whole = long.step(twists)
     parts = np.concatenate([short.step(twists[:, :4]), short.step(twists[:, 4:])], axis=1)
-    assert (whole == parts).all() and long.evaluations.tolist() == [16] and long.clip_index.tolist() == [1]
+    assert (whole == parts).all() and long.evaluations.tolist() == [16] and long.current.clip_index.tolist() == [1]
     # float32 state between segments against one float64 chain: the last digit may differ
-    assert torch.allclose(long.commanded[:, 4:], short.commanded, atol=1e-6)
+    assert torch.allclose(long.current.commanded[:, 4:], short.current.commanded, atol=1e-6)
 
 
 @pytest.mark.parametrize("poses_per_clip", [0, -4, 3, 6])
