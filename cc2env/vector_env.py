@@ -222,10 +222,9 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
                 f"reset_mask: expected a bool array of shape ({self.num_envs},) with at least one True, got {mask!r}"
             )
         prompt, image = options.get("prompt"), options.get("image")
-        is_list = isinstance(prompt, (list, tuple))
-        if not all(each is None or isinstance(each, str) for each in (prompt if is_list else [prompt])):
+        prompts = None if prompt is None else self._for_each_row("prompt", prompt, isinstance(prompt, (list, tuple)))
+        if prompts is not None and not all(each is None or isinstance(each, str) for each in prompts):
             raise ValueError(f"prompt: expected a string or a list of them, got {type(prompt).__name__}; pass texts")
-        prompts = None if prompt is None else self._for_each_row("prompt", prompt, is_list)
         if image is None:
             return mask, prompts, None
         is_list = isinstance(image, (list, tuple)) or (isinstance(image, np.ndarray) and image.ndim == 4)
