@@ -29,8 +29,14 @@ def test_a_film_that_was_cut_is_told_from_a_whole_one(tmp_path: Path, share: flo
         require_frames(film, 20)
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".gif"])
-@pytest.mark.parametrize("writer", ["cc2env.recording.write_film", "model.data.video_io.write_video"])
+@pytest.mark.parametrize(
+    ("writer", "suffix"),
+    [
+        ("cc2env.recording.write_film", ".mp4"),
+        ("cc2env.recording.write_film", ".gif"),
+        ("model.data.video_io.write_video", ".mp4"),
+    ],
+)
 def test_a_film_that_does_not_fit_is_one_error_and_no_file(tmp_path: Path, writer: str, suffix: str) -> None:
     module, name = writer.rsplit(".", 1)
     code = f"""

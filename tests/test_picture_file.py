@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 from cc2env.pictures import load_picture
-from model.data.video_io import read_image
 from model.picture_file import read_picture
 
 SIZE = (12, 8)  # width, height
@@ -68,7 +67,7 @@ def test_a_picture_means_the_same_in_training_and_as_a_first_frame(name: str, tm
     clear = {mode: half_clear(mode) for mode in ("RGBA", "LA", "P")}
     picture = clear[mode] if mode in clear else deep() if mode == "I;16" else quarters().convert(mode)
     picture.save(tmp_path / name)
-    trained, opened = read_image(tmp_path / name).numpy(), load_picture(tmp_path / name, 8, 12)
+    trained, opened = np.asarray(read_picture(tmp_path / name)), load_picture(tmp_path / name, 8, 12)
     np.testing.assert_array_equal(trained, opened)
     with Image.open(tmp_path / name) as image:
         np.testing.assert_array_equal(load_picture(image, 8, 12), opened)
@@ -82,7 +81,7 @@ def test_a_picture_means_the_same_in_training_and_as_a_first_frame(name: str, tm
 def test_thirty_two_bits_are_refused_everywhere(dtype: type, tmp_path: Path) -> None:
     picture = Image.fromarray(np.ones((8, 12), dtype))
     picture.save(tmp_path / "deep.tif")
-    for read in (read_image, lambda path: load_picture(path, 8, 12), lambda path: load_picture(picture, 8, 12)):
+    for read in (read_picture, lambda path: load_picture(path, 8, 12), lambda path: load_picture(picture, 8, 12)):
         with pytest.raises(ValueError, match="expected 8 or 16 bits for each channel"):
             read(tmp_path / "deep.tif")
 
@@ -102,12 +101,13 @@ def test_a_picture_is_turned_only_where_it_is_to_be_upright(orientation: int, tm
     exif = Image.Exif()
     exif[0x0112] = orientation
     quarters().save(tmp_path / "turned.png", exif=exif)
-    np.testing.assert_array_equal(read_image(tmp_path / "turned.png", upright=False), np.asarray(quarters()))
+    stored = read_picture(tmp_path / "turned.png", upright=False)
+    np.testing.assert_array_equal(np.asarray(stored), np.asarray(quarters()))
     from PIL import ImageOps
 
     with Image.open(tmp_path / "turned.png") as file:  # a second implementation
         expected = np.asarray(ImageOps.exif_transpose(file))
-    np.testing.assert_array_equal(read_image(tmp_path / "turned.png"), expected)
+    np.testing.assert_array_equal(np.asarray(read_picture(tmp_path / "turned.png")), expected)
 
 
 @pytest.mark.filterwarnings("error")
@@ -120,10 +120,22 @@ def test_no_picture_fills_the_memory_or_runs_a_program(tmp_path: Path) -> None:
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
     )
     for name in ("large", "header", "empty", "postscript"):
-        with pytest.raises(ValueError, match=f"{name}.png: expected a readable picture file"):
-            read_image(tmp_path / f"{name}.png")
+        with pytest.raises(ValueError, match=rf"^expected a readable picture file, got .*{name}\.png"):
+            read_picture(tmp_path / f"{name}.png")
         with pytest.raises(ValueError, match=r"^image: expected a readable picture file"):
             load_picture(tmp_path / f"{name}.png", 8, 12)
+
+
+def test_an_unreadable_picture_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"absent\.png, which does not exist"):
+        read_picture(tmp_path / "absent.png")
+    (tmp_path / "text.png").write_text("no picture")
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 50, 3), np.uint8)).save(buffer, "PNG")
+    (tmp_path / "half.png").write_bytes(buffer.getvalue()[:1000])
+    for name in ("text", "half"):
+        with pytest.raises(ValueError, match=rf"expected a readable picture file, got .*{name}\.png"):
+            read_picture(tmp_path / f"{name}.png")
 
 
 def test_pil_images_are_first_frames() -> None:

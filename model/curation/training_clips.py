@@ -20,9 +20,9 @@ from model.data.clips import FRAMES_PER_LATENT, ClipSet, ClipSetConfig, open_cli
 from model.data.cropping import crop_and_resize, cropped_intrinsics
 from model.data.film_frames import FilmFrame, film_frames
 from model.data.manifest import ClipRecord, Manifest
-from model.data.video_io import read_image
 from model.fingerprint import fingerprint
 from model.geometry import se3
+from model.picture_file import read_picture
 from model.whole_file import write_text
 
 _UNREADABLE = "clips/unreadable.json"
@@ -252,7 +252,7 @@ def _pictures(record: ClipRecord, numbers: list[int]) -> Iterator[NDArray[np.uin
     if record.files:
         upright = record.camera is None  # a lens and a pose are of the pixels as they are stored
         paths = (Path(record.source) / record.files[number] for number in numbers)
-        yield from (read_image(path, upright=upright).numpy() for path in paths)
+        yield from (np.asarray(read_picture(path, upright=upright)) for path in paths)
     else:
         yield from (frame.rgb() for frame in _nearest_frames(Path(record.source), record.times[numbers].tolist()))
 

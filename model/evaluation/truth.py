@@ -8,7 +8,6 @@ from torch import Tensor
 
 from model.data.synthetic.renderer import RenderedClip, render, render_frames
 from model.data.synthetic.scene import Scene, sample_scene, static_scene
-from model.data.synthetic.trajectories import sample_trajectory
 
 # Every motion repeats itself within seconds: samples over this span meet an object nearly everywhere it goes.
 _SWEEP_SECONDS = 12.0
@@ -42,8 +41,7 @@ class SceneTruth:
     ) -> "SceneTruth":
         """The scene of a seed as `SyntheticWorld` and clip sets open it."""
         scene = sample_scene(seed, style)
-        start = sample_trajectory(scene, seed, 1)[0].c2w[0]
-        return cls(scene, static_scene(scene), start, intrinsics, height, width, fps)
+        return cls(scene, static_scene(scene), scene.start_pose, intrinsics, height, width, fps)
 
     def clip(self, c2w: Float[Tensor, "f 4 4"], times: Float[Tensor, " f"]) -> RenderedClip:
         """Frames, depth and mask of what moves."""

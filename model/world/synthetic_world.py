@@ -15,7 +15,6 @@ from torch import Tensor
 from model.data.synthetic.free_space import free_fraction
 from model.data.synthetic.renderer import render_frames
 from model.data.synthetic.scene import Scene, sample_scene
-from model.data.synthetic.trajectories import sample_trajectory
 from model.fingerprint import fingerprint_number
 from model.geometry import se3
 from model.geometry.camera import intrinsics_from_fov
@@ -80,14 +79,14 @@ class SyntheticWorld:
                 )
         values = check_seeds(seeds)
         batch = len(values)
-        starts = [sample_trajectory(self.scene(seed), seed, 1)[0].c2w[0] for seed in values]
+        starts = torch.stack([self.scene(seed).start_pose for seed in values])
         state = WorldState(
             c2w=torch.eye(4, dtype=torch.float32).repeat(batch, 1, 1),
             intrinsics=check_intrinsics(intrinsics, self._spec, batch),
             seed=torch.tensor(values),
             step=torch.zeros(batch, dtype=torch.int64),
             memory=TensorDict(
-                {"start_c2w": torch.stack(starts).float(), "fingerprint": torch.full((batch,), self._fingerprint)},
+                {"start_c2w": starts, "fingerprint": torch.full((batch,), self._fingerprint)},
                 batch_size=[batch],
             ),
             batch_size=[batch],

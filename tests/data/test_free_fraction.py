@@ -42,7 +42,7 @@ def walk(
     """The last pose of a cut move of a third of a second, and the least distance to a surface on the way."""
     tau = torch.linspace(0, 1, 33, dtype=torch.float64)
     poses = pose @ se3.exp(tau[:, None] * torch.cat([share * twist[:3], twist[3:]]).double())
-    return poses[-1], float(distance_to_surface(scene, poses[:, :3, 3], start + tau / 3).min())
+    return poses[-1], float(distance_to_surface(scene, poses[:, :3, 3].numpy(), (start + tau / 3).numpy()).min())
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -47,7 +47,8 @@ def test_a_frame_does_not_depend_on_its_clip() -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_every_pixel_ends_on_a_surface(seed: int) -> None:
     scene, c2w, times, view = clip(seed)
-    distance = distance_to_surface(scene, points_of(view, c2w), times[:, None, None].double().expand_as(view.depth))
+    points, seconds = points_of(view, c2w).numpy(), times[:, None, None].double().expand_as(view.depth).numpy()
+    distance = torch.from_numpy(distance_to_surface(scene, points, seconds))
     near = view.depth < 30
     assert near.float().mean() > 0.2
     # float32 rays: the error grows with the depth; near the limb of a sphere it is the square root of the rounding
@@ -81,7 +82,7 @@ def test_only_masked_pixels_change_depth_when_only_time_passes(seed: int) -> Non
     view = render(scene, c2w, LENS, torch.tensor([0.0, 0.4, 1.1, 2.5]), HEIGHT, WIDTH)
     changed = view.depth[1:] != view.depth[:1]
     assert (changed <= (view.moving_mask[1:] | view.moving_mask[:1])).all()
-    still = render(scene, c2w[:1], LENS, torch.zeros(1), HEIGHT, WIDTH, include_moving=False)
+    still = render(static_scene(scene), c2w[:1], LENS, torch.zeros(1), HEIGHT, WIDTH)
     assert torch.equal(still.depth[~view.moving_mask[:1]], view.depth[:1][~view.moving_mask[:1]])
     assert not still.moving_mask.any()
 
@@ -93,13 +94,6 @@ def test_moving_objects_are_seen_to_move() -> None:
         frames = render_frames(scene, scene.start_pose.expand(2, 4, 4), LENS, torch.tensor([0.0, 1.0]), HEIGHT, WIDTH)
         moved += bool((frames[0].int() - frames[1].int()).abs().max() > 20)
     assert moved >= 6
-
-
-def test_leaving_out_moving_objects_equals_the_static_scene() -> None:
-    scene, c2w, times, _ = clip(1)
-    a = render(scene, c2w, LENS, times, HEIGHT, WIDTH, include_moving=False)
-    b = render(static_scene(scene), c2w, LENS, times, HEIGHT, WIDTH)
-    assert torch.equal(a.frames, b.frames)
 
 
 @pytest.mark.parametrize(("height", "width", "supersample"), [(48, 80, 2), (7, 5, 1), (31, 64, 3), (1, 1, 4)])

@@ -20,13 +20,13 @@ LENS = intrinsics_from_fov(math.radians(75), 48, 80)
 
 
 def start_distance(scene: Scene, seconds: float) -> float:
-    return float(distance_to_surface(scene, scene.start_pose[:3, 3], seconds))
+    return float(distance_to_surface(scene, scene.start_pose[None, :3, 3].double().numpy(), seconds)[0])
 
 
 def test_same_seed_same_scene() -> None:
     assert all(sample_scene(seed) == sample_scene(seed) for seed in SEEDS)
     assert len({caption(sample_scene(seed)) for seed in SEEDS}) > 35
-    assert {sample_scene(seed).theme.name for seed in SEEDS} == {theme.name for theme in THEMES}
+    assert {sample_scene(seed).theme for seed in SEEDS} == set(THEMES)
 
 
 def test_styles_share_theme_light_and_first_objects() -> None:

@@ -60,7 +60,7 @@ def nearest(world: SyntheticWorld, state: WorldState, row: int) -> tuple[float, 
     here = (state.memory["start_c2w"][row] @ state.c2w[row])[:3, 3]
     scene, seconds = world.scene(int(state.seed[row])), int(state.step[row]) * 16 / 12
     to_middle = min(math.hypot(o.x - here[0], o.z - here[2]) for o in scene.objects)
-    return to_middle, float(distance_to_surface(scene, here, seconds))
+    return to_middle, float(distance_to_surface(scene, here.double().numpy()[None], seconds)[0])
 
 
 def test_moves_are_within_the_bounds_of_an_action_and_ask_for_all_directions() -> None:

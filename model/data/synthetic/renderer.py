@@ -16,7 +16,7 @@ from torch import Tensor
 from model.data.synthetic import shading
 from model.data.synthetic.casting import Layout, cast_at_objects, layouts, trace
 from model.data.synthetic.rays import Array, Camera, Rays, camera_with_samples, cast, ground_depth, windows
-from model.data.synthetic.scene import Scene, static_scene
+from model.data.synthetic.scene import Scene
 
 _BORDER = 2  # samples beyond the picture that the filter needs
 
@@ -46,7 +46,6 @@ def render(
     height: int,
     width: int,
     supersample: int = 2,
-    include_moving: bool = True,
 ) -> RenderedClip:
     """Frames, depth and moving-object mask of `scene` for every pose and time.
 
@@ -58,13 +57,11 @@ def render(
         height: pixels.
         width: pixels.
         supersample: samples per pixel and axis.
-        include_moving: False leaves the moving objects out, as `static_scene` does.
 
     Raises:
         ValueError: a shape or value is not as described.
     """
     _check(c2w, intrinsics, times, height, width, supersample)
-    scene = scene if include_moving else static_scene(scene)
     frames = render_frames(scene, c2w, intrinsics, times, height, width, supersample)
     depth = np.empty((len(c2w), height, width), np.float32)
     objects = np.empty((len(c2w), height, width), np.int64)

@@ -24,7 +24,6 @@ PALETTE: dict[str, RGB] = {
 class Theme:
     """One coherent look: a sky, a light, a fog and a ground."""
 
-    name: str
     phrase: str  # how captions name it
     zenith: RGB
     horizon: RGB  # also the colour of the fog
@@ -48,7 +47,6 @@ class Theme:
 
 THEMES: tuple[Theme, ...] = (
     Theme(
-        name="dawn",
         phrase="a pink dawn",
         zenith=(0.50, 0.56, 0.78),
         horizon=(0.97, 0.78, 0.72),
@@ -70,7 +68,6 @@ THEMES: tuple[Theme, ...] = (
         colours=("red", "orange", "teal", "blue", "purple", "white"),
     ),
     Theme(
-        name="noon",
         phrase="a green meadow",
         zenith=(0.30, 0.56, 0.88),
         horizon=(0.80, 0.90, 0.96),
@@ -92,7 +89,6 @@ THEMES: tuple[Theme, ...] = (
         colours=("red", "orange", "yellow", "blue", "purple", "white"),
     ),
     Theme(
-        name="dusk",
         phrase="a violet dusk",
         zenith=(0.20, 0.19, 0.42),
         horizon=(0.80, 0.46, 0.48),
@@ -114,7 +110,6 @@ THEMES: tuple[Theme, ...] = (
         colours=("red", "orange", "yellow", "teal", "blue", "white"),
     ),
     Theme(
-        name="desert",
         phrase="a golden desert",
         zenith=(0.42, 0.62, 0.80),
         horizon=(0.96, 0.86, 0.70),
@@ -136,7 +131,6 @@ THEMES: tuple[Theme, ...] = (
         colours=("red", "green", "teal", "blue", "purple", "white"),
     ),
     Theme(
-        name="mist",
         phrase="a misty morning",
         zenith=(0.70, 0.76, 0.79),
         horizon=(0.83, 0.86, 0.86),
@@ -158,7 +152,6 @@ THEMES: tuple[Theme, ...] = (
         colours=("red", "orange", "yellow", "green", "blue", "purple"),
     ),
     Theme(
-        name="snow",
         phrase="a snowy plain",
         zenith=(0.56, 0.70, 0.88),
         horizon=(0.90, 0.93, 0.97),
@@ -180,7 +173,6 @@ THEMES: tuple[Theme, ...] = (
         colours=("red", "orange", "yellow", "green", "teal", "blue"),
     ),
     Theme(
-        name="night",
         phrase="a moonlit night",
         zenith=(0.04, 0.06, 0.15),
         horizon=(0.17, 0.23, 0.38),
@@ -202,7 +194,6 @@ THEMES: tuple[Theme, ...] = (
         colours=("red", "orange", "yellow", "green", "teal", "white"),
     ),
     Theme(
-        name="lagoon",
         phrase="a turquoise lagoon",
         zenith=(0.26, 0.60, 0.84),
         horizon=(0.86, 0.95, 0.93),
