@@ -5,7 +5,7 @@ import math
 import struct
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,31 +14,14 @@ import torch
 from model.data.camera_checks import natural_order
 from model.data.colmap_model import colmap_record, read_colmap_model, write_colmap_text
 from model.data.nerfstudio import nerfstudio_record
-from model.data.video_io import write_image
-from model.geometry import se3
 from model.geometry.trajectory import CameraTrajectory
 
 FRAMES = 5
+Pictures = Callable[..., None]
+Same = Callable[[CameraTrajectory | None, CameraTrajectory], bool]
 
 
-@pytest.fixture
-def camera() -> CameraTrajectory:
-    generator = torch.Generator().manual_seed(0)
-    c2w = se3.exp(torch.randn(FRAMES, 6, generator=generator))
-    return CameraTrajectory(c2w, torch.tensor([0.8, 1.1, 0.49, 0.52]).expand(FRAMES, 4))
-
-
-def pictures(folder: Path, names: Iterable[str], height: int = 240, width: int = 320) -> None:
-    for name in names:
-        write_image(folder / name, torch.zeros(height, width, 3, dtype=torch.uint8))
-
-
-def same(a: CameraTrajectory | None, b: CameraTrajectory) -> bool:
-    assert a is not None
-    return torch.allclose(a.c2w, b.c2w, atol=1e-5) and torch.allclose(a.intrinsics, b.intrinsics, atol=1e-6)
-
-
-def test_colmap_text_comes_back(camera: CameraTrajectory, tmp_path: Path) -> None:
+def test_colmap_text_comes_back(camera: CameraTrajectory, tmp_path: Path, pictures: Pictures, same: Same) -> None:
     points = torch.randn(7, 3)
     write_colmap_text(tmp_path, camera, 240, 320, points=points)
     model = read_colmap_model(tmp_path)
@@ -50,7 +33,7 @@ def test_colmap_text_comes_back(camera: CameraTrajectory, tmp_path: Path) -> Non
     assert torch.allclose(record.camera.c2w[:, :3, 3], 2 * camera.c2w[:, :3, 3], atol=1e-5)
 
 
-def test_colmap_itself_reads_our_text_and_we_its_binary(camera: CameraTrajectory, tmp_path: Path) -> None:
+def test_colmap_itself_reads_our_text_and_we_its_binary(camera: CameraTrajectory, tmp_path: Path, same: Same) -> None:
     """A second implementation, in a process of its own: pycolmap and torch do not load well together."""
     write_colmap_text(tmp_path / "text", camera, 240, 320)
     (tmp_path / "bin").mkdir()
@@ -76,7 +59,7 @@ def test_a_distorted_or_torn_colmap_model_is_refused(camera: CameraTrajectory, t
         read_colmap_model(tmp_path / "none")
 
 
-def test_nerfstudio_axes_are_turned(camera: CameraTrajectory, tmp_path: Path) -> None:
+def test_nerfstudio_axes_are_turned(camera: CameraTrajectory, tmp_path: Path, pictures: Pictures, same: Same) -> None:
     opengl = camera.c2w @ torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0]))
     # frame_10 sorts behind frame_9 in nature, and the order in the file means nothing
     frames = [
@@ -95,7 +78,7 @@ def test_nerfstudio_axes_are_turned(camera: CameraTrajectory, tmp_path: Path) ->
     assert nerfstudio_record("a", tmp_path, ignore_distortion=True).provenance["distortion"] == "ignored"
 
 
-def test_nerfstudio_angles_of_view(camera: CameraTrajectory, tmp_path: Path) -> None:
+def test_nerfstudio_angles_of_view(camera: CameraTrajectory, tmp_path: Path, pictures: Pictures) -> None:
     frames = [{"file_path": "a.png", "transform_matrix": torch.eye(4).tolist()}]
     data = {"w": 200, "h": 100, "camera_angle_x": math.pi / 2, "frames": frames}
     pictures(tmp_path, ["a.png"], 100, 200)
@@ -119,7 +102,9 @@ def test_nerfstudio_angles_of_view(camera: CameraTrajectory, tmp_path: Path) -> 
         ("a.png", "images_4/a.png", "images_4"),
     ],
 )
-def test_nerfstudio_pictures_are_found(named: str, there: str, media: str | None, tmp_path: Path) -> None:
+def test_nerfstudio_pictures_are_found(
+    named: str, there: str, media: str | None, tmp_path: Path, pictures: Pictures
+) -> None:
     frames = [{"file_path": named, "transform_matrix": torch.eye(4).tolist()}]
     data = {"w": 80, "h": 40, "fl_x": 50, "frames": frames}
     (tmp_path / "transforms.json").write_text(json.dumps(data))
@@ -133,14 +118,18 @@ def test_nerfstudio_pictures_are_found(named: str, there: str, media: str | None
 F = {"fl_x": 60.0, "fl_y": 60.0, "cx": 40.0, "cy": 24.0, "w": 80, "h": 48}
 
 
-def scene(folder: Path, top: dict[str, object], per_frame: list[dict[str, object]] | None = None) -> Path:
-    """A nerfstudio scene of five pictures of 80x48."""
-    names = [f"images/{number}.png" for number in range(FRAMES)]
-    pictures(folder, names, 48, 80)
-    frames = [{"file_path": name, "transform_matrix": torch.eye(4).tolist()} for name in names]
-    frames = [frame | more for frame, more in zip(frames, per_frame or FRAMES * [{}], strict=True)]
-    (folder / "transforms.json").write_text(json.dumps(top | {"frames": frames}))
-    return folder
+@pytest.fixture
+def scene(pictures: Pictures) -> Callable[..., Path]:
+    def write(folder: Path, top: dict[str, object], per_frame: list[dict[str, object]] | None = None) -> Path:
+        """A nerfstudio scene of five pictures of 80x48."""
+        names = [f"images/{number}.png" for number in range(FRAMES)]
+        pictures(folder, names, 48, 80)
+        frames = [{"file_path": name, "transform_matrix": torch.eye(4).tolist()} for name in names]
+        frames = [frame | more for frame, more in zip(frames, per_frame or FRAMES * [{}], strict=True)]
+        (folder / "transforms.json").write_text(json.dumps(top | {"frames": frames}))
+        return folder
+
+    return write
 
 
 @pytest.mark.parametrize(
@@ -154,7 +143,9 @@ def scene(folder: Path, top: dict[str, object], per_frame: list[dict[str, object
         F | {"w": 160, "h": 96, "fl_x": 120, "fl_y": 120, "cx": 80, "cy": 48},  # the pictures are half as large
     ],
 )
-def test_nerfstudio_lenses_that_are_pinholes(top: dict[str, object], tmp_path: Path) -> None:
+def test_nerfstudio_lenses_that_are_pinholes(
+    top: dict[str, object], tmp_path: Path, scene: Callable[..., Path]
+) -> None:
     record = nerfstudio_record("a", scene(tmp_path, top))
     assert record.camera is not None
     torch.testing.assert_close(record.camera.intrinsics, torch.tensor([0.75, 1.25, 0.5, 0.5]).expand(FRAMES, 4))
@@ -189,7 +180,9 @@ def test_nerfstudio_lenses_that_are_pinholes(top: dict[str, object], tmp_path: P
         ({"w": 48, "h": 80}, "pictures of the camera's aspect, 48 x 80"),  # of pictures turned by EXIF
     ],
 )
-def test_nerfstudio_lenses_that_are_refused(changes: dict[str, object], fault: str, tmp_path: Path) -> None:
+def test_nerfstudio_lenses_that_are_refused(
+    changes: dict[str, object], fault: str, tmp_path: Path, scene: Callable[..., Path]
+) -> None:
     with pytest.raises(ValueError, match=f"transforms.json: expected .*{fault}"):
         nerfstudio_record("a", scene(tmp_path, F | changes))
 
@@ -204,7 +197,9 @@ def test_nerfstudio_lenses_that_are_refused(changes: dict[str, object], fault: s
         ({"is_fisheye": True}, "is_fisheye"),
     ],
 )
-def test_a_clip_has_one_camera(changes: dict[str, object], fault: str, tmp_path: Path) -> None:
+def test_a_clip_has_one_camera(
+    changes: dict[str, object], fault: str, tmp_path: Path, pictures: Pictures, scene: Callable[..., Path]
+) -> None:
     pictures(tmp_path, ["other/1.png"], 48, 80)
     scene(tmp_path, F, [{}, changes, *(FRAMES - 2) * [{}]])
     with pytest.raises(ValueError, match=f"transforms.json: expected .*{fault}"):
@@ -220,7 +215,7 @@ def test_malformed_transforms_are_one_error(text: str, tmp_path: Path) -> None:
         nerfstudio_record("a", tmp_path)
 
 
-def test_transforms_of_a_windows_editor_are_read(tmp_path: Path) -> None:
+def test_transforms_of_a_windows_editor_are_read(tmp_path: Path, scene: Callable[..., Path]) -> None:
     path = scene(tmp_path, F) / "transforms.json"
     path.write_text("\ufeff" + path.read_text().replace(", ", ",\r\n"), encoding="utf-8")
     assert len(nerfstudio_record("a", tmp_path)) == FRAMES
@@ -236,19 +231,23 @@ def test_names_are_in_natural_order_whatever_digits_they_hold() -> None:
 P = "1 PINHOLE 80 48 60 60 40 24"
 
 
-def colmap(folder: Path, cameras: list[str], names: list[str] | None = None, points: str = "1 2 -1") -> Path:
-    """A COLMAP scene of five pictures of 80x48, 0.1 apart; the last camera sees the last picture."""
-    names = names or [f"{number}.png" for number in range(8, 8 + FRAMES)]
-    pictures(folder / "images", names, 48, 80)
-    (folder / "cameras.txt").write_text("".join(f"{camera}\n" for camera in cameras))
-    ids = [1] * (FRAMES - 1) + [len(cameras)]
-    rows = [f"{k} 1 0 0 0 {-0.1 * k} 0 0 {ids[k]} {name}\n{points}\n" for k, name in enumerate(names)]
-    (folder / "images.txt").write_text("".join(reversed(rows)))
-    return folder
+@pytest.fixture
+def colmap(pictures: Pictures) -> Callable[..., Path]:
+    def write(folder: Path, cameras: list[str], names: list[str] | None = None, points: str = "1 2 -1") -> Path:
+        """A COLMAP scene of five pictures of 80x48, 0.1 apart; the last camera sees the last picture."""
+        names = names or [f"{number}.png" for number in range(8, 8 + FRAMES)]
+        pictures(folder / "images", names, 48, 80)
+        (folder / "cameras.txt").write_text("".join(f"{camera}\n" for camera in cameras))
+        ids = [1] * (FRAMES - 1) + [len(cameras)]
+        rows = [f"{k} 1 0 0 0 {-0.1 * k} 0 0 {ids[k]} {name}\n{points}\n" for k, name in enumerate(names)]
+        (folder / "images.txt").write_text("".join(reversed(rows)))
+        return folder
+
+    return write
 
 
 @pytest.mark.parametrize("name", ["{}.png", "my  frame ({}).png", "cam0/{}.png", "²{}.png"])
-def test_colmap_pictures_are_in_natural_order(name: str, tmp_path: Path) -> None:
+def test_colmap_pictures_are_in_natural_order(name: str, tmp_path: Path, colmap: Callable[..., Path]) -> None:
     names = [name.format(number) for number in range(8, 8 + FRAMES)]
     record = colmap_record("a", colmap(tmp_path, [P], names), tmp_path / "images")
     assert record.files == tuple(names) and record.camera is not None
@@ -270,12 +269,16 @@ def test_colmap_pictures_are_in_natural_order(name: str, tmp_path: Path) -> None
         ([P, "2 PINHOLE 80 48 70 60 40 24"], "one camera for all frames, got lenses that differ by 16.7 %"),
     ],
 )
-def test_colmap_cameras_that_are_refused(cameras: list[str], fault: str, tmp_path: Path) -> None:
+def test_colmap_cameras_that_are_refused(
+    cameras: list[str], fault: str, tmp_path: Path, colmap: Callable[..., Path]
+) -> None:
     with pytest.raises(ValueError, match=f"expected .*{fault}"):
         colmap_record("a", colmap(tmp_path, cameras), tmp_path / "images")
 
 
-def test_colmap_text_without_lines_of_points_is_refused_rather_than_halved(tmp_path: Path) -> None:
+def test_colmap_text_without_lines_of_points_is_refused_rather_than_halved(
+    tmp_path: Path, colmap: Callable[..., Path]
+) -> None:
     colmap(tmp_path, [P])
     lines = (tmp_path / "images.txt").read_text().splitlines()[::2]
     (tmp_path / "images.txt").write_text("\n".join(lines))
