@@ -153,7 +153,7 @@ def test_bad_arguments_are_named(change: dict[str, Tensor | int], name: str) -> 
 def test_a_mirrored_sky_has_no_pole_below_the_horizon():
     """A ray whose sine of elevation is exactly -0.30 was 0 / 0 or x / 0, hidden in the picture, loud in the log."""
     scene = sample_scene(0)
-    colour = np.zeros((3, 3), np.float32)
+    colour = np.zeros((3, 1, 3), np.float32)
     with np.errstate(all="raise"):
-        _towards_zenith(scene, colour, np.float32([-0.30, -0.31, 0.5]))
-    assert np.isfinite(colour).all() and (colour[:, :2] == 0).all() and colour[:, 2].any()
+        _towards_zenith(scene, colour, np.float32([[-0.30, -0.31, 0.5]]))
+    assert np.isfinite(colour).all() and (colour[..., :2] == 0).all() and colour[..., 2].any()

@@ -1,13 +1,13 @@
 """How objects move: every motion is a periodic closed form of time, so any instant is exact without the ones before."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 MotionKind = Literal["rolling", "sliding", "orbiting", "bouncing", "spinning"]
-MOTIONS: tuple[MotionKind, ...] = ("rolling", "sliding", "orbiting", "bouncing", "spinning")
+MOTIONS: tuple[MotionKind, ...] = get_args(MotionKind)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -118,7 +118,7 @@ def _instants(
 def _paint(scene: Scene, camera: Camera, layout: Layout) -> Array:
     """Colours [3, rows, columns] of one frame's samples: sky, ground with shadows, then the objects."""
     rays = cast(camera, scene.sun_direction)
-    haze = shading.haze(scene, rays)
+    haze = shading.haze(scene, rays.sun_cosine)
     ground_rows, sky_rows, depth = ground_depth(rays)
     picture = np.empty_like(haze)
     nearest = np.full(rays.length.shape, np.inf, np.float32)
@@ -145,13 +145,10 @@ def _paint_objects(
             depth * way + np.float32(start - middle)
             for way, start, middle in zip(part.direction, rays.origin, (item.x, 0.0, item.z), strict=True)
         )
-        motion = shading.Placement(
-            layout.offset[hit.index], float(layout.yaw[hit.index]), float(layout.rolled[hit.index])
-        )
-        colour = shading.shade(scene, item, motion, (x, y, z), hit.normal)
-        air = haze[:, hit.window[0], hit.window[1]]
-        colour = air + shading.object_transmittance(scene, depth * part.length) * (colour - air)
-        np.copyto(picture[:, hit.window[0], hit.window[1]], colour, where=hit.visible)
+        colour = shading.shade(scene, hit.index, layout, (x, y, z), hit.normal)
+        window = (slice(None), *hit.window)
+        colour = shading.through_air(scene, colour, haze[window], depth * part.length)
+        np.copyto(picture[window], colour, where=hit.visible)
 
 
 def _light(scene: Scene, camera: Camera, layout: Layout, rays: Rays, rows: slice, depth: Array) -> Array:

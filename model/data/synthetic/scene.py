@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from model.data.synthetic.motion import Motion, MotionKind
-from model.data.synthetic.themes import PALETTE, RGB, STYLES, THEMES, Theme
+from model.data.synthetic.motion import MOTIONS, Motion, MotionKind
+from model.data.synthetic.themes import STYLES, THEMES, Theme
 
 SCENE_RADIUS = 12.0  # metres round the start; trajectories stay inside
 VIEW_HALF_ANGLE = math.radians(32)  # "in view at the start", a little inside the default 75 degrees
@@ -40,11 +40,6 @@ class SceneObject:
     yaw: float = 0.0
     hover: float = 0.0  # metres between the ground and its lowest point
     motion: Motion | None = None
-
-    @property
-    def rgb(self) -> RGB:
-        """Display colour in [0, 1]."""
-        return PALETTE[self.colour]
 
     @property
     def radius(self) -> float:
@@ -77,7 +72,7 @@ class Scene:
     objects: tuple[SceneObject, ...]
     camera_height: float  # metres above the ground at the start
     sun_azimuth: float  # radians from straight ahead (+z) towards +x
-    ground_phases: tuple[float, float, float, float]
+    ground_phases: tuple[float, ...]  # four, radians
 
     @property
     def start_pose(self) -> Float[Tensor, "4 4"]:
@@ -129,17 +124,14 @@ def sample_scene(seed: int, style: str = "soft") -> Scene:
         raise ValueError(f"seed: expected a non-negative integer, got {seed}")
     rng = np.random.default_rng([0x5CE9E, seed])
     theme = THEMES[int(rng.integers(len(THEMES)))]
-    sun_azimuth = float(rng.uniform(-1.0, 1.0)) * math.radians(65)
-    phases = rng.uniform(0, 2 * np.pi, 4)
-    objects = _sample_objects(rng, theme, num_extra=6 if style == "textured" else 0)
-    return Scene(
+    return Scene(  # in the order of drawing
         seed=seed,
         style=style,
         theme=theme,
-        objects=objects,
+        sun_azimuth=float(rng.uniform(-1.0, 1.0)) * math.radians(65),
+        ground_phases=tuple(rng.uniform(0, 2 * np.pi, 4).tolist()),
+        objects=_sample_objects(rng, theme, num_extra=6 if style == "textured" else 0),
         camera_height=float(rng.uniform(1.2, 1.7)),
-        sun_azimuth=sun_azimuth,
-        ground_phases=(float(phases[0]), float(phases[1]), float(phases[2]), float(phases[3])),
     )
 
 
@@ -175,7 +167,7 @@ def _sample_group(rng: np.random.Generator, theme: Theme, moving: bool) -> list[
         kind = rng.choice(tuple(OBJECT_SIZES), p=(0.2, 0.2, 0.15, 0.15, 0.15, 0.15))
         return [_sample_object(rng, str(kind), colour)]
     speed = float(rng.uniform(0.4, 1.0))
-    match rng.choice(("rolling", "sliding", "orbiting", "bouncing", "spinning"), p=(0.3, 0.2, 0.2, 0.2, 0.1)):
+    match rng.choice(MOTIONS, p=(0.3, 0.2, 0.2, 0.2, 0.1)):
         case "rolling":
             return [_swinging(rng, "sphere", colour, "rolling", speed)]
         case "sliding":
@@ -184,12 +176,8 @@ def _sample_group(rng: np.random.Generator, theme: Theme, moving: bool) -> list[
             pillar = _sample_object(rng, str(rng.choice(("pillar", "cone"))), other)
             moon = _sample_object(rng, "sphere", colour, scale=0.65)
             circle = pillar.radius + moon.radius + float(rng.uniform(0.4, 0.7))
-            motion = Motion(
-                kind="orbiting",
-                amplitude=circle,
-                period=2 * np.pi * circle / speed,
-                phase=float(rng.uniform(0, 2 * np.pi)),
-            )
+            period, phase = 2 * np.pi * circle / speed, float(rng.uniform(0, 2 * np.pi))
+            motion = Motion(kind="orbiting", amplitude=circle, period=period, phase=phase)
             return [dataclasses.replace(moon, hover=float(rng.uniform(0.3, 0.9)), motion=motion), pillar]
         case "bouncing":
             lift = float(rng.uniform(0.5, 0.9))

@@ -1,28 +1,22 @@
 """Colours of sky, ground and objects: planar float32 arrays [3, rows, columns] for a window of one frame's rays."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from model.data.synthetic.casting import Layout
+from model.data.synthetic.motion import Motion
 from model.data.synthetic.rays import Array, Rays
 from model.data.synthetic.scene import Scene, SceneObject
 from model.data.synthetic.shapes import Array as AnyArray
 from model.data.synthetic.shapes import Vector
+from model.data.synthetic.themes import PALETTE, RGB
 
 _FAR = 300.0  # metres; the ground is all fog long before
 _HILL_FREQUENCIES = (2, 3, 5)
 _HILL_WEIGHTS = (0.45, 0.35, 0.20)
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where an object is now."""
-
-    offset: NDArray[np.float64]  # [3] metres from the resting place
-    yaw: float  # radians
-    rolled: float  # metres
+_LATTICE = np.random.default_rng(7).uniform(-1, 1, 32**3).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -41,28 +35,21 @@ class Blob:
         return 1.5 * max(self.radius, self.half_length)
 
 
-def fog_distance(scene: Scene) -> float:
-    """Metres at which 1/e of the light still comes through."""
-    return scene.theme.fog_distance * (2.0 if scene.style == "textured" else 1.0)
+def _rgb(colour: RGB | NDArray[np.float64]) -> Array:
+    return np.asarray(colour, np.float32)[:, None, None]
 
 
-def haze(scene: Scene, rays: Rays) -> Array:
+def haze(scene: Scene, sun_cosine: Array) -> Array:
     """What lies behind everything: the horizon's colour with a soft halo round the sun, above and below the horizon."""
-    return _with_halo(scene, rays.sun_cosine)
-
-
-def _with_halo(scene: Scene, cosine: Array) -> Array:
-    halo = np.exp((cosine - 1) * np.float32(scene.theme.halo_sharpness))
-    pairs = zip(scene.theme.horizon, scene.theme.halo, strict=True)
-    return np.stack([halo * np.float32(glow) + np.float32(base) for base, glow in pairs])
+    halo = np.exp((sun_cosine - 1) * np.float32(scene.theme.halo_sharpness))
+    return halo * _rgb(scene.theme.halo) + _rgb(scene.theme.horizon)
 
 
 def _towards_zenith(scene: Scene, colour: Array, elevation: Array) -> None:
     """Adds the vertical gradient of the sky in place; `elevation` is the sine of the ray's elevation."""
     above = np.maximum(elevation, 0)  # below the horizon there is no gradient, and at a sine of -0.30 a pole
     share = above / (above + np.float32(0.30)) * np.float32(1.3)
-    for channel in range(3):
-        colour[channel] += share * np.float32(scene.theme.zenith[channel] - scene.theme.horizon[channel])
+    colour += share * _rgb(np.subtract(scene.theme.zenith, scene.theme.horizon))
 
 
 def sky(scene: Scene, rays: Rays, behind: Array) -> Array:
@@ -74,9 +61,7 @@ def sky(scene: Scene, rays: Rays, behind: Array) -> Array:
     edge = np.cos(theme.disc_radius)
     if rays.sun_cosine.max() > edge - 0.002:
         disc = np.clip((rays.sun_cosine - np.float32(edge - 0.0012)) / np.float32(0.0024), 0, 1)
-        disc = disc * disc * (3 - 2 * disc)
-        for channel in range(3):
-            colour[channel] += disc * np.float32(theme.disc[channel])
+        colour += disc * disc * (3 - 2 * disc) * _rgb(theme.disc)
     flat = np.reciprocal(np.sqrt(dx * dx + dz * dz + np.float32(1e-9)))
     slope = -dy * flat
     if slope.min() > theme.hill_height * 1.1:
@@ -84,9 +69,7 @@ def sky(scene: Scene, rays: Rays, behind: Array) -> Array:
     ridge = _ridge(scene, dx * flat, dz * flat)
     cover = np.clip((ridge - slope) * np.float32(1 / 0.025) + np.float32(0.5), 0, 1)
     cover *= np.clip(slope * np.float32(1.1 / theme.hill_height) + np.float32(0.25), 0, 1)
-    for channel in range(3):
-        colour[channel] += cover * (np.float32(theme.hills[channel]) - colour[channel])
-    return colour
+    return colour + cover * (_rgb(theme.hills) - colour)
 
 
 def _ridge(scene: Scene, east: Array, north: Array) -> Array:
@@ -112,37 +95,28 @@ def ground(scene: Scene, rays: Rays, behind: Array, depth: Array, light: Array) 
     theme = scene.theme
     dx, dy, dz = rays.direction
     x, z = depth * dx + np.float32(rays.origin[0]), depth * dz + np.float32(rays.origin[2])
-    reach = depth * rays.length
-    through = transmittance(scene, reach)
+    through = _transmittance(scene, depth * rays.length)
     share = _patches(scene, x, z, through)
-    mirrored = None
+    colour = share * _rgb(np.subtract(theme.ground_accent, theme.ground)) + _rgb(theme.ground)
     if theme.gloss > 0:
-        sun = scene.sun_direction
         sine = dy / rays.length
-        mirrored = _with_halo(scene, rays.sun_cosine - np.float32(2 * sun[1]) * sine)
+        mirrored = haze(scene, rays.sun_cosine - np.float32(2 * scene.sun_direction[1]) * sine)
         _towards_zenith(scene, mirrored, sine)
-        grazing = np.float32(theme.gloss) * (1 - sine) ** 2
-    out = np.empty((3, *depth.shape), np.float32)
-    for channel in range(3):
-        low, high = theme.ground[channel], theme.ground_accent[channel]
-        colour = share * np.float32(high - low) + np.float32(low)
-        if mirrored is not None:
-            colour += grazing * (mirrored[channel] - colour)
-        colour *= light
-        out[channel] = behind[channel] + through * (colour - behind[channel])
-    return out
+        colour += np.float32(theme.gloss) * (1 - sine) ** 2 * (mirrored - colour)
+    return behind + through * (colour * light - behind)
 
 
-def transmittance(scene: Scene, reach: Array) -> Array:
-    """Share of light that crosses `reach` metres of air."""
-    scaled = np.minimum(reach, np.float32(_FAR)) * np.float32(1 / fog_distance(scene))
+def _transmittance(scene: Scene, reach: Array) -> Array:
+    """Share of light that crosses `reach` metres of air; 1/e of it the fog's distance."""
+    fog_distance = scene.theme.fog_distance * (2.0 if scene.style == "textured" else 1.0)
+    scaled = np.minimum(reach, np.float32(_FAR)) * np.float32(1 / fog_distance)
     return np.exp(-scaled * scaled)
 
 
-def object_transmittance(scene: Scene, reach: Array) -> Array:
-    """As `transmittance`, with the theme's veil: it softens silhouettes, which are what is hard to learn."""
+def through_air(scene: Scene, colour: Array, behind: Array, reach: Array) -> Array:
+    """Colour of an object behind `reach` metres of air; the theme's veil softens its edges, which are hard to learn."""
     veil = 0.0 if scene.style == "textured" else scene.theme.veil
-    return transmittance(scene, reach) * np.float32(1 - veil)
+    return behind + _transmittance(scene, reach) * np.float32(1 - veil) * (colour - behind)
 
 
 def _patches(scene: Scene, x: Array, z: Array, through: Array) -> Array:
@@ -183,57 +157,49 @@ def shadow_light(scene: Scene, blob: Blob, x: Array, z: Array) -> Array:
     return np.asarray(1 - np.float32(blob.strength) * np.exp(-away * away * np.float32(0.9)))
 
 
-def shade(scene: Scene, item: SceneObject, placement: Placement, point: Vector, normal: Vector) -> Array:
-    """Half-Lambert light, sky light from above and darkness towards the ground; no air yet.
+def shade(scene: Scene, index: int, layout: Layout, point: Vector, normal: Vector) -> Array:
+    """Half-Lambert light, sky light from above and darkness towards the ground on an object; no air yet.
 
     `point` is relative to the resting place on the ground; it and `normal` are in scene axes.
     """
-    sun = scene.sun_direction
+    item, sun = scene.objects[index], scene.sun_direction
     towards = normal[0] * np.float32(sun[0]) + normal[1] * np.float32(sun[1]) + normal[2] * np.float32(sun[2])
     direct = np.float32(0.5) * towards + np.float32(0.5)
     direct = direct * direct
     around = np.float32(0.86) - np.float32(0.14) * normal[1]
     around = around * np.clip(-point[1] * np.float32(0.5) + np.float32(0.74), 0, 1)
-    mark = _mark(item, placement, normal)
-    out = np.empty((3, *np.shape(direct)), np.float32)
-    for channel in range(3):
-        sun_light, ambient = scene.theme.sun_light[channel], scene.theme.ambient[channel]
-        colour = np.float32(item.rgb[channel])
-        base = colour if mark is None else colour + mark * (np.float32(0.95) - colour)
-        out[channel] = base * (direct * np.float32(1.25 * sun_light) + around * np.float32(ambient))
+    colour, rolled = _rgb(PALETTE[item.colour]), layout.rolled[index]
+    if item.motion is not None and item.motion.kind == "rolling":
+        colour = colour + _pole(item, item.motion, rolled, normal) * (np.float32(0.95) - colour)
+    light = direct * _rgb(1.25 * np.array(scene.theme.sun_light)) + around * _rgb(scene.theme.ambient)
+    shaded = np.asarray(colour * light, np.float32)
     if scene.style == "textured":
-        out *= 1 + np.float32(2.4) * _grain(*_attached(item, placement, point), scene.ground_phases[3])
-    return out
+        attached = _attached(item, layout.offset[index], layout.yaw[index], rolled, point)
+        shaded *= 1 + np.float32(2.4) * _grain(*attached, scene.ground_phases[3])
+    return shaded
 
 
-def _mark(item: SceneObject, placement: Placement, normal: Vector) -> Array | None:
-    """A soft pale pole on a rolling sphere, so that one sees it turn."""
-    if item.motion is None or item.motion.kind != "rolling":
-        return None
-    angle = placement.rolled / item.half_width
-    east, north = np.float32(np.cos(item.motion.direction)), np.float32(np.sin(item.motion.direction))
+def _pole(item: SceneObject, motion: Motion, rolled: float, normal: Vector) -> Array:
+    """A soft pale mark on a rolling sphere, so that one sees it turn."""
+    angle = rolled / item.half_width
+    east, north = np.float32(np.cos(motion.direction)), np.float32(np.sin(motion.direction))
     ahead = normal[0] * east + normal[2] * north
     pole = np.maximum(ahead * np.float32(np.cos(angle)) + normal[1] * np.float32(np.sin(angle)), 0)
     return np.asarray(np.float32(0.55) * pole * pole, np.float32)
 
 
-def _attached(item: SceneObject, placement: Placement, point: Vector) -> Vector:
+def _attached(item: SceneObject, offset: NDArray[np.float64], yaw: float, rolled: float, point: Vector) -> Vector:
     """Points in axes that move and turn with the object, so that its grain does too."""
-    x, y, z = (value - np.float32(shift) for value, shift in zip(point, placement.offset, strict=True))
-    if placement.rolled and item.motion is not None:
+    x, y, z = (value - np.float32(shift) for value, shift in zip(point, offset, strict=True))
+    if rolled and item.motion is not None:
         east, north = np.float32(np.cos(item.motion.direction)), np.float32(np.sin(item.motion.direction))
-        angle = placement.rolled / item.half_width
+        angle = rolled / item.half_width
         cosine, sine = np.float32(np.cos(angle)), np.float32(np.sin(angle))
         ahead, side, down = x * east + z * north, z * east - x * north, y + np.float32(item.half_width)
         ahead, down = ahead * cosine + down * sine, down * cosine - ahead * sine
         return ahead * east - side * north, down, ahead * north + side * east
-    cosine, sine = np.float32(np.cos(placement.yaw)), np.float32(np.sin(placement.yaw))
+    cosine, sine = np.float32(np.cos(yaw)), np.float32(np.sin(yaw))
     return cosine * x + sine * z, y, cosine * z - sine * x
-
-
-@lru_cache(maxsize=1)
-def _lattice() -> Array:
-    return np.random.default_rng(7).uniform(-1, 1, 32**3).astype(np.float32)
 
 
 def _grain(x: AnyArray, y: AnyArray, z: AnyArray, offset: float) -> Array:
@@ -251,6 +217,6 @@ def _grain(x: AnyArray, y: AnyArray, z: AnyArray, offset: float) -> Array:
             steps = (corner & 1, corner >> 1 & 1, corner >> 2)
             index = [(cell + step) & 31 for cell, step in zip(cells, steps, strict=True)]
             part = [blend if step else 1 - blend for blend, step in zip(blends, steps, strict=True)]
-            value = _lattice()[(index[0] * 32 + index[1]) * 32 + index[2]]
+            value = _LATTICE[(index[0] * 32 + index[1]) * 32 + index[2]]
             total += np.float32(weight) * value * part[0] * part[1] * part[2]
     return total
