@@ -1,4 +1,4 @@
-"""Clip sets: many synthetic clips rendered once, kept as uint8 shards that training maps into memory.
+"""Clip sets: clips of one size and length, rendered or decoded once, kept as shards that training maps into memory.
 
 A folder holds `clip_set.json` (how it was rendered) and, per shard, `frames_00000.npy` (n f h w 3), `poses_00000.npy`
 (n latents 4 4, first pose = identity) and `records_00000.json` (seed, caption, kind of motion of every clip).
@@ -50,9 +50,16 @@ class ClipSetConfig:
 
     @property
     def num_frames(self) -> int:
+        """Frames of a clip."""
         return (self.num_latents - 1) * FRAMES_PER_LATENT + 1
 
+    @property
+    def num_shards(self) -> int:
+        """Files of frames, poses and records."""
+        return -(-self.num_clips // self.shard_size)
+
     def intrinsics(self) -> Float[Tensor, "4"]:
+        """The lens of every clip."""
         return intrinsics_from_fov(float(np.deg2rad(self.horizontal_fov_deg)), self.height, self.width)
 
 
@@ -80,9 +87,8 @@ def render_record(config: ClipSetConfig, seed: int) -> RenderedRecord:
 
 def _render_shard(folder: str, config: ClipSetConfig, shard: int) -> None:
     torch.set_num_threads(1)
-    first = shard * config.shard_size
-    last = min(first + config.shard_size, config.num_clips)
-    records = [render_record(config, config.first_seed + i) for i in range(first, last)]
+    rows = range(config.num_clips)[shard * config.shard_size : (shard + 1) * config.shard_size]
+    records = [render_record(config, config.first_seed + row) for row in rows]
     save_array(Path(folder) / f"frames_{shard:05d}.npy", np.stack([r.frames for r in records]))
     save_array(Path(folder) / f"poses_{shard:05d}.npy", np.stack([r.poses for r in records]))
     # written last: a shard without records is unfinished and is rendered again
@@ -106,20 +112,17 @@ def render_clip_set(folder: Path, config: ClipSetConfig, num_workers: int = 2) -
     """
     if config.num_clips < 1:
         raise ValueError(f"data.clips.num_clips: expected at least 1, got {config.num_clips}")
-    folder.mkdir(parents=True, exist_ok=True)
-    description = folder / "clip_set.json"
-    wanted, held = dataclasses.asdict(config), 0
-    if description.exists():
-        found = json.loads(description.read_text())
-        held = found["num_clips"]
-        if found != wanted | {"num_clips": held}:
+    whole = config
+    if (folder / "clip_set.json").exists():
+        held = _description(folder)
+        if held != dataclasses.replace(config, num_clips=held.num_clips):
             raise ValueError(
-                f"data.render_into: expected a clip set of {wanted}, got {found} in {folder}; name another folder"
+                f"data.render_into: expected a clip set of {config}, got {held} in {folder}; name another folder"
             )
-    if config.num_clips > held:
-        write_text(description, json.dumps(wanted, indent=1))
-    whole = dataclasses.replace(config, num_clips=max(config.num_clips, held))
-    missing = [s for s in range(-(-config.num_clips // config.shard_size)) if not _is_whole(folder, whole, s)]
+        whole = max(held, config, key=lambda each: each.num_clips)
+    if whole is config:  # a new set, or one that grows
+        write_text(folder / "clip_set.json", json.dumps(dataclasses.asdict(config), indent=1))
+    missing = [shard for shard in range(config.num_shards) if not _is_whole(folder, whole, shard)]
     if missing:
         _render_shards(folder, whole, missing, num_workers)
     return ClipSet(folder, config.num_clips)
@@ -159,14 +162,14 @@ def open_clip_set(folder: Path, config: ClipSetConfig) -> "ClipSet":
                 f"data.clips.{name}: expected {getattr(held, name)}, that of the clips in {folder}, "
                 f"got {getattr(config, name)}"
             )
-    number = min(config.num_clips, held.num_clips)
-    for shard in range(-(-number // held.shard_size)):
+    opened = dataclasses.replace(held, num_clips=min(config.num_clips, held.num_clips))
+    for shard in range(opened.num_shards):
         if not _is_whole(folder, held, shard):
             raise FileNotFoundError(
-                f"data.folder: expected {number} clips in {folder}, its part {shard} is missing; finish rendering with "
-                f"data.folder=null data.render_into={folder}"
+                f"data.folder: expected {opened.num_clips} clips in {folder}, its part {shard} is missing; finish "
+                f"rendering with data.folder=null data.render_into={folder}"
             )
-    return ClipSet(folder, number)
+    return ClipSet(folder, opened.num_clips)
 
 
 def _description(folder: Path) -> ClipSetConfig:
@@ -177,11 +180,7 @@ def _description(folder: Path) -> ClipSetConfig:
 
 
 class ClipSet:
-    """A rendered clip set, frames mapped into memory.
-
-    Args:
-        folder: Where it lies.
-        num_clips: Only its first clips; all by default.
+    """The first `num_clips` of a folder's clips, by default all; their frames are mapped into memory.
 
     Raises:
         FileNotFoundError: if the folder holds no clip set.
@@ -195,7 +194,7 @@ class ClipSet:
         if not 0 < number <= held.num_clips:
             raise ValueError(f"num_clips: expected 1 to {held.num_clips}, what {folder} holds, got {number}")
         self.config = dataclasses.replace(held, num_clips=number)
-        shards = range(-(-self.config.num_clips // self.config.shard_size))
+        shards = range(self.config.num_shards)
         self.shards: list[NDArray[np.uint8]] = [np.load(folder / f"frames_{s:05d}.npy", mmap_mode="r") for s in shards]
         poses = np.concatenate([np.load(folder / f"poses_{s:05d}.npy") for s in shards])
         self.poses = torch.from_numpy(poses[:number])
@@ -213,7 +212,7 @@ class ClipSet:
 
     @property
     def name(self) -> str:
-        """Tells it from other sets that may lie in the same folder."""
+        """Differs between the sets that one folder can be opened as."""
         return str(len(self))
 
     def frames(self, index: int) -> UInt8[np.ndarray, "f h w 3"]:
@@ -228,10 +227,10 @@ class ClipSet:
 
 
 class MirroredClipSet(ClipSet):
-    """A clip set, then its mirror images: where left is right is another world, and costs no rendering.
+    """A clip set, followed by the mirror images of its clips, which cost no rendering.
 
-    Nothing in rendered scenes tells the sides apart, and no caption names them; of films it is for the user to know.
-    Arguments and errors are those of `ClipSet`; `num_clips` counts what was rendered.
+    In rendered scenes left and right are alike, and no caption names them; whether films may be mirrored is for the
+    user to know. `num_clips` counts the clips without their mirror images.
     """
 
     def __init__(self, folder: Path, num_clips: int | None = None) -> None:

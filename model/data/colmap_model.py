@@ -1,4 +1,4 @@
-"""COLMAP models, text or binary, read without COLMAP; and the text written back. Pinhole cameras only."""
+"""COLMAP models, text or binary, read without COLMAP; and written as text. Pinhole cameras only, no sparse points."""
 
 import struct
 from collections.abc import Sequence
@@ -8,7 +8,6 @@ from typing import Any, BinaryIO
 
 import roma
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from model.data.camera_checks import check_lens, check_one_film, check_sizes, natural_order, picture_sizes
@@ -38,16 +37,15 @@ _UNDISTORTED_AT_ZERO = {"SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", 
 
 @dataclass(frozen=True, eq=False)
 class ColmapModel:
-    """The registered pictures of a model, in natural order, and its sparse points (units: the model's own)."""
+    """The registered pictures of a model, in natural order; units are the model's own."""
 
     names: tuple[str, ...]
     camera: CameraTrajectory
     sizes: tuple[tuple[int, int], ...]  # height, width of every picture
-    points: Float[Tensor, "p 3"]
 
 
 def read_colmap_model(folder: str | Path) -> ColmapModel:
-    """Returns the model in `cameras|images|points3D` `.bin` or `.txt` (points may be missing).
+    """Returns the model in `cameras` and `images`, `.bin` or `.txt`.
 
     Raises:
         FileNotFoundError: there is no model.
@@ -60,23 +58,18 @@ def read_colmap_model(folder: str | Path) -> ColmapModel:
     else:
         raise FileNotFoundError(f"{folder}: expected cameras and images, .bin or .txt, found none; name a model folder")
     try:
-        tables = _read_binary(folder) if suffix == ".bin" else _read_text(folder)
+        cameras, images = _read_binary(folder) if suffix == ".bin" else _read_text(folder)
     except (struct.error, IndexError, OverflowError, ValueError) as error:
         raise ValueError(f"{folder}: expected a whole COLMAP model, got: {error}; export it again") from error
-    return _assemble(folder, *tables)
+    return _assemble(folder, cameras, images)
 
 
 def colmap_record(
     clip_id: str, folder: str | Path, images: str | Path, *, fps: float = 1.0, scale: float | None = None
 ) -> ClipRecord:
-    """Returns the record of a model whose pictures, in the natural order of their names, are frames at a constant rate.
+    """Returns the record of a model whose pictures, in the natural order of their names, are frames at `fps` a second.
 
-    Args:
-        clip_id: The record's id.
-        folder: The model.
-        images: The folder of the pictures.
-        fps: Pictures a second.
-        scale: Metres per unit of the model; the poses are multiplied by it. None: not known.
+    The pictures lie in `images`. Poses are multiplied by `scale`, metres per unit of the model, unless it is not known.
 
     Raises:
         FileNotFoundError: there is no model.
@@ -109,9 +102,8 @@ def write_colmap_text(
     height: int,
     width: int,
     names: Sequence[str] | None = None,
-    points: Float[Tensor, "p 3"] | None = None,
 ) -> None:
-    """Writes `cameras.txt`, `images.txt` and `points3D.txt`, with one camera for each different lens.
+    """Writes `cameras.txt`, `images.txt` and an empty `points3D.txt`, with one camera for each different lens.
 
     Raises:
         ValueError: there is not one name, without white space, for each pose.
@@ -130,11 +122,8 @@ def write_colmap_text(
     for number, name in enumerate(names):
         pose = f"{_numbers(quaternions[number])} {_numbers(w2c[number, :3, 3])}"
         images += [f"{number + 1} {pose} {int(lens_of[number]) + 1} {name}", ""]
-    rows = (
-        [] if points is None else [f"{k} {_numbers(p.double())} 128 128 128 0" for k, p in enumerate(points, start=1)]
-    )
     # images last: a reader that finds them finds a whole model
-    for file, lines in (("cameras", cameras), ("points3D", rows), ("images", images)):
+    for file, lines in (("cameras", cameras), ("points3D", []), ("images", images)):
         write_text(folder / f"{file}.txt", "\n".join([f"# {file}", *lines]) + "\n")
 
 
@@ -146,9 +135,7 @@ _Camera = tuple[str, int, int, list[float]]  # model, width, height, parameters
 _Image = tuple[list[float], int, str]  # qw qx qy qz tx ty tz, camera id, name
 
 
-def _assemble(
-    folder: Path, cameras: dict[int, _Camera], images: list[_Image], points: list[list[float]]
-) -> ColmapModel:
+def _assemble(folder: Path, cameras: dict[int, _Camera], images: list[_Image]) -> ColmapModel:
     if not images:
         raise ValueError(f"{folder}: expected registered pictures, got none; reconstruct again")
     images = sorted(images, key=lambda image: natural_order(image[2]))
@@ -162,7 +149,7 @@ def _assemble(
     lenses = torch.tensor([_intrinsics(folder, cameras[image[1]]) for image in images])
     sizes = tuple((cameras[image[1]][2], cameras[image[1]][1]) for image in images)
     names = tuple(image[2] for image in images)
-    return ColmapModel(names, CameraTrajectory(c2w.float(), lenses), sizes, torch.tensor(points).reshape(-1, 3))
+    return ColmapModel(names, CameraTrajectory(c2w.float(), lenses), sizes)
 
 
 def _intrinsics(folder: Path, camera: _Camera) -> list[float]:
@@ -182,7 +169,7 @@ def _intrinsics(folder: Path, camera: _Camera) -> list[float]:
     return [fx / width, fy / height, cx / width, cy / height]
 
 
-def _read_text(folder: Path) -> tuple[dict[int, _Camera], list[_Image], list[list[float]]]:
+def _read_text(folder: Path) -> tuple[dict[int, _Camera], list[_Image]]:
     def lines(name: str) -> list[str]:
         text = (folder / name).read_text(encoding="utf-8")
         return [line.strip() for line in text.split("\n") if not line.startswith("#")]  # other ends may be in a name
@@ -195,11 +182,10 @@ def _read_text(folder: Path) -> tuple[dict[int, _Camera], list[_Image], list[lis
         del pairs[0]
     images = [_read_image(line) for line in pairs[::2] if line]
     # every second line lists the picture's points, three numbers each, and may be empty
-    if any(len(line.split()) % 3 or not _is_number(line.split()[-1]) for line in filter(None, pairs[1::2])):
+    points = [line.split() for line in pairs[1::2] if line]
+    if any(len(words) % 3 or not words[-1].removeprefix("-").isdecimal() for words in points):
         raise ValueError("images.txt: a line of points that is none; two lines stand for each picture")
-    has_points = (folder / "points3D.txt").is_file()
-    rows = map(str.split, filter(None, lines("points3D.txt"))) if has_points else ()
-    return cameras, images, [[float(word) for word in row[1:4]] for row in rows]
+    return cameras, images
 
 
 def _read_image(line: str) -> _Image:
@@ -207,11 +193,7 @@ def _read_image(line: str) -> _Image:
     return [float(word) for word in words[1:8]], int(words[8]), words[9]
 
 
-def _is_number(word: str) -> bool:
-    return word.removeprefix("-").isdecimal()
-
-
-def _read_binary(folder: Path) -> tuple[dict[int, _Camera], list[_Image], list[list[float]]]:
+def _read_binary(folder: Path) -> tuple[dict[int, _Camera], list[_Image]]:
     cameras: dict[int, _Camera] = {}
     with (folder / "cameras.bin").open("rb") as file:
         for _ in range(_unpack(file, "<Q")[0]):
@@ -229,14 +211,7 @@ def _read_binary(folder: Path) -> tuple[dict[int, _Camera], list[_Image], list[l
                 letters += letter
             file.seek(24 * _unpack(file, "<Q")[0], 1)
             images.append((pose, camera_id, letters.decode()))
-    points: list[list[float]] = []
-    if (folder / "points3D.bin").is_file():
-        with (folder / "points3D.bin").open("rb") as file:
-            for _ in range(_unpack(file, "<Q")[0]):
-                values = _unpack(file, "<Q3d3BdQ")
-                points.append(list(values[1:4]))
-                file.seek(8 * values[-1], 1)
-    return cameras, images, points
+    return cameras, images
 
 
 def _unpack(file: BinaryIO, form: str) -> tuple[Any, ...]:

@@ -15,13 +15,11 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from model.geometry import se3
 from model.geometry.trajectory import CameraTrajectory
-from model.tensor_file import save_tensors
+from model.tensor_file import load_tensors, save_tensors
 from model.whole_file import whole_file
 
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,199}")
@@ -59,15 +57,10 @@ class ClipRecord:
     provenance: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Checks the fields against each other."""
         if not _ID.fullmatch(self.id):
             raise ValueError(f"id: expected letters, digits, '_', '-' and '.', got {self.id!r}; rename the clip")
-        if (
-            self.times.dtype != torch.float64
-            or self.times.ndim != 1
-            or not len(self.times)
-            or not torch.isfinite(self.times).all()
-        ):
+        is_float64 = self.times.dtype == torch.float64
+        if not is_float64 or self.times.ndim != 1 or not len(self.times) or not torch.isfinite(self.times).all():
             raise ValueError(f"times: expected finite float64 seconds of at least one frame, got {self.times!r}")
         if (self.times.diff() <= 0).any():
             raise ValueError(f"times: expected increasing seconds in clip {self.id}; sort its frames")
@@ -194,13 +187,11 @@ class Manifest:
     def _record(self, line: dict[str, Any]) -> ClipRecord:
         path = self._arrays_path(line["id"])
         try:
-            if not path.is_file():
-                raise ValueError("no such file")
-            arrays = load_file(path)
+            arrays, _ = load_tensors(path)
             _check_arrays(arrays)
             camera = CameraTrajectory(arrays["c2w"], arrays["intrinsics"]) if "c2w" in arrays else None
             return ClipRecord(times=arrays["times"], camera=camera, **(line | {"files": tuple(line["files"])}))
-        except (OSError, SafetensorError, ValueError) as error:
+        except (OSError, ValueError) as error:
             raise ValueError(
                 f"{path}: expected the arrays of clip {line['id']}, got: {error}; curate it again"
             ) from error

@@ -3,6 +3,8 @@
 import json
 import math
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,6 @@ _DISTORTION = re.compile("k[1-6]|p[1-6]|s[1-4]|distortion_params|rolling_shutter
 _NO_PINHOLE = re.compile("fisheye|ftheta|latlong|equirect|ortho|omni|panoram|spherical|vr180", re.IGNORECASE)
 _PINHOLES = {"OPENCV", "FULL_OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "PERSPECTIVE"}
 
-_MALFORMED = (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError)
 _Camera = dict[str, Any]
 
 
@@ -80,23 +81,29 @@ def nerfstudio_record(
 
 def _read(path: Path) -> tuple[list[_Camera], Float[Tensor, "f 4 4"], bool]:
     """The frames, their poses, and whether a lens is distorted."""
-    try:
+    with _malformed(path):
         frames = _frames(path)
         return frames, _poses(str(path), frames), any([_check_kind(frame) for frame in frames])
-    except _MALFORMED as error:
-        raise ValueError(f"{path}: expected nerfstudio's transforms, got {_said(error)}; export it again") from error
 
 
 def _lenses(
     path: Path, frames: list[_Camera], pictures: list[Size]
 ) -> tuple[list[tuple[float, float]], Float[Tensor, "f 4"]]:
     """Sizes and intrinsics of the calibrated pictures."""
-    try:
+    with _malformed(path):
         sizes = [_size(frame, picture) for frame, picture in zip(frames, pictures, strict=True)]
         rows = [_intrinsics(frame, size) for frame, size in zip(frames, sizes, strict=True)]
-    except _MALFORMED as error:
-        raise ValueError(f"{path}: expected nerfstudio's transforms, got {_said(error)}; export it again") from error
-    return sizes, torch.tensor(rows, dtype=torch.float64)
+        return sizes, torch.tensor(rows, dtype=torch.float64)
+
+
+@contextmanager
+def _malformed(path: Path) -> Iterator[None]:
+    """Makes one error of whatever a file of another shape raises."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError) as error:
+        found = str(error) if type(error) is ValueError else repr(error)
+        raise ValueError(f"{path}: expected nerfstudio's transforms, got {found}; export it again") from error
 
 
 def _frames(path: Path) -> list[_Camera]:
@@ -107,10 +114,6 @@ def _frames(path: Path) -> list[_Camera]:
     if not frames:
         raise ValueError("no frames")
     return sorted(frames, key=lambda frame: natural_order(frame["file_path"]))
-
-
-def _said(error: Exception) -> str:
-    return str(error) if type(error) is ValueError else repr(error)
 
 
 def _poses(name: str, frames: list[_Camera]) -> Float[Tensor, "f 4 4"]:

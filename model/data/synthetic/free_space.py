@@ -5,7 +5,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.data.synthetic.scene import Scene, SceneObject
+from model.data.synthetic.scene import Scene, SceneObject, static_scene
 from model.data.synthetic.shapes import Vector, distance
 from model.geometry.clearance import clear_share
 
@@ -15,7 +15,7 @@ def distance_to_surface(
 ) -> NDArray[np.float64]:
     """Signed distance [...] in metres from points [..., 3] to the nearest surface; negative inside or below.
 
-    The ground counts, and moving objects are where they are at `seconds`: one, or one a point.
+    The ground counts, and moving objects are where they are at `seconds`: one number, or one for each point.
     """
     times = np.broadcast_to(np.asarray(seconds, np.float64), points.shape[:-1])
     nearest = -points[..., 1]
@@ -29,13 +29,7 @@ def free_fraction(
 ) -> float:
     """Largest share in [0, 1] of a twist's translation that keeps a camera clear of a scene; see `clear_share`.
 
-    Args:
-        scene: objects move while the camera does.
-        c2w: where the move starts, scene coordinates.
-        twist: (v, w), metres and radians.
-        start: seconds, when it starts.
-        seconds: how long it takes.
-        margin: metres.
+    The move starts at `c2w` in the scene at `start` seconds and takes `seconds`, in which objects move, too.
     """
     if clearance(scene, c2w[None, :3, 3].detach().cpu().double().numpy())[0] > margin + float(twist[:3].norm()):
         return 1.0  # nothing is within reach: most moves
@@ -51,16 +45,12 @@ def clearance(scene: Scene, points: NDArray[np.float64]) -> NDArray[np.float64]:
 
     A moving object counts as the upright cylinder that it never leaves.
     """
-    nearest = -points[:, 1]
-    still = np.zeros(len(points))
+    nearest = distance_to_surface(static_scene(scene), points, 0.0)
     for item in scene.objects:
-        if item.motion is None:
-            nearest = np.minimum(nearest, distance(item, _own_frame(item, points, still)))
-        else:
+        if item.motion is not None:
             outward = np.hypot(points[:, 0] - item.x, points[:, 2] - item.z) - item.swept_radius
-            above = -points[:, 1] - item.swept_height
-            nearest = np.minimum(nearest, np.maximum(outward, above))
-    return np.asarray(nearest)
+            nearest = np.minimum(nearest, np.maximum(outward, -points[:, 1] - item.swept_height))
+    return nearest
 
 
 def _own_frame(item: SceneObject, points: NDArray[np.float64], seconds: NDArray[np.float64]) -> Vector:

@@ -26,7 +26,7 @@ class Motion:
 
     def offset(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
         """Displacement [f, 3] in metres at `times` [f] seconds."""
-        angle = 2 * np.pi * times / self.period + self.phase
+        angle = self._angle(times)
         zero = np.zeros_like(angle)
         match self.kind:
             case "rolling" | "sliding":
@@ -42,13 +42,14 @@ class Motion:
 
     def turn(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
         """Rotation [f] in radians about the vertical at `times` [f]."""
-        angle = 2 * np.pi * times / self.period + self.phase
-        return angle if self.kind == "spinning" else np.zeros_like(angle)
+        return self._angle(times) if self.kind == "spinning" else np.zeros_like(times)
 
     def rolled(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
         """Metres [f] rolled along `direction` at `times` [f]: the angle is this divided by the radius."""
-        angle = 2 * np.pi * times / self.period + self.phase
-        return self.amplitude * np.sin(angle) if self.kind == "rolling" else np.zeros_like(angle)
+        return self.amplitude * np.sin(self._angle(times)) if self.kind == "rolling" else np.zeros_like(times)
+
+    def _angle(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
+        return 2 * np.pi * times / self.period + self.phase
 
     @property
     def reach(self) -> float:

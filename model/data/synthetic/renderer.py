@@ -47,16 +47,9 @@ def render(
     width: int,
     supersample: int = 2,
 ) -> RenderedClip:
-    """Frames, depth and moving-object mask of `scene` for every pose and time.
+    """Frames, depth and moving-object mask of `scene` for every pose in scene coordinates and every time in seconds.
 
-    Args:
-        scene: what to render.
-        c2w: camera poses in scene coordinates, metres.
-        intrinsics: fx, fy, cx, cy divided by width and height, one for all frames or one a frame.
-        times: seconds.
-        height: pixels.
-        width: pixels.
-        supersample: samples per pixel and axis.
+    Colours have `supersample` squared samples a pixel.
 
     Raises:
         ValueError: a shape or value is not as described.

@@ -20,6 +20,7 @@ HORIZONTAL_FOV = math.radians(75)
 _MAX_HEIGHT = 4.0  # metres
 _MAX_PITCH, _MAX_ROLL = math.radians(28), math.radians(25)
 _FRAMES_PER_POSE = 4
+_SECONDS = 1 / 3  # from pose to pose
 _IN_VIEW = math.radians(30)
 _LONG = 12  # poses; longer paths are sequences and turn back to where there is something to see
 
@@ -58,22 +59,15 @@ class _Body:
     pitch: float
     roll: float
 
-    def moved(self, rates: NDArray[np.float64], seconds: float) -> "_Body":
-        """The body after `seconds` at level-frame rates [6]; pitch and roll stop at their limits."""
-        right, up, forward, yaw, pitch, roll = rates * seconds
+    def moved(self, rates: NDArray[np.float64]) -> "_Body":
+        """The next pose's body, at level-frame rates [6]; pitch and roll stop at their limits."""
+        right, up, forward, yaw, pitch, roll = rates * _SECONDS
         middle = self.yaw + yaw / 2
-        step = np.array(
-            [
-                right * math.cos(middle) + forward * math.sin(middle),
-                -up,
-                forward * math.cos(middle) - right * math.sin(middle),
-            ]
-        )
+        cosine, sine = math.cos(middle), math.sin(middle)
+        step = np.array([right * cosine + forward * sine, -up, forward * cosine - right * sine])
+        pitch = float(np.clip(self.pitch + pitch, -_MAX_PITCH, _MAX_PITCH))
         return _Body(
-            self.position + step,
-            self.yaw + yaw,
-            float(np.clip(self.pitch + pitch, -_MAX_PITCH, _MAX_PITCH)),
-            float(np.clip(self.roll + roll, -_MAX_ROLL, _MAX_ROLL)),
+            self.position + step, self.yaw + yaw, pitch, float(np.clip(self.roll + roll, -_MAX_ROLL, _MAX_ROLL))
         )
 
     def pose(self) -> NDArray[np.float64]:
@@ -88,9 +82,7 @@ class _Body:
         return pose
 
 
-def sample_trajectory(
-    scene: Scene, seed: int, num_latents: int, seconds_per_pose: float = 1 / 3
-) -> tuple[CameraTrajectory, str]:
+def sample_trajectory(scene: Scene, seed: int, num_latents: int) -> tuple[CameraTrajectory, str]:
     """A path of `num_latents` latent poses in scene coordinates from the scene's start pose, and its kind.
 
     The kind is one of `KINDS`: the only move of a short path, or "sequence" where several follow each other. At any
@@ -112,7 +104,7 @@ def sample_trajectory(
     while len(bodies) < num_latents:
         missing = num_latents - len(bodies)
         steps = missing if single and missing <= _LONG else min(missing, int(rng.integers(3, 10)))
-        part, kind = _segment(scene, rng, bodies[-1], steps, seconds_per_pose, num_latents > _LONG)
+        part, kind = _segment(scene, rng, bodies[-1], steps, num_latents > _LONG)
         bodies.extend(part)
         kinds.append(kind)
     poses = torch.from_numpy(np.stack([body.pose() for body in bodies])).float()
@@ -122,7 +114,7 @@ def sample_trajectory(
 
 
 def _segment(
-    scene: Scene, rng: np.random.Generator, start: _Body, steps: int, seconds: float, keep_in_view: bool
+    scene: Scene, rng: np.random.Generator, start: _Body, steps: int, keep_in_view: bool
 ) -> tuple[list[_Body], str]:
     """The next `steps` bodies and the name of the move.
 
@@ -133,15 +125,13 @@ def _segment(
     for attempt in range(24):
         kind = str(rng.choice(names, p=weights / weights.sum()))
         speed = _speeds(rng, steps) * (0.85**attempt)
-        bodies = _follow(start, _rates(scene, rng, kind, start, speed), seconds)
+        bodies = _follow(start, _rates(rng, kind, start, speed))
         if keep_in_view and attempt < 12 and min(map(abs, _bearings(scene, bodies[-1])), default=0.0) > _IN_VIEW:
             continue
         if _is_clear(scene, [start, *bodies]):
             return bodies, kind
-    nearest = min(_bearings(scene, start), key=abs, default=1.0)
-    kind = "pan_right" if nearest > 0 else "pan_left"
-    rates = np.array(_RATES[kind]) * np.ones((steps, 1))
-    return _follow(start, rates, seconds), kind
+    kind = "pan_right" if min(_bearings(scene, start), key=abs, default=1.0) > 0 else "pan_left"
+    return _follow(start, np.tile(np.array(_RATES[kind], float), (steps, 1))), kind
 
 
 def _bearings(scene: Scene, body: _Body) -> list[float]:
@@ -173,36 +163,32 @@ def _speeds(rng: np.random.Generator, steps: int) -> NDArray[np.float64]:
     return np.asarray(peak * shape)
 
 
-def _rates(
-    scene: Scene, rng: np.random.Generator, kind: str, start: _Body, speed: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _rates(rng: np.random.Generator, kind: str, start: _Body, speed: NDArray[np.float64]) -> NDArray[np.float64]:
     """Level-frame rates [steps, 6] of a move at the given speeds."""
     if kind == "wander":
-        scale = np.array([0.7, 0.15, 0.9, 0.25, 0.08, 0.04])
-        knots = rng.normal(size=(3, 6)) * scale
+        knots = rng.normal(size=(3, 6)) * np.array([0.7, 0.15, 0.9, 0.25, 0.08, 0.04])
         at = np.linspace(0, 2, len(speed))
         return np.stack([np.interp(at, np.arange(3), knots[:, axis]) for axis in range(6)], -1)
     if kind.startswith("orbit"):
         radius = float(rng.uniform(3.0, 6.0))
         sign = 1.0 if kind == "orbit_right" else -1.0
-        base = np.array([sign, 0, 0, -sign / radius, 0, 0])
-        return np.asarray(speed[:, None] * base)
+        return speed[:, None] * np.array([sign, 0, 0, -sign / radius, 0, 0])
     base = np.array(_RATES[kind])
     rates = speed[:, None] * base
     if kind != "still" and not base[4:].any() and not kind.startswith(("tilt", "roll")):
         # tilted by an earlier move: come back to level on the way
         level = -np.array([start.pitch, start.roll]) / max(len(speed) / 3, 1.0)
         rates[:, 4:] += np.clip(level, -0.15, 0.15)
-    return np.asarray(rates)
+    return rates
 
 
-def _follow(start: _Body, rates: NDArray[np.float64], seconds: float) -> list[_Body]:
+def _follow(start: _Body, rates: NDArray[np.float64]) -> list[_Body]:
     """The bodies after each step, slowed down where a step would exceed the limits per pose."""
     bodies = [start]
     for rate in rates:
-        move, turn = np.linalg.norm(rate[:3]) * seconds, np.abs(rate[3:]).sum() * seconds
+        move, turn = np.linalg.norm(rate[:3]) * _SECONDS, np.abs(rate[3:]).sum() * _SECONDS
         excess = max(move / (0.98 * MAX_TRANSLATION_PER_POSE), turn / (0.98 * MAX_ROTATION_PER_POSE), 1.0)
-        bodies.append(bodies[-1].moved(rate / excess, seconds))
+        bodies.append(bodies[-1].moved(rate / excess))
     return bodies[1:]
 
 
