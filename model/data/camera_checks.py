@@ -1,4 +1,4 @@
-"""What every camera of a data set is asked before it becomes a clip: one lens, one size, frames in natural order."""
+"""Checks of a data set's cameras and pictures: one lens, one size, one folder; and the natural order of names."""
 
 import re
 from collections.abc import Sequence
@@ -49,22 +49,43 @@ def check_lens(name: str, intrinsics: Float[Tensor, "f 4"]) -> None:
         )
 
 
-def check_one_film(name: str, files: Sequence[str], sizes: Sequence[tuple[float, float]]) -> None:
-    """Checks that the frames are those of one camera: one folder, one size, no picture twice.
+def check_one_camera(
+    name: str,
+    intrinsics: Float[Tensor, "f 4"],
+    files: Sequence[str],
+    pictures: Sequence[Size],
+    calibrated: Sequence[tuple[float, float]],
+) -> None:
+    """Checks that one camera took all frames: one lens, one folder, one size, no picture twice.
+
+    Args:
+        name: What the errors begin with.
+        intrinsics: See `check_lens`.
+        files: The frames' pictures.
+        pictures: Their heights and widths.
+        calibrated: Heights and widths of the pictures that the lens is of; others may be enlarged or reduced copies.
 
     Raises:
-        ValueError: they are not.
+        ValueError: it did not, or the aspects of pictures and camera differ by more than rounding explains.
     """
+    check_lens(name, intrinsics)
     folders = sorted({str(PurePath(file).parent) for file in files})
     if len(folders) > 1:
         raise ValueError(
             f"{name}: expected pictures of one camera in one folder, got {len(folders)} folders: "
             f"{', '.join(folders[:3])}; give each a scene of its own"
         )
-    if len(set(sizes)) > 1:
-        raise ValueError(f"{name}: expected one camera, got several sizes: {sorted(set(sizes))[:3]}; import each alone")
+    if len(set(calibrated)) > 1:
+        found = sorted(set(calibrated))[:3]
+        raise ValueError(f"{name}: expected one camera, got several sizes: {found}; import each alone")
     if len(set(files)) < len(files):
         raise ValueError(f"{name}: expected each picture once, got {len(files) - len(set(files))} of them again")
+    for (height, width), (camera_height, camera_width) in zip(pictures, calibrated, strict=True):
+        if abs(width * camera_height - height * camera_width) > camera_height + camera_width:
+            raise ValueError(
+                f"{name}: expected pictures of the camera's aspect, {camera_width:g} x {camera_height:g}, got "
+                f"{width} x {height}; take the pictures that were calibrated, not cropped and not turned"
+            )
 
 
 def picture_sizes(folder: Path, files: Sequence[str]) -> list[Size]:
@@ -78,17 +99,3 @@ def picture_sizes(folder: Path, files: Sequence[str]) -> list[Size]:
         with open_picture(folder / file) as picture:
             sizes.append((picture.height, picture.width))
     return sizes
-
-
-def check_sizes(name: str, pictures: Sequence[Size], cameras: Sequence[tuple[float, float]]) -> None:
-    """Checks that every picture is its camera's, or an enlarged or reduced copy of it.
-
-    Raises:
-        ValueError: their aspects differ by more than rounding explains.
-    """
-    for (height, width), (camera_height, camera_width) in zip(pictures, cameras, strict=True):
-        if abs(width * camera_height - height * camera_width) > camera_height + camera_width:
-            raise ValueError(
-                f"{name}: expected pictures of the camera's aspect, {camera_width:g} x {camera_height:g}, got "
-                f"{width} x {height}; take the pictures that were calibrated, not cropped and not turned"
-            )

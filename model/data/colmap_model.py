@@ -10,7 +10,7 @@ import roma
 import torch
 from torch import Tensor
 
-from model.data.camera_checks import check_lens, check_one_film, check_sizes, natural_order, picture_sizes
+from model.data.camera_checks import check_one_camera, natural_order, picture_sizes
 from model.data.manifest import ClipRecord
 from model.data.media import find_pictures
 from model.geometry import se3
@@ -75,22 +75,15 @@ def colmap_record(
         FileNotFoundError: there is no model.
         ValueError: it is malformed, or pictures are missing.
     """
-    model = read_colmap_model(folder)
-    camera = model.camera
-    check_lens(str(folder), camera.intrinsics)
-    check_one_film(str(folder), model.names, model.sizes)
-    if scale is not None:
-        camera = camera.scaled(scale)
-    source = Path(images).resolve()
+    model, source = read_colmap_model(folder), Path(images).resolve()
     files = find_pictures(source, model.names)
-    check_sizes(str(folder), picture_sizes(source, files), model.sizes)
-    times = torch.arange(len(model.names), dtype=torch.float64) / fps
+    check_one_camera(str(folder), model.camera.intrinsics, files, picture_sizes(source, files), model.sizes)
     return ClipRecord(
         id=clip_id,
         source=str(source),
-        times=times,
+        times=torch.arange(len(files), dtype=torch.float64) / fps,
         files=files,
-        camera=camera,
+        camera=model.camera if scale is None else model.camera.scaled(scale),
         scale=scale,
         provenance={"reader": "colmap", "model": str(folder)},
     )

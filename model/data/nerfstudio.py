@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from model.data.camera_checks import Size, check_lens, check_one_film, check_sizes, natural_order, picture_sizes
+from model.data.camera_checks import Size, check_one_camera, natural_order, picture_sizes
 from model.data.manifest import ClipRecord
 from model.data.media import find_pictures
 from model.geometry import se3
@@ -55,15 +55,18 @@ def nerfstudio_record(
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected nerfstudio's transforms.json, found none; check the folder")
     folder = path.resolve().parent
-    frames, c2w, is_distorted = _read(path)
+    with _malformed(path):
+        frames = _frames(path)
+        c2w, is_distorted = _poses(str(path), frames), any([_check_kind(frame) for frame in frames])
     names = [frame["file_path"] for frame in frames]
     files = find_pictures(folder, names, media)
     stored = picture_sizes(folder, files)
     named = stored if media is None or not _in_pixels(frames) else picture_sizes(folder, find_pictures(folder, names))
-    sizes, lenses = _lenses(path, frames, named)
-    check_lens(str(path), lenses)
-    check_one_film(str(path), files, sizes)
-    check_sizes(str(path), stored, sizes)
+    with _malformed(path):
+        sizes = [_size(frame, picture) for frame, picture in zip(frames, named, strict=True)]
+        rows = [_intrinsics(frame, size) for frame, size in zip(frames, sizes, strict=True)]
+        lenses = torch.tensor(rows, dtype=torch.float64)
+    check_one_camera(str(path), lenses, files, stored, sizes)
     if is_distorted and not ignore_distortion:
         raise ValueError(f"{path}: expected a lens without distortion; undistort the frames or set ignore_distortion")
     camera = CameraTrajectory(c2w, lenses)
@@ -77,23 +80,6 @@ def nerfstudio_record(
         scale=scale,
         provenance={"reader": "nerfstudio"} | ({"distortion": "ignored"} if is_distorted else {}),
     )
-
-
-def _read(path: Path) -> tuple[list[_Camera], Float[Tensor, "f 4 4"], bool]:
-    """The frames, their poses, and whether a lens is distorted."""
-    with _malformed(path):
-        frames = _frames(path)
-        return frames, _poses(str(path), frames), any([_check_kind(frame) for frame in frames])
-
-
-def _lenses(
-    path: Path, frames: list[_Camera], pictures: list[Size]
-) -> tuple[list[tuple[float, float]], Float[Tensor, "f 4"]]:
-    """Sizes and intrinsics of the calibrated pictures."""
-    with _malformed(path):
-        sizes = [_size(frame, picture) for frame, picture in zip(frames, pictures, strict=True)]
-        rows = [_intrinsics(frame, size) for frame, size in zip(frames, sizes, strict=True)]
-        return sizes, torch.tensor(rows, dtype=torch.float64)
 
 
 @contextmanager

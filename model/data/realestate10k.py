@@ -48,13 +48,12 @@ def read_realestate10k_folder(
     paths = sorted(Path(poses).glob("*.txt"))
     if not paths:
         raise FileNotFoundError(f"poses: expected RealEstate10K text files, found no .txt in {poses}; check the folder")
-    report = ReadReport()
+    report, films = ReadReport(), None if media is None else Path(media).resolve()
     for path in paths:
         clip_id = scene_id("realestate10k", path.stem, path)
         try:
             file = read_realestate10k(path)
-            record = _record(clip_id, path.stem, file, None if media is None else Path(media).resolve())
-            report.records.append(_in_metres(record, file, scale))
+            report.records.append(_record(clip_id, path.stem, file, films, scale))
         except (ValueError, OSError) as error:
             report.rejected[clip_id] = str(error)
     return report
@@ -76,25 +75,20 @@ def write_realestate10k_folder(folder: str | Path, records: Iterable[ClipRecord]
     return written
 
 
-def _record(clip_id: str, name: str, file: RealEstate10KFile, media: Path | None) -> ClipRecord:
+def _record(clip_id: str, name: str, file: RealEstate10KFile, media: Path | None, scale: float | None) -> ClipRecord:
     check_lens(name, file.trajectory.intrinsics)
+    if file.is_metric and scale not in (None, 1.0):
+        raise ValueError(f"scale: expected 1 for a path that is in metres already, got {scale}; import it by itself")
+    scale = 1.0 if file.is_metric else scale
     record = ClipRecord(
         id=clip_id,
         source=file.url,
         times=torch.tensor(file.timestamps, dtype=torch.float64) / _MICROSECONDS,
-        camera=file.trajectory,
+        camera=file.trajectory if scale is None else file.trajectory.scaled(scale),
+        scale=scale,
         provenance={"reader": "realestate10k", "url": file.url},
     )
     return record if media is None else _with_media(record, name, file, media)
-
-
-def _in_metres(record: ClipRecord, file: RealEstate10KFile, scale: float | None) -> ClipRecord:
-    if file.is_metric and scale not in (None, 1.0):
-        raise ValueError(f"scale: expected 1 for a path that is in metres already, got {scale}; import it by itself")
-    if scale is None and not file.is_metric:
-        return record
-    assert record.camera is not None
-    return dataclasses.replace(record, camera=record.camera.scaled(scale or 1.0), scale=scale or 1.0)
 
 
 def _with_media(record: ClipRecord, name: str, file: RealEstate10KFile, media: Path) -> ClipRecord:
