@@ -13,14 +13,14 @@ from torch import Tensor
 
 from model.curation.camera_motion import CameraMotionConfig, camera_motion
 from model.curation.path_agreement import StepErrors, step_errors
-from model.curation.path_parts import difference, outlier_frames, path_parts, without_frames
+from model.curation.path_parts import MAX_LENS_OF_HALF, difference, outlier_frames, path_parts, without_frames
 from model.curation.poses import PosesConfig, accept, fill_gaps
 from model.curation.scale import ScaleConfig, SceneScale, frame_scale, keyframes, rescale, scene_scale
 from model.curation.shots import ClipFrames
 from model.estimators.metric_depth import JudgesLens, MetricDepth
 from model.estimators.motion_mask import MotionMask
 from model.estimators.optical_flow import OpticalFlow
-from model.estimators.sfm import Reconstruction, StructureFromMotion
+from model.estimators.sfm import Reconstruction, ReconstructionFailed, StructureFromMotion
 from model.geometry.camera import intrinsics_from_fov
 from model.geometry.trajectory import CameraTrajectory
 
@@ -43,6 +43,8 @@ class StepsConfig:
         max_fov_deg: Likewise one that is wider.
         max_lens_deviation: An estimated focal length whose standard deviation is a larger share of it is no estimate:
             some paths, as one straight up, say nothing about the lens, and any lens explains the film as well.
+        check_halves: A clip whose whole path passes is rejected if one of its halves, solved apart, contradicts it.
+            Structure from motion then takes twice as long.
     """
 
     motion: CameraMotionConfig = field(default_factory=CameraMotionConfig)
@@ -55,6 +57,7 @@ class StepsConfig:
     min_fov_deg: float = 15.0
     max_fov_deg: float = 120.0
     max_lens_deviation: float = 0.02
+    check_halves: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +179,8 @@ def solve_path(
     solved, off, rejection = borne_out(frames, moving, whole, tools.flow, config.poses, log)
     if not rejection:
         log.measure(num_frames=len(frames))
+        if config.check_halves:
+            log.demand(halves_rejection(frames, moving, solved, lens, tools, config))
         return slice(0, len(frames)), solved
     part = longest_part(solved, off, config.poses)
     if part.stop - part.start < min_frames or part == slice(0, len(frames)):
@@ -186,6 +191,33 @@ def solve_path(
     again, _, rejection = borne_out(frames[part], moving[part], again, tools.flow, config.poses, log)
     log.demand(rejection)
     return part, again
+
+
+def halves_rejection(
+    frames: UInt8[Tensor, "f h w 3"],
+    moving: Bool[Tensor, "f h w"],
+    whole: Reconstruction,
+    lens: Float[Tensor, "4"] | None,
+    tools: Tools,
+    config: StepsConfig,
+) -> str:
+    """Returns in what a half of the clip, solved apart, differs from the whole; empty if no half contradicts it.
+
+    Half of the frames are often too few for a path or a lens. So a half counts only if it passes the checks that a clip
+    must pass; another one says nothing.
+    """
+    middle = len(frames) // 2
+    for half in (slice(0, middle), slice(middle, len(frames))):
+        try:
+            again = tools.sfm(frames[half], moving[half] if tools.mask is not None else None, lens)
+        except ReconstructionFailed:
+            continue
+        if accept(again, config.poses) or lens_rejection(again, config):
+            continue
+        differs = difference(whole, again, half.start, MAX_LENS_OF_HALF)
+        if differs and not borne_out(frames[half], moving[half], again, tools.flow, config.poses, StepLog())[2]:
+            return differs
+    return ""
 
 
 def borne_out(

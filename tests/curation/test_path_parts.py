@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from model.curation.path_parts import outlier_frames, path_parts, without_frames
 from model.curation.poses import PosesConfig, fill_gaps
 from model.curation.steps import ClipRejected, StepLog, StepsConfig, Tools, borne_out, solve_path
 from model.estimators.optical_flow import DISFlow
-from model.estimators.sfm import Reconstruction
+from model.estimators.sfm import Reconstruction, ReconstructionFailed
 from model.geometry import se3
 from model.geometry.camera import intrinsics_from_fov, pixel_grid, rays, unproject
 
@@ -79,10 +80,16 @@ def test_no_frame_is_left_out_if_none_may_be() -> None:
 
 
 class GluedSfM:
-    """Finds the wall, but puts the last frames elsewhere where it sees all of them; a part comes out `turned`."""
+    """Finds the wall, but puts the last frames elsewhere where it sees all of them; a part comes out `turned`.
 
-    def __init__(self, wrong: list[int], turned: float = 0.0, lens: float = 1.0) -> None:
+    A part has a lens of its own, sure to `deviation`; it `fails` if it is to.
+    """
+
+    def __init__(
+        self, wrong: list[int], turned: float = 0.0, lens: float = 1.0, deviation: float = 0.0, fails: bool = False
+    ) -> None:
         self.wrong, self.turned, self.lens, self.lengths = wrong, turned, lens, [0][:0]
+        self.deviation, self.fails = deviation, fails
 
     def __call__(
         self, frames: torch.Tensor, masks: torch.Tensor | None, intrinsics: torch.Tensor | None
@@ -91,17 +98,29 @@ class GluedSfM:
         found, count = solved(self.wrong if len(frames) == FRAMES else []), len(frames)
         if count == FRAMES:
             return found
+        if self.fails:
+            raise ReconstructionFailed("no model")
         found = without_frames(found, list(range(count, FRAMES)))
         turn = se3.exp(torch.arange(count)[:, None] * torch.tensor([0.0, 0.0, 0.0, 0.0, self.turned, 0.0]))
-        lens = LENS * torch.tensor([self.lens, self.lens, 1.0, 1.0])
+        longer = torch.tensor([1.0, 1.0, self.lens])  # a longer lens sees a deeper scene the same
+        c2w = found.c2w[:count] @ turn
+        c2w[:, :3, 3] *= longer
         return dataclasses.replace(
-            found, registered=found.registered[:count], c2w=found.c2w[:count] @ turn, intrinsics=lens
+            found,
+            registered=found.registered[:count],
+            c2w=c2w,
+            intrinsics=LENS * torch.tensor([self.lens, self.lens, 1.0, 1.0]),
+            points=found.points * longer,
+            lens_deviation=self.deviation,
         )
 
 
-def solve(sfm: GluedSfM, min_frames: int) -> tuple[slice, Reconstruction]:
+def solve(
+    sfm: GluedSfM, min_frames: int, check_halves: bool = False, max_flow_distance: float = 2.0
+) -> tuple[slice, Reconstruction]:
     log, nothing = StepLog(step="poses"), torch.zeros(FRAMES, HEIGHT, WIDTH, dtype=torch.bool)
-    tools, config = Tools(flow=DISFlow(), sfm=sfm), StepsConfig(poses=WALL_CONFIG)
+    poses = dataclasses.replace(WALL_CONFIG, max_flow_distance=max_flow_distance)
+    config, tools = StepsConfig(poses=poses, check_halves=check_halves), Tools(flow=DISFlow(), sfm=sfm)
     return solve_path(pictures(), nothing, None, tools, config, log, min_frames)
 
 
@@ -114,7 +133,7 @@ def test_the_longest_part_that_the_pictures_bear_out_is_solved_again_and_kept() 
 
 
 @pytest.mark.parametrize("again", [{"turned": 0.02}, {"lens": 1.07}], ids=["turn", "lens"])
-def test_a_part_whose_two_solutions_differ_is_not_kept(again: dict[str, float]) -> None:
+def test_a_part_whose_two_solutions_differ_is_not_kept(again: dict[str, Any]) -> None:
     with pytest.raises(ClipRejected, match=r"frames 0 to 7, solved apart, differ"):
         solve(GluedSfM([8, 9, 10, 11], **again), min_frames=8)
 
@@ -122,6 +141,30 @@ def test_a_part_whose_two_solutions_differ_is_not_kept(again: dict[str, float]) 
 def test_a_clip_that_is_borne_out_is_solved_once() -> None:
     part, _ = solve(sfm := GluedSfM([]), min_frames=8)
     assert part == slice(0, FRAMES) and sfm.lengths == [FRAMES]
+
+
+def test_a_clip_whose_halves_agree_is_kept_whole() -> None:
+    part, _ = solve(sfm := GluedSfM([], lens=1.07), min_frames=8, check_halves=True)
+    assert part == slice(0, FRAMES) and sfm.lengths == [FRAMES, FRAMES // 2, FRAMES // 2]
+
+
+@pytest.mark.parametrize(
+    ("half", "reason"),
+    [({"lens": 1.15}, r"length by 15 %, turns by 0.0"), ({"turned": 0.02}, r"length by 0 %, turns by 2.9 degrees")],
+    ids=["lens", "turn"],
+)
+def test_a_clip_that_a_half_contradicts_is_rejected(half: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ClipRejected, match=rf"frames 0 to 5, solved apart, differ: focal {reason}"):
+        solve(GluedSfM([], **half), min_frames=8, check_halves=True, max_flow_distance=1000.0)
+
+
+@pytest.mark.parametrize(
+    "half",
+    [{"lens": 1.15, "deviation": 0.03}, {"turned": 0.02}, {"fails": True}],
+    ids=["open lens", "flow", "no model"],
+)
+def test_a_half_that_fails_a_check_of_its_own_contradicts_nothing(half: dict[str, Any]) -> None:
+    assert solve(GluedSfM([], **half), min_frames=8, check_halves=True)[0] == slice(0, FRAMES)
 
 
 def test_parts_end_at_steps_that_are_off_and_at_long_gaps() -> None:
