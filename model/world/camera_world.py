@@ -3,8 +3,6 @@
 An episode is one long causal video: the decoder's cache is part of the state, so clips join without a seam.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """One clip from noise: clean context latents in front, Eq. 3 guidance, an ODE solver (the paper, Sec. 3.4)."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """A learned world that looks where it flies: free space from depth estimated on the latents that it generated."""
 
-from __future__ import annotations
-
 import math
 from functools import partial
 from typing import Any

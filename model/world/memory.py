@@ -6,8 +6,6 @@ they saw: the poses are known, so it can be computed which past latents show the
 Every entry has a constant shape, so that rows of different age live in one batch; `count` says how many are valid.
 """
 
-from __future__ import annotations
-
 import torch
 from jaxtyping import Bool, Float
 from tensordict import TensorDict

@@ -1,7 +1,5 @@
 """The noise of an episode as a function of (seed, step): no global state, no generator to save."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

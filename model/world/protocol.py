@@ -3,8 +3,6 @@
 The world frame is the camera of the first frame (its pose is the identity) and is never re-based.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -65,7 +63,7 @@ class WorldState(TensorClass):
     step: Tensor
     memory: TensorDict
 
-    def with_rows(self, rows: Sequence[int] | Tensor, other: WorldState) -> WorldState:
+    def with_rows(self, rows: Sequence[int] | Tensor, other: "WorldState") -> "WorldState":
         """A copy whose `rows` are those of `other` (in order); neither input changes."""
         copy = self.clone()
         copy[torch.as_tensor(rows)] = other

@@ -1,7 +1,5 @@
 """The procedural world behind the same protocol: exact pose, depth and motion, no weights; oracle and fast double."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from functools import lru_cache
