@@ -18,8 +18,6 @@ from cc2env.options import EnvOptions
 from configs.command_line import plain_text, stops_in_one_line
 
 if TYPE_CHECKING:
-    import gymnasium as gym
-
     from agents.follow import FollowPolicy
     from agents.random import RandomPolicy
     from agents.scripted import ScriptedPolicy
@@ -86,13 +84,14 @@ def _explore(config: ExploreConfig) -> Path:
 
     timed = _read_trajectory(config)
     print(f"world {config.world}: loading", flush=True)
-    env: gym.Env[Any, Any] = gym.make(
+    env: Any = gym.make(
         cc2env.ENV_ID, max_episode_steps=_NO_LIMIT, world=config.world, **dataclasses.asdict(config.env)
     )
     fps = float(env.get_wrapper_attr("fps"))
-    seconds_per_pose = _length(env.observation_space) / _length(env.action_space) / fps
+    seconds_per_pose = env.observation_space.shape[0] / env.action_space.shape[0] / fps
     trajectory = None if timed is None else _in_time(*timed, seconds_per_pose)
-    policy, num_clips = _build_policy(config, env.action_space, trajectory)
+    policy, default_clips = _build_policy(config, env.action_space, trajectory)
+    num_clips = default_clips if config.num_clips is None else config.num_clips
     options = {key: value for key in ("prompt", "image") if (value := getattr(config, key)) is not None}
     episode = rollout(env, policy, num_clips, seed=config.seed, options=options, show_progress=config.progress)
     labels = [f"clip {index + 1}: {_move_of(policy, index)}" for index in range(len(episode.clips))]
@@ -157,7 +156,7 @@ def _in_time(trajectory: CameraTrajectory, seconds: Any, seconds_per_pose: float
 def _build_policy(
     config: ExploreConfig, action_space: Any, trajectory: CameraTrajectory | None
 ) -> tuple[FollowPolicy | RandomPolicy | ScriptedPolicy, int]:
-    """Returns the agent and the number of clips it is to fly."""
+    """Returns the agent and the number of clips it flies where none is given."""
     from agents.follow import FollowPolicy
     from agents.random import RandomPolicy
     from agents.scripted import ScriptedPolicy
@@ -176,25 +175,15 @@ def _build_policy(
                 f"trajectory: expected a path of at most {_MOST_CLIPS} clips, got {follow.num_clips}; if its unit is "
                 "not the metre, give scale=METRES_PER_UNIT, or give num_clips to fly a part of it or all"
             )
-        return follow, _or_default(config.num_clips, follow.num_clips)
+        return follow, follow.num_clips
     match agent.kind:
         case "scripted":
             scripted = ScriptedPolicy(action_space, agent.script, agent.smooth)
-            return scripted, _or_default(config.num_clips, len(scripted))
+            return scripted, len(scripted)
         case "random":
-            wanderer = RandomPolicy(action_space, config.seed, agent.strength, agent.smoothness)
-            return wanderer, _or_default(config.num_clips, 8)
+            return RandomPolicy(action_space, config.seed, agent.strength, agent.smoothness), 8
         case _:
             raise ValueError(f"agent.kind: expected scripted or random, got {agent.kind!r}; see --help")
-
-
-def _or_default(given: int | None, default: int) -> int:
-    return default if given is None else given
-
-
-def _length(space: gym.Space[Any]) -> int:
-    assert space.shape is not None
-    return space.shape[0]
 
 
 def _move_of(policy: FollowPolicy | RandomPolicy | ScriptedPolicy, clip_index: int) -> str:

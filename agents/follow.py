@@ -41,8 +41,7 @@ class FollowPolicy:
             raise ValueError(
                 f"trajectory: expected at least 2 poses, got {num_given} with stride={stride}; give a longer one"
             )
-        path = CameraTrajectory(trajectory.c2w.double(), trajectory.intrinsics.double()).rebase()
-        path.c2w[:, :3, 3] *= scale
+        path = trajectory.to(dtype=torch.float64).rebase().scaled(scale)
         # the file's own coordinates were rounded, before its first pose became the identity
         size = scale * float(trajectory.c2w[:, :3, 3].abs().max())
         self.high: np.ndarray = action_space.high

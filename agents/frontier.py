@@ -7,7 +7,7 @@ import torch
 from gymnasium.spaces import Box
 
 from cc2env import rewards
-from cc2env.geometry import se3
+from cc2env.actions import to_poses
 
 # shares of the bounds
 _PANS = (-1.0, -0.5, 0.0, 0.5, 1.0)
@@ -58,7 +58,8 @@ class FrontierPolicy:
         self._half = np.array([extent, extent / 4, extent]) / voxel / 2
         self.actions = fan_of_moves(action_space)
         # poses of each move as seen from where it starts [m, p, 4, 4]
-        self._motions = np.stack([_poses_of(action) for action in self.actions])
+        start = torch.eye(4, dtype=torch.float64).expand(len(self.actions), 4, 4)
+        self._motions = to_poses(start, torch.from_numpy(self.actions)).numpy()
         self._seen: list[set[int]] = []  # the cells in view in each clip of the episode, as one number each
 
     def act(self, observation: np.ndarray, info: dict[str, Any]) -> np.ndarray:
@@ -92,12 +93,3 @@ def fan_of_moves(action_space: Box) -> np.ndarray:
     shares = [(x, y, z, tilt, pan, 0.0) for x, y, z, tilt in _WAYS for pan in _PANS]
     moves: np.ndarray = (np.array(shares)[:, None] * high[None]).astype(np.float32)
     return moves
-
-
-def _poses_of(twists: np.ndarray) -> np.ndarray:
-    """The poses along a move that starts at the identity, float64 [p, 4, 4]."""
-    pose, poses = np.eye(4), []
-    for motion in se3.exp(torch.from_numpy(twists).double()).numpy():
-        pose = pose @ motion
-        poses.append(pose)
-    return np.stack(poses)

@@ -48,7 +48,7 @@ class RandomWorld:
         from model.world.load import save_world
 
         config = config or self.config
-        save_world(folder, self.dit, self.vae, config, meta={"steps": 0}, card="# Random weights", dtype=None)
+        save_world(folder, self.dit, self.vae, config, meta={"steps": 0}, dtype=None)
         return folder
 
 

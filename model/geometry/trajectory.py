@@ -59,9 +59,9 @@ class CameraTrajectory:
         """Returns the path of a slice of the poses."""
         return CameraTrajectory(self.c2w[index], self.intrinsics[index])
 
-    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "CameraTrajectory":
-        """Returns the same path on another device or in another precision."""
-        return CameraTrajectory(self.c2w.to(device, dtype), self.intrinsics.to(device, dtype))
+    def to(self, dtype: torch.dtype) -> "CameraTrajectory":
+        """Returns the same path in another precision."""
+        return CameraTrajectory(self.c2w.to(dtype), self.intrinsics.to(dtype))
 
     def scaled(self, scale: float) -> "CameraTrajectory":
         """Returns the path with its translations multiplied: of a file whose unit is `scale` metres, in metres."""

@@ -20,7 +20,6 @@ from model.text.umt5 import UMT5Encoder
 from model.training.latent_set import encoder_fingerprint
 from model.vae.latent_depth import LatentDepth, LatentDepthConfig
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
-from model.whole_file import write_text
 from model.world.camera_world import CameraWorld
 from model.world.config import (
     WORLD_FILE,
@@ -121,10 +120,9 @@ def save_world(
     *,
     meta: Mapping[str, Any] | None = None,
     vae_meta: Mapping[str, Any] | None = None,
-    card: str | None = None,
     dtype: torch.dtype | None = torch.float16,
 ) -> None:
-    """Writes a folder that `load_world` reads: `dit/`, `vae/` (each atomically), then `world.yaml`, and `card.md`.
+    """Writes a folder that `load_world` reads: `dit/`, `vae/` (each atomically), then `world.yaml`.
 
     Args:
         folder: Where to; parents are made.
@@ -133,15 +131,12 @@ def save_world(
         config: Everything else; a UMT5 encoder's own files are not copied.
         meta: Anything JSON can hold, kept beside the DiT.
         vae_meta: Likewise, beside the VAE.
-        card: The model card, Markdown.
         dtype: Weights are stored in it; None keeps theirs.
     """
     folder = Path(folder)
     save_component(folder / "dit", dit, dit.config, dict(meta or {}), dtype)
     save_component(folder / "vae", vae, vae.config, dict(vae_meta or {}), dtype)
     write_world_config(folder, config)
-    if card is not None:
-        write_text(folder / "card.md", card)
 
 
 def build_text_encoder(config: TextEncoderConfig, folder: Path, device: str = "cpu") -> TextEncoder:

@@ -181,7 +181,6 @@ def test_a_saved_world_comes_back(folder: Path, config: WorldConfig, make_world:
     loaded, world = load_world(folder), make_world(opening=config.opening)
     assert loaded.spec == world.spec
     assert torch.equal(loaded.start([3])[1], world.start([3])[1])
-    assert (folder / "card.md").is_file()
 
 
 def test_weights_are_shared_between_settings(folder: Path) -> None:
