@@ -44,7 +44,7 @@ class EvaluateConfig:
     Attributes:
         first_seed: Beyond those that the shipped agents were trained on.
         num_clips: Of an episode, by task.
-        scripts: Of the scripted agent, by task: moves that do not look at what the task tells.
+        scripts: Moves of the scripted agent, by task; the agent does not read the task's entries of `info`.
         budgets: Of the planner, by task.
         imagination: Of the planner: `poses` or `forks`.
         ppo: Folder of the trained agents, one by task; None: the shipped ones.
@@ -106,8 +106,8 @@ def evaluate(config: EvaluateConfig, worlds: dict[str, Any] | None = None) -> Pa
             file.write(json.dumps(record) + "\n")
             file.flush()
     held = {_key(record): record for record in records}
-    asked = [held[_key({**vars(cell), "seed": seed})] for cell in cells for seed in _seeds(config)]
-    write_tables(folder, asked, config.agents)
+    chosen = [held[_key({**vars(cell), "seed": seed})] for cell in cells for seed in _seeds(config)]
+    write_tables(folder, chosen, config.agents)
     return folder
 
 

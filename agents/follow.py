@@ -14,7 +14,7 @@ class FollowPolicy:
     """Turns a trajectory into clips of actions; after its end the camera stands still.
 
     The first pose becomes the identity (the episode's world frame). Where two poses are further apart than one twist
-    may go, all segments are divided alike, so that relative speeds stay as they are: `pieces` tells.
+    may go, all segments are divided alike, so that relative speeds stay as they are; `pieces` is their number.
 
     Args:
         action_space: The environment's.

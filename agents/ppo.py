@@ -42,7 +42,7 @@ class PPOPolicy:
         """Returns the mean action.
 
         Raises:
-            ValueError: `info` lacks what the task that it was trained for tells.
+            ValueError: `info` lacks entries of the task that the agent was trained for.
         """
         import torch
         from tensordict import TensorDict

@@ -136,7 +136,7 @@ class Learner:
 
 
 def _summary(batch: TensorDictBase) -> dict[str, float]:
-    """Mean return of the episodes that ended in this batch, and how many of them succeeded, where that is told."""
+    """Mean return of the episodes that ended in this batch, and the share that succeeded, if the task knows success."""
     done = batch["next", "done"]
     record = {
         "frames": float(batch.numel()),

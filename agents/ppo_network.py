@@ -1,8 +1,8 @@
-"""What a PPO agent sees and the small networks behind it; the same code in training and in flight.
+"""The observation of a PPO agent and its small networks; the same code in training and in flight.
 
-It sees the clip's last frame, made small, and numbers: where the start is and which way it looks, the clip's index,
-and what the task tells, poses as seen from the camera. In `GoalView` that is the goal's pose: the agent is told where
-to go and learns how.
+The agent sees the clip's last frame at a small size, and numbers: the start's pose and the camera's heading, the clip's
+index, and the task's entries of `info`, whose poses are relative to the camera. In `GoalView` such an entry is the
+goal's pose: the agent knows where to go and learns how.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _INITIAL_SPREAD = 0.2
 
 
 def num_features(config: NetworkConfig) -> int:
-    """Returns how many numbers `glance` gives."""
+    """Returns the length of the features that `glance` returns."""
     sizes = {"goal_c2w": 6, "reference_c2w": 6 * config.poses_per_clip, "has_left": 1}
     return 13 + sum(sizes[entry] for entry in TASK_ENTRIES[config.task])
 
 
 def glance(seen: TensorDictBase, config: NetworkConfig) -> tuple[Tensor, Tensor]:
-    """Returns what the agent sees of the environment's entries (those of TorchRL's, or of `info` with `pixels`).
+    """Returns the agent's observation from the environment's entries (those of TorchRL, or `info` with `pixels`).
 
     Returns:
         The small picture, uint8 [*b, 3, height, width], and the numbers, float32 [*b, n]; metres and radians.

@@ -242,7 +242,7 @@ def check_numbers(source: Path | str, name: str, weight: Tensor, is_floating_poi
     if weight.is_floating_point() != is_floating_point:
         wanted = "floating-point" if is_floating_point else "whole"
         raise ValueError(f"{source}: {name}: expected {wanted} numbers, got {weight.dtype}; fetch the file again")
-    comparable = weight.float() if weight.itemsize == 1 else weight  # torch cannot ask 8-bit floats
+    comparable = weight.float() if weight.itemsize == 1 else weight  # torch.isfinite does not know 8-bit floats
     if is_floating_point and not bool(torch.isfinite(comparable).all()):
         raise ValueError(f"{source}: {name}: expected finite numbers, got NaN or infinity; fetch the file again")
 

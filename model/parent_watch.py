@@ -1,4 +1,4 @@
-"""Workers end with the process that started them, also when that one was killed and could tell them nothing."""
+"""Workers end with the process that started them, also when that process was killed."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ def exit_with(parent: int) -> None:
 
     Ctrl-C, which a terminal sends to both, is from here on for the parent alone.
 
-    A thread asks who the parent is, which works wherever there are processes with parents; Linux alone would signal it.
+    A thread polls the parent's number, which works on every system; a signal at the parent's end exists on Linux alone.
     """
     if os.getpid() != parent:
         if threading.current_thread() is threading.main_thread():  # Python sets handlers nowhere else

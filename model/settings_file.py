@@ -1,4 +1,4 @@
-"""`settings.json`: with what a folder of results was begun, so that who goes on with other settings is told."""
+"""`settings.json`: the settings that a folder of results was begun with; a run that goes on with others is refused."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence

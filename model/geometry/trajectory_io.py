@@ -54,7 +54,7 @@ def read_trajectory(
     """Returns the path in a RealEstate10K `.txt` or a `.npy` of c2w, float32, as the file has it (not re-based).
 
     Args:
-        path: The file; its suffix tells the format.
+        path: The file; its suffix says the format.
         intrinsics: The camera of a `.npy`, which holds none (`default_intrinsics` if not given).
         seconds_per_pose: Resample it to a pose for each so many seconds, by the timestamps of the text, or by `fps`. A
             file without times (a `.npy`; a text whose timestamps are all the same) has a row for each pose already.
@@ -76,7 +76,7 @@ def read_trajectory(
 def read_timed_trajectory(
     path: str | Path, intrinsics: Float[Tensor, "4"] | None = None, *, fps: float | None = None
 ) -> tuple[CameraTrajectory, Float[Tensor, " f"] | None]:
-    """Returns the path in a file and the seconds of its poses, which increase; None if it tells none.
+    """Returns the path in a file and the seconds of its poses, which increase; None if the file has no times.
 
     Arguments and errors are those of `read_trajectory`.
     """

@@ -120,7 +120,7 @@ def _is_ours(name: str) -> bool:
 def _write_shards(
     folder: Path, tensors: Iterable[tuple[str, Tensor]], max_shard_bytes: int | float
 ) -> list[tuple[Path, dict[str, int]]]:
-    """Shard files, whose names do not tell their number yet, each with the bytes of its tensors by name."""
+    """Writes the shards under temporary names; returns each file with the bytes of its tensors by name."""
     shards: list[tuple[Path, dict[str, int]]] = []
     shard: dict[str, Tensor] = {}
 

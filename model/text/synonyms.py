@@ -1,4 +1,4 @@
-"""Everyday words for what the shipped world was shown under other names: its captions say "sphere", people say "ball".
+"""Everyday words for what the captions of the shipped world call otherwise: they say "sphere", people say "ball".
 
 An encoder takes an entry only where it knows all words that the entry leads to, so it does nothing in other worlds.
 """

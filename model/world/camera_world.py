@@ -24,7 +24,7 @@ from model.world.clip_sampler import SamplerConfig, sample_clip
 from model.world.noise import episode_noise, noise_seed
 from model.world.protocol import WorldSpec, WorldState
 
-_SAMPLES = 16  # weights of each tensor that tell one network from another
+_SAMPLES = 16  # weights of each tensor that enter the fingerprint
 
 
 class CameraWorld:

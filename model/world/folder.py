@@ -1,4 +1,4 @@
-"""Where the folder of a world is, and what tells one world in it from another."""
+"""The folder of a world: its place, and a fingerprint of the weights and settings in it."""
 
 from importlib.resources import files
 from pathlib import Path

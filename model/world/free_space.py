@@ -1,4 +1,4 @@
-"""A learned world that looks where it flies: free space from depth estimated on the latents that it generated."""
+"""A learned world that knows its free space: depth is estimated on the latents that it generated."""
 
 import math
 from functools import partial
@@ -27,7 +27,7 @@ _LOWEST, _FLAT = 0.2, 0.25  # the ground: this share of the points, the lowest, 
 
 
 class SolidCameraWorld(CameraWorld):
-    """A `CameraWorld` whose cameras can be told where they would have to stop: `KnowsFreeSpace`, by estimate.
+    """A `CameraWorld` that estimates where a solid camera would have to stop: `KnowsFreeSpace`.
 
     Each of the latest latent frames that the state remembers is a depth map; their points, in the world frame, are the
     surfaces. What none of them shows is taken to be free, but for the ground: where much of what is seen lies low and

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from model.geometry.camera import pixel_grid, project, unproject
 
-_GRID = (4, 6)  # rows and columns of the rays that ask what a camera sees
+_GRID = (4, 6)  # rows and columns of the rays that sample a field of view
 _DEPTHS = (1.5, 3.0, 6.0, 12.0)  # metres along them
 
 

@@ -117,7 +117,7 @@ class WorldModel(Protocol):
 
 @runtime_checkable
 class RecognisesStates(Protocol):
-    """A world that can tell its own states from those of other worlds before it flies on from them."""
+    """A world that can distinguish its own states from those of other worlds."""
 
     def recognises(self, state: WorldState) -> bool:
         """Whether `extend` can go on from this state as the world does that made it."""

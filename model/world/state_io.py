@@ -95,7 +95,7 @@ def _write(path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, str
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and texts of a file whose checksum is right: that of all of its bytes, with zeros in its own place.
 
-    Files of a version that wrote none are refused: what was damaged in them could not be told.
+    Files of a version that wrote none are refused, because damage in them could not be detected.
     """
     content = path.read_bytes()
     tensors = load(content)  # also checks the header

@@ -102,7 +102,7 @@ class SyntheticWorld:
         return extended, torch.stack(clips)
 
     def _views(self, state: WorldState, c2w: Tensor) -> list[View]:
-        """What the renderer is asked for, row by row, to show the next clip."""
+        """The renderer's arguments for the next clip, one tuple a row."""
         if not self.recognises(state):
             raise ValueError("state: expected one of this world, got another world's; start an episode here")
         c2w = check_segment(state, c2w, self._spec)
