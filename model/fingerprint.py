@@ -5,8 +5,6 @@ from pathlib import Path
 
 from torch import Tensor
 
-_BLOCK = 2**20  # bytes of a file that are read at once
-
 
 def fingerprint(*contents: bytes | str | Tensor | Path) -> str:
     """Returns 64 hexadecimal digits (SHA-256) of the contents, one after the other without separators.
@@ -22,8 +20,7 @@ def fingerprint(*contents: bytes | str | Tensor | Path) -> str:
         match content:
             case Path():
                 with content.open("rb") as file:
-                    while block := file.read(_BLOCK):
-                        digest.update(block)
+                    hashlib.file_digest(file, lambda: digest)  # goes on from what the digest holds
             case Tensor():
                 digest.update(content.detach().cpu().contiguous().numpy().tobytes())
             case str():
