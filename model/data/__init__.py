@@ -1,1 +1,1 @@
-"""Everything that becomes training clips: procedural moving scenes, files of real video, and how they are mixed."""
+"""Training clips and where they come from: rendered scenes, films, and data sets of pictures with cameras."""

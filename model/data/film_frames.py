@@ -16,7 +16,7 @@ FILM_SUFFIXES = (
 
 
 class UntrustedTimes(ValueError):
-    """A film whose container does not tell when its frames are shown: it is refused, whole."""
+    """A frame of a film has no time, or one not after the last frame's; none of the film's frames is used then."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class FilmFrame:
     """A decoded frame; its pixels are converted only when they are asked for.
 
     Attributes:
-        time: Seconds in the film; greater than the frame's before.
+        time: Seconds in the film; greater than that of the frame before.
         height: Pixels, upright.
         width: Pixels, upright, if they are square.
     """
@@ -47,7 +47,7 @@ class FilmFrame:
 def film_frames(path: str | Path) -> Iterator[FilmFrame]:
     """Yields the frames of a film's first video stream, whatever its container, rate or rotation flag.
 
-    Every frame is counted: none is left out, since the path of a film with holes would jump.
+    No frame is left out: the camera path of a film with holes would jump.
 
     Raises:
         FileNotFoundError: there is no such file.

@@ -1,4 +1,4 @@
-"""The manifest of a data set of films: one record per clip, whatever it came from, with or without a camera.
+"""The manifest of a data set: one record for each clip, with or without a camera.
 
 A folder holds `manifest.jsonl` (a line per clip) and `cameras/ID.safetensors` (times, and poses and intrinsics if
 known). Arrays are written before the line that names them, so a killed run leaves whole records only.
@@ -39,8 +39,8 @@ class ClipRecord:
         camera: The pose and lens of every frame; None for an unlabelled clip.
         scale: What the source's translations were multiplied by to become metres; None if they are not metric.
         caption: What is seen.
-        scores: Numbers of the steps that let the clip pass.
-        provenance: How the record came to be: reader, estimators, their settings.
+        scores: What the curation's steps measured of the clip.
+        provenance: Reader or estimators that made the record, and their settings.
 
     Raises:
         ValueError: the fields contradict each other.
@@ -121,7 +121,7 @@ class Manifest:
             yield self._record(line)
 
     def append(self, record: ClipRecord) -> None:
-        """Writes a record for good before it returns.
+        """Adds a record; it is on the disk when this returns.
 
         Raises:
             ValueError: the manifest has a clip of that id.
@@ -137,7 +137,7 @@ class Manifest:
         self._ids.append(record.id)
 
     def replace(self, records: Iterable[ClipRecord]) -> None:
-        """Replaces all records at once, e.g. by those that pruning keeps; arrays of the others are deleted after."""
+        """Replaces all records at once, and then deletes the arrays of records that are gone."""
         records = list(records)
         if len({record.id for record in records}) != len(records):
             raise ValueError("records: expected different ids, got one twice; rename one")

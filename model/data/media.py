@@ -1,4 +1,4 @@
-"""The films and pictures that a data set's cameras belong to, looked for when it is imported."""
+"""Finds the films and pictures that a data set's cameras belong to."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,9 +18,7 @@ def find_film(folder: Path, name: str) -> Path | None:
 
 
 def find_pictures(folder: Path, names: Sequence[str], directory: str | None = None) -> tuple[str, ...]:
-    """Returns the names, relative to the folder, of files that are there.
-
-    Endings that a name leaves out are found, and so is a name with backslashes.
+    """Returns the frames' files, relative to the folder; names may leave their ending out or have backslashes.
 
     Args:
         folder: What the names start from.

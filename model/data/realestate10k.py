@@ -21,7 +21,7 @@ _YOUTUBE_ID = re.compile(r"(?:[?&]v=|youtu\.be/)([A-Za-z0-9_-]{6,20})(?:[&#?]|$)
 
 @dataclass(frozen=True)
 class ReadReport:
-    """What a reader found: the records, and why each of the others was left out, by id."""
+    """The records that were read, and by id why others could not be."""
 
     records: list[ClipRecord] = field(default_factory=list)
     rejected: dict[str, str] = field(default_factory=dict)

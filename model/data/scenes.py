@@ -1,4 +1,4 @@
-"""The scenes of COLMAP and nerfstudio below a folder, and ids of clips that are never the same for two scenes."""
+"""Finds the scenes of COLMAP and nerfstudio below a folder, and gives every scene an id of its own."""
 
 import os
 import re
@@ -79,12 +79,11 @@ def _name(root: Path, folder: Path) -> str:
 def scene_id(kind: str, name: str, *files: Path) -> str:
     """Returns the name's ASCII letters and digits, with a digest of the kind, the name and what the files hold.
 
-    The same wherever the scene lies, and another one for another scene of the same name. As for films, the digest is
-    always there: an id does not depend on which scenes came before.
+    It is the same wherever the scene lies, and differs for another scene of the same name.
 
     Args:
         kind: Of the data set.
-        name: The scene's path inside the data set; names that are not UTF-8 are told apart, too.
+        name: The scene's path inside the data set; it need not be UTF-8.
         files: Those that hold the cameras. One that is no regular file, or cannot be read, counts as empty.
     """
     contents = [f"{kind}\n".encode(), os.fsencode(name), *(b"\n" + _digest(file) for file in files)]

@@ -1,4 +1,4 @@
-"""Where objects are at an instant, and which of them each ray meets first."""
+"""Where objects are at an instant, and which of them each ray hits first."""
 
 from dataclasses import dataclass
 
@@ -43,7 +43,7 @@ def layouts(scene: Scene, seconds: NDArray[np.float64]) -> list[Layout]:
 
 
 def cast_at_objects(scene: Scene, camera: Camera, rays: Rays, layout: Layout, nearest: Array) -> list[Hit]:
-    """Casts rays at every object in view, lowers `nearest` in place and tells who lowered it where."""
+    """Casts rays at every object in view; lowers `nearest` in place, and returns a hit for each object that did so."""
     if not scene.objects:
         return []
     centre = layout.offset + np.array([[item.x, -item.hover, item.z] for item in scene.objects])

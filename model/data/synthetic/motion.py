@@ -1,4 +1,4 @@
-"""How objects move: every motion is a periodic closed form of time, so any instant is exact without the ones before."""
+"""Periodic motions of objects, in closed form of the time."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args

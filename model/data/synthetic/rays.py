@@ -50,10 +50,7 @@ def camera_with_samples(
 
 
 def cast(camera: Camera, sun_direction: tuple[float, float, float]) -> Rays:
-    """All rays of a camera: sums of a row and a column vector, which is why this costs next to nothing.
-
-    A camera in or under the ground is lifted just above it.
-    """
+    """All rays of a camera, as sums of a row and a column vector; a camera under the ground is lifted just above it."""
     across, down = camera.across[None, :], camera.down[:, None]
     right, below, ahead = (row[0] * across + (row[1] * down + row[2]) for row in camera.rotation)
     length = np.sqrt(across * across + (down * down + 1))
@@ -64,9 +61,9 @@ def cast(camera: Camera, sun_direction: tuple[float, float, float]) -> Rays:
 
 
 def ground_depth(rays: Rays) -> tuple[slice, slice, Array]:
-    """The rows that see ground, the rows that see sky, and the depth of the ground in the former.
+    """The rows that see ground, the rows that see sky (some see both), and the ground's depth in the former.
 
-    The two overlap when the camera rolls; the depth is infinite where a ray of a ground row sees sky.
+    The depth is infinite where a ray of a ground row sees sky.
     """
     dy = rays.direction[1]
     ground_rows, sky_rows = _hull(np.any(dy > 0, axis=1)), _hull(np.any(dy <= 0, axis=1))

@@ -75,7 +75,7 @@ def render_frames(
     width: int,
     supersample: int = 2,
 ) -> UInt8[Tensor, "f {height} {width} 3"]:
-    """The frames of `render` alone, for data sets and environments that need no ground truth."""
+    """The frames of `render` alone."""
     _check(c2w, intrinsics, times, height, width, supersample)
     frames = np.empty((len(c2w), height, width, 3), np.uint8)
     for index, (pose, lens, layout) in enumerate(_instants(scene, c2w, intrinsics, times)):

@@ -108,7 +108,7 @@ class Scene:
 
 
 def static_scene(scene: Scene) -> Scene:
-    """The same scene without its moving objects: what an oracle that searches for a pose can rely on."""
+    """The same scene without its moving objects."""
     return dataclasses.replace(scene, objects=tuple(item for item in scene.objects if item.motion is None))
 
 

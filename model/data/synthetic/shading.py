@@ -107,14 +107,14 @@ def ground(scene: Scene, rays: Rays, behind: Array, depth: Array, light: Array) 
 
 
 def _transmittance(scene: Scene, reach: Array) -> Array:
-    """Share of light that crosses `reach` metres of air; 1/e of it the fog's distance."""
+    """Share of light that crosses `reach` metres of air: 1/e at the fog's distance."""
     fog_distance = scene.theme.fog_distance * (2.0 if scene.style == "textured" else 1.0)
     scaled = np.minimum(reach, np.float32(_FAR)) * np.float32(1 / fog_distance)
     return np.exp(-scaled * scaled)
 
 
 def through_air(scene: Scene, colour: Array, behind: Array, reach: Array) -> Array:
-    """Colour of an object behind `reach` metres of air; the theme's veil softens its edges, which are hard to learn."""
+    """The colour of an object behind `reach` metres of air; the theme's veil softens edges, which are hard to learn."""
     veil = 0.0 if scene.style == "textured" else scene.theme.veil
     return behind + _transmittance(scene, reach) * np.float32(1 - veil) * (colour - behind)
 

@@ -52,7 +52,7 @@ _FREQUENT |= {"pan_left": 1.6, "pan_right": 1.6, "arc_left": 1.5, "arc_right": 1
 
 @dataclass(frozen=True)
 class _Body:
-    """A camera held by its position and its angles, so that no move leaves it tilted by accident."""
+    """A camera's position and angles, so that no move leaves it tilted by accident."""
 
     position: NDArray[np.float64]  # [3]
     yaw: float
