@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 import warnings
-from importlib.resources import files
 
 import gymnasium as gym
 import numpy as np
@@ -18,10 +17,8 @@ from gymnasium.utils.env_checker import check_env
 import cc2env
 from cc2env.torchrl_env import CameraCtrlWorldTorchRLEnv
 
-HAS_TINY = files("model.pretrained").joinpath("tiny", "world.yaml").is_file()
 
-
-@pytest.fixture(params=["synthetic", "random", pytest.param("tiny", marks=pytest.mark.skipif(not HAS_TINY, reason=""))])
+@pytest.fixture(params=["synthetic", "random", "tiny"])
 def world(request):
     return request.getfixturevalue("learned_folder") if request.param == "random" else request.param
 
@@ -60,7 +57,7 @@ def test_the_same_seed_and_actions_give_the_same_bytes_and_another_seed_others(w
 
 
 def test_another_process_gives_the_same_bytes(learned_folder):
-    worlds = ["synthetic", learned_folder] + ["tiny"] * HAS_TINY
+    worlds = ["synthetic", learned_folder, "tiny"]
     here = [fly(gym.make(cc2env.ENV_ID, world=world), 5) for world in worlds]
     command = [sys.executable, "-c", _FLY_ELSEWHERE, json.dumps(worlds)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
