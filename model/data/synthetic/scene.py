@@ -77,7 +77,7 @@ class Scene:
     @property
     def start_pose(self) -> Float[Tensor, "4 4"]:
         """c2w of the start: level, looking along +z."""
-        pose = torch.eye(4)
+        pose = torch.eye(4, dtype=torch.float32)
         pose[1, 3] = -self.camera_height
         return pose
 
