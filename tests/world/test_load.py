@@ -249,10 +249,19 @@ def test_a_world_file_says_it_all(tmp_path: Path) -> None:
     assert read_world_config(tmp_path) == config
 
 
-@pytest.mark.parametrize("text", ["heigth: 3", "sampler: {num_steps: many}", "a: [", "sampler: {shift: -1.0}", "3"])
-def test_a_wrong_world_file_is_refused(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("heigth: 3", r"settings of WorldConfig, got unknown \['heigth'\]"),
+        ("sampler: {num_steps: many}", "settings of WorldConfig, got .*many"),
+        ("a: [", "YAML, got "),
+        ("sampler: {shift: -1.0}", "settings of WorldConfig, got shift: expected a positive number"),
+        ("3", "a mapping of settings, got int"),
+    ],
+)
+def test_a_wrong_world_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "world.yaml").write_text(text)
-    with pytest.raises(ValueError, match=r"^world: .*world\.yaml: expected the settings of a world"):
+    with pytest.raises(ValueError, match=rf"^world: .*world\.yaml: expected {message}"):
         load_world(tmp_path)
 
 
