@@ -1,6 +1,8 @@
 """How far the camera that a world shows is from the one commanded, with the measuring instrument's own floor."""
 
 import math
+import statistics
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -29,6 +31,17 @@ class CameraError:
     path_length: float
     followed: float
 
+    def record(self) -> dict[str, object]:
+        """For the JSON file: None where nothing was solved."""
+        solved = self.found.is_solved
+        return {
+            "frame": self.frame,
+            "verdict": self.found.verdict,
+            "rot_err_deg": round(self.rotation_deg, 4) if solved else None,
+            "trans_err_m": round(self.translation, 4) if solved else None,
+            "inliers": round(self.found.inliers, 3),
+        }
+
 
 @dataclass
 class CameraAccuracy:
@@ -45,12 +58,14 @@ class CameraAccuracy:
         errors = [e for t in self.tracks for e in t if first_frame <= e.frame <= (last_frame or e.frame)]
         solved = [e for e in errors if e.found.is_solved]
         result: dict[str, float | int | None] = {
-            "rot_err_deg": _mean([e.rotation_deg for e in solved]),
-            "rot_err_deg_median": _median([e.rotation_deg for e in solved]),
-            "trans_err_m": _mean([e.translation for e in solved]),
-            "trans_err_m_median": _median([e.translation for e in solved]),
-            "trans_share": _mean([e.translation / e.path_length for e in solved if e.path_length >= _SHORT_PATH]),
-            "followed": _mean([e.followed for e in solved if not math.isnan(e.followed)]),
+            "rot_err_deg": _rounded(statistics.fmean, [e.rotation_deg for e in solved]),
+            "rot_err_deg_median": _rounded(statistics.median_low, [e.rotation_deg for e in solved]),
+            "trans_err_m": _rounded(statistics.fmean, [e.translation for e in solved]),
+            "trans_err_m_median": _rounded(statistics.median_low, [e.translation for e in solved]),
+            "trans_share": _rounded(
+                statistics.fmean, [e.translation / e.path_length for e in solved if e.path_length >= _SHORT_PATH]
+            ),
+            "followed": _rounded(statistics.fmean, [e.followed for e in solved if not math.isnan(e.followed)]),
             "frames": len(errors),
         }
         return result | {name: sum(e.found.verdict == name for e in errors) for name in VERDICTS}
@@ -62,32 +77,20 @@ class CameraAccuracy:
 
     def record(self) -> list[list[dict[str, object]]]:
         """Every frame of every scene, for the JSON file."""
-        return [
-            [
-                {
-                    "frame": e.frame,
-                    "verdict": e.found.verdict,
-                    "rot_err_deg": _rounded(e.rotation_deg),
-                    "trans_err_m": _rounded(e.translation),
-                    "inliers": _rounded(e.found.inliers, 3),
-                }
-                for e in track
-            ]
-            for track in self.tracks
-        ]
+        return [[e.record() for e in track] for track in self.tracks]
 
 
 def usable_pixels(truth: SceneTruth, c2w: Float[Tensor, "f 4 4"], frame_numbers: list[int]) -> Bool[Tensor, "f h w"]:
-    """Pixels that ought to look as the resting scene does: shown by the first frame, never met by what moves.
+    """Pixels that ought to look as the resting scene does: shown by the first frame, and no moving object passes them.
 
-    Shadows count as moving. What the first frame did not show is the world's to invent, and tells nothing.
+    Shadows count as moving. What the first frame did not show is the world's to invent, and says nothing of the camera.
     """
     times = torch.tensor(frame_numbers) / truth.fps
     first = torch.eye(4)[None]
-    told = seen_at_start(
+    shown = seen_at_start(
         truth.resting_depth(c2w), truth.depth(first, torch.zeros(1))[0], c2w, first[0], truth.intrinsics
     )
-    return told & ~_dilated(truth.swept(c2w)) & ~truth.disturbed(c2w, times)
+    return shown & ~_dilated(truth.swept(c2w)) & ~truth.disturbed(c2w, times)
 
 
 def measure_camera(
@@ -156,13 +159,5 @@ def _dilated(mask: Bool[Tensor, "f h w"], radius: int = 1) -> Bool[Tensor, "f h 
     return grown[:, 0] > 0
 
 
-def _mean(values: list[float]) -> float | None:
-    return round(sum(values) / len(values), 4) if values else None
-
-
-def _median(values: list[float]) -> float | None:
-    return round(float(torch.tensor(values).median()), 4) if values else None
-
-
-def _rounded(value: float, digits: int = 4) -> float | None:
-    return None if math.isnan(value) else round(value, digits)
+def _rounded(measure: Callable[[list[float]], float], values: list[float]) -> float | None:
+    return round(measure(values), 4) if values else None

@@ -4,11 +4,11 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from model.data.clips import FRAMES_PER_LATENT
-from model.evaluation.motion import MotionStrength, measure_motion
+from model.evaluation.motion import measure_motion
 from model.evaluation.oracle import OracleScenes, fly
 from model.evaluation.truth import SceneTruth
 from model.evaluation.video_quality import contrast, masked_psnr, sharpness
@@ -19,13 +19,11 @@ _MOMENTS = 24  # at which a pixel must look as if nothing moved, to count as sta
 
 @dataclass(frozen=True)
 class Revisit:
-    """Frames out and back, and the mean PSNR in dB over static pixels of the last frame, per scene; NaN without any.
+    """PSNR in dB over static pixels against the frame given at the start, per scene; NaN without such pixels.
 
-    `returned` compares with the frame given at the start; `departed` is the same for the frame where the camera turned
-    round: what coming back is better than.
+    `returned` is of the last frame; `departed` of the frame where the camera turned round: the control.
     """
 
-    frames: UInt8[Tensor, "n f h w 3"]
     returned: list[float]
     departed: list[float]
 
@@ -60,7 +58,7 @@ def measure_revisit(
         still = static_pixels(truth, (frames.shape[1] - 1) / truth.fps)
         returned.append(masked_psnr(seen[-1], first, still))
         departed.append(masked_psnr(seen[turn], first, still))
-    return Revisit(frames, returned, departed)
+    return Revisit(returned, departed)
 
 
 def static_pixels(truth: SceneTruth, seconds: float) -> Bool[Tensor, "h w"]:
@@ -71,21 +69,6 @@ def static_pixels(truth: SceneTruth, seconds: float) -> Bool[Tensor, "h w"]:
     return ~(moved | truth.swept(poses[:1], 2 * _MOMENTS)[0])
 
 
-@dataclass(frozen=True)
-class Stillness:
-    """A camera that stands still: per clip, sharpness and contrast over the true ones, and the motion of objects."""
-
-    frames: UInt8[Tensor, "n f h w 3"]
-    sharpness: list[float]
-    contrast: list[float]
-    motion: MotionStrength | None
-
-    def summary(self) -> dict[str, object]:
-        """Ratios generated / true per clip; 1 is right, a falling line is a picture that washes out or freezes."""
-        motion = None if self.motion is None else self.motion.summary()
-        return {"sharpness_ratio": self.sharpness, "contrast_ratio": self.contrast, "motion": motion}
-
-
 def measure_stillness(
     world: WorldModel,
     scenes: OracleScenes,
@@ -94,20 +77,20 @@ def measure_stillness(
     batch_size: int,
     *,
     with_motion: bool,
-) -> Stillness:
-    """Stands still at the first pose for `num_clips` clips."""
+) -> dict[str, object]:
+    """Stands still at the first pose for `num_clips` clips: sharpness, contrast and motion, generated / true, per clip.
+
+    1 is right; a falling line is a picture that washes out or freezes.
+    """
     spec = world.spec
     poses = torch.eye(4).expand(len(truths), 1 + num_clips * spec.poses_per_clip, 4, 4)
     frames = fly(world, scenes, poses, batch_size, "standing still")
     per_frame = torch.eye(4).expand(len(truths), frames.shape[1], 4, 4)
-    sums = torch.zeros(4, num_clips)
-    for truth, seen in zip(truths, frames, strict=True):
-        for clip in range(num_clips):
-            numbers = torch.arange(clip * spec.frames_per_clip + 1, (clip + 1) * spec.frames_per_clip + 1, 4)
-            true = truth.clip(per_frame[0, numbers], numbers / truth.fps).frames
-            shown = seen[numbers]
-            values = [sharpness(shown), sharpness(true), contrast(shown), contrast(true)]
-            sums[:, clip] += torch.stack([value.mean() for value in values])
-    ratios = [[round(v, 3) for v in (a / b.clamp(min=1e-6)).tolist()] for a, b in (sums[:2], sums[2:])]
-    motion = measure_motion(truths, frames, per_frame, spec.frames_per_clip) if with_motion else None
-    return Stillness(frames, ratios[0], ratios[1], motion)
+    numbers = torch.arange(1, frames.shape[1], FRAMES_PER_LATENT)
+    true = torch.stack([truth.clip(per_frame[0, numbers], numbers / truth.fps).frames for truth in truths])
+    section: dict[str, object] = {}
+    for name, measure in (("sharpness", sharpness), ("contrast", contrast)):
+        shown, wanted = (measure(f).unflatten(1, (num_clips, -1)).mean(dim=(0, 2)) for f in (frames[:, numbers], true))
+        section[f"{name}_ratio"] = [round(value, 3) for value in (shown / wanted.clamp(min=1e-6)).tolist()]
+    motion = measure_motion(truths, frames, per_frame, spec.frames_per_clip).summary() if with_motion else None
+    return section | {"motion": motion}

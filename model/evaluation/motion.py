@@ -6,7 +6,7 @@ Source: ours, after the paper's motion strength (Sec. 4.2). A generated camera i
 which would count as motion of objects: the camera is fitted to what rests. Flicker of surfaces does count.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,8 +15,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from model.evaluation.truth import SceneTruth
+from model.evaluation.video_quality import ratios
 from model.geometry import se3
 from model.geometry.camera import pixel_grid, project, unproject
+from model.optional_dependency import require
 
 _ENLARGED = 4  # small frames are enlarged for the flow, whose patches are 8 pixels wide
 _MARGIN = 2  # pixels round the moving objects that belong to them
@@ -25,21 +27,9 @@ _METRES, _RADIANS = 0.01, 0.004  # steps of the numerical derivative of the came
 _NOISE = 0.05  # pixels of flow below which all residuals count alike in the camera's fit
 
 
-def require_flow() -> None:
-    """Raises ValueError unless OpenCV is installed."""
-    try:
-        import cv2  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            "motion: expected OpenCV for the optical flow, found none; pip install 'cameractrlworld[evaluation]' "
-            "or leave it at false"
-        ) from error
-
-
 def optical_flow(first: UInt8[Tensor, "h w 3"], second: UInt8[Tensor, "h w 3"]) -> Float[Tensor, "h w 2"]:
     """Pixels (right, down) by which the content of the first frame moves to the second: dense inverse search."""
-    import cv2
-
+    cv2 = require("cv2", extra="evaluation")
     height, width = first.shape[:2]
     size = (width * _ENLARGED, height * _ENLARGED)
     grey = [
@@ -66,32 +56,21 @@ def camera_flow(
     return (uv - grid) * torch.tensor([width, height])
 
 
-@dataclass
+@dataclass(frozen=True)
 class MotionStrength:
-    """Flow that moving objects make, summed over the pixels that they pass, per clip: generated and true."""
+    """Per clip, over the pixels that moving objects pass: their flow summed, generated and true, and their number."""
 
-    generated: list[float] = field(default_factory=list)
-    true: list[float] = field(default_factory=list)
-    pixels: list[int] = field(default_factory=list)
-
-    def add(self, clip: int, generated: float, true: float, pixels: int) -> None:
-        """Counts a pair of frames of a clip."""
-        while len(self.pixels) <= clip:
-            self.generated.append(0.0)
-            self.true.append(0.0)
-            self.pixels.append(0)
-        self.generated[clip] += generated
-        self.true[clip] += true
-        self.pixels[clip] += pixels
+    generated: Float[Tensor, " clips"]
+    true: Float[Tensor, " clips"]
+    pixels: Float[Tensor, " clips"]
 
     def summary(self) -> dict[str, float | list[float | None] | None]:
         """Generated / true over everything (a frozen world has 0), true pixels of flow a frame, the ratio per clip."""
-        true, pixels = sum(self.true), sum(self.pixels)
-        pairs = zip(self.generated, self.true, strict=True)
+        generated, true, pixels = (float(values.sum()) for values in (self.generated, self.true, self.pixels))
         return {
-            "ratio": round(sum(self.generated) / true, 3) if true > 0 else None,
+            "ratio": round(generated / true, 3) if true > 0 else None,
             "true_pixels_a_frame": round(true / pixels, 3) if pixels else None,
-            "ratio_per_clip": [round(g / t, 3) if t > 0 else None for g, t in pairs],
+            "ratio_per_clip": ratios(self.generated, self.true, 3),
         }
 
 
@@ -108,13 +87,14 @@ def measure_motion(
     Everywhere they pass, not only where they truly are: an object that has gone elsewhere still moves. `every` shares
     no divisor with the 4 frames of a latent, so that pairs within a latent and across two come in turn.
     """
-    require_flow()
-    strength = MotionStrength()
+    num_clips = -(-(poses.shape[1] - 2) // frames_per_clip)
+    sums = torch.zeros(3, num_clips, dtype=torch.float64)
     for truth, generated, path in zip(truths, frames, poses, strict=True):
         for number in range(1, len(path) - 1, every):
             clip = (number - 1) // frames_per_clip
-            strength.add(clip, *_pair(truth, generated[number : number + 2], path[number : number + 2], number))
-    return strength
+            pair = slice(number, number + 2)
+            sums[:, clip] += torch.tensor(_pair(truth, generated[pair], path[pair], number), dtype=torch.float64)
+    return MotionStrength(*sums)
 
 
 def _pair(truth: SceneTruth, frames: Tensor, poses: Tensor, number: int) -> tuple[float, float, int]:

@@ -1,4 +1,6 @@
-"""Controlled single moves through held-out scenes, one kind at a time: does the camera do what it is told?"""
+"""Single camera moves through held-out scenes, one kind at a time: does the world follow each?"""
+
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -13,14 +15,26 @@ from model.geometry import primitives
 from model.geometry.clearance import CAMERA_MARGIN
 from model.geometry.trajectory import CameraTrajectory
 
-_METRES, _RISE, _TURN, _NOD = 0.25, 0.12, 0.10, 0.06  # per latent pose: brisk but usual in training
 _RADIUS = 4.0  # metres to the point that an orbit looks at
 _TRIES = 50  # scenes looked at for each one wanted
-MOVES: tuple[str, ...] = (
-    *("forward", "back", "left", "right", "up", "down"),
-    *("pan_left", "pan_right", "tilt_up", "tilt_down", "roll_left", "roll_right"),
-    *("orbit_left", "orbit_right", "compound", "still"),
-)
+
+
+def _orbit(angle: float, num_poses: int) -> CameraTrajectory:
+    return primitives.orbit(angle, _RADIUS, num_poses)
+
+
+# metres or radians per latent pose: brisk but usual in training
+_SINGLE: dict[str, tuple[Callable[[float, int], CameraTrajectory], float]] = {
+    **{"forward": (primitives.dolly, 0.25), "back": (primitives.dolly, -0.25)},
+    **{"left": (primitives.truck, -0.25), "right": (primitives.truck, 0.25)},
+    **{"up": (primitives.pedestal, 0.12), "down": (primitives.pedestal, -0.12)},
+    **{"pan_left": (primitives.pan, -0.10), "pan_right": (primitives.pan, 0.10)},
+    **{"tilt_up": (primitives.tilt, 0.06), "tilt_down": (primitives.tilt, -0.06)},
+    **{"roll_left": (primitives.roll, -0.06), "roll_right": (primitives.roll, 0.06)},
+    **{"orbit_left": (_orbit, -0.25 / _RADIUS), "orbit_right": (_orbit, 0.25 / _RADIUS)},
+}
+_COMPOUND = (0.08, -0.04, 0.2, 0.01, 0.06, 0.03)  # a twist
+MOVES = (*_SINGLE, "compound", "still")
 
 
 def move(kind: str, num_poses: int) -> CameraTrajectory:
@@ -29,30 +43,17 @@ def move(kind: str, num_poses: int) -> CameraTrajectory:
     Raises:
         ValueError: for a name that is none of `MOVES`.
     """
-    steps = num_poses - 1
-    match kind:
-        case "forward" | "back":
-            return primitives.dolly(_METRES * steps * (1 if kind == "forward" else -1), num_poses)
-        case "left" | "right":
-            return primitives.truck(_METRES * steps * (1 if kind == "right" else -1), num_poses)
-        case "up" | "down":
-            return primitives.pedestal(_RISE * steps * (1 if kind == "up" else -1), num_poses)
-        case "pan_left" | "pan_right":
-            return primitives.pan(_TURN * steps * (1 if kind == "pan_right" else -1), num_poses)
-        case "tilt_up" | "tilt_down":
-            return primitives.tilt(_NOD * steps * (1 if kind == "tilt_up" else -1), num_poses)
-        case "roll_left" | "roll_right":
-            return primitives.roll(_NOD * steps * (1 if kind == "roll_right" else -1), num_poses)
-        case "orbit_left" | "orbit_right":
-            angle = _METRES / _RADIUS * steps
-            return primitives.orbit(angle * (1 if kind == "orbit_right" else -1), _RADIUS, num_poses)
-        case "compound":
-            twist = torch.tensor([0.08, -0.04, 0.2, 0.01, 0.06, 0.03])
-            path = primitives.hold_still(num_poses)
-            return CameraTrajectory.from_twists(torch.eye(4), twist.expand(steps, 6), path.intrinsics[0])
-        case "still":
-            return primitives.hold_still(num_poses)
-    raise ValueError(f"kind: expected one of {', '.join(MOVES)}, got {kind!r}")
+    if kind not in MOVES:
+        raise ValueError(f"kind: expected one of {', '.join(MOVES)}, got {kind!r}")
+    if kind in _SINGLE:
+        primitive, size = _SINGLE[kind]
+        return primitive(size * (num_poses - 1), num_poses)
+    path = primitives.hold_still(num_poses)
+    if kind == "still":
+        return path
+    return CameraTrajectory.from_twists(
+        torch.eye(4), torch.tensor(_COMPOUND).expand(num_poses - 1, 6), path.intrinsics[0]
+    )
 
 
 def render_moves(config: ClipSetConfig, kind: str, num_scenes: int) -> tuple[OracleScenes, list[SceneTruth]]:

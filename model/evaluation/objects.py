@@ -13,7 +13,7 @@ from torch import Tensor
 
 from model.data.clips import FRAMES_PER_LATENT
 from model.evaluation.truth import SceneTruth
-from model.evaluation.video_quality import brightness
+from model.evaluation.video_quality import brightness, ratios
 
 # Grey levels of the largest colour difference, ours: the VAE's own error is mostly smaller, as the floor's share tells.
 _OFF_BACKDROP = 24
@@ -49,10 +49,7 @@ class ObjectCover:
         A share above 1 is clutter, or a camera or colours that have drifted; one below 1 is an empty plain. Edges below
         1 are smudges, edges above 1 are oversharpened.
         """
-        return {
-            "share": _ratios(self.pixels, true.pixels),
-            "edges": _ratios(self.gradient, true.gradient),
-        }
+        return {"share": ratios(self.pixels, true.pixels), "edges": ratios(self.gradient, true.gradient)}
 
 
 def off_backdrop(frames: UInt8[Tensor, "*b h w 3"], backdrop: UInt8[Tensor, "*b h w 3"]) -> Bool[Tensor, "*b h w"]:
@@ -86,8 +83,3 @@ def measure_objects(
 
 def _sum_per_clip(values: Float[Tensor, "n f h w"], frames_per_clip: int) -> Float[Tensor, " clips"]:
     return values.sum(dim=(2, 3)).unflatten(1, (-1, frames_per_clip)).sum(dim=(0, 2))
-
-
-def _ratios(values: Float[Tensor, " clips"], true: Float[Tensor, " clips"]) -> list[float | None]:
-    pairs = zip(values.tolist(), true.tolist(), strict=True)
-    return [round(v / t, 4) if t > 0 and v == v else None for v, t in pairs]

@@ -4,7 +4,6 @@ the renderer knows what every frame should have been.
 Source: ours, because the paper's metrics need SfM on generated frames and cannot see fidelity at all.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
@@ -75,9 +74,10 @@ def render_oracle_scenes(config: ClipSetConfig, num_scenes: int) -> OracleScenes
     )
 
 
-def _batches(num_scenes: int, batch_size: int) -> Iterator[slice]:
-    for first in range(0, num_scenes, batch_size):
-        yield slice(first, min(first + batch_size, num_scenes))
+def reconstruct(autoencoder: Autoencoder, scenes: OracleScenes, batch_size: int) -> UInt8[Tensor, "n f h w 3"]:
+    """The true frames through the autoencoder."""
+    parts = tqdm(scenes.frames.split(batch_size), desc="reconstructing", unit="batch")
+    return torch.cat([autoencoder.reconstruct(part).cpu() for part in parts])
 
 
 def fly(
@@ -90,7 +90,8 @@ def fly(
     per_clip = world.spec.poses_per_clip
     needs_image = not isinstance(world, SyntheticWorld)
     flown = []
-    for rows in tqdm(list(_batches(len(poses), batch_size)), desc=label, unit="batch"):
+    for begin in tqdm(range(0, len(poses), batch_size), desc=label, unit="batch"):
+        rows = slice(begin, begin + batch_size)
         state, first = world.start(
             seeds=scenes.seeds[rows],
             prompts=scenes.captions[rows] if scenes.with_caption else None,
@@ -169,10 +170,6 @@ def evaluate_oracle(
         carried = [first_frame_carried(t, f[0], path) for (t, path), f in zip(paths, truth, strict=True)]
         candidates |= {"time_stopped": torch.stack(stopped), "carried": torch.stack(carried)}
     if autoencoder is not None:
-        rebuilt = [
-            autoencoder.reconstruct(truth[rows]).cpu()
-            for rows in tqdm(list(_batches(len(truth), batch_size)), desc="reconstructing", unit="batch")
-        ]
-        candidates["vae"] = torch.cat(rebuilt)
+        candidates["vae"] = reconstruct(autoencoder, scenes, batch_size)
     scores = {name: _psnr_per_clip(frames, truth, step) for name, frames in candidates.items()}
     return OracleResult(scores, generated, wrong)

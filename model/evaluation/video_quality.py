@@ -60,6 +60,12 @@ def brightness(frames: UInt8[Tensor, "*b h w 3"]) -> Float[Tensor, "*b h w"]:
     return (frames.float() / 255) @ torch.tensor([0.299, 0.587, 0.114])
 
 
+def ratios(values: Float[Tensor, " n"], true: Float[Tensor, " n"], digits: int = 4) -> list[float | None]:
+    """values / true, rounded; None where nothing was measured in either."""
+    pairs = zip(values.tolist(), true.tolist(), strict=True)
+    return [round(v / t, digits) if t > 0 and v == v else None for v, t in pairs]
+
+
 def _window(values: Float[Tensor, "n 1 h w"]) -> Float[Tensor, "n 1 h w"]:
     at = torch.arange(-5, 6, dtype=values.dtype)
     kernel = torch.exp(-0.5 * (at / 1.5).square())

@@ -1,9 +1,11 @@
 """Everything the oracle can tell about a world beyond PSNR per clip, as sections of one report."""
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 from tqdm import tqdm
 
@@ -11,14 +13,22 @@ from model.data.clips import FRAMES_PER_LATENT, ClipSetConfig
 from model.evaluation.camera_accuracy import CameraAccuracy, measure_camera
 from model.evaluation.consistency import measure_revisit, measure_stillness
 from model.evaluation.fidelity import fidelity_per_clip, find_regions
-from model.evaluation.motion import measure_motion, require_flow
+from model.evaluation.motion import measure_motion
 from model.evaluation.moves import MOVES, render_moves
 from model.evaluation.objects import measure_objects
-from model.evaluation.oracle import Autoencoder, OracleResult, OracleScenes, fly, render_oracle_scenes
+from model.evaluation.oracle import (
+    Autoencoder,
+    OracleResult,
+    OracleScenes,
+    fly,
+    reconstruct,
+    render_oracle_scenes,
+)
 from model.evaluation.perceptual import PerceptualDistance, require_lpips
 from model.evaluation.prompts import measure_prompts
 from model.evaluation.truth import SceneTruth
 from model.evaluation.video_quality import psnr
+from model.optional_dependency import require
 from model.world.protocol import WorldModel
 
 Section = dict[str, object]
@@ -61,35 +71,33 @@ class EvaluationConfig:
             if getattr(self, name) < least:
                 raise ValueError(f"{name}: expected at least {least}, got {getattr(self, name)}")
         if self.motion:
-            require_flow()
+            require("cv2", extra="evaluation")
         if self.lpips:
             require_lpips()
 
 
-@dataclass
+@dataclass(frozen=True)
 class EvaluationReport:
     """Sections by name, ready for JSON; `camera` is kept for plots."""
 
-    sections: dict[str, Section] = field(default_factory=dict)
+    sections: dict[str, Section]
     camera: CameraAccuracy | None = None
 
     def summary(self) -> dict[str, float]:
         """The figures that people compare; absent where they were not measured."""
-        figures = {
-            name: self.value(*path)
-            for name, path in {
-                "rot_err_deg": ("camera", "generated", "rot_err_deg"),
-                "trans_err_m": ("camera", "generated", "trans_err_m"),
-                "trans_share": ("camera", "generated", "trans_share"),
-                "rot_err_floor_deg": ("camera", "floor", "rot_err_deg"),
-                "trans_err_floor_m": ("camera", "floor", "trans_err_m"),
-                "camera_frames": ("camera", "generated", "frames"),
-                "camera_solved": ("camera", "generated", "solved"),
-                "motion_ratio": ("motion", "ratio"),
-                "psnr_revisit": ("revisit", "psnr_returned"),
-                "whole_prompts": ("prompts", "whole_prompts_generated"),
-            }.items()
+        places = {
+            "rot_err_deg": ("camera", "generated", "rot_err_deg"),
+            "trans_err_m": ("camera", "generated", "trans_err_m"),
+            "trans_share": ("camera", "generated", "trans_share"),
+            "rot_err_floor_deg": ("camera", "floor", "rot_err_deg"),
+            "trans_err_floor_m": ("camera", "floor", "trans_err_m"),
+            "camera_frames": ("camera", "generated", "frames"),
+            "camera_solved": ("camera", "generated", "solved"),
+            "motion_ratio": ("motion", "ratio"),
+            "psnr_revisit": ("revisit", "psnr_returned"),
+            "whole_prompts": ("prompts", "whole_prompts_generated"),
         }
+        figures = {name: self.value(*place) for name, place in places.items()}
         for name in ("ssim", "psnr_known", "psnr_seen", "psnr_revealed"):
             values = self.sections["fidelity"][name]
             figures[f"{name}_first_clip"] = values[0] if isinstance(values, list) else None
@@ -99,18 +107,16 @@ class EvaluationReport:
         """A number inside the sections, or None where it was not measured."""
         place: object = self.sections
         for name in path:
-            if not isinstance(place, dict) or name not in place:
-                return None
-            place = place[name]
+            place = place.get(name) if isinstance(place, dict) else None
         return float(place) if isinstance(place, (int, float)) else None
 
 
 class WorldEvaluator:
-    """Evaluates one world on given scenes, section by section.
+    """Evaluates one world on given scenes, section by section; a new measure is a method and a row in `evaluate`.
 
     Args:
         world: The world that is evaluated.
-        autoencoder: Of the world, if it has one: the floor of the camera search through its eyes is measured too.
+        autoencoder: Of the world, if it has one: sections then also measure true frames through it, as a floor.
         clips: How `scenes` were rendered; other moves are rendered alike.
         scenes: Held-out scenes.
         config: Which sections to evaluate.
@@ -129,46 +135,47 @@ class WorldEvaluator:
     ) -> None:
         self.world, self.autoencoder, self.clips, self.scenes, self.config = world, autoencoder, clips, scenes, config
         self.step = world.spec.frames_per_clip
-        self.truths: list[SceneTruth] = scenes.truths()
-        self._check_camera_every()
-        self.lpips = PerceptualDistance() if config.lpips else None
-
-    def _check_camera_every(self) -> None:
-        """Now, not when all flights are over."""
-        film = self.scenes.frames.shape[1] - 1
-        measured = ((self.config.camera, film, "the films"), (self.config.kinds > 0, self.step, "a single move"))
-        for wanted, most, what in measured:
-            if wanted and self.config.camera_every > most:
+        self.truths = scenes.truths()
+        film = scenes.frames.shape[1] - 1
+        for wanted, most, what in ((config.camera, film, "the films"), (config.kinds, self.step, "a single move")):
+            if wanted and config.camera_every > most:
                 raise ValueError(
-                    f"camera_every: expected at most {most}, the frames of {what}, got {self.config.camera_every}; "
-                    "lower it"
+                    f"camera_every: expected at most {most}, the frames of {what}, got {config.camera_every}; lower it"
                 )
+        self.lpips = PerceptualDistance() if config.lpips else None
+        self.accuracy: CameraAccuracy | None = None
 
     def evaluate(self, result: OracleResult) -> EvaluationReport:
         """All sections asked for; `result` holds what the world generated on the scenes."""
-        found = EvaluationReport()
-        found.sections["fidelity"] = dict(self.fidelity(result.generated))
-        found.sections["determinism"] = self.determinism(result.generated)
-        if self.config.camera:
-            found.sections["camera"], found.camera = self.camera(result.generated)
-        if self.config.objects:
-            found.sections["objects"] = self.objects(result.generated)
-        if self.config.motion:
-            found.sections["motion"] = self.motion(result.generated)
-        if self.config.kinds:
-            found.sections["kinds"] = self.kinds()
-        if self.config.revisit:
-            found.sections["revisit"] = self.revisit()
-        if self.config.still:
-            found.sections["still"] = self.still()
-        if self.config.prompts:
-            found.sections["prompts"] = dict(measure_prompts(self.world, self.scenes, self.config.batch_size).summary())
-        return found
+        config = self.config
+        measures: dict[str, tuple[object, Callable[[Tensor], Section]]] = {
+            "fidelity": (True, self.fidelity),
+            "determinism": (True, self.determinism),
+            "camera": (config.camera, self.camera),
+            "objects": (config.objects, self.objects),
+            "motion": (config.motion, self.motion),
+            "kinds": (config.kinds, lambda _: self.kinds()),
+            "revisit": (config.revisit, lambda _: self.revisit()),
+            "still": (config.still, lambda _: self.still()),
+            "prompts": (config.prompts, lambda _: self.prompts()),
+        }
+        sections = {name: measure(result.generated) for name, (wanted, measure) in measures.items() if wanted}
+        return EvaluationReport(sections, self.accuracy)
 
-    def fidelity(self, generated: UInt8[Tensor, "n f h w 3"]) -> dict[str, list[float | None]]:
+    @cached_property
+    def poses(self) -> Float[Tensor, "n f 4 4"]:
+        """The commanded pose of every frame."""
+        return self.scenes.frame_poses()
+
+    @cached_property
+    def rebuilt(self) -> UInt8[Tensor, "n f h w 3"] | None:
+        """The true frames through the autoencoder, if there is one."""
+        return None if self.autoencoder is None else reconstruct(self.autoencoder, self.scenes, self.config.batch_size)
+
+    def fidelity(self, generated: UInt8[Tensor, "n f h w 3"]) -> Section:
         """PSNR, SSIM and, where wanted, LPIPS per clip over pixels seen before, newly revealed and moving."""
-        regions = find_regions(self.truths, self.scenes.frame_poses(), self.step)
-        return fidelity_per_clip(generated, self.scenes.frames, regions, self.step, self.lpips)
+        regions = find_regions(self.truths, self.poses, self.step)
+        return dict(fidelity_per_clip(generated, self.scenes.frames, regions, self.step, self.lpips))
 
     def determinism(self, generated: UInt8[Tensor, "n f h w 3"]) -> Section:
         """Whether the first clip of the first batch comes out the same, bit for bit, a second time."""
@@ -177,70 +184,61 @@ class WorldEvaluator:
         again = fly(self.world, self.scenes, poses, self.config.batch_size, "the first clip again")
         return {"repeats": bool(torch.equal(again, generated[:rows, : again.shape[1]])), "seeds": self.scenes.seeds}
 
-    def camera(self, generated: UInt8[Tensor, "n f h w 3"]) -> tuple[Section, CameraAccuracy]:
-        """Errors of the generated frames; the floor: of true frames, and of true frames through the autoencoder."""
-        poses, every = self.scenes.frame_poses(), self.config.camera_every
+    def camera(self, generated: UInt8[Tensor, "n f h w 3"]) -> Section:
+        """Errors of the generated frames, and the floors."""
         num_clips = (generated.shape[1] - 1) // self.step
-        accuracy = measure_camera(self.truths, generated, poses, every=every)
-        floor = measure_camera(self.truths, self.scenes.frames, poses, every=every, hide_pose=True, label="the floor")
-        section: Section = {
-            "every": every,
-            "generated": accuracy.summary(),
-            "floor": floor.summary(),
-            "per_clip": accuracy.per_clip(num_clips, self.step),
-            "floor_per_clip": floor.per_clip(num_clips, self.step),
-            "per_scene": accuracy.record(),
+        self.accuracy, floors = self._camera_errors(self.truths, self.scenes, generated, self.rebuilt)
+        return {
+            "every": self.config.camera_every,
+            "generated": self.accuracy.summary(),
+            **{name: floor.summary() for name, floor in floors.items()},
+            "per_clip": self.accuracy.per_clip(num_clips, self.step),
+            "floor_per_clip": floors["floor"].per_clip(num_clips, self.step),
+            "per_scene": self.accuracy.record(),
         }
-        if self.autoencoder is not None:
-            section["vae_floor"] = self.vae_floor(self.autoencoder, self.truths, self.scenes).summary()
-        return section, accuracy
 
-    def vae_floor(
-        self, autoencoder: Autoencoder, truths: list[SceneTruth], scenes: OracleScenes, label: str = "VAE's floor"
-    ) -> CameraAccuracy:
-        """Errors of true frames through the autoencoder: what its blur alone costs the search."""
+    def _camera_errors(
+        self, truths: list[SceneTruth], scenes: OracleScenes, generated: Tensor, rebuilt: Tensor | None
+    ) -> tuple[CameraAccuracy, dict[str, CameraAccuracy]]:
+        """Of generated frames; floors: of true frames, and of these through the autoencoder (what its blur costs)."""
         poses, every = scenes.frame_poses(), self.config.camera_every
-        rebuilt = self._rebuilt(autoencoder, scenes)
-        return measure_camera(truths, rebuilt, poses, every=every, hide_pose=True, label=label)
-
-    def _rebuilt(self, autoencoder: Autoencoder, scenes: OracleScenes) -> UInt8[Tensor, "n f h w 3"]:
-        parts = scenes.frames.split(self.config.batch_size)
-        return torch.cat([autoencoder.reconstruct(part).cpu() for part in parts])
+        accuracy = measure_camera(truths, generated, poses, every=every)
+        films = {"floor": scenes.frames} | ({} if rebuilt is None else {"vae_floor": rebuilt})
+        floors = {
+            name: measure_camera(truths, film, poses, every=every, hide_pose=True, label=name)
+            for name, film in films.items()
+        }
+        return accuracy, floors
 
     def objects(self, generated: UInt8[Tensor, "n f h w 3"]) -> Section:
         """Objects' share of the picture and their edges; `vae` is that of true frames through the autoencoder."""
-        films = {"generated": generated}
-        if self.autoencoder is not None:
-            films["vae"] = self._rebuilt(self.autoencoder, self.scenes)
-        return measure_objects(self.truths, films, self.scenes.frames, self.scenes.frame_poses(), self.step)
+        films = {"generated": generated} | ({} if self.rebuilt is None else {"vae": self.rebuilt})
+        return measure_objects(self.truths, films, self.scenes.frames, self.poses, self.step)
 
     def motion(self, generated: UInt8[Tensor, "n f h w 3"]) -> Section:
         """Strength of the objects' motion; `ratio_vae` is that of true frames through the autoencoder."""
-        poses = self.scenes.frame_poses()
-        section: Section = dict(measure_motion(self.truths, generated, poses, self.step).summary())
-        if self.autoencoder is not None:
-            rebuilt = self._rebuilt(self.autoencoder, self.scenes)
-            section["ratio_vae"] = measure_motion(self.truths, rebuilt, poses, self.step).summary()["ratio"]
+        section: Section = dict(measure_motion(self.truths, generated, self.poses, self.step).summary())
+        if self.rebuilt is not None:
+            section["ratio_vae"] = measure_motion(self.truths, self.rebuilt, self.poses, self.step).summary()["ratio"]
         return section
 
     def kinds(self) -> Section:
-        """Every controlled move for one clip: PSNR against holding the first frame, camera errors and their floor."""
+        """Every controlled move for one clip: PSNR against holding the first frame, camera errors and their floors."""
         section: Section = {}
+        clips = replace(self.clips, num_latents=1 + self.world.spec.poses_per_clip)
         for kind in tqdm(MOVES, desc="single moves", unit="kind"):
-            clips = ClipSetConfig(**{**vars(self.clips), "num_latents": 1 + self.world.spec.poses_per_clip})
             scenes, truths = render_moves(clips, kind, self.config.kinds)
             scenes = replace(scenes, with_caption=self.scenes.with_caption)
             generated = fly(self.world, scenes, scenes.poses, self.config.batch_size, kind)
-            poses, every, true = scenes.frame_poses(), self.config.camera_every, scenes.frames
-            entry: Section = {
+            true, coder = scenes.frames, self.autoencoder
+            rebuilt = None if coder is None else reconstruct(coder, scenes, self.config.batch_size)
+            accuracy, floors = self._camera_errors(truths, scenes, generated, rebuilt)
+            section[kind] = {
                 "psnr": round(float(psnr(generated[:, 1:], true[:, 1:]).mean()), 3),
                 "psnr_hold": round(float(psnr(true[:, :1].expand_as(true)[:, 1:], true[:, 1:]).mean()), 3),
-                "camera": measure_camera(truths, generated, poses, every=every, label=kind).summary(),
-                "floor": measure_camera(truths, true, poses, every=every, hide_pose=True, label="floor").summary(),
+                "camera": accuracy.summary(),
+                **{name: floor.summary() for name, floor in floors.items()},
             }
-            if self.autoencoder is not None:
-                entry["vae_floor"] = self.vae_floor(self.autoencoder, truths, scenes, kind).summary()
-            section[kind] = entry
         return section
 
     def revisit(self) -> Section:
@@ -248,18 +246,15 @@ class WorldEvaluator:
         num_poses = 1 + self.config.revisit * self.world.spec.poses_per_clip
         poses = self.scenes.poses[:, :num_poses]
         if poses.shape[1] < num_poses:
-            longer = ClipSetConfig(**{**vars(self.clips), "num_latents": num_poses})
-            poses = render_oracle_scenes(longer, len(self.truths)).poses
+            poses = render_oracle_scenes(replace(self.clips, num_latents=num_poses), len(self.truths)).poses
         visit = measure_revisit(self.world, self.scenes, self.truths, poses, self.config.batch_size)
         return dict(visit.summary(self.config.revisit))
 
     def still(self) -> Section:
         """Standing still."""
-        return measure_stillness(
-            self.world,
-            self.scenes,
-            self.truths,
-            self.config.still,
-            self.config.batch_size,
-            with_motion=self.config.motion,
-        ).summary()
+        clips, size, motion = self.config.still, self.config.batch_size, self.config.motion
+        return measure_stillness(self.world, self.scenes, self.truths, clips, size, with_motion=motion)
+
+    def prompts(self) -> Section:
+        """Openings from the captions alone."""
+        return dict(measure_prompts(self.world, self.scenes, self.config.batch_size).summary())

@@ -87,11 +87,10 @@ def test_coming_back_to_another_picture_is_noticed() -> None:
 
 
 def test_scenes_without_static_pixels_are_left_out_of_the_mean_and_counted() -> None:
-    frames = torch.zeros(2, 1, 1, 1, 3, dtype=torch.uint8)
-    assert Revisit(frames, [math.nan, 30.0], [math.nan, 20.0]).summary(3) == {
+    assert Revisit([math.nan, 30.0], [math.nan, 20.0]).summary(3) == {
         "clips_out": 3, "psnr_returned": 30.0, "psnr_turning_point": 20.0, "scenes_without_static_pixels": 1
     }  # fmt: skip
-    nothing = Revisit(frames[:1], [math.nan], [math.nan]).summary(3)
+    nothing = Revisit([math.nan], [math.nan]).summary(3)
     assert nothing["psnr_returned"] is None and nothing["psnr_turning_point"] is None
 
 
