@@ -42,7 +42,7 @@ def evaluate_blocked(
 ) -> BlockedResult:
     """Flies a world towards the nearest object of every scene, from its true first frame, and asks about moves there.
 
-    Both the flight and the questions are the renderer's: the world is flown where a camera can be, and is told nothing.
+    The renderer chooses both the flight and the moves: the world is flown where a camera can be, by its poses alone.
 
     Source: ours, because only a renderer knows the true obstacles of a scene that is generated.
 

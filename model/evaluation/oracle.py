@@ -83,7 +83,7 @@ def reconstruct(autoencoder: Autoencoder, scenes: OracleScenes, batch_size: int)
 def fly(
     world: WorldModel, scenes: OracleScenes, poses: Float[Tensor, "n p 4 4"], batch_size: int, label: str
 ) -> UInt8[Tensor, "n f h w 3"]:
-    """The frames that the world generates from every scene's first frame (and caption, if told) along `poses`.
+    """The frames that a world generates along `poses` from every scene's first frame, and caption if `with_caption`.
 
     The synthetic world needs no first frame: it knows the scene by its seed, and must reproduce the truth.
     """
@@ -137,12 +137,12 @@ def evaluate_oracle(
 ) -> OracleResult:
     """Flies the world through every scene, once along its trajectory and once along the next scene's, and compares:
 
-    `generated`; `wrong_trajectory`, the control that tells whether the camera is followed (only with two scenes or
+    `generated`; `wrong_trajectory`, the control that shows whether the camera is followed (only with two scenes or
     more); `hold`, the first frame repeated; `mean_frame`, the average over all scenes' frames; `clip_mean`, the true
     clip's own average over time, which no predictor knows (the best of all still pictures); `vae`, the true clip
     through the autoencoder: the ceiling. With `truths`, two more from `model.evaluation.controls`: `carried`, the first
     frame carried along by the true geometry, and `time_stopped`, the true scene in which nothing moves. Where the world
-    is told the captions, `without_caption` is the same without.
+    is given the captions, `without_caption` is the same without.
     """
     truth = scenes.frames
     generated = fly(world, scenes, scenes.poses, batch_size, "flying")

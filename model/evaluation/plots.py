@@ -22,37 +22,23 @@ def plot_report(path: Path, result: OracleResult, found: EvaluationReport) -> No
     panels: dict[str, dict[str, Curve]] = {
         "PSNR, dB": {name: values.mean(dim=0).tolist() for name, values in result.psnr.items()}
     }
-    fidelity = found.sections["fidelity"]
-    panels["PSNR, dB, by pixels"] = {
-        name: _curve(fidelity[f"psnr_{name}"]) for name in ("known", "seen", "revealed", "moving")
-    }
-    if "camera" in found.sections:
+    sections: dict[str, Any] = found.sections
+    kinds = ("known", "seen", "revealed", "moving")
+    panels["PSNR, dB, by pixels"] = {name: sections["fidelity"][f"psnr_{name}"] for name in kinds}
+    if camera := sections.get("camera"):
         for key, unit in (("rot_err_deg", "RotErr, degrees"), ("trans_err_m", "TransErr, metres")):
-            lines = {"generated": "per_clip", "floor": "floor_per_clip"}
-            panels[unit] = {
-                name: [row[key] for row in _curve(found.sections["camera"][part])] for name, part in lines.items()
-            }
-    if "objects" in found.sections:
-        films = {name: found.sections["objects"].get(name) for name in ("generated", "vae")}
+            lines = {"generated": camera["per_clip"], "floor": camera["floor_per_clip"]}
+            panels[unit] = {name: [row[key] for row in rows] for name, rows in lines.items()}
+    if objects := sections.get("objects"):
+        films = [film for film in ("generated", "vae") if film in objects]
         panels["objects, ratio to the true clip"] = {
-            f"{name}, {film}": _curve(ratios[name])
-            for name in ("share", "edges")
-            for film, ratios in films.items()
-            if isinstance(ratios, dict)
+            f"{name}, {film}": objects[film][name] for name in ("share", "edges") for film in films
         }
-    if "still" in found.sections:
-        still = found.sections["still"]
-        panels["standing still, generated / true"] = {
-            name: _curve(still[f"{name}_ratio"]) for name in ("sharpness", "contrast")
-        }
-        if isinstance(still["motion"], dict):
-            panels["standing still, generated / true"]["motion"] = _curve(still["motion"]["ratio_per_clip"])
+    if still := sections.get("still"):
+        curves = {name: still[f"{name}_ratio"] for name in ("sharpness", "contrast")}
+        motion = {"motion": still["motion"]["ratio_per_clip"]} if still["motion"] else {}
+        panels["standing still, generated / true"] = curves | motion
     plot_curves(path, panels)
-
-
-def _curve(values: object) -> list[Any]:
-    assert isinstance(values, list)
-    return values
 
 
 def plot_curves(path: Path, panels: Mapping[str, Mapping[str, Curve]]) -> None:

@@ -1,6 +1,6 @@
 """What an oracle evaluation found, as numbers, a table and a picture."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from model.evaluation.oracle import OracleResult, OracleScenes
-from model.evaluation.world_evaluator import EvaluationReport
+from model.evaluation.world_evaluator import EvaluationReport, Section
 
 ROWS = {
     "vae": "VAE reconstruction of the true clip (ceiling)",
@@ -111,52 +111,45 @@ _CAMERA_COLUMNS = {
 
 
 def evaluation_tables(found: EvaluationReport) -> str:
-    """Markdown tables of every section."""
-    sections = found.sections
-    fidelity = sections["fidelity"]
-    shown = {label: fidelity[name] for name, label in _FIDELITY_ROWS.items() if name in fidelity}
-    tables = [_per_clip_table("fidelity", shown)]
-    tables.append(f"The first clip repeated bit for bit: {'yes' if sections['determinism']['repeats'] else 'NO'}.\n")
-    if "camera" in sections:
-        names = {"generated": "generated", "floor": "floor: true frames", "vae_floor": "floor through the VAE"}
-        rows = {label: sections["camera"][name] for name, label in names.items() if name in sections["camera"]}
-        tables.append(_camera_table("camera, all clips", rows))
-        per_clip = sections["camera"]["per_clip"]
-        assert isinstance(per_clip, list)
-        tables.append(_camera_table("camera", {f"clip {i + 1}": row for i, row in enumerate(per_clip)}))
-    if "objects" in sections:
-        tables.append(_objects_table(sections["objects"]))
-    if "kinds" in sections:
-        tables.append(_kinds_table(sections["kinds"]))
-    for name in ("motion", "revisit", "still", "prompts"):
-        if name in sections:
-            tables.append(_plain_table(name, sections[name]))
-    return "".join("\n" + table for table in tables)
+    """Markdown tables of every section; one without a table of its own has a row for each figure."""
+    own: dict[str, Callable[[Section], str]] = {
+        "fidelity": _fidelity_table,
+        "determinism": _determinism_line,
+        "camera": _camera_tables,
+        "objects": _objects_table,
+        "kinds": _kinds_table,
+    }
+    sections = found.sections.items()
+    return "".join("\n" + (own[name](part) if name in own else _plain_table(name, part)) for name, part in sections)
 
 
-def _objects_table(section: Mapping[str, object]) -> str:
+def _fidelity_table(section: Section) -> str:
+    rows = {label: section[name] for name, label in _FIDELITY_ROWS.items() if name in section}
+    return _per_clip_table("fidelity", rows)
+
+
+def _determinism_line(section: Section) -> str:
+    return f"The first clip repeated bit for bit: {'yes' if section['repeats'] else 'NO'}.\n"
+
+
+def _camera_tables(section: Section) -> str:
+    names = {"generated": "generated", "floor": "floor: true frames", "vae_floor": "floor through the VAE"}
+    rows = {label: section[name] for name, label in names.items() if name in section}
+    clips = {f"clip {i + 1}": row for i, row in enumerate(section["per_clip"])}
+    return "\n".join((_table("camera, all clips", _CAMERA_COLUMNS, rows), _table("camera", _CAMERA_COLUMNS, clips)))
+
+
+def _objects_table(section: Section) -> str:
     films = {"generated": "generated", "vae": "true frames through the VAE (floor)", "backdrop": "no objects (control)"}
-    rows: dict[str, object] = {}
+    rows = {}
     for film, label in films.items():
-        ratios = section.get(film)
-        if isinstance(ratios, dict):
-            rows[f"share of the picture, {label} / true"] = ratios["share"]
-            rows[f"edges, {label} / true"] = ratios["edges"]
-    rows["share of all pixels, true"] = section["true_share"]
-    return _per_clip_table("objects", rows)
+        if film in section:
+            rows[f"share of the picture, {label} / true"] = section[film]["share"]
+            rows[f"edges, {label} / true"] = section[film]["edges"]
+    return _per_clip_table("objects", rows | {"share of all pixels, true": section["true_share"]})
 
 
-def _per_clip_table(title: str, rows: dict[str, object]) -> str:
-    length = max(len(values) for values in rows.values() if isinstance(values, list))
-    body = {label: dict(enumerate(values)) for label, values in rows.items() if isinstance(values, list)}
-    return _table(title, {i: f"clip {i + 1}" for i in range(length)}, body)
-
-
-def _camera_table(title: str, rows: Mapping[str, object]) -> str:
-    return _table(title, _CAMERA_COLUMNS, {label: row for label, row in rows.items() if isinstance(row, dict)})
-
-
-def _kinds_table(kinds: Mapping[str, object]) -> str:
+def _kinds_table(kinds: Section) -> str:
     columns = {"psnr": "PSNR, dB", "psnr_hold": "first frame held"} | _CAMERA_COLUMNS
     floors = {"floor": "floor", "vae_floor": "through the VAE"}
     units = {"rot_err_deg": "deg", "trans_err_m": "m", "trans_share": "share of path"}
@@ -165,18 +158,21 @@ def _kinds_table(kinds: Mapping[str, object]) -> str:
     }
     rows = {}
     for kind, entry in kinds.items():
-        assert isinstance(entry, dict)
         floor = {f"{f} {name}": entry[f][name] for f in floors if f in entry for name in units}
         rows[kind] = {**entry, **entry["camera"], **floor}
     return _table("single moves", columns, rows)
 
 
-def _plain_table(title: str, section: Mapping[str, object]) -> str:
+def _per_clip_table(title: str, rows: Mapping[str, Sequence[object]]) -> str:
+    columns = {i: f"clip {i + 1}" for i in range(max(map(len, rows.values())))}
+    return _table(title, columns, {label: dict(enumerate(values)) for label, values in rows.items()})
+
+
+def _plain_table(title: str, section: Section) -> str:
     rows: dict[str, dict[str, object]] = {}
     for name, value in section.items():
-        entries = value.items() if isinstance(value, dict) else [("", value)]
-        for inner, item in entries:
-            shown = " ".join(_cell(v) for v in item) if isinstance(item, list) else item
+        for inner, item in value.items() if isinstance(value, dict) else [("", value)]:
+            shown = " ".join(map(_cell, item)) if isinstance(item, list) else item
             rows[f"{name} {inner}".strip()] = {"value": shown}
     return _table(title, {"value": "value"}, rows)
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
@@ -31,7 +32,7 @@ from model.evaluation.video_quality import psnr
 from model.optional_dependency import require
 from model.world.protocol import WorldModel
 
-Section = dict[str, object]
+Section = dict[str, Any]
 
 
 @dataclass(kw_only=True)
@@ -99,8 +100,7 @@ class EvaluationReport:
         }
         figures = {name: self.value(*place) for name, place in places.items()}
         for name in ("ssim", "psnr_known", "psnr_seen", "psnr_revealed"):
-            values = self.sections["fidelity"][name]
-            figures[f"{name}_first_clip"] = values[0] if isinstance(values, list) else None
+            figures[f"{name}_first_clip"] = self.sections["fidelity"][name][0]
         return {name: value for name, value in figures.items() if value is not None}
 
     def value(self, *path: str) -> float | None:
@@ -175,7 +175,7 @@ class WorldEvaluator:
     def fidelity(self, generated: UInt8[Tensor, "n f h w 3"]) -> Section:
         """PSNR, SSIM and, where wanted, LPIPS per clip over pixels seen before, newly revealed and moving."""
         regions = find_regions(self.truths, self.poses, self.step)
-        return dict(fidelity_per_clip(generated, self.scenes.frames, regions, self.step, self.lpips))
+        return fidelity_per_clip(generated, self.scenes.frames, regions, self.step, self.lpips)
 
     def determinism(self, generated: UInt8[Tensor, "n f h w 3"]) -> Section:
         """Whether the first clip of the first batch comes out the same, bit for bit, a second time."""
@@ -217,7 +217,7 @@ class WorldEvaluator:
 
     def motion(self, generated: UInt8[Tensor, "n f h w 3"]) -> Section:
         """Strength of the objects' motion; `ratio_vae` is that of true frames through the autoencoder."""
-        section: Section = dict(measure_motion(self.truths, generated, self.poses, self.step).summary())
+        section: Section = measure_motion(self.truths, generated, self.poses, self.step).summary()
         if self.rebuilt is not None:
             section["ratio_vae"] = measure_motion(self.truths, self.rebuilt, self.poses, self.step).summary()["ratio"]
         return section
@@ -248,7 +248,7 @@ class WorldEvaluator:
         if poses.shape[1] < num_poses:
             poses = render_oracle_scenes(replace(self.clips, num_latents=num_poses), len(self.truths)).poses
         visit = measure_revisit(self.world, self.scenes, self.truths, poses, self.config.batch_size)
-        return dict(visit.summary(self.config.revisit))
+        return visit.summary(self.config.revisit)
 
     def still(self) -> Section:
         """Standing still."""
@@ -257,4 +257,4 @@ class WorldEvaluator:
 
     def prompts(self) -> Section:
         """Openings from the captions alone."""
-        return dict(measure_prompts(self.world, self.scenes, self.config.batch_size).summary())
+        return measure_prompts(self.world, self.scenes, self.config.batch_size).summary()
