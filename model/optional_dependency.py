@@ -17,7 +17,10 @@ def require(module: str, extra: str = "curation") -> Any:
     except ModuleNotFoundError as error:
         if error.name != module.partition(".")[0]:
             raise
-        name = _DISTRIBUTIONS.get(module, module)
-        raise ValueError(
-            f"{name}: expected it to be installed, found none; pip install 'cameractrlworld[{extra}]'"
-        ) from error
+        raise ValueError(missing_package(module, extra)) from error
+
+
+def missing_package(module: str, extra: str = "curation") -> str:
+    """Returns the message about a module that is not installed."""
+    name = _DISTRIBUTIONS.get(module, module)
+    return f"{name}: expected it to be installed, found none; pip install 'cameractrlworld[{extra}]'"

@@ -176,7 +176,7 @@ def draw_pictures(config: PicturesConfig) -> None:
     try:
         files = step_pictures(config.out, clip, build_tools(config.tools), config.steps)
     except ReconstructionFailed as error:
-        raise ValueError(f"film: expected poses, got {error.reason}; flow and mask are in {config.out}") from error
+        raise ValueError(f"film: expected poses, got {error}; flow and mask are in {config.out}") from error
     print(f"written: {' '.join(map(str, files))}")
 
 

@@ -41,7 +41,7 @@ class BalanceConfig:
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch between keypoints: its first and last pose, direction of the fitted line, length, view change (deg)."""
+    """Poses `first` to `last` between keypoints: direction of the fitted line, length (m), view change (deg)."""
 
     first: int
     last: int
@@ -77,8 +77,7 @@ def describe(c2w: Float[Tensor, "f 4 4"], config: BalanceConfig | None = None) -
     poses = c2w.double()
     moving = _moving(poses[:, :3, 3], config)
     if len(moving) < 2:
-        views = _large([_view_change(poses)], config.view_change)
-        return PathDescription((), (), ("still", "none"), _importance(views))
+        return PathDescription((), (), ("still", "none"), _importance([_view_change(poses)], (), config))
     marks = [0, *keypoints(poses[moving, :3, 3], config), len(moving) - 1]
     segments = tuple(_segment(poses, moving[a : b + 1]) for a, b in pairwise(marks))
     turns = tuple(_angle(a.direction, b.direction) for a, b in pairwise(segments))
@@ -86,8 +85,8 @@ def describe(c2w: Float[Tensor, "f 4 4"], config: BalanceConfig | None = None) -
     axes = poses[segments[main].first, :3, :3].T
     primary = _name(axes @ segments[main].direction)
     category = (primary, _main_turn(poses, segments, turns, main, config))
-    views = _large([segment.view_change for segment in segments], config.view_change)
-    return PathDescription(segments, turns, category, _importance(views + list(turns)))
+    importance = _importance([segment.view_change for segment in segments], turns, config)
+    return PathDescription(segments, turns, category, importance)
 
 
 def keypoints(points: Float[Tensor, "f 3"], config: BalanceConfig | None = None) -> list[int]:
@@ -201,9 +200,6 @@ def _name(direction: Tensor) -> str:
     return DIRECTIONS[2 * axis + int(direction[axis] < 0)]
 
 
-def _large(angles: list[float], threshold: float) -> list[float]:
-    return [angle for angle in angles if angle > threshold]
-
-
-def _importance(angles: list[float]) -> float:
+def _importance(views: list[float], turns: tuple[float, ...], config: BalanceConfig) -> float:
+    angles = [view for view in views if view > config.view_change] + list(turns)
     return len(angles) + sum(angles) / 90.0

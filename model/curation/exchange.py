@@ -82,28 +82,16 @@ def read_data_set(
         return report.records, report.rejected
     if kind == "colmap":
         _refuse(kind, ignore_distortion=ignore_distortion)
-        pictures = str(media or "images")
-        return _read_scenes(
-            kind,
-            path,
-            colmap_scenes(path),
-            lambda clip_id, scene: colmap_record(
-                clip_id, scene.only_model(), scene.folder / pictures, fps=fps, scale=scale
-            ),
+
+    def read(clip_id: str, scene: Scene) -> ClipRecord:
+        if kind == "colmap":
+            return colmap_record(clip_id, scene.only_model(), scene.folder / (media or "images"), fps=fps, scale=scale)
+        pictures = None if media is None else str(media)
+        return nerfstudio_record(
+            clip_id, scene.folder, media=pictures, fps=fps, scale=scale, ignore_distortion=ignore_distortion
         )
-    return _read_scenes(
-        kind,
-        path,
-        nerfstudio_scenes(path),
-        lambda clip_id, scene: nerfstudio_record(
-            clip_id,
-            scene.folder,
-            media=None if media is None else str(media),
-            fps=fps,
-            scale=scale,
-            ignore_distortion=ignore_distortion,
-        ),
-    )
+
+    return _read_scenes(kind, path, colmap_scenes(path) if kind == "colmap" else nerfstudio_scenes(path), read)
 
 
 def export_clips(data_set: str | Path, kind: ExportKind, folder: str | Path, height: int = 0, width: int = 0) -> int:

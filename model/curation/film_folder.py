@@ -1,7 +1,6 @@
 """What is known so far about one film: its ledger and the records that passed, kept until the whole set is balanced."""
 
 from pathlib import Path
-from types import TracebackType
 from typing import IO
 
 from model.curation.ledger import Ledger, LedgerLine
@@ -35,9 +34,7 @@ class FilmFolder:
             self._manifest.replace([record for record in self._manifest if record.id in self._ledger])
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Gives the lock back."""
         assert self._lock is not None
         self._lock.close()

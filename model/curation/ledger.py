@@ -59,10 +59,6 @@ class Ledger:
         """Yields the lines in the order of writing."""
         return iter(self._lines.values())
 
-    def __len__(self) -> int:
-        """Returns the number of lines."""
-        return len(self._lines)
-
     def append(self, line: LedgerLine) -> None:
         """Writes a line for good before it returns.
 

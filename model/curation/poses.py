@@ -1,6 +1,7 @@
 """Which reconstructions are good enough to label a clip, and the poses of the few frames that they lack."""
 
 from dataclasses import dataclass
+from itertools import groupby, pairwise
 
 import torch
 from jaxtyping import Bool
@@ -59,11 +60,7 @@ def accept(reconstruction: Reconstruction, config: PosesConfig) -> str:
 
 def longest_gap(registered: Bool[Tensor, " f"]) -> int:
     """Returns the number of successive frames without a pose, at most."""
-    longest = current = 0
-    for known in registered.tolist():
-        current = 0 if known else current + 1
-        longest = max(longest, current)
-    return longest
+    return max((len(list(run)) for known, run in groupby(registered.tolist()) if not known), default=0)
 
 
 def fill_gaps(reconstruction: Reconstruction) -> CameraTrajectory:
@@ -77,8 +74,7 @@ def fill_gaps(reconstruction: Reconstruction) -> CameraTrajectory:
     registered, c2w = reconstruction.registered, reconstruction.c2w.clone()
     if not (registered[0] and registered[-1]):
         raise ValueError("reconstruction: expected a pose of the first and the last frame, got none; reject the clip")
-    known = registered.nonzero()[:, 0]
-    for before, after in zip(known.tolist(), known[1:].tolist(), strict=False):
+    for before, after in pairwise(registered.nonzero()[:, 0].tolist()):
         inside = torch.arange(before + 1, after)
         fraction = ((inside - before) / (after - before)).to(c2w.dtype)
         c2w[inside] = se3.interpolate(c2w[before], c2w[after], fraction)

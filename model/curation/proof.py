@@ -164,10 +164,14 @@ def prove(config: ProofConfig) -> dict[str, object]:
     }
     for name, variant in variants.items():
         folder = out / name.replace(" ", "_")
-        shots = json.dumps(dataclasses.asdict(variant.shots))
-        lens_noise = config.lens_noise if "judged" in name else None
-        planted = (config.depth_noise, config.depth_bias, config.depth_outliers, lens_noise)
-        tools = PlantedDepthTools(str(out), *planted, shots)
+        tools = PlantedDepthTools(
+            str(out),
+            config.depth_noise,
+            config.depth_bias,
+            config.depth_outliers,
+            config.lens_noise if "judged" in name else None,
+            json.dumps(dataclasses.asdict(variant.shots)),
+        )
         curate_films(out / "films", folder, variant, num_workers=config.num_workers, make_tools=tools)
         lines[name] = publish(folder, PublishConfig(cap=0))
         rows[name] = proof_row(list(Manifest(folder)), truths)
@@ -201,7 +205,8 @@ def proof_row(records: list[ClipRecord], truths: dict[str, FilmTruth]) -> ProofR
         free = trajectory_errors(record.camera.c2w, true_path)
         rigid = trajectory_errors(record.camera.c2w, true_path, with_scale=False)
         lens = abs(float(record.camera.intrinsics[0, 0] / truth.intrinsics[0]) - 1)
-        turn = float(rotation_error_deg(_turns(record.camera.c2w), _turns(true_path)).mean())
+        turns = (se3.relative(c2w[:1], c2w) for c2w in (record.camera.c2w, true_path))
+        turn = float(rotation_error_deg(*turns).mean())
         errors.append((free.rot_err, turn, free.trans_err, rigid.trans_err, abs(free.scale - 1), lens))
     means = [sum(column) / len(errors) for column in zip(*errors, strict=True)] if errors else [None] * 6
     resting = set(truths) - moving
@@ -280,10 +285,6 @@ def _draw(
     step_pictures(pictures, clip, make_tools(config.tools), config.steps)
 
 
-def _turns(c2w: Float[Tensor, "f 4 4"]) -> Float[Tensor, "f 4 4"]:
-    return se3.relative(c2w[:1], c2w)
-
-
 def _unscaled(record: ClipRecord) -> ClipRecord:
     assert record.camera is not None and record.scale is not None
     c2w = record.camera.c2w.clone()
@@ -301,8 +302,8 @@ def _sampled_paths(config: ProofConfig) -> dict[str, PathDescription]:
 
 def _film_line(line: LedgerLine, truths: dict[str, FilmTruth]) -> dict[str, object]:
     name = Path(line.source).stem
-    told = {"film": name, "path_length": round(truths[name].path_length, 3)}
-    return told | {"verdict": line.verdict, "step": line.step, "reason": line.reason, "numbers": dict(line.numbers)}
+    film = {"film": name, "path_length": round(truths[name].path_length, 3)}
+    return film | {"verdict": line.verdict, "step": line.step, "reason": line.reason, "numbers": dict(line.numbers)}
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -104,12 +104,10 @@ def _decode(folder: Path, windows: list[Window], config: ClipSetConfig, num_work
     digest = fingerprint(manifest, repr((config, names)))[:10]
     clips = folder / "clips" / f"{config.height}x{config.width}_{config.num_frames}_{digest}"
     clips.mkdir(parents=True, exist_ok=True)
-    shards = range(-(-len(windows) // config.shard_size))
-    missing = [shard for shard in shards if not (clips / f"records_{shard:05d}.json").exists()]
-    parts = {shard: windows[shard * config.shard_size : (shard + 1) * config.shard_size] for shard in missing}
+    parts = enumerate(windows[first : first + config.shard_size] for first in range(0, len(windows), config.shard_size))
     run_all(
         write_shard,
-        [(clips, shard, parts[shard], config) for shard in missing],
+        [(clips, k, part, config) for k, part in parts if not (clips / f"records_{k:05d}.json").exists()],
         num_workers=num_workers,
         backend="loky",
         label="decoding clips",
@@ -241,7 +239,11 @@ def _decoded(window: Window, config: ClipSetConfig) -> tuple[NDArray[Any], NDArr
     if len(frames) != len(numbers):
         raise ValueError(f"{record.source}: expected a film of {float(record.times[-1]):.3f} s, got a shorter one")
     if not window.is_labelled:
-        return np.stack(frames), np.tile(np.eye(4, dtype=np.float32), (config.num_latents, 1, 1)), _lens(config)
+        return (
+            np.stack(frames),
+            np.tile(np.eye(4, dtype=np.float32), (config.num_latents, 1, 1)),
+            config.intrinsics().numpy(),
+        )
     assert record.camera is not None
     c2w = record.camera.c2w[numbers[::FRAMES_PER_LATENT]]
     lens = cropped_intrinsics(record.camera.intrinsics[numbers[0]], *source_size, config.height, config.width)
@@ -272,10 +274,6 @@ def _nearest_frames(path: Path, times: list[float]) -> Iterator[FilmFrame]:
     last = times[waiting:]
     if previous is not None and len(last) == 1 and last[0] - previous.time < 0.1:
         yield previous  # time stamps of other tools may lie a little behind the film's last frame
-
-
-def _lens(config: ClipSetConfig) -> NDArray[Any]:
-    return config.intrinsics().numpy()
 
 
 def _median_fov(folder: Path, windows: list[Window], config: ClipSetConfig) -> float:

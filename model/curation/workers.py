@@ -26,8 +26,8 @@ def run_all(
     """Calls the function with each tuple of arguments; returns the indices of jobs that kill their process.
 
     A process that dies (native code that crashes, memory that runs out) takes all others of joblib's pool along. Then
-    every suspect runs alone, which tells the guilty one, and the rest goes on in parallel. With one worker the jobs
-    run in this process, and a death is a death.
+    every suspect runs alone, which shows the job at fault, and the rest goes on in parallel. With one worker the jobs
+    run in this process, which then dies itself.
 
     Args:
         function: Importable by its name in another process.
@@ -45,7 +45,11 @@ def run_all(
     if num_workers < 1:
         raise ValueError(f"num_workers: expected at least 1, got {num_workers}")
     joblib = require("joblib")
-    _register(joblib, backend)
+    if backend == "ray":
+        require("ray.util.joblib", extra="ray").register_ray()
+    known = joblib.parallel.BACKENDS
+    if backend not in known and backend not in joblib.parallel.EXTERNAL_BACKENDS:
+        raise ValueError(f"backend: expected one of {sorted(known)} or ray, got {backend!r}")
     loky = require("joblib.externals.loky.process_executor")
     waiting, dead = list(range(len(arguments))), []
     with tqdm(total=initial + len(arguments), initial=initial, desc=label, unit=unit) as bar:
@@ -85,11 +89,3 @@ def _indexed(index: int, function: Callable[..., None], arguments: tuple[Any, ..
         exit_with(parent)
     function(*arguments)
     return index
-
-
-def _register(joblib: Any, backend: str) -> None:
-    if backend == "ray":
-        require("ray.util.joblib", extra="ray").register_ray()
-    known = joblib.parallel.BACKENDS
-    if backend not in known and backend not in joblib.parallel.EXTERNAL_BACKENDS:
-        raise ValueError(f"backend: expected one of {sorted(known)} or ray, got {backend!r}")

@@ -83,20 +83,11 @@ class TransformersDepth:
     Source: A. Bochkovskii et al., Depth Pro, 2024, Eq. 1 and Sec. 3.3; L. Yang et al., Depth Anything V2, 2024.
     """
 
-    def __init__(
-        self, folder: str | Path, *, device: torch.device | str = "cpu", horizontal_fov_deg: float | None = None
-    ) -> None:
-        """Loads the network.
-
-        Args:
-            folder: The model's folder.
-            device: Where it runs.
-            horizontal_fov_deg: The frames' angle of view if it is known: Depth Pro then need not guess it.
-        """
+    def __init__(self, folder: str | Path, *, device: torch.device | str = "cpu") -> None:
+        """Loads the network onto the device."""
         transformers = require("transformers", extra="depth")
         self._folder = Path(folder)
         self._device = torch.device(device)
-        self._fov = horizontal_fov_deg
         self._processor = self._read_processor()
         try:
             self._model = transformers.AutoModelForDepthEstimation.from_pretrained(
@@ -115,11 +106,9 @@ class TransformersDepth:
         return torch.stack(maps).reshape(frames.shape[:-1])
 
     def horizontal_fov_deg(self, frames: UInt8[Tensor, "f h w 3"]) -> Float[Tensor, " f"] | None:
-        """Returns what Depth Pro judges (or was told); None of Depth Anything. See `JudgesLens`."""
+        """Returns what Depth Pro estimates; None of Depth Anything. See `JudgesLens`."""
         if not self._is_depth_pro:
             return None
-        if self._fov is not None:
-            return torch.full((len(frames),), float(self._fov))
         with torch.inference_mode():
             pictures = (self._prepared(frame).to(self._device) for frame in frames)
             return torch.tensor([float(self._model(pixel_values=picture).field_of_view) for picture in pictures])
@@ -130,9 +119,8 @@ class TransformersDepth:
             depth = output.predicted_depth.float()[:, None]
             if not self._is_depth_pro:
                 return interpolate(depth, frame.shape[:2], mode="bicubic", align_corners=False)[0, 0].cpu()
-            fov = self._fov if self._fov is not None else float(output.field_of_view)
-            # the network says 1 / depth for a camera whose focal length is the picture's width
-            inverse = depth * (2 * math.tan(math.radians(fov) / 2))
+            # the network gives 1 / depth for a camera whose focal length is the picture's width
+            inverse = depth * (2 * math.tan(math.radians(float(output.field_of_view)) / 2))
             inverse = interpolate(inverse, frame.shape[:2], mode="bilinear", align_corners=False)[0, 0]
             return inverse.clamp(*_INVERSE_DEPTH).reciprocal().cpu()
 
@@ -174,20 +162,16 @@ class TransformersDepth:
 
     def _check_metric(self) -> None:
         config = self._model.config
-        if config.model_type == "depth_pro":
-            if self._fov is None and not config.use_fov_model:
-                raise ValueError(
-                    f"{self._folder}: expected a Depth Pro with use_fov_model, got one that knows no angle of view; "
-                    "give horizontal_fov_deg"
-                )
-            return
-        if getattr(config, "depth_estimation_type", "relative") != "metric":
+        if self._is_depth_pro and not config.use_fov_model:
+            raise ValueError(
+                f"{self._folder}: expected a Depth Pro with use_fov_model, got one that knows no angle of view; "
+                "take one with it"
+            )
+        if not self._is_depth_pro and getattr(config, "depth_estimation_type", "relative") != "metric":
             raise ValueError(
                 f"{self._folder}: expected a model of metric depth, got a relative {config.model_type}; "
                 "take a metric one, such as Depth-Anything-V2-Metric-Indoor"
             )
-        if self._fov is not None:
-            raise ValueError("horizontal_fov_deg: expected none, for only Depth Pro uses it; leave it out")
 
 
 def _digest(frame: Tensor) -> str:

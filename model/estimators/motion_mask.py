@@ -5,7 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -65,21 +65,23 @@ class EpipolarMotionMask:
         if len(frames) < 2:
             return masks
         gap = max(1, min(self.gap, len(frames) // 2))
-        evidence = [_Evidence.none(*frames.shape[1:3]) for _ in range(gap)]
+        # of each frame the sums of residual, gain and number over its comparisons, per pixel
+        evidence = [np.zeros((3, *frames.shape[1:3]), np.float32) for _ in range(gap)]
         for index in range(len(frames)):
             # the oldest one is complete: it was compared with the frame before it `gap` steps ago
-            evidence.append(_Evidence.none(*frames.shape[1:3]))
+            evidence.append(np.zeros_like(evidence[0]))
             if index + gap < len(frames):
                 self._compare(frames[index], frames[index + gap], evidence[0], evidence[-1])
-            masks[index] = torch.from_numpy(self._moving(*evidence.pop(0).mean()))
+            residual, gain, count = evidence.pop(0)
+            masks[index] = torch.from_numpy(self._moving(residual / np.maximum(count, 1), gain / np.maximum(count, 1)))
         return masks
 
-    def _compare(self, first: Tensor, second: Tensor, of_first: "_Evidence", of_second: "_Evidence") -> None:
+    def _compare(self, first: Tensor, second: Tensor, of_first: _Image, of_second: _Image) -> None:
         forth, back = self.flow(first, second).numpy(), self.flow(second, first).numpy()
         grey, other = _grey(first), _grey(second)
         scene = fit_static_scene(forth, reliable_flow(first, forth, back))
-        of_first.add(*_compared(grey, other, forth, back, scene))
-        of_second.add(*_compared(other, grey, back, forth, scene.reverse()))
+        of_first += _compared(grey, other, forth, back, scene)
+        of_second += _compared(other, grey, back, forth, scene.reverse())
 
     def _moving(self, residual: _Image, gain: _Image) -> NDArray[np.bool_]:
         cv2 = require("cv2")
@@ -92,24 +94,6 @@ class EpipolarMotionMask:
         kept = (seeds >= _SEEDED * area) & (area >= self.smallest * labels.size)
         kept[0] = False  # the background
         return np.asarray(kept[labels])
-
-
-@dataclass(frozen=True, eq=False)
-class _Evidence:
-    """Sums over the comparisons of one frame: residual, gain and number, of the pixels that can be compared."""
-
-    sums: Float[np.ndarray, "3 h w"]
-
-    @classmethod
-    def none(cls, height: int, width: int) -> "_Evidence":
-        return cls(np.zeros((3, height, width), np.float32))
-
-    def add(self, residual: _Image, gain: _Image, known: NDArray[np.bool_]) -> None:
-        self.sums[:] += np.stack((residual * known, gain * known, known))
-
-    def mean(self) -> tuple[_Image, _Image]:
-        count = np.maximum(self.sums[2], 1)
-        return self.sums[0] / count, self.sums[1] / count
 
 
 def reliable_flow(frame: UInt8[Tensor, "h w 3"], forth: _Image, back: _Image) -> NDArray[np.bool_]:
@@ -136,18 +120,16 @@ def _returns(forth: _Image, back: _Image, pixels: float, share: float) -> NDArra
     return np.asarray(missed < pixels + share * np.linalg.norm(forth, axis=-1))
 
 
-def _compared(
-    grey: _Image, other: _Image, forth: _Image, back: _Image, scene: StaticScene
-) -> tuple[_Image, _Image, NDArray[np.bool_]]:
-    """Returns residual, gain in correlation off the line, and which pixels can be compared."""
+def _compared(grey: _Image, other: _Image, forth: _Image, back: _Image, scene: StaticScene) -> _Image:
+    """Returns residual, gain in correlation off the line, and 1, `3 h w`; all 0 at pixels that cannot be compared."""
     nearest = scene.nearest(forth.astype(np.float64))
     moved = _correlation(grey, other, _ends(forth))
     static = np.max([_correlation(grey, other, place) for place in _static_places(nearest)], axis=0)
     known = _returns(forth, back, 1.0, 0.1)  # what leaves the picture or is covered does not return
-    return nearest.residual.astype(np.float32), np.asarray(moved - static), known
+    return np.stack((nearest.residual * known, (moved - static) * known, known)).astype(np.float32)
 
 
-def _static_places(nearest: NearestStatic) -> "list[NDArray[np.float32]]":
+def _static_places(nearest: NearestStatic) -> list[NDArray[np.float32]]:
     if not nearest.along.any():
         return [nearest.place.astype(np.float32)]
     step = nearest.place.shape[1] / 320

@@ -43,9 +43,9 @@ class DISFlow:
                 f"first: expected at least 16 x 16 pixels, got {list(first.shape[:2])}; enlarge the frames"
             )
         cv2 = require("cv2")
-        presets = {"ultrafast": 0, "fast": 1, "medium": 2}
+        preset = {"ultrafast": 0, "fast": 1, "medium": 2}[self.preset]
         grey = [cv2.cvtColor(frame.contiguous().numpy(), cv2.COLOR_RGB2GRAY) for frame in (first, second)]
-        flow = cv2.DISOpticalFlow.create(presets[self.preset]).calc(grey[0], grey[1], None)
+        flow = cv2.DISOpticalFlow.create(preset).calc(grey[0], grey[1], None)
         return torch.from_numpy(np.ascontiguousarray(flow, dtype=np.float32))
 
 
@@ -55,7 +55,7 @@ class RAFTFlow:
     What the tests run is this adapter, on a small module in RAFT's place; torchvision's network itself they do not.
 
     Raises:
-        ValueError: torchvision is not installed, or the file does not hold the weights of this variant.
+        ValueError: torchvision is not installed, or the file does not hold the weights of its `raft_large`.
 
     Source: Z. Teed, J. Deng, RAFT: Recurrent All-Pairs Field Transforms for Optical Flow, 2020; the paper, Sec. 3.2.
     """
@@ -64,28 +64,26 @@ class RAFTFlow:
         self,
         weights: str | Path,
         *,
-        variant: Literal["large", "small"] = "large",
         num_updates: int = 12,
         device: torch.device | str = "cpu",
-        build: Callable[[str], nn.Module] | None = None,
+        build: Callable[[], nn.Module] | None = None,
     ) -> None:
         """Loads the network.
 
         Args:
             weights: A state dictionary, `.safetensors`, or `.pth` (read without unpickling objects).
-            variant: Which network the weights are of.
             num_updates: Iterations of refinement.
             device: Where it runs.
-            build: Makes the network by its variant; torchvision does, by default.
+            build: Makes the network; torchvision's `raft_large` by default.
         """
         self._num_updates = num_updates
         self._device = torch.device(device)
-        self._network = (build or _torchvision_raft)(variant)
+        self._network = (build or _torchvision_raft)()
         try:
             self._network.load_state_dict(_state_dict(Path(weights)))
         except (RuntimeError, ValueError, UnpicklingError) as error:
             raise ValueError(
-                f"{weights}: expected the weights of torchvision's raft_{variant}, got: {error}; name its file"
+                f"{weights}: expected the weights of torchvision's raft_large, got: {error}; name its file"
             ) from error
         self._network.to(self._device).eval().requires_grad_(False)
 
@@ -101,12 +99,12 @@ class RAFTFlow:
         return flow[0, :, :height, :width].movedim(0, -1).float().cpu().contiguous()
 
 
-def _torchvision_raft(variant: str) -> nn.Module:
+def _torchvision_raft() -> nn.Module:
     try:
         models = require("torchvision.models.optical_flow", extra="raft")
     except RuntimeError as error:  # a torchvision of another torch lacks its operators
         raise ValueError(f"torchvision: expected one that fits torch {torch.__version__}, got: {error}") from error
-    network: nn.Module = models.raft_large(weights=None) if variant == "large" else models.raft_small(weights=None)
+    network: nn.Module = models.raft_large(weights=None)
     return network
 
 

@@ -1,5 +1,6 @@
 """Camera paths from pictures alone, behind a protocol; COLMAP's structure from motion as the adapter that ships."""
 
+import dataclasses
 import importlib.util
 import json
 import subprocess
@@ -16,17 +17,13 @@ from PIL import Image
 from torch import Tensor
 
 from model.geometry.camera import project
+from model.optional_dependency import missing_package
 
 _WORKER = Path(__file__).with_name("colmap_worker.py")
 
 
 class ReconstructionFailed(Exception):
-    """A clip has no reconstruction; `reason` says why, in one line fit for a ledger."""
-
-    def __init__(self, reason: str) -> None:
-        """Keeps the reason."""
-        super().__init__(reason)
-        self.reason = reason
+    """A clip has no reconstruction; the message says why, in one line for the ledger."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -131,10 +128,8 @@ class ColmapSfM:
         intrinsics: Float[Tensor, "4"] | None,
     ) -> Reconstruction:
         """Returns the largest model; see `StructureFromMotion`."""
-        if importlib.util.find_spec("pycolmap") is None:
-            raise ValueError(
-                "pycolmap: expected it to be installed, found none; pip install 'cameractrlworld[curation]'"
-            )
+        if importlib.util.find_spec("pycolmap") is None:  # not imported here: its libraries clash with others'
+            raise ValueError(missing_package("pycolmap"))
         if masks is not None and masks.shape != frames.shape[:3]:
             raise ValueError(f"masks: expected shape {list(frames.shape[:3])}, got {list(masks.shape)}")
         with tempfile.TemporaryDirectory(prefix="colmap-") as name:
@@ -148,19 +143,12 @@ class ColmapSfM:
         height, width = frames.shape[1:3]
         sides = torch.tensor([width, height] * 2)
         lens: list[float] = [] if intrinsics is None else (intrinsics.cpu().double() * sides).tolist()
-        return {
+        return dataclasses.asdict(self) | {
             "num_frames": len(frames),
             "masked": masked,
             "camera_model": "SIMPLE_PINHOLE" if intrinsics is None else "PINHOLE",
             "camera_params": lens,
-            "mapper": self.mapper,
-            "overlap": self.overlap,
-            "max_features": self.max_features,
-            "peak_threshold": self.peak_threshold,
             "max_error": max(0.5, self.max_error * width / 640),
-            "init_angle": self.init_angle,
-            "num_threads": self.num_threads,
-            "seed": self.seed,
         }
 
     def _run(self, folder: Path) -> None:

@@ -88,7 +88,7 @@ def test_metric_depth_anything_is_what_transformers_own_pipeline_gives(tmp_path:
 
 
 def test_depth_pro_turns_canonical_inverse_depth_into_metres(tmp_path: Path) -> None:
-    """Against Depth Pro's formula: depth = f / (W C), f from the angle of view that the network guesses or is told."""
+    """Against Depth Pro's formula: depth = f / (W C), f from the angle of view that the network estimates."""
     folder = depth_pro(tmp_path)
     pictures = frames(1)
     found = TransformersDepth(folder)(pictures)
@@ -97,16 +97,10 @@ def test_depth_pro_turns_canonical_inverse_depth_into_metres(tmp_path: Path) -> 
     with torch.no_grad():
         output = model(pixel_values=prepared)
     canonical = torch.nn.functional.interpolate(output.predicted_depth[None], (45, 80), mode="bilinear")[0]
-
-    def metres(fov: float) -> torch.Tensor:
-        focal = 0.5 * 80 / math.tan(math.radians(fov) / 2)
-        return 1 / (canonical * 80 / focal).clamp(1e-4, 1e4)
-
+    focal = 0.5 * 80 / math.tan(math.radians(float(output.field_of_view)) / 2)
+    metres = 1 / (canonical * 80 / focal).clamp(1e-4, 1e4)
     assert found.shape == (1, 45, 80) and float(found.std()) > 0
-    torch.testing.assert_close(found, metres(float(output.field_of_view)), rtol=1e-4, atol=0)
-    torch.testing.assert_close(
-        TransformersDepth(folder, horizontal_fov_deg=70)(pictures), metres(70), rtol=1e-4, atol=0
-    )
+    torch.testing.assert_close(found, metres, rtol=1e-4, atol=0)
 
 
 def test_depth_pro_judges_the_lens_and_depth_anything_does_not(tmp_path: Path) -> None:
@@ -118,8 +112,6 @@ def test_depth_pro_judges_the_lens_and_depth_anything_does_not(tmp_path: Path) -
     with torch.no_grad():
         expected = model(pixel_values=prepared).field_of_view.flatten()
     torch.testing.assert_close(depth.horizontal_fov_deg(pictures), expected, rtol=1e-4, atol=1e-3)
-    told = TransformersDepth(folder, horizontal_fov_deg=70).horizontal_fov_deg(pictures)
-    assert told is not None and told.tolist() == [70.0, 70.0]
     assert TransformersDepth(depth_anything(tmp_path / "any")).horizontal_fov_deg(pictures) is None
 
 
@@ -128,8 +120,7 @@ def test_folders_that_cannot_tell_metres_are_refused(tmp_path: Path) -> None:
         TransformersDepth(depth_anything(tmp_path / "relative", "relative"))
     with pytest.raises(ValueError, match="knows no angle of view"):
         TransformersDepth(depth_pro(tmp_path / "blind", use_fov_model=False))
-    with pytest.raises(ValueError, match="only Depth Pro uses it"):
-        TransformersDepth(depth_anything(tmp_path / "metric"), horizontal_fov_deg=60)
+    depth_anything(tmp_path / "metric")
     (tmp_path / "metric" / "model.safetensors").write_bytes(b"torn")
     with pytest.raises(ValueError, match="transformers' format"):
         TransformersDepth(tmp_path / "metric")

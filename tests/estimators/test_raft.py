@@ -26,7 +26,7 @@ class Double(nn.Module):
 
 
 def raft(weights: Path, updates: int = 3) -> RAFTFlow:
-    return RAFTFlow(weights, num_updates=updates, build=lambda variant: Double())
+    return RAFTFlow(weights, num_updates=updates, build=Double)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
