@@ -8,7 +8,7 @@ from model.data.film_frames import FILM_SUFFIXES
 from model.fingerprint import fingerprint
 
 _LONGEST_NAME = 80
-_HEAD = 65536  # bytes that tell films of one name apart
+_HEAD = 65536  # bytes whose digest distinguishes films of one name
 
 
 @dataclass(frozen=True)

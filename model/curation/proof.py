@@ -88,7 +88,7 @@ class PlantedDepthTools:
     noise: float
     bias: float
     outliers: float
-    lens_noise: float | None  # None: it cannot tell the lens
+    lens_noise: float | None  # None: it does not estimate the lens
     shots: str  # JSON, so that it can be hashed
 
     def __call__(self, config: ToolsConfig) -> Tools:

@@ -45,11 +45,7 @@ def run_all(
     if num_workers < 1:
         raise ValueError(f"num_workers: expected at least 1, got {num_workers}")
     joblib = require("joblib")
-    if backend == "ray":
-        require("ray.util.joblib", extra="ray").register_ray()
-    known = joblib.parallel.BACKENDS
-    if backend not in known and backend not in joblib.parallel.EXTERNAL_BACKENDS:
-        raise ValueError(f"backend: expected one of {sorted(known)} or ray, got {backend!r}")
+    _register(joblib, backend)
     loky = require("joblib.externals.loky.process_executor")
     waiting, dead = list(range(len(arguments))), []
     with tqdm(total=initial + len(arguments), initial=initial, desc=label, unit=unit) as bar:
@@ -77,7 +73,7 @@ def _results(
     num_workers: int,
     backend: str,
 ) -> Iterator[int]:
-    """Yields the indices of jobs as they end (at the end, where the backend cannot tell earlier)."""
+    """Yields the indices of jobs as they end (at the end, where the backend does not report earlier)."""
     return_as = "generator_unordered" if backend in _STREAMING else "list"
     pool = joblib.Parallel(n_jobs=num_workers, backend=backend, batch_size=1, return_as=return_as)
     parent = os.getpid() if backend == "loky" else None  # a cluster's workers have parents of their own
@@ -89,3 +85,11 @@ def _indexed(index: int, function: Callable[..., None], arguments: tuple[Any, ..
         exit_with(parent)
     function(*arguments)
     return index
+
+
+def _register(joblib: Any, backend: str) -> None:
+    if backend == "ray":
+        require("ray.util.joblib", extra="ray").register_ray()
+    known = joblib.parallel.BACKENDS
+    if backend not in known and backend not in joblib.parallel.EXTERNAL_BACKENDS:
+        raise ValueError(f"backend: expected one of {sorted(known)} or ray, got {backend!r}")

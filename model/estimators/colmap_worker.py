@@ -1,8 +1,8 @@
 """One COLMAP reconstruction in a process of its own: `python colmap_worker.py FOLDER`, started by `sfm.ColmapSfM`.
 
 Its own process, because COLMAP's libraries clash with other packages' inside one process (images then hang or abort),
-and because a crash of native code must cost one clip, not a run. FOLDER holds `job.json`, `images/` and, if asked for,
-`masks/`; the answer is `result.npz`. Nothing of ours is imported, so that it starts fast.
+and because a crash of native code must cost one clip, not a run. FOLDER holds `job.json`, `images/` and, if there are
+any, `masks/`; the answer is `result.npz`. Nothing of ours is imported, so that it starts fast.
 """
 
 import json

@@ -31,10 +31,10 @@ class MetricDepth(Protocol):
 
 @runtime_checkable
 class JudgesLens(Protocol):
-    """An estimator of depth that can also tell the lens by looking at a picture, as Depth Pro does."""
+    """An estimator of depth that also estimates the lens from a picture, as Depth Pro does."""
 
     def horizontal_fov_deg(self, frames: UInt8[Tensor, "f h w 3"]) -> Float[Tensor, " f"] | None:
-        """Returns the angle of view of each frame, each judged by itself; None: it cannot tell after all."""
+        """Returns the angle of view of each frame, each judged by itself; None: this network does not."""
         ...
 
 

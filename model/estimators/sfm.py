@@ -40,7 +40,7 @@ class Reconstruction:
         pixels: Where it is observed: (x, y), pixels from the upper left corner, so that a pixel's centre is at +0.5.
         reprojection_error: Mean distance in pixels between observed and projected points.
         lens_deviation: Standard deviation of the focal length, as a share of it, if it was estimated: large where the
-            path tells nothing about the lens, as on a straight line without a turn. 0: it was given.
+            path says nothing about the lens, as on a straight line without a turn. 0: it was given.
     """
 
     registered: Bool[Tensor, " f"]

@@ -22,7 +22,7 @@ _IN_VIEW = math.radians(35)
 
 @dataclass(frozen=True)
 class BlockedResult:
-    """What was asked, and the answers, one for each scene and probe [n].
+    """The moves that were judged, and the judgements: one for each scene and probe [n].
 
     Attributes:
         probe: Name of the move.
@@ -40,7 +40,7 @@ class BlockedResult:
 def evaluate_blocked(
     world: SolidCameraWorld, seeds: Sequence[int], num_clips: int = 1, batch_size: int = 16
 ) -> BlockedResult:
-    """Flies a world towards the nearest object of every scene, from its true first frame, and asks about moves there.
+    """Flies a world towards the nearest object of every scene, from its true first frame; there it judges moves.
 
     The renderer chooses both the flight and the moves: the world is flown where a camera can be, by its poses alone.
 
@@ -108,7 +108,7 @@ def approach(truth: SyntheticWorld, state: WorldState) -> Float[Tensor, "b p 4 4
 
 
 def probes(num_poses: int, seed: int, num_flights: int = 6) -> dict[str, Float[Tensor, "p 6"]]:
-    """Moves of one clip to ask about: straight along every axis, and flights mostly forward that turn."""
+    """Moves of one clip that are judged: straight along every axis, and turning flights that go mostly forward."""
     moves: dict[str, Float[Tensor, "p 6"]] = {}
     for name, (axis, sign) in _AXES.items():
         moves[name] = torch.zeros(num_poses, 6)

@@ -16,7 +16,7 @@ from model.evaluation.truth import SceneTruth
 from model.geometry import se3
 
 Verdict = Literal["solved", "unseen", "no_match", "ran_away"]
-_COLOUR_RIDGE = 1e-3  # keeps gains near 1 and biases near 0 where a picture hardly tells
+_COLOUR_RIDGE = 1e-3  # keeps gains near 1 and biases near 0 where a picture hardly determines them
 _PLAIN = torch.tensor([1.0] * 3 + [0.0] * 3, dtype=torch.float64)  # gains and biases that change nothing
 VERDICTS: tuple[Verdict, ...] = ("solved", "unseen", "no_match", "ran_away")
 

@@ -57,24 +57,20 @@ def fidelity_per_clip(
     kinds = {"known": regions.known, "seen": regions.seen, "revealed": regions.revealed, "moving": regions.moving}
     for first in range(1, truth.shape[1], frames_per_clip):
         clip = slice(first, first + frames_per_clip)
-        pooled = psnr(frames[:, clip].flatten(0, 1), truth[:, clip].flatten(0, 1))
-        rows.setdefault("psnr_pooled", []).append(_rounded(float(pooled)))
-        ssim = torch.stack([ssim_map(a, b) for a, b in zip(frames[:, clip], truth[:, clip], strict=True)])
-        rows.setdefault("ssim", []).append(_rounded(float(ssim.mean())))
+        ours, true = frames[:, clip], truth[:, clip]
+        ssim = torch.stack([ssim_map(a, b) for a, b in zip(ours, true, strict=True)])
+        row = {"psnr_pooled": psnr(ours.flatten(0, 1), true.flatten(0, 1)), "ssim": ssim.mean()}
         if lpips is not None:
-            rows.setdefault("lpips", []).append(_rounded(lpips(frames[:, clip], truth[:, clip])))
+            row["lpips"] = torch.tensor(lpips(ours, true))
         for name, measure in (("sharpness", sharpness), ("contrast", contrast)):
-            ratio = measure(frames[:, clip]).mean() / measure(truth[:, clip]).mean().clamp(min=1e-6)
-            rows.setdefault(f"{name}_ratio", []).append(_rounded(float(ratio)))
-        error = (frames[:, clip].float() - truth[:, clip].float()).square().mean(dim=-1)
+            row[f"{name}_ratio"] = measure(ours).mean() / measure(true).mean().clamp(min=1e-6)
+        error = (ours.float() - true.float()).square().mean(dim=-1)
         for name, masks in kinds.items():
             mask = masks[:, clip]
-            rows.setdefault(f"error_{name}", []).append(_rounded(float((error * mask).sum() / error.sum())))
-            rows.setdefault(f"psnr_{name}", []).append(_rounded(masked_psnr(frames[:, clip], truth[:, clip], mask)))
-            rows.setdefault(f"ssim_{name}", []).append(_rounded(float(ssim[mask].mean())))
-            rows.setdefault(f"share_{name}", []).append(_rounded(float(mask.float().mean())))
+            row[f"error_{name}"] = (error * mask).sum() / error.sum()
+            row[f"psnr_{name}"] = torch.tensor(masked_psnr(ours, true, mask))
+            row[f"ssim_{name}"] = ssim[mask].mean()
+            row[f"share_{name}"] = mask.float().mean()
+        for name, value in row.items():
+            rows.setdefault(name, []).append(None if value.isnan() else round(float(value), 4))
     return rows
-
-
-def _rounded(value: float) -> float | None:
-    return None if value != value else round(value, 4)

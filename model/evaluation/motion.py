@@ -22,7 +22,7 @@ from model.optional_dependency import require
 
 _ENLARGED = 4  # small frames are enlarged for the flow, whose patches are 8 pixels wide
 _MARGIN = 2  # pixels round the moving objects that belong to them
-_LEAST_REST = 0.1  # share of the pixels that must rest, to tell the camera by
+_LEAST_REST = 0.1  # share of the pixels that must rest, so that the camera can be fitted
 _METRES, _RADIANS = 0.01, 0.004  # steps of the numerical derivative of the camera's flow
 _NOISE = 0.05  # pixels of flow below which all residuals count alike in the camera's fit
 

@@ -1,7 +1,7 @@
 """Objects in generated frames, those that come into view later included: how much of the picture they cover, and how
 sharp they are.
 
-Source: ours, because PSNR cannot judge what nobody can know: past the first frame it rewards the mean of all that could
+Source: ours, because PSNR cannot judge what the first frame does not show: there it rewards the mean of all that could
 be there, a smudge.
 """
 
@@ -15,7 +15,7 @@ from model.data.clips import FRAMES_PER_LATENT
 from model.evaluation.truth import SceneTruth
 from model.evaluation.video_quality import brightness, ratios
 
-# Grey levels of the largest colour difference, ours: the VAE's own error is mostly smaller, as the floor's share tells.
+# Grey levels of the largest colour difference, ours: the VAE's own error is mostly smaller, as the floor's share shows.
 _OFF_BACKDROP = 24
 
 

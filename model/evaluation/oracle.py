@@ -109,10 +109,21 @@ def fly(
 def _psnr_per_clip(
     frames: UInt8[Tensor, "n f h w 3"], truth: UInt8[Tensor, "n f h w 3"], frames_per_clip: int
 ) -> Float[Tensor, "n clips"]:
-    firsts = range(1, truth.shape[1], frames_per_clip)
-    return torch.stack(
-        [psnr(frames[:, i : i + frames_per_clip], truth[:, i : i + frames_per_clip]) for i in firsts], dim=1
-    )
+    clips = zip(*(film[:, 1:].split(frames_per_clip, dim=1) for film in (frames, truth)), strict=True)
+    return torch.stack([psnr(ours, true) for ours, true in clips], dim=1)
+
+
+def _still_pictures(truth: UInt8[Tensor, "n f h w 3"], frames_per_clip: int) -> dict[str, UInt8[Tensor, "n f h w 3"]]:
+    """`hold`, `mean_frame` and `clip_mean` of `evaluate_oracle`."""
+    means = [
+        clip.float().mean(dim=1, keepdim=True).round().byte().expand_as(clip)
+        for clip in truth[:, 1:].split(frames_per_clip, dim=1)
+    ]
+    return {
+        "hold": truth[:, :1].expand_as(truth),
+        "mean_frame": truth.float().mean(dim=(0, 1)).round().byte().expand_as(truth),
+        "clip_mean": torch.cat([truth[:, :1], *means], dim=1),
+    }
 
 
 @dataclass(frozen=True)
@@ -156,14 +167,7 @@ def evaluate_oracle(
         candidates["wrong_trajectory"] = wrong
     step = world.spec.frames_per_clip
     assert step == world.spec.poses_per_clip * FRAMES_PER_LATENT
-    first = truth[:, :1].expand_as(truth)
-    mean_frame = truth.float().mean(dim=(0, 1)).round().byte().expand_as(truth)
-    candidates |= {"hold": first, "mean_frame": mean_frame}
-    clip_means = [
-        truth[:, i : i + step].float().mean(dim=1, keepdim=True).round().byte().expand(-1, step, -1, -1, -1)
-        for i in range(1, truth.shape[1], step)
-    ]
-    candidates["clip_mean"] = torch.cat([truth[:, :1], *clip_means], dim=1)
+    candidates |= _still_pictures(truth, step)
     if truths is not None:
         paths = list(zip(truths, scenes.frame_poses(), strict=True))
         stopped = [time_stopped(truth, path) for truth, path in tqdm(paths, desc="stopping the time", unit="scene")]

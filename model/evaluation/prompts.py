@@ -21,7 +21,7 @@ from model.world.protocol import WorldModel
 from model.world.synthetic_world import SyntheticWorld
 
 COLOURS = tuple(PALETTE)
-_BITS = 4  # of each of red, green and blue that tell pixels apart
+_BITS = 4  # of each of red, green and blue that distinguish pixels
 _SURE = 0.7  # share of a coarse colour's pixels that must have been the object's
 _LEAST_SHARE = 0.005  # of the picture; a smaller patch of a colour does not count: 19 of 48x80 pixels
 

@@ -43,7 +43,7 @@ def summarise(result: OracleResult) -> dict[str, float]:
 
 
 def markdown_table(result: OracleResult) -> str:
-    """PSNR (dB, mean over scenes ± standard error) per clip index; one scene tells no error."""
+    """PSNR (dB, mean over scenes ± standard error) per clip index; one scene has no standard error."""
     num_scenes, num_clips = result.psnr["generated"].shape
     counted = f"mean over {num_scenes} held-out scenes" if num_scenes > 1 else "one held-out scene"
     lines = [

@@ -1,4 +1,4 @@
-"""What the renderer knows of one scene, asked for poses in the episode's own frame (first camera = identity)."""
+"""What the renderer knows of one scene, for poses in the episode's own frame (first camera = identity)."""
 
 from dataclasses import dataclass, replace
 
@@ -45,39 +45,38 @@ class SceneTruth:
 
     def clip(self, c2w: Float[Tensor, "f 4 4"], times: Float[Tensor, " f"]) -> RenderedClip:
         """Frames, depth and mask of what moves."""
-        return render(self.scene, self.start @ c2w, self.intrinsics, times, self.height, self.width)
+        return self._rendered(self.scene, c2w, times)
 
     def depth(self, c2w: Float[Tensor, "f 4 4"], times: Float[Tensor, " f"]) -> Float[Tensor, "f h w"]:
         """Metric z-depth, moving objects and all; infinite in the sky."""
-        return render(self.scene, self.start @ c2w, self.intrinsics, times, self.height, self.width, 1).depth
+        return self._rendered(self.scene, c2w, times, 1).depth
 
     def resting_frames(self, c2w: Float[Tensor, "f 4 4"]) -> UInt8[Tensor, "f h w 3"]:
         """Frames without moving objects and their shadows."""
-        times = torch.zeros(len(c2w))
-        poses = self.start.to(c2w.dtype) @ c2w
-        return render_frames(self.resting, poses, self.intrinsics, times, self.height, self.width)
+        return self._frames(self.resting, c2w, torch.zeros(len(c2w)))
 
     def backdrop(self, c2w: Float[Tensor, "f 4 4"]) -> UInt8[Tensor, "f h w 3"]:
         """Frames without any object and its shadow: sky, ground and light, which do not change with time."""
-        empty = replace(self.scene, objects=())
-        poses = self.start.to(c2w.dtype) @ c2w
-        return render_frames(empty, poses, self.intrinsics, torch.zeros(len(c2w)), self.height, self.width)
+        return self._frames(replace(self.scene, objects=()), c2w, torch.zeros(len(c2w)))
 
     def resting_depth(self, c2w: Float[Tensor, "f 4 4"]) -> Float[Tensor, "f h w"]:
         """Metric z-depth of what stands still."""
-        times = torch.zeros(len(c2w))
-        return render(self.resting, self.start @ c2w, self.intrinsics, times, self.height, self.width, 1).depth
+        return self._rendered(self.resting, c2w, torch.zeros(len(c2w)), 1).depth
 
     def disturbed(self, c2w: Float[Tensor, "f 4 4"], times: Float[Tensor, " f"]) -> Bool[Tensor, "f h w"]:
         """Pixels that moving objects or their shadows change, by however little."""
-        full = render_frames(self.scene, self.start @ c2w, self.intrinsics, times, self.height, self.width)
-        return (full != self.resting_frames(c2w)).any(dim=-1)
+        return (self._frames(self.scene, c2w, times) != self.resting_frames(c2w)).any(dim=-1)
 
     def swept(self, c2w: Float[Tensor, "f 4 4"], num_times: int = 12) -> Bool[Tensor, "f h w"]:
         """Pixels where a moving object is seen at one of `num_times` moments, whatever its phase."""
         times = torch.arange(num_times) * (_SWEEP_SECONDS / num_times)
-        poses = (self.start @ c2w).repeat_interleave(num_times, dim=0)
-        seen = render(
-            self.scene, poses, self.intrinsics, times.repeat(len(c2w)), self.height, self.width, 1
-        ).moving_mask
+        poses = c2w.repeat_interleave(num_times, dim=0)
+        seen = self._rendered(self.scene, poses, times.repeat(len(c2w)), 1).moving_mask
         return seen.unflatten(0, (len(c2w), num_times)).any(dim=1)
+
+    def _rendered(self, scene: Scene, c2w: Tensor, times: Tensor, supersample: int = 2) -> RenderedClip:
+        return render(scene, self.start @ c2w, self.intrinsics, times, self.height, self.width, supersample)
+
+    def _frames(self, scene: Scene, c2w: Tensor, times: Tensor) -> UInt8[Tensor, "f h w 3"]:
+        poses = self.start.to(c2w.dtype) @ c2w
+        return render_frames(scene, poses, self.intrinsics, times, self.height, self.width)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from model.geometry.camera import pixel_grid, project, unproject
 
-SKY_METRES = 1000.0  # metres: where a picture of this size no longer tells a point from one at infinity
+SKY_METRES = 1000.0  # metres: in a picture of this size a point so far away lies where one at infinity would
 # In inverse metres: the ground's inverse depth is linear in the row, about 0.013 a row for a camera at eye level.
 _TOLERANCE, _RELATIVE_TOLERANCE = 0.015, 0.03
 
@@ -74,7 +74,7 @@ def seen_at_start(
     first_c2w: Float[Tensor, "4 4"],
     intrinsics: Float[Tensor, "4"],
 ) -> Bool[Tensor, "f h w"]:
-    """For every frame, the pixels whose resting surface the first frame showed: all that a world was told."""
+    """For every frame, the pixels whose resting surface the first frame showed: all that a world was given."""
     return torch.stack(
         [
             visible_from(mine, pose, first_depth[None], first_c2w[None], intrinsics)[0]

@@ -1,4 +1,4 @@
-"""Everything the oracle can tell about a world beyond PSNR per clip, as sections of one report."""
+"""What the oracle measures of a world beyond PSNR per clip, as sections of one report."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -146,7 +146,7 @@ class WorldEvaluator:
         self.accuracy: CameraAccuracy | None = None
 
     def evaluate(self, result: OracleResult) -> EvaluationReport:
-        """All sections asked for; `result` holds what the world generated on the scenes."""
+        """All sections that the configuration names; `result` holds what the world generated on the scenes."""
         config = self.config
         measures: dict[str, tuple[object, Callable[[Tensor], Section]]] = {
             "fidelity": (True, self.fidelity),
