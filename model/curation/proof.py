@@ -154,15 +154,7 @@ def prove(config: ProofConfig) -> dict[str, object]:
     settings = config.curation()
     rows: dict[str, ProofRow] = {}
     lines: dict[str, list[LedgerLine]] = {}
-    variants = {
-        "all steps": settings,
-        "without the mask": dataclasses.replace(settings, tools=dataclasses.replace(settings.tools, mask="none")),
-        "with the lens judged from pictures": settings,
-        "with the lens known": dataclasses.replace(
-            settings, steps=dataclasses.replace(settings.steps, horizontal_fov_deg=75.0)
-        ),
-    }
-    for name, variant in variants.items():
+    for name, variant in _variants(settings).items():
         folder = out / name.replace(" ", "_")
         tools = PlantedDepthTools(
             str(out),
@@ -191,6 +183,16 @@ def prove(config: ProofConfig) -> dict[str, object]:
         "films": {name: [_film_line(line, truths) for line in found] for name, found in lines.items()},
     }
     return report
+
+
+def _variants(settings: CurationConfig) -> dict[str, CurationConfig]:
+    known = dataclasses.replace(settings.steps, horizontal_fov_deg=75.0)
+    return {
+        "all steps": settings,
+        "without the mask": dataclasses.replace(settings, tools=dataclasses.replace(settings.tools, mask="none")),
+        "with the lens judged from pictures": settings,
+        "with the lens known": dataclasses.replace(settings, steps=known),
+    }
 
 
 def proof_row(records: list[ClipRecord], truths: dict[str, FilmTruth]) -> ProofRow:

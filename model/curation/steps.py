@@ -37,8 +37,8 @@ class StepsConfig:
             structure from motion has bent the scene.
         min_keyframes: Share of the keyframes that must have a scale, for the same reason.
         horizontal_fov_deg: The lens of all films if it is known; None: it is estimated per clip.
-        lens_from_depth: Take it from the depth network, if that estimates lenses (Depth Pro): the median over keyframes.
-            Many paths say nothing about the lens, but pictures do. Else structure from motion estimates it.
+        lens_from_depth: Take the depth network's estimate, if it has one (Depth Pro): the median over keyframes. Many
+            paths say nothing about the lens, but pictures do. Else structure from motion estimates it.
         min_fov_deg: An estimated lens that is narrower is a mistake.
         max_fov_deg: Likewise one that is wider.
         max_lens_deviation: An estimated focal length whose standard deviation is a larger share of it is no estimate:
