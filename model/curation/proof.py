@@ -156,14 +156,9 @@ def prove(config: ProofConfig) -> dict[str, object]:
     lines: dict[str, list[LedgerLine]] = {}
     for name, variant in _variants(settings).items():
         folder = out / name.replace(" ", "_")
-        tools = PlantedDepthTools(
-            str(out),
-            config.depth_noise,
-            config.depth_bias,
-            config.depth_outliers,
-            config.lens_noise if "judged" in name else None,
-            json.dumps(dataclasses.asdict(variant.shots)),
-        )
+        lens_noise = config.lens_noise if "judged" in name else None
+        planted = (config.depth_noise, config.depth_bias, config.depth_outliers, lens_noise)
+        tools = PlantedDepthTools(str(out), *planted, json.dumps(dataclasses.asdict(variant.shots)))
         curate_films(out / "films", folder, variant, num_workers=config.num_workers, make_tools=tools)
         lines[name] = publish(folder, PublishConfig(cap=0))
         rows[name] = proof_row(list(Manifest(folder)), truths)

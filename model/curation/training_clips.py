@@ -54,8 +54,8 @@ def is_data_set(folder: Path) -> bool:
 def clip_set(folder: Path, config: ClipSetConfig, num_workers: int = 1, *, render: bool = False) -> ClipSet:
     """Opens the clips that a folder holds: those of a data set's films, or rendered ones.
 
-    Of films, what is missing is decoded first, into a folder of `FOLDER/clips/` that is named by the
-    manifest and the settings. A clip whose film or pictures are gone or torn is left out, and counted.
+    Of films, what is missing is decoded first, into a folder of `FOLDER/clips/` whose name is a digest of the manifest
+    and the settings. A clip whose film or pictures are gone or torn is left out, and counted.
 
     Args:
         folder: A data set of `model.cli.curate`, or the folder of a rendered clip set.
