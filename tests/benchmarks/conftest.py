@@ -6,6 +6,13 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from model.checkpoint import load_component
+from model.dit.video_dit import VideoDiT, VideoDiTConfig
+from model.vae.video_vae import VideoVAE, VideoVAEConfig
+from model.world.folder import world_folder
 
 _DEFAULT_THREADS = torch.get_num_threads()
 
@@ -14,6 +21,31 @@ _DEFAULT_THREADS = torch.get_num_threads()
 def default_threads(seeded_and_single_threaded: None) -> None:
     """As a user has them; the tests proper run on one."""
     torch.set_num_threads(_DEFAULT_THREADS)
+
+
+@pytest.fixture
+def shipped_dit() -> VideoDiT:
+    """The network of the shipped world."""
+    return load_component(world_folder("tiny") / "dit", VideoDiTConfig, VideoDiT)
+
+
+@pytest.fixture
+def shipped_vae() -> VideoVAE:
+    """The VAE of the shipped world."""
+    return load_component(world_folder("tiny") / "vae", VideoVAEConfig, VideoVAE)
+
+
+@pytest.fixture
+def count_flops() -> Callable[[Callable[[], object]], int]:
+    """Floating-point operations of the matrix products of a call (multiply-adds count two)."""
+
+    def count(call: Callable[[], object]) -> int:
+        # the counter sees into attention only where it is spelled out as matrix products
+        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+            call()
+        return counter.get_total_flops()
+
+    return count
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def test_two_phases_leave_a_world_of_a_quarter_of_the_steps_that_flies(world: Pa
     env = gym.make(cc2env.ENV_ID, world=str(folder))
     env.reset(seed=0, options={"prompt": "red"})
     observation, *_ = env.step(np.zeros((4, 6), np.float32))
-    assert np.isfinite(np.asarray(observation["video"] if isinstance(observation, dict) else observation)).all()
+    assert observation in env.observation_space
     # from its end, nothing is left to do and the weights are the same
     before = (folder / "dit/weights.safetensors").read_bytes()
     assert (distill(settings(world)) / "dit/weights.safetensors").read_bytes() == before
