@@ -1,4 +1,4 @@
-"""Command lines as people write them: commas, quotes, `${...}` and the like are text in every text setting."""
+"""Hydra commands: settings as people write them (commas, quotes, `${...}` are text), errors and stops in one line."""
 
 import functools
 import re
@@ -9,6 +9,39 @@ import typing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, is_dataclass
 from typing import Any
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+
+def hydra_command(
+    folder: str, name: str, schema: type, run: Callable[[Any], object], stopped: str
+) -> Callable[[], None]:
+    """Returns a main: it makes a `schema` of the command line and runs it; what is wrong with the input is one line.
+
+    Args:
+        folder: The package of the command's YAML file, such as `configs.train`.
+        name: That file, without its ending.
+        schema: The dataclass of the settings.
+        run: What the command does.
+        stopped: The line after Ctrl-C or SIGTERM.
+    """
+
+    @stops_in_one_line(stopped)
+    @plain_text(schema)
+    @hydra.main(version_base=None, config_path=f"pkg://{folder}", config_name=name)
+    def main(config: DictConfig) -> None:
+        try:
+            settings = OmegaConf.to_object(config)
+            assert isinstance(settings, schema)
+            run(settings)
+        except MissingMandatoryValue as error:
+            sys.exit(f"error: {error.full_key}: expected a value, got none; see --help")
+        except (ValueError, OSError, FloatingPointError, OmegaConfBaseException) as error:
+            sys.exit(f"error: {error}")
+
+    return main
 
 
 def plain_text(schema: type) -> Callable[[Callable[[], Any]], Callable[[], Any]]:

@@ -10,13 +10,12 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import hydra
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf import MISSING
 
-from configs.command_line import plain_text, stops_in_one_line
+from configs.command_line import hydra_command
 from model.curation.exchange import export_clips, import_clips, read_data_set
 from model.curation.ledger import LedgerLine
 from model.curation.pipeline import CurationConfig, curate_films
@@ -194,23 +193,8 @@ def _publish(out: str, config: PublishConfig) -> list[LedgerLine]:
     return lines
 
 
-def _main(name: str, schema: type, run: Callable[..., object]) -> Callable[[], None]:
-    """Returns a Hydra main of its own configuration, whose errors are one line."""
-
-    @stops_in_one_line("stopped; the same command goes on")
-    @plain_text(schema)
-    @hydra.main(version_base=None, config_path="pkg://configs.curate", config_name=name)
-    def main(config: DictConfig) -> None:
-        try:
-            settings = OmegaConf.to_object(config)
-            assert isinstance(settings, schema)
-            run(settings)
-        except MissingMandatoryValue as error:
-            sys.exit(f"error: {error.full_key}: expected a value, got none; see --help")
-        except (ValueError, OSError, OmegaConfBaseException) as error:
-            sys.exit(f"error: {error}")
-
-    return main
+def _main(name: str, schema: type, run: Callable[[Any], object]) -> Callable[[], None]:
+    return hydra_command("configs.curate", name, schema, run, "stopped; the same command goes on")
 
 
 def main() -> None:

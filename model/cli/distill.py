@@ -2,28 +2,23 @@
 
 import copy
 import dataclasses
-import sys
 from itertools import pairwise
 from pathlib import Path
 
-import hydra
 import torch
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from configs.command_line import plain_text, stops_in_one_line
+from configs.command_line import hydra_command
 from model.build import DistillConfig, register_schemas, train_state
 from model.checkpoint import component_exists, copy_component, load_component, load_meta
 from model.cli.fine_tuning import check_size
-from model.cli.joint_training import check_windows, held_out_scenes, latent_batches
+from model.cli.joint_training import check_windows, encoded_clips, held_out_scenes, latent_batches
 from model.cli.world_saver import WorldSaver
-from model.curation.training_clips import clip_set, is_data_set
-from model.data.clips import MirroredClipSet
+from model.curation.training_clips import is_data_set
 from model.distillation.progressive import ProgressiveStep, StepPlan
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.training import distributed, run_folder
-from model.training.latent_set import encode_clip_set, encoder_fingerprint, weights_fingerprint
-from model.training.loop import TrainingDiverged, fit
+from model.training.latent_set import encoder_fingerprint, weights_fingerprint
+from model.training.loop import fit
 from model.training.windows import WindowSampler
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.clip_sampler import SamplerConfig
@@ -65,14 +60,8 @@ class Phases:
         check_windows(config.diffusion, config.data.clips)
         if not is_data_set(config.data.source):  # the clips of films have a size of their own
             check_size(config.data.clips, world)
+        clips, latents = encoded_clips(config.data, self.vae, world)
         with distributed.local_main_first():
-            clips = clip_set(
-                config.data.source, config.data.clips, config.data.num_workers, render=config.data.is_rendered
-            )
-            check_size(clips.config, world)
-            if config.data.mirror:
-                clips = MirroredClipSet(clips.folder, len(clips))
-            latents = encode_clip_set(clips, self.vae)
             self.scenes = held_out_scenes(config, clips.config)
         self.num_clips = len(clips)
         self.batches, self.weights = latent_batches(config, clips, latents, self.vae, self.text_encoder)
@@ -177,18 +166,13 @@ def describe(plan: StepPlan) -> str:
     return f"{plan.student_steps} steps for {plan.teacher_steps}{' guided ones' if is_guided else ''}"
 
 
-@stops_in_one_line("stopped; the same command goes on")
-@plain_text(DistillConfig)
-@hydra.main(version_base=None, config_path="pkg://configs.distill", config_name="config")
-def main(config: DictConfig) -> None:
+def run(config: DistillConfig) -> None:
     """Runs the command line: `python -m model.cli.distill --help`."""
-    try:
-        settings = OmegaConf.to_object(config)
-        assert isinstance(settings, DistillConfig)
-        with run_folder.kept(settings.out):
-            print(f"written: {distill(settings)}")
-    except (ValueError, OSError, OmegaConfBaseException, TrainingDiverged) as error:
-        sys.exit(f"error: {error}")
+    with run_folder.kept(config.out):
+        print(f"written: {distill(config)}")
+
+
+main = hydra_command("configs.distill", "config", DistillConfig, run, "stopped; the same command goes on")
 
 
 if __name__ == "__main__":

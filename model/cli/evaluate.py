@@ -9,11 +9,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-import hydra
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from configs.command_line import plain_text, stops_in_one_line
+from configs.command_line import hydra_command
 from model.build import BlockedConfig, OracleConfig, register_schemas
 from model.data.clips import ClipSetConfig
 from model.data.video_io import write_image
@@ -174,33 +170,13 @@ def per_scene(scenes: OracleScenes, result: OracleResult) -> list[dict[str, obje
     ]
 
 
-@stops_in_one_line("stopped; nothing is written")
-@plain_text(OracleConfig)
-@hydra.main(version_base=None, config_path="pkg://configs", config_name="evaluate_oracle")
-def _oracle_main(config: DictConfig) -> None:
-    try:
-        settings = OmegaConf.to_object(config)
-        assert isinstance(settings, OracleConfig)
-        run_oracle(settings)
-    except (ValueError, OSError, OmegaConfBaseException) as error:
-        sys.exit(f"error: {error}")
-
-
-@stops_in_one_line("stopped; nothing is written")
-@plain_text(BlockedConfig)
-@hydra.main(version_base=None, config_path="pkg://configs", config_name="evaluate_blocked")
-def _blocked_main(config: DictConfig) -> None:
-    try:
-        settings = OmegaConf.to_object(config)
-        assert isinstance(settings, BlockedConfig)
-        run_blocked(settings)
-    except (ValueError, OSError, OmegaConfBaseException) as error:
-        sys.exit(f"error: {error}")
-
-
 def main() -> None:
     """Dispatches on the first word, so that every evaluation has its own options."""
-    evaluations = {"oracle": _oracle_main, "blocked": _blocked_main}
+    stopped = "stopped; nothing is written"
+    evaluations = {
+        "oracle": hydra_command("configs", "evaluate_oracle", OracleConfig, run_oracle, stopped),
+        "blocked": hydra_command("configs", "evaluate_blocked", BlockedConfig, run_blocked, stopped),
+    }
     if len(sys.argv) < 2 or sys.argv[1] not in evaluations:
         if sys.argv[1:2] in (["--help"], ["-h"]):
             print(USAGE)

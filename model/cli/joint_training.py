@@ -1,19 +1,22 @@
-"""What `train` and `distill` share: checked windows, batches of latents, and the scenes of their previews."""
+"""What `train` and `distill` share: checked windows, clips, batches of latents, and the scenes of their previews."""
 
 import dataclasses
 
 from torch import Tensor
 
-from model.build import DistillConfig, TrainConfig
-from model.data.clips import ClipSet, ClipSetConfig
+from model.build import DataConfig, DistillConfig, TrainConfig
+from model.cli.fine_tuning import check_size
+from model.curation.training_clips import clip_set
+from model.data.clips import ClipSet, ClipSetConfig, MirroredClipSet
 from model.data.synthetic.seeds import PREVIEW_SEED
 from model.evaluation.oracle import OracleScenes
 from model.evaluation.preview import preview_scenes
 from model.text.encoder import TextEncoder
 from model.training import distributed
-from model.training.latent_set import LatentBatches, channel_weights
+from model.training.latent_set import LatentBatches, channel_weights, encode_clip_set
 from model.training.windows import WindowConfig
 from model.vae.video_vae import VideoVAE
+from model.world.config import WorldConfig
 
 
 def check_windows(config: WindowConfig, clips: ClipSetConfig) -> None:
@@ -42,6 +45,17 @@ def held_out_scenes(config: TrainConfig | DistillConfig, clips: ClipSetConfig) -
     """Of the preview: two of the world's clips long, in seeds or films that nothing is trained on; None if none are."""
     held_out = dataclasses.replace(clips, num_latents=1 + 2 * config.diffusion.num_new, first_seed=PREVIEW_SEED)
     return preview_scenes(config.data.source, held_out, config.num_preview_scenes)
+
+
+def encoded_clips(data: DataConfig, vae: VideoVAE, world: WorldConfig | None) -> tuple[ClipSet, Tensor]:
+    """The clips, rendered if need be, and their latents `[n c f h w]`; raises as `check_size` if a world is given."""
+    with distributed.local_main_first():
+        clips = clip_set(data.source, data.clips, data.num_workers, render=data.is_rendered)
+        if world is not None:
+            check_size(clips.config, world)
+        if data.mirror:
+            clips = MirroredClipSet(clips.folder, len(clips))
+        return clips, encode_clip_set(clips, vae)
 
 
 def latent_batches(

@@ -1,29 +1,24 @@
 """`python -m model.cli.train experiment=debug|tiny`: joint training of the DiT; writes a world folder, `OUT/world`."""
 
 import dataclasses
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import hydra
 import torch
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from configs.command_line import plain_text, stops_in_one_line
+from configs.command_line import hydra_command
 from model.build import TrainConfig, register_schemas, require_component, train_state
 from model.checkpoint import load_component, load_meta, load_weights
-from model.cli.fine_tuning import check_size, starting_point
-from model.cli.joint_training import check_windows, held_out_scenes, latent_batches
+from model.cli.fine_tuning import starting_point
+from model.cli.joint_training import check_windows, encoded_clips, held_out_scenes, latent_batches
 from model.cli.world_saver import WorldSaver
-from model.curation.training_clips import clip_set
-from model.data.clips import ClipSetConfig, MirroredClipSet
+from model.data.clips import ClipSetConfig
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.text.tiny_vocabulary import split_words
 from model.training import distributed, run_folder
 from model.training.flow_matching_step import FlowMatchingStep
-from model.training.latent_set import encode_clip_set, encoder_fingerprint
-from model.training.loop import TrainingDiverged, fit
+from model.training.latent_set import encoder_fingerprint
+from model.training.loop import fit
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.config import TextEncoderConfig, WorldConfig
 from model.world.load import assemble_world, build_text_encoder
@@ -46,13 +41,7 @@ def train(config: TrainConfig) -> Path:
     inputs = {"vae": encoder_fingerprint(vae)}
     run_folder.check_inputs(Path(config.out), inputs)
     run_folder.check_settings(config.out, given)
-    with distributed.local_main_first():
-        clips = clip_set(config.data.source, config.data.clips, config.data.num_workers, render=config.data.is_rendered)
-        if config.data.mirror:
-            clips = MirroredClipSet(clips.folder, len(clips))
-        latents = encode_clip_set(clips, vae)
-    if config.initial_world is not None:
-        check_size(clips.config, initial)
+    clips, latents = encoded_clips(config.data, vae, None if config.initial_world is None else initial)
     world = world_config(config, initial, clips.config, clips.captions)
     text_encoder = build_text_encoder(world.text_encoder, Path(config.out))
     batches, weights = latent_batches(config, clips, latents, vae, text_encoder)
@@ -78,7 +67,6 @@ def train(config: TrainConfig) -> Path:
         config=config.training.fit,
         folder=Path(config.out),
         sample=sample,
-        flops_per_step=mean_flops(config, clips.config, dit, vae.spatial_stride),
     )
     if distributed.is_main():
         sample.finish()
@@ -145,34 +133,13 @@ def vocabulary(known: Sequence[str], captions: Sequence[str]) -> list[str]:
     return list(dict.fromkeys([*known, *sorted({w for caption in captions for w in split_words(caption)})]))
 
 
-def mean_flops(config: TrainConfig, clips: ClipSetConfig, dit: VideoDiT, spatial_stride: int) -> float:
-    """Floating-point operations of an average update: forward once, backward twice, tasks by their shares."""
-    h, w = clips.height // spatial_stride, clips.width // spatial_stride
-    shares = config.diffusion.context_shares
-    total = 0.0
-    for context, share in shares.items():
-        lengths = {context + config.diffusion.num_new: 1.0}
-        if context == 0:
-            still, rows = config.diffusion.single_latent_share, config.diffusion.single_latent_rows
-            lengths = {1: still * rows, 1 + config.diffusion.num_new: 1 - still}
-        flops = {f: dit.flops(f, h, w, config.text.num_tokens, num_context=context) for f in lengths}
-        total += share * sum(s * flops[f] for f, s in lengths.items())
-    rows = config.training.batch_size * config.training.fit.accumulation
-    return 3 * rows * total / sum(shares.values())
-
-
-@stops_in_one_line("stopped; the same command goes on")
-@plain_text(TrainConfig)
-@hydra.main(version_base=None, config_path="pkg://configs.train", config_name="config")
-def main(config: DictConfig) -> None:
+def run(config: TrainConfig) -> None:
     """Runs the command line: `python -m model.cli.train --help`."""
-    try:
-        settings = OmegaConf.to_object(config)
-        assert isinstance(settings, TrainConfig)
-        with run_folder.kept(settings.out):
-            print(f"written: {train(settings)}")
-    except (ValueError, OSError, OmegaConfBaseException, TrainingDiverged) as error:
-        sys.exit(f"error: {error}")
+    with run_folder.kept(config.out):
+        print(f"written: {train(config)}")
+
+
+main = hydra_command("configs.train", "config", TrainConfig, run, "stopped; the same command goes on")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,11 @@
 """`python -m model.cli.train_depth experiment=debug|tiny`: the depth head of a learned world; writes `OUT/depth`."""
 
 import json
-import sys
 from pathlib import Path
 
-import hydra
 import torch
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from configs.command_line import plain_text, stops_in_one_line
+from configs.command_line import hydra_command
 from model.build import DataConfig, TrainDepthConfig, register_schemas, train_state
 from model.checkpoint import copy_component, load_component, load_meta, save_component
 from model.curation.training_clips import clip_set, is_data_set
@@ -19,7 +15,7 @@ from model.device import usable_device
 from model.training import run_folder
 from model.training.depth_step import DepthPairs, DepthStep
 from model.training.latent_set import encode_clip_set, encoder_fingerprint
-from model.training.loop import TrainingDiverged, fit
+from model.training.loop import fit
 from model.vae.latent_depth import LatentDepth
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.folder import world_folder
@@ -64,11 +60,11 @@ def train_depth(config: TrainDepthConfig) -> Path:
 
 
 def rendered_clips(data: DataConfig) -> ClipSet:
-    """The clips, whose depth the renderer knows.
+    """The clips, which must be rendered ones: their depth is known.
 
     Raises:
         FileNotFoundError: `data.folder` holds no clips.
-        ValueError: It holds films, whose depth nobody knows.
+        ValueError: It holds films, whose depth is unknown.
     """
     if not data.is_rendered and is_data_set(data.source):
         raise ValueError(
@@ -132,21 +128,16 @@ def install(depth: Path, world: str) -> Path:
     return where
 
 
-@stops_in_one_line("stopped; the same command goes on")
-@plain_text(TrainDepthConfig)
-@hydra.main(version_base=None, config_path="pkg://configs.train_depth", config_name="config")
-def main(config: DictConfig) -> None:
+def run(config: TrainDepthConfig) -> None:
     """Runs the command line: `python -m model.cli.train_depth --help`."""
-    try:
-        settings = OmegaConf.to_object(config)
-        assert isinstance(settings, TrainDepthConfig)
-        with run_folder.kept(settings.out):
-            depth = train_depth(settings)
-            print(f"written: {depth} ({json.dumps(load_meta(depth))})")
-            if settings.install:
-                print(f"written: {install(depth, settings.world)}")
-    except (ValueError, OSError, OmegaConfBaseException, TrainingDiverged) as error:
-        sys.exit(f"error: {error}")
+    with run_folder.kept(config.out):
+        depth = train_depth(config)
+        print(f"written: {depth} ({json.dumps(load_meta(depth))})")
+        if config.install:
+            print(f"written: {install(depth, config.world)}")
+
+
+main = hydra_command("configs.train_depth", "config", TrainDepthConfig, run, "stopped; the same command goes on")
 
 
 if __name__ == "__main__":

@@ -2,17 +2,13 @@
 
 import dataclasses
 import os
-import sys
 from pathlib import Path
 
-import hydra
 import torch
 from jaxtyping import Float
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
-from configs.command_line import plain_text, stops_in_one_line
+from configs.command_line import hydra_command
 from model.build import TrainVAEConfig, register_schemas, require_component, train_state
 from model.checkpoint import load_component, load_meta, save_component, stored_dtype
 from model.curation.training_clips import clip_set, held_out_set
@@ -24,7 +20,7 @@ from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.training import run_folder
 from model.training.decoder_step import DecoderStep, FirstClips
 from model.training.latent_set import encoder_fingerprint, weights_fingerprint
-from model.training.loop import Batches, StepFunction, TrainingDiverged, fit
+from model.training.loop import Batches, StepFunction, fit
 from model.training.state import TrainState
 from model.training.vae_batches import VideoWindows, latent_statistics, reconstruction_sheet
 from model.training.vae_step import VAEStep
@@ -173,18 +169,13 @@ def check_encoder(vae: VideoVAE, world: Path, out: Path) -> None:
         )
 
 
-@stops_in_one_line("stopped; the same command goes on")
-@plain_text(TrainVAEConfig)
-@hydra.main(version_base=None, config_path="pkg://configs.train_vae", config_name="config")
-def main(config: DictConfig) -> None:
+def run(config: TrainVAEConfig) -> None:
     """Runs the command line: `python -m model.cli.train_vae --help`."""
-    try:
-        settings = OmegaConf.to_object(config)
-        assert isinstance(settings, TrainVAEConfig)
-        with run_folder.kept(settings.out):
-            train_vae(settings)
-    except (ValueError, OSError, OmegaConfBaseException, TrainingDiverged) as error:
-        sys.exit(f"error: {error}")
+    with run_folder.kept(config.out):
+        train_vae(config)
+
+
+main = hydra_command("configs.train_vae", "config", TrainVAEConfig, run, "stopped; the same command goes on")
 
 
 if __name__ == "__main__":
