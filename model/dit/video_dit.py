@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from model.dit.attention import KeyValue
 from model.dit.blocks import Block, Head
-from model.dit.camera_embed import CameraEmbedding, num_camera_channels
+from model.dit.camera_embed import CameraEmbedding
 from model.dit.embeddings import Patchify, TextProjection, TimestepEmbedding, unpatchify
 from model.dit.projective import ProjectiveEncoding, num_projective_channels, projective_encoding
 from model.dit.rope import rotary_table
@@ -173,8 +173,7 @@ class VideoDiT(nn.Module):
             camera_tokens: Result of `embed_camera`, instead of `plucker`.
             projection: World to image, for a network with `camera_attention`, or what `projective_encoding` makes of
                 it; None or identities for the null camera.
-            num_context: Context frames in front. Nobody asks for their velocity: the last block reads them and computes
-                the others.
+            num_context: Context frames in front. Their velocity is not computed: the last block only attends to them.
 
         Raises:
             ValueError: If an argument does not fit the network or the other arguments.
@@ -269,32 +268,3 @@ class VideoDiT(nn.Module):
             raise ValueError(
                 f"projection: expected [{b}, {f}, 4, 4], got {list(projection.shape)}; one per latent frame"
             )
-
-    def flops(self, frames: int, height: int, width: int, num_text_tokens: int, num_context: int = 0) -> int:
-        """Floating-point operations of one forward pass of one sample (multiply-adds count two; matrix products only).
-
-        Args:
-            frames: Latent frames.
-            height: Latent rows.
-            width: Latent columns.
-            num_text_tokens: Text tokens.
-            num_context: Of `frames`, those in front whose velocity is not computed.
-        """
-        config = self.config
-        d, m = config.width, num_text_tokens
-        patch = prod(config.patch_size)
-        n = frames * height * width // patch
-        n_new = (frames - num_context) * height * width // patch
-
-        def block(queries: int) -> int:
-            self_attention = 2 * (n + queries) * d * d + 2 * n * queries * d
-            cameras = 2 * (n + queries) * d * config.head_dim if config.camera_attention else 0
-            text_attention = 2 * queries * d * d + 2 * m * d * d + 2 * queries * m * d
-            return self_attention + cameras + text_attention + 2 * queries * d * config.ffn_dim
-
-        camera_channels = num_camera_channels(config.camera_frequencies) if config.camera else 0
-        inputs = n * patch * d * (config.in_channels + int(config.mask_channel) + camera_channels)
-        outputs = n_new * patch * d * config.out_channels
-        text = m * d * (config.text_dim + d)
-        time = d * (config.freq_dim + d + 6 * d)
-        return 2 * ((config.num_blocks - 1) * block(n) + block(n_new) + inputs + outputs + text + time)

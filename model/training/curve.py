@@ -1,4 +1,4 @@
-"""The training curve: one JSON line a step, always, and TensorBoard when asked."""
+"""The training curve: one JSON line a step, and TensorBoard with `tensorboard=true`."""
 
 import json
 import math

@@ -8,7 +8,6 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from model.device import usable_device
@@ -81,23 +80,11 @@ def local_main_first() -> Iterator[None]:
 
 
 def wrap(module: nn.Module) -> nn.Module:
-    """Returns the module whose backward averages gradients over processes; itself when alone or already sharded."""
-    if not is_distributed() or isinstance(module, FSDPModule):
+    """Returns the module whose backward averages gradients over processes; itself when alone."""
+    if not is_distributed():
         return module
     devices = [p.device for p in module.parameters()][:1]
     return DistributedDataParallel(module, device_ids=devices if devices[0].type == "cuda" else None)
-
-
-def shard(module: nn.Module, blocks: str = "blocks") -> nn.Module:
-    """Shards parameters, gradients and optimiser state over processes (FSDP2), block by block; for large models.
-
-    Call it before the optimisers are built. When alone, nothing changes.
-    """
-    if is_distributed():
-        for block in getattr(module, blocks, []):
-            fully_shard(block)
-        fully_shard(module)
-    return module
 
 
 def mean(values: Tensor) -> Tensor:
@@ -116,8 +103,3 @@ def shared_choice(choice: int, device: torch.device) -> int:
     tensor = torch.tensor(choice, device=device)
     dist.broadcast(tensor, 0)
     return int(tensor.item())
-
-
-def is_sharded(module: nn.Module) -> bool:
-    """Whether every process holds only a part of the module, so that all must take part in its forward."""
-    return isinstance(module, FSDPModule)

@@ -17,7 +17,7 @@ from model.training import distributed, run_folder
 from model.training.curve import Curve
 from model.training.optim import ScheduleConfig, learning_rate_share, set_learning_rate
 from model.training.signals import StopRequest
-from model.training.state import TrainState, gathered, generator_for
+from model.training.state import TrainState, generator_for
 
 
 @runtime_checkable
@@ -73,7 +73,7 @@ class FitConfig:
             raise ValueError(f"matmul_precision: expected highest, high or medium, got {self.matmul_precision!r}")
 
 
-class TrainingDiverged(RuntimeError):
+class TrainingDiverged(FloatingPointError):
     """The loss or a gradient is not finite; the state before that step is in the run's folder."""
 
 
@@ -86,7 +86,6 @@ def fit(
     config: FitConfig | None = None,
     folder: Path | None = None,
     sample: Callable[[nn.Module, int], None] | None = None,
-    flops_per_step: float | None = None,
 ) -> TrainState:
     """Trains until `num_steps` updates are done; with a folder, first continues what is there, exactly.
 
@@ -103,7 +102,6 @@ def fit(
         config: Settings; the defaults are the paper's schedule.
         folder: Gets `curve.jsonl` and `training_state.safetensors`; None keeps nothing.
         sample: Called every `config.sample_every` steps with the averaged module (in eval mode) and the step.
-        flops_per_step: Floating-point operations of one update, for the rate in the progress bar.
 
     Raises:
         TrainingDiverged: The loss or the gradient is not finite.
@@ -130,39 +128,39 @@ def fit(
             try:
                 record = _update(step_fn, module, state, batches, num_steps, config)
             except TrainingDiverged:
-                _save(folder, state)
+                if folder:
+                    run_folder.save(folder, state)
                 raise
             clock.tick()
             curve.write(state.step, {**record, "hours": state.elapsed_seconds / 3600})
             bar.update()
-            bar.set_postfix(_summary(record, state, clock, flops_per_step), refresh=False)
+            hours = f"{state.elapsed_seconds / 3600:.2f}"
+            bar.set_postfix({"loss": f"{record['loss']:.4f}", "hours": hours}, refresh=False)
             if sample is not None and config.sample_every and state.step % config.sample_every == 0:
                 _sample(sample, state)
             is_stopped = stop.agreed(state.device)
             if is_stopped or state.step == num_steps or clock.is_checkpoint_due(config):
-                _save(folder, state)
+                if folder:
+                    run_folder.save(folder, state)
                 clock.last_saved = time.monotonic()
             if is_stopped:
                 break
     if is_stopped:  # said when the progress bar is closed
-        stop.leave(_where_it_stopped(folder, state))
+        saved = f"saved at step {state.step}; the same command goes on"
+        stop.leave(saved if folder else f"stopped at step {state.step}; nothing is saved without a folder")
     return state
 
 
 class _Clock:
-    """Time and steps since this call began, and since the last checkpoint."""
+    """Time since this call began, and since the last checkpoint."""
 
     def __init__(self, state: TrainState) -> None:
-        self.state, self.first_step, self.earlier_seconds = state, state.step, state.elapsed_seconds
+        self.state, self.earlier_seconds = state, state.elapsed_seconds
         self.begun = self.last_saved = time.monotonic()
 
     def tick(self) -> None:
         """Brings the state's hours, which earlier runs are part of, up to now."""
         self.state.elapsed_seconds = self.earlier_seconds + time.monotonic() - self.begun
-
-    def seconds_per_step(self) -> float:
-        """The mean since this call began, samples and checkpoints included."""
-        return (self.state.elapsed_seconds - self.earlier_seconds) / max(1, self.state.step - self.first_step)
 
     def is_checkpoint_due(self, config: FitConfig) -> bool:
         """By steps or by minutes; all processes agree."""
@@ -182,7 +180,7 @@ def _update(
     state.module.train()
     record = _accumulate_gradients(step_fn, module, state, batches, config)
     limit = math.inf if config.max_grad_norm is None else config.max_grad_norm
-    norm = float(gathered(nn.utils.clip_grad_norm_(state.module.parameters(), limit)))
+    norm = float(nn.utils.clip_grad_norm_(state.module.parameters(), limit))
     if math.isfinite(record["loss"]) and math.isfinite(norm):
         for optimizer in state.optimizers:
             optimizer.step()
@@ -237,36 +235,18 @@ def _gradient_sync(module: nn.Module, is_last: bool) -> Any:
 
 
 def _sample(sample: Callable[[nn.Module, int], None], state: TrainState) -> None:
-    average = state.ema.applied_to(state.module) if state.ema else nullcontext(state.module)
-    if not distributed.is_main() and not distributed.is_sharded(state.module):
+    if not distributed.is_main():
         return
-    with average as module, torch.no_grad():
+    with state.ema.applied_to(state.module) if state.ema else nullcontext(state.module) as module, torch.no_grad():
         module.eval()
         sample(module, state.step)
     state.module.train()
-
-
-def _save(folder: Path | None, state: TrainState) -> None:
-    if folder:
-        run_folder.save(folder, state)
-
-
-def _where_it_stopped(folder: Path | None, state: TrainState) -> str:
-    saved = f"saved at step {state.step}; the same command goes on"
-    return saved if folder else f"stopped at step {state.step}; nothing is saved without a folder"
 
 
 def _progress_bar(state: TrainState, num_steps: int, folder: Path | None, config: FitConfig) -> Any:
     is_hidden = not (config.progress and distributed.is_main())
     name = folder.name if folder else "training"
     return tqdm(total=num_steps, initial=state.step, disable=is_hidden, desc=name, mininterval=1)
-
-
-def _summary(record: dict[str, float], state: TrainState, clock: _Clock, flops: float | None) -> dict[str, str]:
-    summary = {"loss": f"{record['loss']:.4f}", "hours": f"{state.elapsed_seconds / 3600:.2f}"}
-    if flops is not None:
-        summary["GFLOP/s"] = f"{flops / clock.seconds_per_step() / 1e9:.0f}"
-    return summary
 
 
 def to_device(batch: Any, device: torch.device) -> Any:

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 _NOT_HIDDEN = ("embed", "patch", "head", "camera", "norm", "modulation", "table")
@@ -69,7 +68,7 @@ def orthogonalize(matrices: Float[Tensor, "m rows columns"], num_steps: int = 5)
     is_tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.mT if is_tall else matrices
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
-    # Wide matrices need fewer operations by their small Gram matrix, whose rounding bfloat16 would not forgive.
+    # Wide matrices need fewer operations by their small Gram matrix, whose rounding is too coarse in bfloat16.
     is_exact = x.dtype == torch.float64 or (
         x.dtype == torch.float32 and torch.get_float32_matmul_precision() == "highest"
     )
@@ -104,9 +103,10 @@ def _iterate_gram(x: Tensor, num_steps: int) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Momentum, Nesterov, then the orthogonal factor of each matrix as the update, in float32 (bfloat16 on CUDA).
 
-    A convolution's kernel is the matrix from all its inputs, places included, to its outputs.
     Matrices of one shape go through the iteration as one batch. The update is scaled to AdamW's usual root mean
-    square, 0.2, so one learning rate serves both. `torch.optim.Muon` always orthogonalises in bfloat16.
+    square, 0.2, so one learning rate serves both.
+
+    `torch.optim.Muon` takes one matrix after the other and always in bfloat16, which most CPUs are slow at.
 
     Source: Jordan et al. 2024; Liu et al. 2025 (arXiv 2502.16982) for the scale.
     """
@@ -124,7 +124,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, defaults)
         for group in self.param_groups:
             for parameter in group["params"]:
-                if parameter.ndim < 2:
+                if parameter.ndim != 2:
                     raise ValueError(f"params: expected matrices, got shape {list(parameter.shape)}; give it to AdamW")
 
     @torch.no_grad()
@@ -141,22 +141,18 @@ class Muon(torch.optim.Optimizer):
 
     def _update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         gradients = [p.grad for p in parameters if p.grad is not None]
-        buffers = [self._buffer(p) for p in parameters]
+        for parameter in parameters:
+            if not self.state[parameter]:
+                self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        buffers = [self.state[parameter]["momentum_buffer"] for parameter in parameters]
         torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
         directions = torch._foreach_lerp(gradients, buffers, group["momentum"])  # Nesterov
-        matrices = torch.stack([_whole(d) for d in directions]).flatten(2)
+        matrices = torch.stack(directions)
         dtype = torch.bfloat16 if matrices.is_cuda else torch.float32
         updates = orthogonalize(matrices.to(dtype), group["num_steps"]).to(parameters[0].dtype)
         scale = 0.2 * math.sqrt(max(updates.shape[1:]))
         torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-        pieces = [_like(u.view(p.shape), p) for u, p in zip(updates.unbind(), parameters, strict=True)]
-        torch._foreach_add_(parameters, pieces, alpha=-group["lr"] * scale)
-
-    def _buffer(self, parameter: Tensor) -> Tensor:
-        state = self.state[parameter]
-        if "momentum_buffer" not in state:
-            state["momentum_buffer"] = torch.zeros_like(parameter)
-        return state["momentum_buffer"]
+        torch._foreach_add_(parameters, updates.unbind(), alpha=-group["lr"] * scale)
 
 
 def is_hidden_matrix(name: str, parameter: Tensor) -> bool:
@@ -165,10 +161,10 @@ def is_hidden_matrix(name: str, parameter: Tensor) -> bool:
 
 
 def build_optimizers(module: nn.Module, config: OptimizerConfig) -> list[torch.optim.Optimizer]:
-    """Returns AdamW (weight decay on matrices and kernels only) and, if asked, Muon.
+    """Returns AdamW (weight decay on matrices and kernels only) and, with `config.muon`, Muon.
 
     Raises:
-        ValueError: `muon_lr` is set without `muon`, `muon` without a matrix for it, or no parameter wants a gradient.
+        ValueError: `muon_lr` is set without `muon`, `muon` without a matrix for it, or no parameter requires gradients.
     """
     if config.muon_lr is not None and not config.muon:
         raise ValueError(f"muon_lr: expected None without muon, got {config.muon_lr}; set muon=true")
@@ -192,23 +188,15 @@ def build_optimizers(module: nn.Module, config: OptimizerConfig) -> list[torch.o
         beta1, beta2 = config.betas
         # on a GPU one kernel for all parameters, elsewhere one operation for all at a time
         is_fused = all(p.is_cuda for p in rest)
-        optimizers.append(
-            torch.optim.AdamW(groups, lr=config.lr, betas=(beta1, beta2), foreach=not is_fused, fused=is_fused)
-        )
+        adamw = torch.optim.AdamW(groups, lr=config.lr, betas=(beta1, beta2), foreach=not is_fused, fused=is_fused)
+        optimizers.append(adamw)
     if matrices:
-        lr = config.lr if config.muon_lr is None else config.muon_lr
-        momentum, num_steps = config.muon_momentum, config.newton_schulz_steps
-        decay = config.weight_decay
-        optimizers.append(Muon(matrices, lr=lr, momentum=momentum, weight_decay=decay, num_steps=num_steps))
+        muon = Muon(
+            matrices,
+            lr=config.lr if config.muon_lr is None else config.muon_lr,
+            momentum=config.muon_momentum,
+            weight_decay=config.weight_decay,
+            num_steps=config.newton_schulz_steps,
+        )
+        optimizers.append(muon)
     return optimizers
-
-
-def _whole(tensor: Tensor) -> Tensor:
-    """The full matrix of a sharded one: orthogonalisation couples all its rows."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-
-
-def _like(whole: Tensor, parameter: Tensor) -> Tensor:
-    if not isinstance(parameter, DTensor):
-        return whole
-    return distribute_tensor(whole, parameter.device_mesh, parameter.placements, src_data_rank=None)

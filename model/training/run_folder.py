@@ -58,10 +58,9 @@ def _is_begun(folder: Path) -> bool:
 
 
 def save(folder: Path, state: TrainState) -> None:
-    """Writes the state; process 0 writes, all take part, since a sharded state must be gathered."""
-    tensors = state.tensors()
+    """Writes the state, by process 0; the others wait."""
     if distributed.is_main():
-        save_training_state(folder / STATE_FILE, {"tensors": tensors, "numbers": state.numbers()})
+        save_training_state(folder / STATE_FILE, {"tensors": state.tensors(), "numbers": state.numbers()})
     distributed.barrier()
 
 

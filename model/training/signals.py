@@ -28,17 +28,12 @@ class StopRequest:
         self._restore()
 
     def agreed(self, device: torch.device) -> bool:
-        """Whether any process was asked to stop."""
-        asked = torch.tensor(float(self.received is not None), device=device)
-        return bool(distributed.mean(asked) > 0)
+        """Whether any process has received a signal."""
+        received = torch.tensor(float(self.received is not None), device=device)
+        return bool(distributed.mean(received) > 0)
 
     def leave(self, said: str) -> None:
-        """Raises what the signal would have raised: KeyboardInterrupt, or SystemExit with the shell's code.
-
-        Args:
-            said: What there is to tell: the message of the KeyboardInterrupt, which is the command's to print; printed
-                before a SystemExit, which is quiet.
-        """
+        """Raises KeyboardInterrupt with the message `said`, or prints it and raises SystemExit as a shell would."""
         if self.received == signal.SIGINT:
             raise KeyboardInterrupt(said)
         print(f"\n{said}", file=sys.stderr)

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from model.training.ema import ExponentialMovingAverage
 
@@ -24,7 +23,7 @@ class TrainState:
     seed: int = 0
     step: int = 0
     elapsed_seconds: float = 0.0
-    skipped_steps: int = field(default=0)
+    skipped_steps: int = 0
     inputs: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -33,13 +32,13 @@ class TrainState:
         return next(self.module.parameters()).device
 
     def tensors(self) -> dict[str, Tensor]:
-        """Module, optimisers and average as one flat dictionary of whole tensors (gathered where sharded)."""
+        """Module, optimisers and average as one flat dictionary."""
         named = {f"module/{name}": tensor for name, tensor in self.module.state_dict().items()}
-        for key, tensor in self._optimizer_tensors().items():
-            named[f"optimizer/{key}"] = tensor
-        for name, tensor in (self.ema.parameters if self.ema else {}).items():
-            named[f"ema/{name}"] = tensor
-        return {name: gathered(tensor.detach()) for name, tensor in named.items()}
+        names: dict[Tensor, str] = {parameter: name for name, parameter in self.module.named_parameters()}
+        for index, optimizer in enumerate(self.optimizers):
+            for parameter, values in optimizer.state.items():
+                named |= {f"optimizer/{index}/{names[parameter]}/{key}": value for key, value in values.items()}
+        return named | {f"ema/{name}": tensor for name, tensor in (self.ema.parameters if self.ema else {}).items()}
 
     def numbers(self) -> dict[str, Any]:
         """What is not a tensor, ready for JSON."""
@@ -61,9 +60,7 @@ class TrainState:
         if numbers["seed"] != self.seed:
             raise ValueError(f"seed: expected the checkpoint's {numbers['seed']}, got {self.seed}; use a new folder")
         self._create_optimizer_state(tensors)
-        own = {f"module/{name}": tensor for name, tensor in self.module.state_dict(keep_vars=True).items()}
-        own |= {f"optimizer/{key}": tensor for key, tensor in self._optimizer_tensors().items()}
-        own |= {f"ema/{name}": tensor for name, tensor in (self.ema.parameters if self.ema else {}).items()}
+        own = self.tensors()
         if own.keys() != tensors.keys():
             different = sorted(own.keys() ^ tensors.keys())
             raise ValueError(f"checkpoint: expected this model's tensors, differs in {len(different)}: {different[:4]}")
@@ -71,26 +68,14 @@ class TrainState:
             if tensor.shape != tensors[name].shape:
                 shapes = f"expected shape {list(tensor.shape)}, got {list(tensors[name].shape)}"
                 raise ValueError(f"checkpoint: {name}: {shapes}; use this run's configuration or a new folder")
-            tensor.copy_(_like(tensors[name], tensor))
+            tensor.copy_(tensors[name])
         self.step = int(numbers["step"])
         self.elapsed_seconds = float(numbers["elapsed_seconds"])
         self.skipped_steps = int(numbers["skipped_steps"])
 
-    def _names(self) -> dict[Tensor, str]:
-        return {parameter: name for name, parameter in self.module.named_parameters()}
-
-    def _optimizer_tensors(self) -> dict[str, Tensor]:
-        names = self._names()
-        return {
-            f"{index}/{names[parameter]}/{key}": value
-            for index, optimizer in enumerate(self.optimizers)
-            for parameter, values in optimizer.state.items()
-            for key, value in values.items()
-        }
-
     def _create_optimizer_state(self, tensors: dict[str, Tensor]) -> None:
         """Optimisers make their buffers at the first update; here they are made from the checkpoint's names."""
-        parameters = {name: parameter for parameter, name in self._names().items()}
+        parameters = dict(self.module.named_parameters())
         for key, saved in tensors.items():
             if key.startswith("optimizer/"):
                 index, rest = key.removeprefix("optimizer/").split("/", 1)
@@ -107,14 +92,3 @@ def generator_for(device: torch.device, *key: int) -> torch.Generator:
     """Returns a generator seeded by all the integers of the key (seed, step, ...); order matters."""
     digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest, "big") >> 1)
-
-
-def gathered(tensor: Tensor) -> Tensor:
-    """Returns the whole of a tensor that is sharded over processes; others as they are."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-
-
-def _like(whole: Tensor, tensor: Tensor) -> Tensor:
-    if not isinstance(tensor, DTensor):
-        return whole
-    return distribute_tensor(whole.to(tensor.device), tensor.device_mesh, tensor.placements, src_data_rank=None)

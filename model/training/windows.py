@@ -110,7 +110,7 @@ class TrainingWindow(NamedTuple):
 class WindowSampler:
     """Draws the task, the windows and the texts of a step; `null_text` is the empty prompt's code.
 
-    With `camera_attention` the network also wants the projection of each pose.
+    With `camera_attention` windows also hold the projection of each pose.
     """
 
     def __init__(self, config: WindowConfig, null_text: Float[Tensor, "n d"], camera_attention: bool = False) -> None:

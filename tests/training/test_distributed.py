@@ -1,4 +1,4 @@
-"""Two processes of half a batch train as one process of the whole batch, replicated or sharded."""
+"""Two processes of half a batch train as one process of the whole batch, also when stopped and continued."""
 
 import importlib.util
 import os
@@ -52,7 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["plain", "sharded"])
+@pytest.mark.parametrize("kind", ["plain", "continued"])
 def test_two_processes_train_as_one_with_the_whole_batch(kind: str, toy: ModuleType, folder: Path) -> None:
     alone = toy.train().tensors()
     together = load_file(folder / f"{kind}.safetensors")
@@ -81,7 +81,7 @@ def test_accumulated_micro_batches_equal_the_large_batch(toy: ModuleType) -> Non
 def test_alone_every_function_is_a_no_op(toy: ModuleType) -> None:
     module: torch.nn.Module = toy.Toy()
     values: Tensor = torch.arange(3.0)
-    assert distributed.wrap(module) is module and distributed.shard(module) is module
+    assert distributed.wrap(module) is module
     assert (distributed.rank(), distributed.world_size(), distributed.is_main()) == (0, 1, True)
     assert distributed.mean(values) is values
     assert distributed.shared_choice(4, torch.device("cpu")) == 4

@@ -1,4 +1,4 @@
-"""A toy training, which test_distributed.py also runs in two processes, replicated and sharded."""
+"""A toy training, which test_distributed.py also runs in two processes."""
 
 import os
 import sys
@@ -33,9 +33,9 @@ class Toy(nn.Module):
         return self.head(x)
 
 
-def toy_state(module: nn.Module | None = None) -> TrainState:
+def toy_state() -> TrainState:
     """A fresh toy with both optimisers and an average."""
-    module = module or Toy()
+    module = Toy()
     optimizers = build_optimizers(module, OptimizerConfig(lr=1e-2))
     return TrainState(module=module, optimizers=optimizers, ema=ExponentialMovingAverage(module), seed=5)
 
@@ -51,7 +51,7 @@ def step_fn(module: nn.Module, batch: Tensor, generator: torch.Generator) -> tup
     return loss, {"largest": batch.max()}
 
 
-def train(accumulation: int = 1, num_steps: int = 5, module: nn.Module | None = None, folder: Path | None = None):
+def train(accumulation: int = 1, num_steps: int = 5, folder: Path | None = None):
     """Trains on equal shares of the same rows, however many processes and micro-batches there are."""
     share = ROWS // (distributed.world_size() * accumulation)
 
@@ -60,7 +60,7 @@ def train(accumulation: int = 1, num_steps: int = 5, module: nn.Module | None = 
         return rows_of(step)[first : first + share]
 
     config = FitConfig(accumulation=accumulation, progress=False, schedule=ScheduleConfig(warmup_steps=2))
-    return fit(step_fn, toy_state(module), batches, num_steps=num_steps, config=config, folder=folder)
+    return fit(step_fn, toy_state(), batches, num_steps=num_steps, config=config, folder=folder)
 
 
 def make_once(folder: Path) -> None:
@@ -72,14 +72,14 @@ def make_once(folder: Path) -> None:
 
 
 def main(folder: Path) -> None:
-    """Trains in this process group: plain with two micro-batches, then sharded, stopped half way and continued."""
+    """Trains in this process group: with two micro-batches; then with one, stopped half way and continued."""
     torch.set_num_threads(1)
     distributed.start()
     with distributed.local_main_first():
         make_once(folder)
     results = {"plain": train(accumulation=2)}
-    train(num_steps=3, module=distributed.shard(Toy()), folder=folder)
-    results["sharded"] = train(module=distributed.shard(Toy()), folder=folder)
+    train(num_steps=3, folder=folder)
+    results["continued"] = train(folder=folder)
     for name, state in results.items():
         tensors = {key: tensor.clone().contiguous() for key, tensor in state.tensors().items()}
         if distributed.is_main():
