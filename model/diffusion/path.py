@@ -18,11 +18,6 @@ def interpolate(
     return (1 - time) * x0 + time * noise
 
 
-def velocity(x0: Float[Tensor, "b *rest"], noise: Float[Tensor, "b *rest"]) -> Float[Tensor, "b *rest"]:
-    """d x_t / d t, the target of the network."""
-    return noise - x0
-
-
 def _broadcast_time(t: Tensor, x: Tensor) -> Tensor:
     """`t` with singleton axes so that it multiplies `x`: `[]`, `[b]` or, for `b c f h w`, `[b f]`."""
     b = x.shape[0]

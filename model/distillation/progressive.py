@@ -10,9 +10,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from model.diffusion.guidance import GuidedVelocity, guided_velocity
+from model.diffusion.guidance import guided_velocity
 from model.diffusion.objective import velocity_loss
 from model.diffusion.path import interpolate
+from model.diffusion.solver import Velocity
 from model.diffusion.timesteps import sampling_schedule
 from model.training.windows import LatentBatch, TrainingWindow, WindowSampler, task_name
 
@@ -91,18 +92,18 @@ class ProgressiveStep:
         times = sampling_schedule(plan.teacher_steps, plan.shift, device)
         x_t = interpolate(x0, torch.empty_like(x0).normal_(generator=generator), times[number])
         text = self.windows.drop_text(window.text, generator)
-        asked = NoisedWindow(window._replace(text=text), context, context_t)
+        noised = NoisedWindow(window._replace(text=text), context, context_t)
         with torch.no_grad():
-            x_s = self.follow(self.guided(asked.window, plan), asked, x_t, number, times, plan.stride)
+            x_s = self.follow(self.guided(noised.window, plan), noised, x_t, number, times, plan.stride)
         t, s = times[number], times[number + plan.stride]
         target = (x_t - x_s) / (t - s).view(-1, 1, 1, 1, 1)
-        latents, frame_t = asked.inputs(x_t, t)
+        latents, frame_t = noised.inputs(x_t, t)
         mask = window.is_context
         prediction = module(latents, frame_t, text, context_mask=mask, num_context=num_context, **window.cameras)
         loss = velocity_loss(prediction, target, self.channel_weights).mean()
         return loss, {f"loss_{task_name(num_context)}": loss.detach()}
 
-    def guided(self, window: TrainingWindow, plan: StepPlan) -> GuidedVelocity:
+    def guided(self, window: TrainingWindow, plan: StepPlan) -> Velocity:
         """The teacher's velocity under Eq. 3."""
         return guided_velocity(
             partial(self.teacher, num_context=window.num_context),
@@ -117,8 +118,8 @@ class ProgressiveStep:
 
     @staticmethod
     def follow(
-        velocity: GuidedVelocity,
-        asked: "NoisedWindow",
+        velocity: Velocity,
+        noised: "NoisedWindow",
         x: Float[Tensor, "b c new h w"],
         number: Int[Tensor, "b"],
         times: Float[Tensor, " stops"],
@@ -127,13 +128,13 @@ class ProgressiveStep:
         """Where Euler's method is after `num_steps` from stop `number` of `times`, which may differ from row to row."""
         for k in range(num_steps):
             t, t_next = times[number + k], times[number + k + 1]
-            x = x + (t_next - t).view(-1, 1, 1, 1, 1) * velocity(*asked.inputs(x, t))
+            x = x + (t_next - t).view(-1, 1, 1, 1, 1) * velocity(*noised.inputs(x, t))
         return x
 
 
 @dataclass(frozen=True)
 class NoisedWindow:
-    """What the network is asked to continue: a window whose context may be noised, to times that it is told."""
+    """What the network continues: a window whose context may be noised, and the context's diffusion times."""
 
     window: TrainingWindow
     context: Float[Tensor, "b c n h w"]

@@ -85,8 +85,7 @@ def test_all_weights_agree_with_three_separate_calls(
     guided = guided_velocity(network, inputs["text"], inputs["null"], inputs["plucker"], w_text, w_cam, inputs["mask"])
     torch.testing.assert_close(guided(inputs["x"], t), naive(inputs, w_text, w_cam, t))
     assert network.calls == 1
-    assert network.rows == B * guided.evaluations_per_call
-    assert guided.evaluations_per_call == BRANCHES[w_text, w_cam]
+    assert network.rows == B * BRANCHES[w_text, w_cam]
 
 
 @pytest.mark.parametrize("no_text", ["none", "null"])
@@ -95,10 +94,11 @@ def test_without_text_only_the_camera_guides(
     inputs: dict[str, Tensor], no_text: str, w_cam: float, branches: int
 ) -> None:
     text = None if no_text == "none" else inputs["null"].clone()
-    guided = guided_velocity(Network(), text, inputs["null"], inputs["plucker"], 7.5, w_cam, inputs["mask"])
+    network = Network()
+    guided = guided_velocity(network, text, inputs["null"], inputs["plucker"], 7.5, w_cam, inputs["mask"])
     inputs["text"] = inputs["null"]
     torch.testing.assert_close(guided(inputs["x"], inputs["t"]), naive(inputs, 7.5, w_cam, inputs["t"]))
-    assert guided.evaluations_per_call == branches
+    assert network.rows == B * branches
 
 
 @pytest.mark.parametrize(("w_text", "branches"), [(7.5, 2), (1.0, 1), (0.0, 1)])
@@ -109,14 +109,15 @@ def test_without_camera_only_the_text_guides_and_the_network_gets_no_map(
     guided = guided_velocity(network, inputs["text"], inputs["null"], None, w_text, 8.0, inputs["mask"])
     inputs["plucker"] = torch.zeros_like(inputs["plucker"])
     torch.testing.assert_close(guided(inputs["x"], inputs["t"]), naive(inputs, w_text, 8.0, inputs["t"]))
-    assert guided.evaluations_per_call == branches
+    assert network.rows == B * branches
     assert network.cameras == [None]
 
 
 def test_without_conditions_there_is_one_branch(inputs: dict[str, Tensor]) -> None:
-    guided = guided_velocity(Network(), None, inputs["null"], None, 7.5, 8.0)
-    assert guided.evaluations_per_call == 1
+    network = Network()
+    guided = guided_velocity(network, None, inputs["null"], None, 7.5, 8.0)
     torch.testing.assert_close(guided(inputs["x"], inputs["t"]), Network()(inputs["x"], inputs["t"], inputs["null"]))
+    assert network.rows == B
 
 
 def test_guidance_of_a_network_deaf_to_its_conditions_is_that_network(inputs: dict[str, Tensor]) -> None:
