@@ -83,7 +83,7 @@ class Block(nn.Module):
     ) -> Float[Tensor, "b f_kept s d"]:
         """Tokens of `f` latent frames, `s` tokens each; one modulation per frame, or one for all frames.
 
-        The first `num_dropped` frames are attended to and go no further: nobody asks what becomes of them.
+        The first `num_dropped` frames are attended to and not returned: their velocity is not needed.
         """
         f, s = x.shape[1] - num_dropped, x.shape[2]
         modulation = (self.modulation.float() + time_modulation).unsqueeze(3)

@@ -14,12 +14,12 @@ class CameraEmbedding(nn.Module):
 
     Same patch, strides and width as the visual patchify layer, and nothing else: no encoder, no injection into later
     blocks (which the paper's Table 4 shows to cost motion). Zero-initialised by default, so that a pretrained base is
-    unchanged at step 0; a network trained from nothing wants its camera tokens as loud as its visual ones from the
-    start (`init_std`), for a signal that it learns to ignore first is not found again for long. No bias: the all-zero
-    map of unlabelled clips must add exactly nothing.
+    unchanged at step 0. A network trained from nothing needs `init_std`, which gives camera tokens the size of visual
+    ones: what it learns to ignore at first, it takes long to find again. No bias: the all-zero map of unlabelled clips
+    must add exactly nothing.
 
-    `num_frequencies` octaves of sines and cosines of the map go in beside it: neighbouring rays differ so little that
-    attention can hardly tell them apart by the six numbers alone. The paper's layer is 0.
+    `num_frequencies` octaves of sines and cosines of the map are further inputs, because neighbouring rays differ
+    little in the six numbers alone. The paper's layer has none.
 
     Source: the paper, Sec. 3.3; initialisation, frequencies and the missing bias are ours.
     """

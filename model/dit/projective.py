@@ -1,8 +1,8 @@
 """Relative projective encoding of cameras in attention: what a query sees of a key depends on both their cameras.
 
-Beside the paper's Plucker tokens, which tell where each camera is in the world, attention itself can be told how one
-camera maps to another. Half of each head's channels are taken as points in projective space, four by four: with P_i
-the world-to-image matrix of the query's frame and P_j that of the key's,
+The paper's Plucker tokens encode where each camera is in the world. This encodes how one camera maps to another, in
+attention. Half of each head's channels are points in projective space, four by four: with P_i the world-to-image matrix
+of the query's frame and P_j that of the key's,
 
     score = q_i^T (P_i P_j^-1) k_j,    output = sum_j a_ij (P_i P_j^-1) v_j,
 

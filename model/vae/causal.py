@@ -1,4 +1,4 @@
-"""Causal convolution over time, and the explicit memory that lets a video pass through it chunk by chunk."""
+"""Causal convolution over time, and the explicit cache with which a video passes through it chunk by chunk."""
 
 import torch
 import torch.nn.functional as F
@@ -10,11 +10,11 @@ Cache = dict[str, Tensor]
 
 
 class Stream:
-    """One pass of a chunk through a causal network: what its layers remember, in the order they ask.
+    """One pass of a chunk through a causal network, with the cached frames of its layers in the order of their calls.
 
-    A layer calls `extend` to put the frames it remembers before its input. Before the first chunk all memories
-    are zero, hence their shapes never change. Nothing is kept in the network: `Stream(None)` starts a video,
-    `Stream(previous.memory())` continues it.
+    A layer calls `extend` to put its cached frames before its input. Before the first chunk they are zero, so their
+    shapes never change. The network itself keeps nothing: `Stream(None)` starts a video, `Stream(previous.memory())`
+    continues it.
     """
 
     def __init__(self, cache: Cache | None = None) -> None:
@@ -23,7 +23,7 @@ class Stream:
         self._after: Cache = {}
 
     def extend(self, x: Float[Tensor, "b c f h w"], num_frames: int) -> Float[Tensor, "b c f_extended h w"]:
-        """`x` with the `num_frames` remembered frames before it; remembers the last ones of the result.
+        """`x` with the `num_frames` cached frames before it; the last ones of the result are cached next.
 
         Raises:
             ValueError: the cache comes from another network or another size of video.

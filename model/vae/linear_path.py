@@ -71,8 +71,8 @@ class LinearPath(nn.Module):
     def init_from_pca(self, clips: Float[Tensor, "b c f h w"]) -> None:
         """Sets both directions to the whitened principal components of the patches of some clips.
 
-        The code of a first frame is turned (which costs nothing) until it lies as near as possible to the code of the
-        same frame standing still, so that the first latent speaks nearly the language of the others.
+        The code of a first frame is rotated (which loses nothing) to lie as near as possible to the code of a film in
+        which that frame stands still, so that the first latent is distributed nearly as the others.
         """
         _, rest = (patches.flatten(0, 3).double() for patches in self._patches(clips, True))
         stills = self._patches_of(clips, 1).flatten(0, 3).double()

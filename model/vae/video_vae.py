@@ -38,7 +38,7 @@ class VideoVAEConfig:
         residual_scale: factor of the network's share in those two sums. What is left to correct is an order of
             magnitude smaller than the video, and so should be an optimiser's first steps.
         initial_logvar: log variance that the posterior of a linear path starts with. A decoder that learns on a frozen
-            encoder meets this much noise, and forgives as much in latents that were generated.
+            encoder sees this much noise, and tolerates as much in generated latents.
         latents_mean: mean of each channel of the posterior mean over data; None: zeros.
         latents_std: its standard deviation; None: ones.
     """
