@@ -102,6 +102,7 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
     | Argument          | Default    | Meaning                                                                      |
     |-------------------|------------|------------------------------------------------------------------------------|
     | `world`           | `"tiny"`   | `"tiny"` (shipped weights), `"synthetic"` (renderer), a world's folder       |
+    | `sampler`         | world's    | `"quality"`, `"default"` or `"fast"`, where the world has them               |
     | `sampler_steps`   | world's    | steps of the ODE solver for each clip                                        |
     | `guidance_text`   | world's    | guidance weight of the prompt for each clip (the paper, Eq. 3); 1 is none    |
     | `guidance_camera` | world's    | guidance weight of the camera for each clip (the paper, Eq. 3); 1 is none    |

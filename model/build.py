@@ -10,6 +10,7 @@ from torch import nn
 
 from model.data.clips import ClipSetConfig
 from model.data.synthetic.seeds import HELD_OUT_SEED, PREVIEW_SEED
+from model.distillation.flights import FlightsConfig
 from model.dit.video_dit import VideoDiTConfig
 from model.evaluation.world_evaluator import EvaluationConfig
 from model.training.ema import ExponentialMovingAverage
@@ -154,6 +155,16 @@ class TrainConfig:
 
 
 @dataclass(kw_only=True)
+class PhasesOfSamplers:
+    """Which phase's student (0: the teacher) becomes which sampler of one world in `out`/world; without a default there
+    is no such world."""
+
+    quality: int | None = None
+    default: int | None = None
+    fast: int | None = None
+
+
+@dataclass(kw_only=True)
 class DistillConfig:
     """`python -m model.cli.distill`: a world that needs fewer network evaluations, from one that needs many."""
 
@@ -164,10 +175,12 @@ class DistillConfig:
     num_threads: int = 0
     # each halves the steps of clips and openings, down to these; the first takes the guidance in, too
     phases: int = 1
+    samplers: PhasesOfSamplers = field(default_factory=PhasesOfSamplers)
     least_steps: int = 1
     least_opening_steps: int = 1
     data: DataConfig = field(default_factory=DataConfig)
     diffusion: WindowConfig = field(default_factory=WindowConfig)
+    flights: FlightsConfig = field(default_factory=FlightsConfig)
     num_preview_scenes: int = 16
     training: StageConfig = field(default_factory=StageConfig)
 
@@ -220,6 +233,30 @@ class OracleConfig(WorldOptions, EvaluationConfig):
     captions: bool = False
 
 
+@dataclass(kw_only=True)
+class SamplerRowConfig(WorldOptions):
+    """One row of `evaluate distillation`: a world, and how it samples."""
+
+    world: str = "tiny"
+
+
+@dataclass(kw_only=True)
+class SamplerTableConfig(EvaluationConfig):
+    """`python -m model.cli.evaluate distillation`.
+
+    Attributes:
+        rows: The samplers that are compared, by name; speeds are relative to the first.
+        timing_rounds: Clips that every row is timed for.
+    """
+
+    rows: dict[str, SamplerRowConfig] = field(default_factory=dict)
+    num_scenes: int = 16
+    num_clips: int = 12
+    out: str = "runs/evaluate/distillation.json"
+    first_seed: int = HELD_OUT_SEED
+    timing_rounds: int = 5
+
+
 def register_schemas() -> None:
     """Makes Hydra check every key and type against the dataclasses above."""
     store = ConfigStore.instance()
@@ -229,6 +266,7 @@ def register_schemas() -> None:
     store.store(name="train_depth_schema", node=TrainDepthConfig)
     store.store(name="evaluate_oracle_schema", node=OracleConfig)
     store.store(name="evaluate_blocked_schema", node=BlockedConfig)
+    store.store(name="evaluate_distillation_schema", node=SamplerTableConfig)
 
 
 def require_component(argument: str, folder: str) -> Path:

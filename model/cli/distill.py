@@ -14,6 +14,7 @@ from model.cli.fine_tuning import check_size
 from model.cli.joint_training import check_windows, encoded_clips, held_out_scenes, latent_batches
 from model.cli.world_saver import WorldSaver
 from model.curation.training_clips import is_data_set
+from model.distillation.flights import MixedBatches, flights_of
 from model.distillation.progressive import ProgressiveStep, StepPlan
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.training import distributed, run_folder
@@ -24,13 +25,13 @@ from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.clip_sampler import SamplerConfig
 from model.world.config import WorldConfig, read_world_config
 from model.world.folder import world_folder
-from model.world.load import DEPTH_FOLDER, build_text_encoder
+from model.world.load import DEPTH_FOLDER, build_text_encoder, join_worlds
 
 register_schemas()
 
 
 def distill(config: DistillConfig) -> Path:
-    """Runs (or resumes) all phases; returns the folder of the last one's world."""
+    """Runs (or resumes) all phases; returns the folder of the last one's world, or of the world of several samplers."""
     device = distributed.start(config.device)
     folder = world_folder(config.world)
     worlds = plan_worlds(config, read_world_config(folder))
@@ -40,10 +41,15 @@ def distill(config: DistillConfig) -> Path:
     run_folder.check_settings(config.out, config)
     phases = Phases(config, folder, device)
     run_folder.keep_settings(config.out, config)
+    folders = [folder]
     for number, (before, after) in enumerate(pairwise(worlds), start=1):
-        folder = phases.run(number, folder, before, after)
+        folders.append(phases.run(number, folders[-1], before, after))
+    joined = Path(config.out) / "world"
+    phase_of = {name: phase for name, phase in vars(config.samplers).items() if phase is not None}
+    if phase_of and distributed.is_main():
+        join_worlds(joined, {name: folders[phase] for name, phase in phase_of.items()})
     distributed.stop()
-    return folder
+    return joined if phase_of else folders[-1]
 
 
 class Phases:
@@ -74,6 +80,7 @@ class Phases:
         run_folder.check_inputs(run, inputs)
         state = train_state(copy.deepcopy(teacher), config.training, config.seed, inputs)
         teacher.requires_grad_(False).eval()
+        batches = self.batches if config.flights.share == 0 else self.with_flights(teacher, before, run)
         windows = WindowSampler(config.diffusion, self.text_encoder.null(1)[0], teacher.config.camera_attention)
         clips, opening = step_plan(before.sampler, after.sampler), step_plan(before.opening, after.opening)
         saver = WorldSaver(
@@ -90,7 +97,7 @@ class Phases:
         fit(
             ProgressiveStep(windows, teacher, clips, opening, self.weights),
             state,
-            self.batches,
+            batches,
             num_steps=config.training.num_steps,
             config=config.training.fit,
             folder=run,
@@ -103,6 +110,15 @@ class Phases:
         distributed.barrier()
         return saver.folder
 
+    def with_flights(self, teacher: VideoDiT, world: WorldConfig, run: Path) -> MixedBatches:
+        """The clips, mixed with flights of the teacher as it samples in `world`."""
+        config, null_text = self.config, self.text_encoder.null(1)[0]
+        with distributed.local_main_first():
+            flights = flights_of(
+                teacher, self.batches, null_text, world, config.flights, run / "flights.safetensors", config.seed
+            )
+        return MixedBatches(self.batches, flights, config.flights.share, config.seed)
+
 
 def plan_worlds(config: DistillConfig, world: WorldConfig) -> list[WorldConfig]:
     """The teacher's settings, and those of the student of every phase.
@@ -113,6 +129,11 @@ def plan_worlds(config: DistillConfig, world: WorldConfig) -> list[WorldConfig]:
     for name in ("phases", "least_steps", "least_opening_steps", "num_preview_scenes"):
         if getattr(config, name) < 1:
             raise ValueError(f"{name}: expected at least 1, got {getattr(config, name)}")
+    for name, phase in vars(config.samplers).items():
+        if phase is not None and not 0 <= phase <= config.phases:
+            raise ValueError(f"samplers.{name}: expected a phase, 0 to {config.phases}, got {phase}; 0 is the teacher")
+    if any(phase is not None for phase in vars(config.samplers).values()) and config.samplers.default is None:
+        raise ValueError("samplers.default: expected a phase beside the others', got none; name it")
     for name, wanted in (("num_new", world.poses_per_clip), ("memory_latents", world.memory_latents)):
         if getattr(config.diffusion, name) != wanted:
             raise ValueError(

@@ -10,15 +10,17 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from configs.command_line import hydra_command
-from model.build import BlockedConfig, OracleConfig, register_schemas
+from model.build import BlockedConfig, OracleConfig, SamplerTableConfig, register_schemas
 from model.data.clips import ClipSetConfig
 from model.data.video_io import write_image
 from model.evaluation.blocked import BlockedResult, blocked_table, evaluate_blocked
 from model.evaluation.oracle import Autoencoder, OracleResult, OracleScenes, evaluate_oracle, render_oracle_scenes
 from model.evaluation.plots import plot_paths, plot_report
 from model.evaluation.report import comparison_sheet, evaluation_tables, markdown_table, summarise
+from model.evaluation.sampler_table import Row, evaluate_samplers, sampler_sheet, sampler_table
 from model.evaluation.world_evaluator import EvaluationReport, WorldEvaluator
 from model.whole_file import write_text
+from model.world.camera_world import CameraWorld
 from model.world.free_space import SolidCameraWorld
 from model.world.load import load_world
 from model.world.options import WorldOptions
@@ -31,6 +33,7 @@ Measure a world; each evaluation has its own options.
   python -m model.cli.evaluate EVALUATION --help
 
   oracle    fly held-out synthetic scenes and compare every pixel with the renderer's truth
+  distillation   samplers side by side, as in the paper's Table 1: what each costs and what it shows
   blocked   does the world know what its camera would bump into? precision and recall, against the renderer
 """
 
@@ -90,6 +93,40 @@ def run_blocked(config: BlockedConfig) -> BlockedResult:
     return result
 
 
+def run_distillation(config: SamplerTableConfig) -> list[Row]:
+    """Evaluates and writes `out`, a JSON file of `rows` and `config`, its table (`.md`) and a contact sheet (`.png`).
+
+    Raises:
+        ValueError: There is no row, a setting cannot be, or the rows' worlds differ in size.
+    """
+    out = json_file(config.out)
+    if not config.rows or config.timing_rounds < 1:
+        raise ValueError(
+            f"rows, timing_rounds: expected a row or more and a round or more, got {len(config.rows)} and "
+            f"{config.timing_rounds}; add '+rows={{NAME:{{world:FOLDER}}}}'"
+        )
+    worlds: dict[str, CameraWorld] = {}
+    for name, row in config.rows.items():
+        world = load_world(row.world, row)
+        if not isinstance(world, CameraWorld):
+            raise ValueError(f"rows.{name}.world: expected a learned world, got {row.world!r}")
+        worlds[name] = world
+    specs = {name: (w.spec.height, w.spec.width, w.spec.poses_per_clip) for name, w in worlds.items()}
+    if len(set(specs.values())) > 1:
+        raise ValueError(f"rows: expected worlds of one size and clip length, got {specs}; compare others apart")
+    spec = next(iter(worlds.values())).spec
+    clips = clips_for(spec, config)
+    scenes = dataclasses.replace(render_oracle_scenes(clips, config.num_scenes), with_caption=True)
+    rows, films = evaluate_samplers(worlds, clips, scenes, config, config.timing_rounds)
+    table = sampler_table(rows)
+    print(table)
+    write_text(out, json.dumps({"rows": rows, "config": dataclasses.asdict(config)}, indent=1, allow_nan=False))
+    write_text(out.with_suffix(".md"), table)
+    write_image(out.with_suffix(".png"), sampler_sheet(films, scenes.frames, spec.frames_per_clip))
+    print(f"written: {out} {out.with_suffix('.md')} {out.with_suffix('.png')}")
+    return rows
+
+
 def json_file(out: str) -> Path:
     """The file that `out` names.
 
@@ -122,7 +159,7 @@ def write_report(
     print(f"written: {' '.join(map(str, files))}")
 
 
-def clips_for(spec: WorldSpec, config: OracleConfig) -> ClipSetConfig:
+def clips_for(spec: WorldSpec, config: OracleConfig | SamplerTableConfig) -> ClipSetConfig:
     """Held-out clips in a world's own size, pace and angle of view, `config.num_clips` of its clips long.
 
     Clips are rendered through centred lenses with square pixels. If the world's own is another one, only its horizontal
@@ -175,6 +212,9 @@ def main() -> None:
     stopped = "stopped; nothing is written"
     evaluations = {
         "oracle": hydra_command("configs", "evaluate_oracle", OracleConfig, run_oracle, stopped),
+        "distillation": hydra_command(
+            "configs", "evaluate_distillation", SamplerTableConfig, run_distillation, stopped
+        ),
         "blocked": hydra_command("configs", "evaluate_blocked", BlockedConfig, run_blocked, stopped),
     }
     if len(sys.argv) < 2 or sys.argv[1] not in evaluations:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -127,7 +127,11 @@ class LatentBatches:
         return self._epoch[1][first : first + self.batch_size]
 
     def __call__(self, step: int, micro: int = 0) -> LatentBatch:
-        rows = self.indices(step, micro).to(self.latents.device)
+        return self.take(self.indices(step, micro))
+
+    def take(self, rows: Int[Tensor, " b"]) -> LatentBatch:
+        """These clips as a batch."""
+        rows = rows.to(self.latents.device)
         return LatentBatch(
             latents=self.latents[rows].float(),
             c2w=self.poses[rows],

@@ -36,7 +36,7 @@ def kept(folder: str | Path) -> Iterator[None]:
 # what may change when a run goes on: its length, what it says and where it runs, and networks, known by `inputs`
 _FREE = (
     *("out", "device", "num_threads", "install", "num_preview_scenes", "num_held_out", "data.num_workers", "phases"),
-    *("vae", "world", "generator", "training.num_steps"),
+    *("vae", "world", "generator", "samplers", "training.num_steps"),
     *(f"training.fit.{name}" for name in ("sample_every", "checkpoint_steps", "checkpoint_minutes")),
     *(f"training.fit.{name}" for name in ("max_skipped_steps", "tensorboard", "progress")),
 )

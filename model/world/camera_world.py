@@ -85,6 +85,11 @@ class CameraWorld:
         return self._spec
 
     @property
+    def dit(self) -> VideoDiT:
+        """The network that predicts velocities."""
+        return self._dit
+
+    @property
     def vocabulary(self) -> tuple[str, ...] | None:
         """All words that prompts can say, or None if any can be said."""
         words: tuple[str, ...] | None = getattr(self._text_encoder, "vocabulary", None)

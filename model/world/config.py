@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from model.world.clip_sampler import SamplerConfig
 from model.world.protocol import WorldSpec
 
 WORLD_FILE = "world.yaml"
+DEFAULT_SAMPLER = "default"
 
 
 # of each setting, the least and the most; far beyond what any video model has today
@@ -58,6 +60,30 @@ class TextEncoderConfig:
 
 
 @dataclass(kw_only=True)
+class NamedSamplerConfig:
+    """One more way to sample a world, by weights of its own: a student, or the teacher of the others.
+
+    Attributes:
+        dit: The folder of its network, in the world's.
+        sampler: How a clip is solved for.
+        opening: How the first latent frame is, in an episode without image.
+    """
+
+    dit: str = "dit"
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    opening: SamplerConfig = field(default_factory=SamplerConfig)
+
+    def __post_init__(self) -> None:
+        """Rejects folders that are not the world's own.
+
+        Raises:
+            ValueError: for anything but a plain name.
+        """
+        if not re.fullmatch(r"\w+", self.dit):
+            raise ValueError(f"samplers: expected the name of a folder in the world's for dit, got {self.dit!r}")
+
+
+@dataclass(kw_only=True)
 class WorldConfig:
     """Everything about a world that is not weights.
 
@@ -73,6 +99,7 @@ class WorldConfig:
         memory_capacity: Latent frames that can be chosen from.
         sampler: How a clip is solved for.
         opening: How the first latent frame is, in an episode without image.
+        samplers: Others by name, as `quality` and `fast`; the two above, with the weights in `dit`, are `default`.
         text_encoder: Which one.
         default_prompts: One is drawn by the seed for an episode without prompt and image.
         familiar_psnr: dB at which the VAE gives back pictures of the kind that the world was trained on, or more; a
@@ -90,6 +117,7 @@ class WorldConfig:
     memory_capacity: int = 64
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     opening: SamplerConfig = field(default_factory=SamplerConfig)
+    samplers: dict[str, NamedSamplerConfig] = field(default_factory=dict)
     text_encoder: TextEncoderConfig = field(default_factory=TextEncoderConfig)
     default_prompts: list[str] = field(default_factory=list)
     familiar_psnr: float | None = None
@@ -101,6 +129,19 @@ class WorldConfig:
             ValueError: for a number out of range.
         """
         _check_ranges(self, _RANGES)
+
+    def sampler_named(self, name: str | None) -> NamedSamplerConfig:
+        """The sampler of this name; None and `default` are the world's own.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        if name in (None, DEFAULT_SAMPLER):
+            return NamedSamplerConfig(sampler=self.sampler, opening=self.opening)
+        if name not in self.samplers:
+            known = [DEFAULT_SAMPLER, *self.samplers]
+            raise ValueError(f"sampler: expected one of this world's, {known}, got {name!r}")
+        return self.samplers[name]
 
     def spec(self) -> WorldSpec:
         """The sizes that the world shows."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import torch
 
-from model.checkpoint import component_exists, load_component, load_meta, read_unmixed, save_component
+from model.checkpoint import component_exists, copy_component, load_component, load_meta, read_unmixed, save_component
 from model.device import usable_device
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.pretrained import wan
@@ -22,7 +23,9 @@ from model.vae.latent_depth import LatentDepth, LatentDepthConfig
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.camera_world import CameraWorld
 from model.world.config import (
+    DEFAULT_SAMPLER,
     WORLD_FILE,
+    NamedSamplerConfig,
     TextEncoderConfig,
     WorldConfig,
     read_world_config,
@@ -41,7 +44,6 @@ DEPTH_FOLDER = "depth"  # of a world's folder: its depth head, if it has one (`p
 @dataclass(frozen=True)
 class _Components:
     config: WorldConfig
-    dit: VideoDiT
     vae: VideoVAE
     text_encoder: TextEncoder
     depth: LatentDepth | None
@@ -63,7 +65,7 @@ def load_world(world: str | Path | WorldModel = "tiny", options: WorldOptions | 
     options = options or WorldOptions()
     settings = {
         name: value
-        for name in ("sampler_steps", "guidance_text", "guidance_camera", "memory_latents")
+        for name in ("sampler", "sampler_steps", "guidance_text", "guidance_camera", "memory_latents")
         if (value := getattr(options, name)) is not None
     }
     if not isinstance(world, str | Path):
@@ -86,8 +88,11 @@ def load_world(world: str | Path | WorldModel = "tiny", options: WorldOptions | 
             raise ValueError(f"{name}: expected the default, it has no effect on world='synthetic', which is rendered")
         return SyntheticWorld()
     folder = world_folder(world)
-    parts = _load_folder(folder, options.device, _stamp(folder))
-    return assemble_world(parts.dit, parts.vae, parts.text_encoder, _with_settings(parts.config, settings), parts.depth)
+    key = (folder, options.device, _stamp(folder))
+    parts = _load_folder(*key)
+    config = _with_settings(parts.config, settings)
+    dit = _load_dit(*key, parts.config.sampler_named(options.sampler).dit)
+    return assemble_world(dit, parts.vae, parts.text_encoder, config, parts.depth)
 
 
 def assemble_world(
@@ -139,6 +144,39 @@ def save_world(
     write_world_config(folder, config)
 
 
+def join_worlds(folder: str | Path, worlds: Mapping[str, str | Path]) -> Path:
+    """Writes one world of several that share all but their DiT and samplers: `default`, and the others by their names.
+
+    Raises:
+        ValueError: There is no `default`, or a world has another VAE.
+    """
+    if DEFAULT_SAMPLER not in worlds:
+        raise ValueError(f"samplers: expected one that is {DEFAULT_SAMPLER!r}, got {list(worlds)}; name it")
+    folder, default = Path(folder), Path(worlds[DEFAULT_SAMPLER])
+    config, vae = read_world_config(default), load_component(default / "vae", VideoVAEConfig, VideoVAE)
+    samplers = {}
+    for name, other in worlds.items():
+        if not _is_same(vae, load_component(Path(other) / "vae", VideoVAEConfig, VideoVAE)):
+            raise ValueError(f"samplers: expected worlds with one VAE, {name!r} has another than {DEFAULT_SAMPLER!r}")
+        if name != DEFAULT_SAMPLER:
+            own = read_world_config(Path(other))
+            samplers[name] = NamedSamplerConfig(dit=name, sampler=own.sampler, opening=own.opening)
+            copy_component(Path(other) / "dit", folder / name)
+    for component in ("dit", "vae", DEPTH_FOLDER):
+        if component_exists(default / component):
+            copy_component(default / component, folder / component)
+    write_world_config(folder, replace(config, samplers=samplers))
+    return folder
+
+
+def _is_same(one: VideoVAE, other: VideoVAE) -> bool:
+    """Whether two VAEs are the same up to the rounding of 16 bits."""
+    tensors, others = one.state_dict(), other.state_dict()
+    return one.config == other.config and all(
+        torch.allclose(tensor, others[name], rtol=1e-3, atol=1e-6) for name, tensor in tensors.items()
+    )
+
+
 def build_text_encoder(config: TextEncoderConfig, folder: Path, device: str = "cpu") -> TextEncoder:
     """The text encoder that a world's configuration names; `folder` is the world's."""
     if config.kind == "umt5":
@@ -154,27 +192,48 @@ def _stamp(folder: Path) -> int:
 
 @lru_cache(maxsize=2)
 def _load_folder(folder: Path, device: str, stamp: int) -> _Components:
-    """Loads a folder; the stamp is part of the cache's key only."""
-    try:
-        if (folder / "transformer").is_dir():
+    """All of a folder but the DiT, of which its samplers have several; the stamp is for the cache's key only."""
+    with _named_errors(folder):
+        if _is_wan(folder):
             wan.check_pipeline(folder)
             config = read_world_config(folder) if (folder / WORLD_FILE).is_file() else wan_config()
-            # what is stored (bfloat16) suits accelerators; CPUs without bfloat16 units would crawl
-            dtype = torch.float32 if torch.device(device).type == "cpu" else None
-            dit, vae = wan.load_dit(folder / "transformer", dtype), wan.load_vae(folder / "vae")
+            vae = wan.load_vae(folder / "vae")
         else:
             config = read_world_config(folder)
-            dit = load_component(folder / "dit", VideoDiTConfig, VideoDiT)
             vae = load_component(folder / "vae", VideoVAEConfig, VideoVAE)
         text_encoder = build_text_encoder(config.text_encoder, folder, device)
         depth = _load_depth(folder / DEPTH_FOLDER, vae)
+    for network in (vae, *([] if depth is None else [depth])):
+        network.requires_grad_(False).eval().to(device)
+    return _Components(config, vae, text_encoder, depth)
+
+
+@lru_cache(maxsize=4)
+def _load_dit(folder: Path, device: str, stamp: int, name: str) -> VideoDiT:
+    """The DiT in the folder's folder `name`, or a Wan pipeline's."""
+    with _named_errors(folder):
+        if _is_wan(folder):
+            # what is stored (bfloat16) suits accelerators; CPUs without bfloat16 units would crawl
+            dtype = torch.float32 if torch.device(device).type == "cpu" else None
+            dit = wan.load_dit(folder / "transformer", dtype)
+        else:
+            dit = load_component(folder / name, VideoDiTConfig, VideoDiT)
+    return dit.requires_grad_(False).eval().to(device)
+
+
+def _is_wan(folder: Path) -> bool:
+    return (folder / "transformer").is_dir()
+
+
+@contextmanager
+def _named_errors(folder: Path) -> Iterator[None]:
+    """Errors say which world could not be loaded."""
+    try:
+        yield
     except FileNotFoundError as error:
         raise FileNotFoundError(f"world: {folder} is incomplete: {error}") from error
     except ValueError as error:
         raise ValueError(f"world: {folder} cannot be loaded: {error}") from error
-    for network in (dit, vae, *([] if depth is None else [depth])):
-        network.requires_grad_(False).eval().to(device)
-    return _Components(config, dit, vae, text_encoder, depth)
 
 
 def _load_depth(folder: Path, vae: VideoVAE) -> LatentDepth | None:
@@ -190,6 +249,8 @@ def _load_depth(folder: Path, vae: VideoVAE) -> LatentDepth | None:
 
 def _with_settings(config: WorldConfig, settings: Mapping[str, Any]) -> WorldConfig:
     names = {"sampler_steps": "num_steps", "guidance_text": "guidance_text", "guidance_camera": "guidance_camera"}
-    sampler = {names[name]: value for name, value in settings.items() if name in names}
+    changes = {names[name]: value for name, value in settings.items() if name in names}
+    named = config.sampler_named(settings.get("sampler"))
     memory_latents = settings.get("memory_latents", config.memory_latents)
-    return replace(config, sampler=replace(config.sampler, **sampler), memory_latents=memory_latents)
+    sampler = replace(named.sampler, **changes)
+    return replace(config, sampler=sampler, opening=named.opening, memory_latents=memory_latents)

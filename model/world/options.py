@@ -12,6 +12,8 @@ class WorldOptions:
 
     Attributes:
         device: Where the networks run and the states live.
+        sampler: Which of the world's samplers: `default`, or a name of its `world.yaml`, as `quality` or `fast`, which
+            have weights, steps and guidance of their own.
         sampler_steps: Steps of the ODE solver for each clip.
         guidance_text: Guidance weight of the prompt for each clip (the paper, Eq. 3); 1 is none.
         guidance_camera: Guidance weight of the camera for each clip (the paper, Eq. 3); 1 is none.
@@ -19,6 +21,7 @@ class WorldOptions:
     """
 
     device: str = "cpu"
+    sampler: str | None = None
     sampler_steps: int | None = None
     guidance_text: float | None = None
     guidance_camera: float | None = None

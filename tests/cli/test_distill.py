@@ -15,6 +15,8 @@ from model.cli.distill import distill, plan_worlds
 from model.data.synthetic.captions import VOCABULARY
 from model.world.clip_sampler import SamplerConfig
 from model.world.config import TextEncoderConfig, WorldConfig, read_world_config
+from model.world.load import load_world
+from model.world.options import WorldOptions
 
 TEACHER = WorldConfig(
     height=16,
@@ -46,8 +48,13 @@ def settings(world: Path, *more: str) -> DistillConfig:
 
 @pytest.mark.slow
 def test_two_phases_leave_a_world_of_a_quarter_of_the_steps_that_flies(world: Path) -> None:
-    folder = distill(settings(world))
-    assert folder == world.parent / "run/phase_2/world"
+    flights = ("flights.share=0.5", "flights.num_flights=3", "flights.num_clips=2", "flights.batch_size=2")
+    config = settings(world, *flights, "samplers.quality=0", "samplers.default=1", "samplers.fast=2")
+    joined = distill(config)
+    folder = world.parent / "run/phase_2/world"
+    assert (folder.parent / "flights.safetensors").exists()
+    evaluations = [load_world(joined, WorldOptions(sampler=s)).spec.evaluations_per_clip for s in ("quality", "fast")]
+    assert joined == world.parent / "run/world" and evaluations == [4, 1]
     first, last = read_world_config(folder.parents[1] / "phase_1/world"), read_world_config(folder)
     assert (first.sampler.num_steps, last.sampler.num_steps) == (2, 1)
     assert (first.opening.num_steps, last.opening.num_steps) == (3, 3)  # three steps have no whole half
@@ -59,7 +66,7 @@ def test_two_phases_leave_a_world_of_a_quarter_of_the_steps_that_flies(world: Pa
     assert observation in env.observation_space
     # from its end, nothing is left to do and the weights are the same
     before = (folder / "dit/weights.safetensors").read_bytes()
-    assert (distill(settings(world)) / "dit/weights.safetensors").read_bytes() == before
+    assert distill(config) == joined and (folder / "dit/weights.safetensors").read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -84,6 +91,8 @@ def test_what_does_not_fit_is_named_before_clips_are_rendered(world: Path, chang
     [
         ("phases=0", r"^phases: expected at least 1, got 0"),
         ("phases=4", r"^phases: expected fewer, phase 3 has nothing to do: clips already take 1 steps"),
+        ("samplers.default=3", r"^samplers.default: expected a phase, 0 to 2, got 3"),
+        ("samplers.fast=1", r"^samplers.default: expected a phase beside the others', got none"),
         ("least_steps=0", r"^least_steps: expected at least 1, got 0"),
         ("diffusion.num_new=3", r"^diffusion.num_new: expected 4, as the world continues its clips, got 3"),
         ("diffusion.memory_latents=1", r"^diffusion.memory_latents: expected 2, as the world .* got 1"),

@@ -4,6 +4,7 @@ import hashlib
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,14 @@ from safetensors import safe_open
 from safetensors.torch import load, save_file
 from torch import Tensor
 
+from model.checkpoint import load_component
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.pretrained import wan
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.camera_world import CameraWorld
 from model.world.clip_sampler import SamplerConfig
 from model.world.config import TextEncoderConfig, WorldConfig, read_world_config, write_world_config
-from model.world.load import load_world, save_world
+from model.world.load import join_worlds, load_world, save_world
 from model.world.options import WorldOptions
 from model.world.protocol import WorldState
 from model.world.state_io import _write, load_state, save_state
@@ -292,3 +294,57 @@ def test_sizes_that_do_not_fit_the_networks_are_refused(
     save_world(tmp_path, dit, vae, config)
     with pytest.raises(ValueError, match="height, width: expected multiples of 16 and 16, got 20 and 80"):
         load_world(tmp_path)
+
+
+@pytest.fixture
+def joined(folder: Path, tmp_path: Path) -> Path:
+    """A world of two samplers: the fixture's, and one of other weights in a single step."""
+    config = read_world_config(folder)
+    other, vae = (
+        load_component(folder / "dit", VideoDiTConfig, VideoDiT),
+        load_component(folder / "vae", VideoVAEConfig, VideoVAE),
+    )
+    for weights in other.parameters():
+        weights.data.mul_(1.1)
+    student = replace(config, sampler=SamplerConfig(num_steps=1), opening=SamplerConfig(num_steps=2))
+    save_world(tmp_path / "student", other, vae, student, dtype=None)
+    return join_worlds(tmp_path / "joined", {"default": folder, "fast": tmp_path / "student"})
+
+
+def test_a_world_of_several_samplers_flies_as_each_of_its_parts(joined: Path, folder: Path, tmp_path: Path) -> None:
+    for name, alone in ((None, folder), ("default", folder), ("fast", tmp_path / "student")):
+        world, own = load_world(joined, WorldOptions(sampler=name)), load_world(alone)
+        assert world.spec == own.spec
+        clips = [part.extend(part.start([1, 2])[0], _poses())[1] for part in (world, own)]
+        assert torch.equal(*clips)
+    fast = load_world(joined, WorldOptions(sampler="fast"))
+    assert (fast.spec.evaluations_per_clip, fast.spec.evaluations_per_opening) == (1, 2)
+    assert load_world(joined, WorldOptions(sampler="fast", sampler_steps=3)).spec.evaluations_per_clip == 3
+
+
+def test_an_unknown_sampler_is_named_with_those_there_are(joined: Path, folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"^sampler: expected one of this world's, \['default', 'fast'\], got 'slow'"):
+        load_world(joined, WorldOptions(sampler="slow"))
+    with pytest.raises(ValueError, match=r"^sampler: expected one of this world's, \['default'\], got 'fast'"):
+        load_world(folder, WorldOptions(sampler="fast"))
+    with pytest.raises(ValueError, match=r"^sampler: expected the default, it has no effect on world='synthetic'"):
+        load_world("synthetic", WorldOptions(sampler="fast"))
+
+
+def test_a_samplers_network_lies_in_the_worlds_own_folder(joined: Path) -> None:
+    text = (joined / "world.yaml").read_text()
+    for path in ("../student/dit", "/etc", "a b", ""):
+        (joined / "world.yaml").write_text(text.replace("dit: fast", f"dit: '{path}'"))
+        with pytest.raises(ValueError, match="samplers: expected the name of a folder in the world's for dit"):
+            load_world(joined)
+
+
+def test_worlds_of_different_vaes_are_not_joined(folder: Path, tmp_path: Path) -> None:
+    config, dit = read_world_config(folder), load_component(folder / "dit", VideoDiTConfig, VideoDiT)
+    vae = load_component(folder / "vae", VideoVAEConfig, VideoVAE)
+    vae.state_dict()["encoder.conv_in.weight"].mul_(2)
+    save_world(tmp_path / "other", dit, vae, config, dtype=None)
+    with pytest.raises(ValueError, match=r"^samplers: expected worlds with one VAE, 'fast' has another than 'default'"):
+        join_worlds(tmp_path / "joined", {"default": folder, "fast": tmp_path / "other"})
+    with pytest.raises(ValueError, match=r"^samplers: expected one that is 'default', got \['fast'\]"):
+        join_worlds(tmp_path / "joined", {"fast": folder})

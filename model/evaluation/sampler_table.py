@@ -1,0 +1,163 @@
+"""Samplers side by side, as in the paper's Table 1: what each costs, how it follows the camera, and what it shows."""
+
+import statistics
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor, nn
+
+from model.data.clips import ClipSetConfig
+from model.evaluation.oracle import OracleResult, OracleScenes, fly
+from model.evaluation.world_evaluator import EvaluationConfig, EvaluationReport, WorldEvaluator
+from model.world.camera_world import CameraWorld
+from model.world.protocol import WorldState
+
+Row = dict[str, object]
+Films = dict[str, UInt8[Tensor, "n f h w 3"]]
+
+_COLUMNS = {
+    "evaluations": "evaluations a clip",
+    "trans_err_m": "TransErr, m",
+    "rot_err_deg": "RotErr, degrees",
+    "frames_found": "frames found",
+    "share": "objects' share, clips 1, 4, 8 and later",
+    "edges": "their edges, likewise",
+    "psnr_known": "PSNR where the truth is known, dB, clip 1",
+    "motion_ratio": "motion",
+    "whole_prompts": "prompts with all colours",
+    "network_ms": "network, ms a clip",
+    "decoding_ms": "decoding and the rest, ms",
+    "frames_per_second": "frames a second",
+    "times_as_fast": "times as fast as the first",
+}
+
+
+def evaluate_samplers(
+    worlds: Mapping[str, CameraWorld],
+    clips: ClipSetConfig,
+    scenes: OracleScenes,
+    config: EvaluationConfig,
+    timing_rounds: int = 5,
+) -> tuple[list[Row], Films]:
+    """Flies every world through all scenes; returns its row of the table, in order, and its films.
+
+    Source: the paper, Table 1, with the renderer's truth in the place of structure from motion.
+    """
+    times, films, rows = time_clips(worlds, scenes, timing_rounds), {}, []
+    for name, world in worlds.items():
+        films[name] = fly(world, scenes, scenes.poses, config.batch_size, name)
+        evaluator = WorldEvaluator(world, None, clips, scenes, config)
+        found = evaluator.evaluate(OracleResult(psnr={}, generated=films[name], wrong=None))
+        rows.append(
+            {
+                "name": name,
+                "evaluations": world.spec.evaluations_per_clip,
+                **_quality(found),
+                **times[name],
+                "frames_per_second": round(world.spec.frames_per_clip * 1000 / sum(times[name].values()), 1),
+            }
+        )
+    slowest = sum(times[str(rows[0]["name"])].values())
+    for row in rows:
+        row["times_as_fast"] = round(slowest / sum(times[str(row["name"])].values()), 2)
+    return rows, films
+
+
+def _quality(found: EvaluationReport) -> Row:
+    summary = found.summary()
+    row: Row = {name: summary.get(name) for name in ("trans_err_m", "rot_err_deg", "motion_ratio", "whole_prompts")}
+    if "camera_frames" in summary:
+        row["frames_found"] = f"{summary['camera_solved']:.0f} of {summary['camera_frames']:.0f}"
+    objects = found.sections.get("objects", {}).get("generated", {})
+    if isinstance(objects, dict):
+        row |= {"share": objects.get("share"), "edges": objects.get("edges")}
+    return row | {"psnr_known": summary.get("psnr_known_first_clip")}
+
+
+def time_clips(worlds: Mapping[str, CameraWorld], scenes: OracleScenes, rounds: int) -> dict[str, dict[str, float]]:
+    """Milliseconds of the network, and of decoding and the rest, for one clip of one episode: the median of `rounds`.
+
+    The worlds take turns, so that whatever else the machine does falls on all alike; a first round is not counted.
+    """
+    states = {name: _opened(world, scenes) for name, world in worlds.items()}
+    measured: dict[str, list[tuple[float, float]]] = {name: [] for name in worlds}
+    for _ in range(rounds + 1):
+        for name, world in worlds.items():
+            poses = states[name].c2w[:, None] @ scenes.poses[:1, 1 : 1 + world.spec.poses_per_clip].to(states[name].c2w)
+            with _network_seconds(world.dit) as network:
+                begin = _now()
+                world.extend(states[name], poses)
+                whole = _now() - begin
+            measured[name].append((sum(network), whole - sum(network)))
+    return {
+        name: dict(
+            zip(
+                ("network_ms", "decoding_ms"),
+                (round(1000 * statistics.median(part), 1) for part in zip(*pairs[1:], strict=True)),
+                strict=True,
+            )
+        )
+        for name, pairs in measured.items()
+    }
+
+
+def _opened(world: CameraWorld, scenes: OracleScenes) -> WorldState:
+    """An episode whose context is as long as it gets."""
+    state, _ = world.start(scenes.seeds[:1], scenes.captions[:1], scenes.frames[:1, 0], scenes.intrinsics[None])
+    for _ in range(2):
+        path = state.c2w[:, None].expand(1, world.spec.poses_per_clip, 4, 4)
+        state, _ = world.extend(state, path)
+    return state
+
+
+@contextmanager
+def _network_seconds(network: nn.Module) -> Iterator[list[float]]:
+    """Collects the seconds of every forward."""
+    begun, seconds = [0.0], []
+    hooks = [
+        network.register_forward_pre_hook(lambda *_: begun.__setitem__(0, _now())),
+        network.register_forward_hook(lambda *_: seconds.append(_now() - begun[0])),
+    ]
+    try:
+        yield seconds
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _now() -> float:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def sampler_table(rows: list[Row]) -> str:
+    """The rows as a Markdown table."""
+    lines = ["| sampler | " + " | ".join(_COLUMNS.values()) + " |", "|" + " --- |" * (1 + len(_COLUMNS))]
+    lines += [f"| {row['name']} | " + " | ".join(_cell(row.get(name)) for name in _COLUMNS) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, list):  # one value a clip: the first, the fourth, the mean from the eighth on
+        known = [value[:1], value[3:4], value[7:]]
+        means = [[v for v in part if v is not None] for part in known]
+        return ", ".join(f"{statistics.mean(part):.2f}" for part in means if part)
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+    return "-" if value is None else str(value)
+
+
+def sampler_sheet(
+    films: Films, true: UInt8[Tensor, "n f h w 3"], frames_per_clip: int
+) -> UInt8[Tensor, "rows columns 3"]:
+    """A picture: for each scene a line of the truth and one a sampler; a column for the first frame and every clip."""
+    lines = [
+        torch.cat(list(film[scene, ::frames_per_clip]), dim=1)
+        for scene in range(len(true))
+        for film in (true, *films.values())
+    ]
+    return torch.cat(lines)
