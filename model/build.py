@@ -178,6 +178,8 @@ class DistillConfig:
     samplers: PhasesOfSamplers = field(default_factory=PhasesOfSamplers)
     least_steps: int = 1
     least_opening_steps: int = 1
+    # the student that has taken the guidance in is averaged with its teacher, whose share this is: less guidance
+    teacher_weight: float = 0.0
     data: DataConfig = field(default_factory=DataConfig)
     diffusion: WindowConfig = field(default_factory=WindowConfig)
     flights: FlightsConfig = field(default_factory=FlightsConfig)

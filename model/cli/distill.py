@@ -92,6 +92,7 @@ class Phases:
             self.scenes,
             num_clips=self.num_clips,
             vae_meta=self.vae_meta,
+            teacher=(teacher, config.teacher_weight) if is_guided(clips) or is_guided(opening) else None,
         )
         print(f"phase {number}: clips in {describe(clips)}, openings in {describe(opening)}", flush=True)
         fit(
@@ -129,6 +130,8 @@ def plan_worlds(config: DistillConfig, world: WorldConfig) -> list[WorldConfig]:
     for name in ("phases", "least_steps", "least_opening_steps", "num_preview_scenes"):
         if getattr(config, name) < 1:
             raise ValueError(f"{name}: expected at least 1, got {getattr(config, name)}")
+    if not 0 <= config.teacher_weight < 1:
+        raise ValueError(f"teacher_weight: expected 0 or more and less than 1, got {config.teacher_weight}")
     for name, phase in vars(config.samplers).items():
         if phase is not None and not 0 <= phase <= config.phases:
             raise ValueError(f"samplers.{name}: expected a phase, 0 to {config.phases}, got {phase}; 0 is the teacher")
@@ -183,8 +186,12 @@ def step_plan(teacher: SamplerConfig, student: SamplerConfig) -> StepPlan:
 
 def describe(plan: StepPlan) -> str:
     """A plan in words."""
-    is_guided = plan.guidance_text != 1 or plan.guidance_camera != 1
-    return f"{plan.student_steps} steps for {plan.teacher_steps}{' guided ones' if is_guided else ''}"
+    return f"{plan.student_steps} steps for {plan.teacher_steps}{' guided ones' if is_guided(plan) else ''}"
+
+
+def is_guided(plan: StepPlan) -> bool:
+    """Whether the teacher takes more than the plain conditional velocity."""
+    return plan.guidance_text != 1 or plan.guidance_camera != 1
 
 
 def run(config: DistillConfig) -> None:

@@ -1,9 +1,11 @@
 """What a stage that trains a DiT leaves behind every so often: figures, a picture, and the world so far."""
 
+import copy
 import os
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from model.dit.video_dit import VideoDiT
@@ -28,6 +30,9 @@ class WorldSaver:
         scenes: What it flies through; None: there are no previews.
         num_clips: How many it learns from, for the record.
         vae_meta: The VAE's own record.
+        teacher: What the student's weights are averaged with, and the teacher's share in it; None: they are not.
+
+    Source of the average: Wortsman et al. 2022, "Robust fine-tuning of zero-shot models".
     """
 
     def __init__(
@@ -41,16 +46,20 @@ class WorldSaver:
         *,
         num_clips: int,
         vae_meta: dict[str, Any],
+        teacher: tuple[VideoDiT, float] | None = None,
     ) -> None:
         self.folder = run / "world"
         self.state, self.world, self.vae = state, world, vae
         self.num_clips, self.vae_meta = num_clips, vae_meta
+        self.teacher = teacher
         self.last_step: int | None = None
         self._preview = None if scenes is None else WorldPreview(run, vae, text_encoder, world, scenes)
 
     def __call__(self, module: nn.Module, step: int) -> None:
         """Writes all of it, and prints the figures."""
         assert isinstance(module, VideoDiT)
+        if self.teacher is not None:
+            module = averaged(module, *self.teacher)
         figures = {} if self._preview is None else self._preview(module, step)
         hours = round(self.state.elapsed_seconds / 3600, 2)
         meta = {"steps": step, "hours": hours, "clips": self.num_clips, "cores": os.cpu_count(), "preview": figures}
@@ -66,3 +75,12 @@ class WorldSaver:
             with state.ema.applied_to(state.module) as module:
                 self(module.eval(), state.step)
         return self.folder
+
+
+def averaged(student: VideoDiT, teacher: VideoDiT, teacher_weight: float) -> VideoDiT:
+    """A new network whose every weight lies on the line from the student's to the teacher's."""
+    average, others = copy.deepcopy(student), teacher.state_dict()
+    with torch.no_grad():
+        for name, tensor in average.state_dict().items():
+            tensor.lerp_(others[name].to(tensor), teacher_weight)
+    return average

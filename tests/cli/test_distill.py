@@ -1,17 +1,20 @@
 """The distillation's command from end to end: a world in, faster worlds out, resumed where it was left."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 import cc2env
 from model.build import DistillConfig
 from model.cli.distill import distill, plan_worlds
+from model.cli.world_saver import averaged
 from model.data.synthetic.captions import VOCABULARY
 from model.world.clip_sampler import SamplerConfig
 from model.world.config import TextEncoderConfig, WorldConfig, read_world_config
@@ -93,6 +96,7 @@ def test_what_does_not_fit_is_named_before_clips_are_rendered(world: Path, chang
         ("phases=4", r"^phases: expected fewer, phase 3 has nothing to do: clips already take 1 steps"),
         ("samplers.default=3", r"^samplers.default: expected a phase, 0 to 2, got 3"),
         ("samplers.fast=1", r"^samplers.default: expected a phase beside the others', got none"),
+        ("teacher_weight=1", r"^teacher_weight: expected 0 or more and less than 1, got 1"),
         ("least_steps=0", r"^least_steps: expected at least 1, got 0"),
         ("diffusion.num_new=3", r"^diffusion.num_new: expected 4, as the world continues its clips, got 3"),
         ("diffusion.memory_latents=1", r"^diffusion.memory_latents: expected 2, as the world .* got 1"),
@@ -113,3 +117,14 @@ def test_only_the_steps_of_euler_are_distilled(tmp_path: Path) -> None:
     heun = WorldConfig(memory_latents=2, sampler=SamplerConfig(solver="heun"))
     with pytest.raises(ValueError, match=r"^world: expected the solver 'euler', got 'heun'"):
         plan_worlds(settings(tmp_path / "world"), heun)
+
+
+def test_an_average_lies_between_student_and_teacher(random_world: Any) -> None:
+    student, teacher = copy.deepcopy(random_world.dit), random_world.dit
+    for weights in student.parameters():
+        weights.data.add_(4.0)
+    kept = copy.deepcopy(student.state_dict())
+    average = averaged(student, teacher, 0.25)
+    for name, weights in average.state_dict().items():
+        torch.testing.assert_close(weights, teacher.state_dict()[name] + 3)
+        assert torch.equal(student.state_dict()[name], kept[name])

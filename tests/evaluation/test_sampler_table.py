@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 import torch
@@ -14,9 +14,6 @@ from model.build import SamplerTableConfig
 from model.cli.evaluate import run_distillation
 from model.evaluation.sampler_table import sampler_sheet, sampler_table
 
-if TYPE_CHECKING:
-    from tests.conftest import RandomWorld
-
 
 def settings(*given: str) -> SamplerTableConfig:
     without = ["camera=false", "motion=false", "prompts=false", "timing_rounds=1"]
@@ -27,7 +24,7 @@ def settings(*given: str) -> SamplerTableConfig:
     return config
 
 
-def test_rows_are_flown_timed_and_written(random_world: "RandomWorld", tmp_path: Path) -> None:
+def test_rows_are_flown_timed_and_written(random_world: Any, tmp_path: Path) -> None:
     folder, out = random_world.save(tmp_path / "world"), tmp_path / "table.json"
     slow = f"slow:{{world:{folder},sampler_steps:6}}"
     quick = f"quick:{{world:{folder},sampler_steps:1,guidance_text:1,guidance_camera:1}}"
@@ -43,7 +40,7 @@ def test_rows_are_flown_timed_and_written(random_world: "RandomWorld", tmp_path:
         assert sheet.size == (3 * 32, 2 * 3 * 16)  # first frame and two clips; truth and two rows in each of two scenes
 
 
-def test_what_cannot_be_compared_is_named(random_world: "RandomWorld", tmp_path: Path) -> None:
+def test_what_cannot_be_compared_is_named(random_world: Any, tmp_path: Path) -> None:
     folder = random_world.save(tmp_path / "world")
     with pytest.raises(ValueError, match=r"^rows, timing_rounds: expected a row or more"):
         run_distillation(settings(f"out={tmp_path}/table.json"))
