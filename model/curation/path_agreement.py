@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import grid_sample
@@ -27,6 +27,7 @@ _RETURNS_SHARE = 0.05
 _BEHIND = 1e3  # pixels: a point that the path puts behind the camera is nowhere in the picture
 _OFF_LINE = 1.0  # pixels off the epipolar line, at that width
 _FEWEST = 500  # pixels of reliable flow, without which the epipolar lines are not compared
+_WINDOW = 5  # successive steps over which the mean excess is taken
 _STANDS = 1e-3  # of the path's median step: a camera that stands has no epipolar geometry
 
 
@@ -45,14 +46,30 @@ class StepErrors:
             where the camera stands, and where too little flow is reliable. It finds a path that follows one surface
             and loses the rest of the scene: its own points agree with it, the other pixels do not.
             See H. C. Longuet-Higgins, A computer algorithm for reconstructing a scene from two projections, 1981.
+            Its mean over five steps finds a drift, whose single steps are hardly more than what right ones leave.
+        ends: Frames at which a step ends.
     """
 
     flow_distance: Float[Tensor, " f"]
     epipolar_excess: Float[Tensor, " f"]
+    ends: Int[Tensor, " s"]
 
     def off(self, config: PosesConfig) -> Bool[Tensor, " f"]:
-        """Returns which steps the pictures do not bear out."""
+        """Returns which steps the pictures do not bear out: the jumps, and the steps of a drift."""
+        off = self.jumps(config)
+        off[self._windows(self.ends)[self.mean_excess(config) > config.max_mean_epipolar_excess]] = True
+        return off
+
+    def jumps(self, config: PosesConfig) -> Bool[Tensor, " f"]:
+        """Returns which steps are off by themselves."""
         return (self.flow_distance > config.max_flow_distance) | (self.epipolar_excess > config.max_epipolar_excess)
+
+    def mean_excess(self, config: PosesConfig) -> Float[Tensor, " w"]:
+        """Returns the mean epipolar excess over every five successive steps; a jump does not count."""
+        return self._windows(self.epipolar_excess.masked_fill(self.jumps(config), 0)[self.ends]).mean(dim=-1)
+
+    def _windows(self, of_steps: Shaped[Tensor, " s"]) -> Shaped[Tensor, "w n"]:
+        return of_steps.unfold(0, min(_WINDOW, len(of_steps)), 1) if len(of_steps) else of_steps[:, None]
 
     def rejection(self, config: PosesConfig) -> str:
         """Returns how many steps are off, and by how much the worst; empty if none is."""
@@ -67,6 +84,13 @@ class StepErrors:
             return (
                 f"{count} steps of the path leave pixels off their epipolar lines; the one to frame {worst} "
                 f"{100 * float(excess[worst]):.0f} % more than the two pictures must"
+            )
+        means = self.mean_excess(config)
+        if (means > config.max_mean_epipolar_excess).any():
+            window = self._windows(self.ends)[worst := int(means.argmax())]
+            return (
+                f"the steps to frames {window[0]} to {window[-1]} leave pixels off their epipolar lines: "
+                f"{100 * float(means[worst]):.1f} % on average more than the pictures must"
             )
         return ""
 
@@ -102,7 +126,7 @@ def step_errors(
             path = StaticScene(fundamental_matrix(relative, solved.intrinsics, *frames.shape[1:3]), False)
             pictures = fit_static_scene(forth.numpy(), usable)
             excess[after] = _share_off(path, forth.numpy(), usable) - _share_off(pictures, forth.numpy(), usable)
-    return StepErrors(distance, excess.clamp(min=0))
+    return StepErrors(distance, excess.clamp(min=0), torch.tensor(known[1:], dtype=torch.long))
 
 
 def fundamental_matrix(

@@ -25,6 +25,7 @@ class PosesConfig:
         max_flow_distance: Pixels, per 320 of the width, that a step of the path may lead off the flow.
         max_epipolar_excess: Share of the reliable pixels that a step may leave off their epipolar lines beyond those
             that the two pictures' own geometry leaves, too.
+        max_mean_epipolar_excess: The same, as a mean over five successive steps.
         min_flow_share: Share of a frame's points that the flow must follow to the next frame and back.
     """
 
@@ -35,6 +36,7 @@ class PosesConfig:
     max_outliers: int = 2
     max_flow_distance: float = 2.0
     max_epipolar_excess: float = 0.1
+    max_mean_epipolar_excess: float = 0.05
     min_flow_share: float = 0.25
 
 

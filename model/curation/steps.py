@@ -233,19 +233,20 @@ def borne_out(
     A path is left out if it is not accepted, or if a step disagrees with the flow, or with the pictures' epipolar
     geometry, and leaving out few frames does not help. The reason is empty if the pictures bear the path out.
     """
-    errors = _measured(step_errors(frames, moving, reconstruction, flow, config.min_flow_share), log)
-    off = errors.off(config)
-    outliers = outlier_frames(path_parts(reconstruction.registered, off, config.max_gap), config.max_outliers)
+    errors = _measured(step_errors(frames, moving, reconstruction, flow, config.min_flow_share), config, log)
+    parts = path_parts(reconstruction.registered, errors.jumps(config), config.max_gap)
+    outliers = outlier_frames(parts, config.max_outliers)
     log.measure(outliers=len(outliers))
     if not outliers:
-        return reconstruction, off, accept(reconstruction, config) or errors.rejection(config)
+        return reconstruction, errors.off(config), accept(reconstruction, config) or errors.rejection(config)
     rest = without_frames(reconstruction, outliers)
-    remaining = _measured(step_errors(frames, moving, rest, flow, config.min_flow_share), log)
+    remaining = _measured(step_errors(frames, moving, rest, flow, config.min_flow_share), config, log)
     return rest, remaining.off(config), (errors if accept(rest, config) else remaining).rejection(config)
 
 
-def _measured(errors: StepErrors, log: StepLog) -> StepErrors:
+def _measured(errors: StepErrors, config: PosesConfig, log: StepLog) -> StepErrors:
     log.measure(flow_distance=float(errors.flow_distance.max()), epipolar_excess=float(errors.epipolar_excess.max()))
+    log.measure(mean_epipolar_excess=max(errors.mean_excess(config).tolist(), default=0.0))
     return errors
 
 

@@ -31,7 +31,11 @@ LENS = torch.tensor([0.8, 0.8 * WIDTH / HEIGHT, 0.5, 0.5])
 CONFIG = CurationConfig(
     shots=ShotsConfig(fps=FPS, height=HEIGHT, width=WIDTH, min_frames=6, max_frames=9),
     # the planted speed is the pictures' brightness, not their motion
-    steps=StepsConfig(poses=PosesConfig(max_flow_distance=1000.0, min_flow_share=0.0, max_epipolar_excess=1.0)),
+    steps=StepsConfig(
+        poses=PosesConfig(
+            max_flow_distance=1000.0, min_flow_share=0.0, max_epipolar_excess=1.0, max_mean_epipolar_excess=1.0
+        )
+    ),
 )
 
 

@@ -9,6 +9,7 @@ import torch
 
 from model.curation.path_agreement import StepErrors, fundamental_matrix, step_errors
 from model.curation.poses import PosesConfig
+from model.curation.steps import StepLog, borne_out
 from model.estimators.sfm import Reconstruction
 from model.geometry import se3
 from model.geometry.camera import intrinsics_from_fov, pixel_grid, project, unproject
@@ -116,3 +117,53 @@ def test_what_moves_and_frames_without_a_pose_are_not_asked() -> None:
     assert float(excess_of(solved(wrong), everything_moves=True).max()) == 0
     only = dataclasses.replace(solved(wrong), registered=torch.tensor([True, True, False, False, False]))
     assert float(excess_of(only).max()) < 0.01
+
+
+def test_a_path_that_turns_a_little_too_much_at_every_step_is_found() -> None:
+    slowly = se3.exp(torch.arange(FRAMES)[:, None] * torch.tensor([0.0, 0.0, 0.0, 0.0, 0.015, 0.0]))
+    errors = errors_of(solved(PATH @ slowly))
+    assert not errors.jumps(PosesConfig()).any()
+    assert errors.off(PosesConfig()).tolist() == [False, True, True, True, True]
+    assert "the steps to frames 1 to 4 leave pixels off" in errors.rejection(PosesConfig())
+
+
+def test_a_drift_is_not_interpolated_as_single_outliers_are() -> None:
+    slowly = se3.exp(torch.arange(FRAMES)[:, None] * torch.tensor([0.0, 0.0, 0.0, 0.0, 0.015, 0.0]))
+    config = PosesConfig(max_flow_distance=math.inf, min_observations=0)  # there are no points
+    frames, nothing = TEXTURE.expand(FRAMES, -1, -1, -1), torch.zeros(FRAMES, HEIGHT, WIDTH, dtype=torch.bool)
+    log = StepLog("poses")
+    found, off, rejection = borne_out(frames, nothing, solved(PATH @ slowly), PlantedFlow(), config, log)
+    assert found.registered.all() and off.sum() == 4 and "leave pixels off" in rejection
+    assert log.numbers["poses.outliers"] == 0 and log.numbers["poses.mean_epipolar_excess"] > 0.05
+
+
+def test_a_drift_whose_single_steps_pass_is_found_at_its_five_steps_and_named() -> None:
+    excess = torch.tensor([0.0, 0.02, 0.01, 0.07, 0.09, 0.08, 0.09, 0.07, 0.0, 0.02, 0.01, 0.0])
+    errors = drift(excess, torch.arange(1, 12))
+    config = PosesConfig(max_epipolar_excess=0.1, max_mean_epipolar_excess=0.075)
+    assert not errors.jumps(config).any()
+    assert errors.off(config).nonzero()[:, 0].tolist() == [3, 4, 5, 6, 7]
+    assert "the steps to frames 3 to 7 leave pixels off their epipolar lines: 8.0 % on average" in errors.rejection(
+        config
+    )
+    assert errors.rejection(PosesConfig(max_epipolar_excess=0.1, max_mean_epipolar_excess=0.085)) == ""
+
+
+def test_frames_without_a_pose_do_not_hide_a_drift() -> None:
+    excess = torch.tensor([0.0, 0.09, 0.0, 0.08, 0.0, 0.08, 0.0, 0.08, 0.0, 0.08])
+    errors = drift(excess, torch.arange(1, 10, 2))
+    assert errors.off(PosesConfig()).nonzero()[:, 0].tolist() == [1, 3, 5, 7, 9]
+
+
+def test_one_jump_does_not_make_its_neighbours_a_drift() -> None:
+    errors = drift(torch.tensor([0.0, 0.01, 0.01, 0.9, 0.01, 0.01, 0.01]), torch.arange(1, 7))
+    assert errors.off(PosesConfig()).nonzero()[:, 0].tolist() == [3]
+
+
+def test_a_path_of_fewer_than_five_steps_is_one_window() -> None:
+    assert "frames 1 to 2" in drift(torch.tensor([0.0, 0.08, 0.09]), torch.arange(1, 3)).rejection(PosesConfig())
+    assert drift(torch.zeros(3), torch.zeros(0, dtype=torch.long)).rejection(PosesConfig()) == ""
+
+
+def drift(excess: torch.Tensor, ends: torch.Tensor) -> StepErrors:
+    return StepErrors(torch.zeros(len(excess)), excess, ends)

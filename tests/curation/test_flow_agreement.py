@@ -20,7 +20,7 @@ pytest.importorskip("cv2")
 FRAMES, HEIGHT, WIDTH, WALL, POINTS = 8, 120, 160, 4.0, 50
 LENS = intrinsics_from_fov(1.2, HEIGHT, WIDTH)
 PATH = se3.exp(torch.arange(FRAMES)[:, None] * torch.tensor([0.08, 0.0, 0.05, 0.0, 0.01, 0.0]))
-LIMITS = PosesConfig(max_flow_distance=2.0, min_flow_share=0.25, max_epipolar_excess=1.0)
+LIMITS = PosesConfig(max_flow_distance=2.0, min_flow_share=0.25, max_epipolar_excess=1.0, max_mean_epipolar_excess=1.0)
 
 
 def pictures() -> torch.Tensor:
