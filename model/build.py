@@ -166,10 +166,16 @@ class PhasesOfSamplers:
 
 @dataclass(kw_only=True)
 class DistillConfig:
-    """`python -m model.cli.distill`: a world that needs fewer network evaluations, from one that needs many."""
+    """`python -m model.cli.distill`: a world that needs fewer network evaluations, from one that needs many.
+
+    Attributes:
+        world: The world whose sampler is the teacher.
+        teacher: Which of its samplers, and how it samples; by default as the world's `default`.
+    """
 
     out: str = MISSING
     world: str = MISSING
+    teacher: WorldOptions = field(default_factory=WorldOptions)
     seed: int = 0
     device: str = "cpu"
     num_threads: int = 0

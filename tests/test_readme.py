@@ -22,6 +22,7 @@ from cc2env.torchrl_env import CameraCtrlWorldTorchRLEnv
 from cc2env.vector_env import CameraCtrlWorldVectorEnv
 from model.world.config import WorldConfig, read_world_config
 from model.world.load import load_world
+from model.world.options import WorldOptions
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -163,18 +164,21 @@ def test_counts_of_the_shipped_world() -> None:
     spec, config = load_world("tiny").spec, shipped()
     assert f"{config.sampler.num_steps} evaluations of the network" in README
     assert f"{config.sampler.num_steps} (default)" in PAGES["model/world/README.md"]
-    recipe = PAGES["model/training/README.md"]
-    guided = f"{config.opening.num_steps} guided steps = {spec.evaluations_per_opening}"
-    assert f"{guided}, {spec.evaluations_per_clip} |" in recipe
-    environment = PAGES["cc2env/README.md"]
+    for page in ("cc2env/README.md", "model/pretrained/tiny/card.md"):
+        for name in ("quality", "default", "fast"):
+            row = next(line for line in PAGES[page].splitlines() if line.startswith(f'| `"{name}"`'))
+            spec = load_world("tiny", WorldOptions(sampler=name)).spec
+            assert f"| {spec.evaluations_per_clip}, {spec.evaluations_per_opening} |" in row
+    environment, spec = PAGES["cc2env/README.md"], load_world("tiny").spec
     assert f"for its first frame: {spec.evaluations_per_opening} in the shipped world" in environment
 
 
 def test_the_words_of_prompts_are_those_of_the_shipped_world() -> None:
     vocabulary = load_world("tiny").vocabulary
-    told = README.split("`env.unwrapped.vocabulary`): ")[1].split(". Everyday")[0].replace("and its eight places", "")
+    page = PAGES["cc2env/README.md"]
+    told = page.split("`env.unwrapped.vocabulary`): ")[1].split(". Everyday")[0].replace("and its eight places", "")
     assert sorted(set(re.findall(r"[a-z]+", told))) == sorted(vocabulary)
-    assert f"knows {len(vocabulary)} words" in README
+    assert f"knows {len(vocabulary)} words" in README and f"knows {len(vocabulary)} words" in page
     for command in ("explore", "gallery"):
         help_text = (ROOT / f"configs/{command}.yaml").read_text(encoding="utf-8")
         told = help_text.split("ball, cube):")[1].split("violet dusk")[0] + "violet dusk"
@@ -187,7 +191,8 @@ def test_the_tree_names_every_room_and_command() -> None:
     packages = {path.name for path in (ROOT / "model").iterdir() if (path / "__init__.py").is_file()}
     assert rooms == packages | {"agents", "cc2env", "configs", "model", "tests"} | ({"cli", "data"} & rooms)
     verbs = re.search(r"^ *cli/ +(.*)$", tree, re.MULTILINE)
-    mains = {path.stem for path in (ROOT / "model/cli").glob("*.py") if "\ndef main(" in path.read_text()}
+    is_main = re.compile(r"^(def main\(|main = )", re.MULTILINE)
+    mains = {path.stem for path in (ROOT / "model/cli").glob("*.py") if is_main.search(path.read_text())}
     assert verbs and set(verbs[1].split(", ")) == mains
 
 

@@ -25,7 +25,8 @@ from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.clip_sampler import SamplerConfig
 from model.world.config import WorldConfig, read_world_config
 from model.world.folder import world_folder
-from model.world.load import DEPTH_FOLDER, build_text_encoder, join_worlds
+from model.world.load import DEPTH_FOLDER, build_text_encoder, copy_world, join_worlds, sampled_config
+from model.world.options import WorldOptions
 
 register_schemas()
 
@@ -34,13 +35,17 @@ def distill(config: DistillConfig) -> Path:
     """Runs (or resumes) all phases; returns the folder of the last one's world, or of the world of several samplers."""
     device = distributed.start(config.device)
     folder = world_folder(config.world)
-    worlds = plan_worlds(config, read_world_config(folder))
+    teacher = sampled_config(read_world_config(folder), config.teacher)
+    worlds = plan_worlds(config, teacher)
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
     torch.manual_seed(config.seed)
     run_folder.check_settings(config.out, config)
     phases = Phases(config, folder, device)
     run_folder.keep_settings(config.out, config)
+    if config.teacher != WorldOptions():
+        with distributed.local_main_first():
+            folder = copy_world(Path(config.out) / "teacher", folder, config.teacher)
     folders = [folder]
     for number, (before, after) in enumerate(pairwise(worlds), start=1):
         folders.append(phases.run(number, folders[-1], before, after))

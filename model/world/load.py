@@ -63,11 +63,7 @@ def load_world(world: str | Path | WorldModel = "tiny", options: WorldOptions | 
         ValueError: for an unknown name, damaged files, an option out of range or one without effect.
     """
     options = options or WorldOptions()
-    settings = {
-        name: value
-        for name in ("sampler", "sampler_steps", "guidance_text", "guidance_camera", "memory_latents")
-        if (value := getattr(options, name)) is not None
-    }
+    settings = _given(options)
     if not isinstance(world, str | Path):
         if not isinstance(world, WorldModel):
             raise ValueError(
@@ -90,7 +86,7 @@ def load_world(world: str | Path | WorldModel = "tiny", options: WorldOptions | 
     folder = world_folder(world)
     key = (folder, options.device, _stamp(folder))
     parts = _load_folder(*key)
-    config = _with_settings(parts.config, settings)
+    config = sampled_config(parts.config, options)
     dit = _load_dit(*key, parts.config.sampler_named(options.sampler).dit)
     return assemble_world(dit, parts.vae, parts.text_encoder, config, parts.depth)
 
@@ -166,6 +162,21 @@ def join_worlds(folder: str | Path, worlds: Mapping[str, str | Path]) -> Path:
         if component_exists(default / component):
             copy_component(default / component, folder / component)
     write_world_config(folder, replace(config, samplers=samplers))
+    return folder
+
+
+def copy_world(folder: str | Path, source: Path, options: WorldOptions) -> Path:
+    """Writes a copy of a world whose only sampler, its default, is the one that the options name, with their changes.
+
+    Raises:
+        ValueError: There is no such sampler, or an option is out of range.
+    """
+    folder, config = Path(folder), read_world_config(source)
+    copy_component(source / config.sampler_named(options.sampler).dit, folder / "dit")
+    for component in ("vae", DEPTH_FOLDER):
+        if component_exists(source / component):
+            copy_component(source / component, folder / component)
+    write_world_config(folder, replace(sampled_config(config, options), samplers={}))
     return folder
 
 
@@ -247,10 +258,22 @@ def _load_depth(folder: Path, vae: VideoVAE) -> LatentDepth | None:
     return read_unmixed(folder, read)
 
 
-def _with_settings(config: WorldConfig, settings: Mapping[str, Any]) -> WorldConfig:
+def _given(options: WorldOptions) -> dict[str, Any]:
+    """The options about sampling that are not the world's own."""
+    names = ("sampler", "sampler_steps", "guidance_text", "guidance_camera", "memory_latents")
+    return {name: value for name in names if (value := getattr(options, name)) is not None}
+
+
+def sampled_config(config: WorldConfig, options: WorldOptions) -> WorldConfig:
+    """The world's settings when it samples as the options say.
+
+    Raises:
+        ValueError: It has no such sampler, or an option is out of range.
+    """
+    settings = _given(options)
     names = {"sampler_steps": "num_steps", "guidance_text": "guidance_text", "guidance_camera": "guidance_camera"}
     changes = {names[name]: value for name, value in settings.items() if name in names}
-    named = config.sampler_named(settings.get("sampler"))
+    named = config.sampler_named(options.sampler)
     memory_latents = settings.get("memory_latents", config.memory_latents)
     sampler = replace(named.sampler, **changes)
     return replace(config, sampler=sampler, opening=named.opening, memory_latents=memory_latents)

@@ -74,7 +74,7 @@ def test_the_mask_finds_the_moving_objects_of_the_synthetic_world() -> None:
     hit = said = true = 0
     intrinsics = intrinsics_from_fov(1.3, 180, 240)
     for seed in (3, 5, 8, 13):
-        scene = static_scene(sample_scene(seed, style="textured"))
+        scene = sample_scene(seed, style="textured")
         twists = torch.arange(7)[:, None] * torch.tensor([0.05, 0.0, 0.03, 0.0, 0.004, 0.0])
         clip = render(scene, scene.start_pose @ se3.exp(twists), intrinsics, torch.arange(7) / 12, 180, 240, 1)
         mask = EpipolarMotionMask()(clip.frames)
