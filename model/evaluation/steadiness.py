@@ -20,17 +20,6 @@ _LEAST_PIXELS = 24  # of a blob, on both sides
 _LEAST_OVERLAP = 0.5  # of the smaller blob's pixels
 
 
-def require_opencv() -> None:
-    """Raises ValueError unless OpenCV is installed."""
-    try:
-        import cv2  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            "steadiness: expected OpenCV for its connected components, found none; "
-            "pip install 'cameractrlworld[evaluation]' or leave it at false"
-        ) from error
-
-
 @dataclass
 class BlobChanges:
     """What became of the blobs of one clip: grey levels and octaves of area of those found again, and how many are."""

@@ -27,6 +27,7 @@ from model.evaluation.oracle import (
 )
 from model.evaluation.perceptual import PerceptualDistance, require_lpips
 from model.evaluation.prompts import measure_prompts
+from model.evaluation.steadiness import measure_steadiness
 from model.evaluation.truth import SceneTruth
 from model.evaluation.video_quality import psnr
 from model.optional_dependency import require
@@ -42,6 +43,7 @@ class EvaluationConfig:
     Attributes:
         camera: Search the pose of every `camera_every`-th frame, and measure the search's floor on true frames.
         objects: How much of the picture objects cover and how sharp they are, generated / true, per clip.
+        steadiness: How much an object's colour and size change within two frames; needs the extra `evaluation`.
         motion: Strength of the moving objects' motion, generated / true; needs the extra `evaluation`.
         kinds: Scenes for each kind of controlled single move (one clip each, `camera` measured); 0 leaves them out.
         revisit: Clips to fly out before coming back; 0 leaves it out.
@@ -54,6 +56,7 @@ class EvaluationConfig:
     camera: bool = False
     camera_every: int = FRAMES_PER_LATENT
     objects: bool = False
+    steadiness: bool = False
     motion: bool = False
     kinds: int = 0
     revisit: int = 0
@@ -71,7 +74,7 @@ class EvaluationConfig:
         for name, least in (("camera_every", 1), ("kinds", 0), ("revisit", 0), ("still", 0), ("batch_size", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}: expected at least {least}, got {getattr(self, name)}")
-        if self.motion:
+        if self.motion or self.steadiness:
             require("cv2", extra="evaluation")
         if self.lpips:
             require_lpips()
@@ -153,6 +156,7 @@ class WorldEvaluator:
             "determinism": (True, self.determinism),
             "camera": (config.camera, self.camera),
             "objects": (config.objects, self.objects),
+            "steadiness": (config.steadiness, self.steadiness),
             "motion": (config.motion, self.motion),
             "kinds": (config.kinds, lambda _: self.kinds()),
             "revisit": (config.revisit, lambda _: self.revisit()),
@@ -214,6 +218,12 @@ class WorldEvaluator:
         """Objects' share of the picture and their edges; `vae` is that of true frames through the autoencoder."""
         films = {"generated": generated} | ({} if self.rebuilt is None else {"vae": self.rebuilt})
         return measure_objects(self.truths, films, self.scenes.frames, self.poses, self.step)
+
+    def steadiness(self, generated: UInt8[Tensor, "n f h w 3"]) -> Section:
+        """Change of the objects' colour and size within two frames; the floor: true frames, and through the VAE."""
+        films = {"generated": generated, "true": self.scenes.frames}
+        films |= {} if self.rebuilt is None else {"vae": self.rebuilt}
+        return measure_steadiness(self.truths, films, self.poses, self.step)
 
     def motion(self, generated: UInt8[Tensor, "n f h w 3"]) -> Section:
         """Strength of the objects' motion; `ratio_vae` is that of true frames through the autoencoder."""

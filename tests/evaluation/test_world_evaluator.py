@@ -28,7 +28,7 @@ def evaluated() -> tuple[OracleScenes, OracleResult, EvaluationReport]:
     scenes = render_oracle_scenes(CLIPS, 2)
     world = SyntheticWorld()
     result = evaluate_oracle(world, None, scenes)
-    config = EvaluationConfig(camera=True, camera_every=16, objects=True, revisit=1, still=1)
+    config = EvaluationConfig(camera=True, camera_every=16, objects=True, steadiness=True, revisit=1, still=1)
     return scenes, result, WorldEvaluator(world, None, CLIPS, scenes, config).evaluate(result)
 
 
@@ -50,6 +50,7 @@ def test_the_renderer_itself_scores_at_the_floor(
     assert summary["psnr_revisit"] > 60
     assert found.sections["fidelity"]["sharpness_ratio"] == found.sections["fidelity"]["contrast_ratio"] == [1.0]
     assert found.sections["objects"]["generated"] == {"share": [1.0], "edges": [1.0]}
+    assert found.sections["steadiness"]["generated"] == found.sections["steadiness"]["true"]
     assert found.sections["determinism"]["repeats"]
     assert found.sections["still"]["sharpness_ratio"] == [1.0]
     assert found.sections["still"]["contrast_ratio"] == [1.0]
