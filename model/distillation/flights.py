@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from safetensors.torch import load_file, save_file
+from tensordict import TensorDict
 from torch import Tensor
 from tqdm import tqdm
 
@@ -15,7 +17,7 @@ from model.training.state import generator_for
 from model.training.windows import LatentBatch
 from model.whole_file import whole_file
 from model.world import memory
-from model.world.clip_sampler import sample_clip
+from model.world.clip_sampler import SamplerConfig, sample_clip
 from model.world.config import WorldConfig
 from model.world.noise import episode_noise
 
@@ -57,42 +59,74 @@ def long_paths(c2w: Float[Tensor, "b f 4 4"], num_latents: int) -> Float[Tensor,
     return path[:, :num_latents]
 
 
-@torch.inference_mode()
-def fly_latents(
-    dit: VideoDiT,
-    start: LatentBatch,
-    c2w: Float[Tensor, "b f 4 4"],
-    null_text: Float[Tensor, "n d"],
-    world: WorldConfig,
-    seeds: Int[Tensor, " b"],
-) -> Float[Tensor, "b c f h w"]:
-    """Flies on from the first latent of every clip of `start` along `c2w`, as `CameraWorld` does, without decoding.
+class ClipInputs(NamedTuple):
+    """What the next clip of an episode is sampled from; `c2w` holds the poses of context and clip."""
 
-    Args:
-        dit: The network that flies, in eval mode.
+    noise: Float[Tensor, "b c new h w"]
+    context: Float[Tensor, "b c n h w"]
+    c2w: Float[Tensor, "b n_plus_new 4 4"]
+
+
+@dataclass(frozen=True)
+class Flight:
+    """Episodes that fly on from a first latent along their paths, as `CameraWorld` does, without decoding.
+
+    Attributes:
         start: Clips with their texts; only the first latent is used.
-        c2w: Poses; `f` is 1 and a multiple of the world's `poses_per_clip`.
-        null_text: The empty prompt's code.
-        world: Its sampler, context and memory.
-        seeds: Of the episodes; the noise is theirs.
+        c2w: Poses `[b f 4 4]`; `f` is 1 and a multiple of the world's `poses_per_clip`.
+        null_text: The empty prompt's code `[n d]`.
+        world: Its context and memory.
+        seeds: Of the episodes `[b]`; the noise is theirs.
     """
-    num_new, most = world.poses_per_clip, world.context_latents
-    capacity = max(most, world.memory_capacity) if world.memory_latents else most
-    null = null_text.to(start.text).expand_as(start.text)
-    latents, clip_shape = [start.latents[:, :, :1]], start.latents.shape[1:]
-    window = memory.open_window(latents[0], c2w[:, :1], capacity)
-    for first in range(1, c2w.shape[1], num_new):
-        poses = c2w[:, first : first + num_new]
-        num = min(first, most)
-        num_memory = world.memory_latents if num == most else 0
-        context, past = memory.choose_context(window, poses, start.intrinsics, num, num_memory)
-        steps = torch.full_like(seeds, 1 + (first - 1) // num_new)  # the noise of step 0 is that of openings
-        noise = episode_noise(seeds, steps, (clip_shape[0], num_new, *clip_shape[2:])).to(c2w.device)
-        cameras = torch.cat([past, poses], dim=1)
-        clip = sample_clip(dit, noise, context, cameras, start.intrinsics, start.text, null, world.sampler)
-        window = memory.slide(window, clip, poses)
-        latents.append(clip)
-    return torch.cat(latents, dim=2).clone()
+
+    start: LatentBatch
+    c2w: Tensor
+    null_text: Tensor
+    world: WorldConfig
+    seeds: Tensor
+
+    def open(self) -> TensorDict:
+        """What is remembered before the first clip."""
+        world = self.world
+        capacity = max(world.context_latents, world.memory_capacity) if world.memory_latents else world.context_latents
+        return memory.open_window(self.start.latents[:, :, :1], self.c2w[:, :1], capacity)
+
+    def inputs(self, window: TensorDict, number: int) -> ClipInputs:
+        """What clip `number` (the first is 1) is sampled from, after those that `window` remembers."""
+        world, (_, c, _, h, w) = self.world, self.start.latents.shape
+        num = min(1 + (number - 1) * world.poses_per_clip, world.context_latents)
+        num_memory = world.memory_latents if num == world.context_latents else 0
+        poses = self.poses(number)
+        context, past = memory.choose_context(window, poses, self.start.intrinsics, num, num_memory)
+        steps = torch.full_like(self.seeds, number)  # the noise of step 0 is that of openings
+        noise = episode_noise(self.seeds, steps, (c, world.poses_per_clip, h, w)).to(self.c2w.device)
+        return ClipInputs(noise, context, torch.cat([past, poses], dim=1))
+
+    def sample(self, dit: VideoDiT, inputs: ClipInputs, sampler: SamplerConfig) -> Float[Tensor, "b c new h w"]:
+        """The clip that a network makes of them."""
+        text, intrinsics = self.start.text, self.start.intrinsics
+        null = self.null_text.to(text).expand_as(text)
+        return sample_clip(dit, inputs.noise, inputs.context, inputs.c2w, intrinsics, text, null, sampler)
+
+    def poses(self, number: int) -> Float[Tensor, "b new 4 4"]:
+        """Of clip `number`."""
+        first = 1 + (number - 1) * self.world.poses_per_clip
+        return self.c2w[:, first : first + self.world.poses_per_clip]
+
+    def fly(self, dit: VideoDiT, num_clips: int) -> tuple[TensorDict, list[Float[Tensor, "b c new h w"]]]:
+        """What is remembered after so many clips by the world's own sampler, and the clips."""
+        window, clips = self.open(), []
+        for number in range(1, num_clips + 1):
+            clips.append(self.sample(dit, self.inputs(window, number), self.world.sampler))
+            window = memory.slide(window, clips[-1], self.poses(number))
+        return window, clips
+
+
+@torch.inference_mode()
+def fly_latents(dit: VideoDiT, flight: Flight) -> Float[Tensor, "b c f h w"]:
+    """The first latents and all clips along the paths, by a network in eval mode."""
+    num_clips = (flight.c2w.shape[1] - 1) // flight.world.poses_per_clip
+    return torch.cat([flight.start.latents[:, :, :1], *flight.fly(dit, num_clips)[1]], dim=2)
 
 
 def flights_of(
@@ -124,7 +158,7 @@ def flights_of(
         for some, own_seeds in tqdm(list(pairs), desc="flying", unit="batch"):
             start = batches.take(some)
             c2w = long_paths(start.c2w, num_latents)
-            latents = fly_latents(dit, start, c2w, null_text, world, own_seeds)
+            latents = fly_latents(dit, Flight(start, c2w, null_text, world, own_seeds))
             parts.append(start._replace(latents=latents, c2w=c2w))
         joined = LatentBatch(*(torch.cat(values) for values in zip(*parts, strict=True)))
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -74,7 +74,7 @@ class FitConfig:
 
 
 class TrainingDiverged(FloatingPointError):
-    """The loss or a gradient is not finite; the state before that step is in the run's folder."""
+    """The loss or a gradient is not finite, or a step says so; the state before that step is in the run's folder."""
 
 
 def fit(
@@ -104,7 +104,7 @@ def fit(
         sample: Called every `config.sample_every` steps with the averaged module (in eval mode) and the step.
 
     Raises:
-        TrainingDiverged: The loss or the gradient is not finite.
+        TrainingDiverged: The loss or the gradient is not finite, or the step function raises it.
         KeyboardInterrupt: After Ctrl-C, with a checkpoint written. SIGTERM does the same and raises SystemExit.
     """
     config = config or FitConfig()
@@ -180,7 +180,9 @@ def _update(
     state.module.train()
     record = _accumulate_gradients(step_fn, module, state, batches, config)
     limit = math.inf if config.max_grad_norm is None else config.max_grad_norm
-    norm = float(nn.utils.clip_grad_norm_(state.module.parameters(), limit))
+    parts = state.parts or {"": state.module}
+    norms = {name: float(nn.utils.clip_grad_norm_(part.parameters(), limit)) for name, part in parts.items()}
+    norm = math.hypot(*norms.values())
     if math.isfinite(record["loss"]) and math.isfinite(norm):
         for optimizer in state.optimizers:
             optimizer.step()
@@ -190,6 +192,7 @@ def _update(
         _refuse(state, config, record["loss"], norm)
     state.module.zero_grad(set_to_none=True)
     state.step += 1
+    record |= {f"grad_norm_{name}": value for name, value in norms.items() if name}
     return {**record, "lr": lr, "grad_norm": norm}
 
 

@@ -15,6 +15,7 @@ class TrainState:
     """A module in training. Randomness and data are functions of (seed, step), so there is no generator to keep.
 
     `inputs` are fingerprints, by name, of the frozen networks that it is trained for: with others it is of no use.
+    `parts` are parts of the module, by name, whose gradients are clipped each by its own norm; none: all by one norm.
     """
 
     module: nn.Module
@@ -25,6 +26,7 @@ class TrainState:
     elapsed_seconds: float = 0.0
     skipped_steps: int = 0
     inputs: dict[str, str] = field(default_factory=dict)
+    parts: dict[str, nn.Module] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:

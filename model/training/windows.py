@@ -176,8 +176,15 @@ class WindowSampler:
 
     def drop_text(self, text: Float[Tensor, "b n d"], generator: torch.Generator) -> Float[Tensor, "b n d"]:
         """Replaces a share of the texts by the empty prompt's code."""
-        is_dropped = torch.rand(len(text), generator=generator, device=text.device) < self.config.text_dropout
-        return torch.where(is_dropped[:, None, None], self.null_text.to(text), text)
+        return drop_text(text, self.null_text, self.config.text_dropout, generator)
+
+
+def drop_text(
+    text: Float[Tensor, "b n d"], null_text: Float[Tensor, "n d"], share: float, generator: torch.Generator
+) -> Float[Tensor, "b n d"]:
+    """Replaces a share of the texts by the empty prompt's code."""
+    is_dropped = torch.rand(len(text), generator=generator, device=text.device) < share
+    return torch.where(is_dropped[:, None, None], null_text.to(text), text)
 
 
 def task_name(num_context: int) -> str:

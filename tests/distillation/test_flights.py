@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.distillation.flights import FlightsConfig, MixedBatches, flights_of, fly_latents, long_paths
+from model.distillation.flights import Flight, FlightsConfig, MixedBatches, flights_of, fly_latents, long_paths
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.geometry import se3
 from model.text.tiny_vocabulary import TinyVocabularyEncoder
@@ -78,7 +78,7 @@ def test_a_flight_is_what_the_world_generates() -> None:
     for k in range(1, 13, 4):
         state, _ = world.extend(state, c2w[:, k : k + 4])
     start = LatentBatch(first, c2w, state.intrinsics, state.memory["text"], torch.ones(2, dtype=torch.bool))
-    flown = fly_latents(network, start, c2w, encoder.null(1)[0], WORLD, torch.tensor([7, 8]))
+    flown = fly_latents(network, Flight(start, c2w, encoder.null(1)[0], WORLD, torch.tensor([7, 8])))
     torch.testing.assert_close(flown, state.memory["window", "latents"][:, :, -13:])
 
 
