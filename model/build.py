@@ -10,6 +10,7 @@ from torch import nn
 
 from model.data.clips import ClipSetConfig
 from model.data.synthetic.seeds import HELD_OUT_SEED, PREVIEW_SEED
+from model.distillation.adversarial import AdversarialConfig
 from model.distillation.flights import FlightsConfig
 from model.dit.video_dit import VideoDiTConfig
 from model.evaluation.world_evaluator import EvaluationConfig
@@ -193,6 +194,48 @@ class DistillConfig:
     training: StageConfig = field(default_factory=StageConfig)
 
 
+def discriminator_stage() -> StageConfig:
+    """The defaults of the discriminator."""
+    optimizer = OptimizerConfig(muon=False, lr=3e-4, betas=[0.9, 0.95])
+    return StageConfig(num_steps=80, batch_size=8, optimizer=optimizer)
+
+
+def generator_stage() -> StageConfig:
+    """The defaults of the generator."""
+    optimizer = OptimizerConfig(muon=False, lr=3e-5, betas=[0.5, 0.95])
+    return StageConfig(num_steps=220, batch_size=8, ema_decay=0.98, optimizer=optimizer)
+
+
+@dataclass(kw_only=True)
+class TrainAdversarialConfig:
+    """`python -m model.cli.adversarial`: a student learns to look true to a discriminator.
+
+    Attributes:
+        world: The student, a distilled world.
+        sampler: Of that world, which one; None: its own.
+        teacher: The world whose clips the regression goes to; with `adversarial.regression_weight=0` there is none.
+        teacher_sampler: Of that world, which one; None: its own.
+        discriminator: The first stage, in which the generator stays. It has no `ema_decay`.
+        discriminator_lr: The discriminator's learning rate in the second stage; None: as in the first.
+        training: The second stage, of both networks; the optimiser is the generator's.
+    """
+
+    out: str = MISSING
+    world: str = MISSING
+    sampler: str | None = None
+    teacher: str | None = None
+    teacher_sampler: str | None = None
+    seed: int = 0
+    device: str = "cpu"
+    num_threads: int = 0
+    data: DataConfig = field(default_factory=DataConfig)
+    adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
+    discriminator: StageConfig = field(default_factory=discriminator_stage)
+    discriminator_lr: float | None = None
+    num_preview_scenes: int = 16
+    training: StageConfig = field(default_factory=generator_stage)
+
+
 @dataclass(kw_only=True)
 class TrainDepthConfig:
     """`python -m model.cli.train_depth`: the depth head of a learned world, by the renderer's depth."""
@@ -271,6 +314,7 @@ def register_schemas() -> None:
     store.store(name="train_vae_schema", node=TrainVAEConfig)
     store.store(name="train_schema", node=TrainConfig)
     store.store(name="distill_schema", node=DistillConfig)
+    store.store(name="adversarial_schema", node=TrainAdversarialConfig)
     store.store(name="train_depth_schema", node=TrainDepthConfig)
     store.store(name="evaluate_oracle_schema", node=OracleConfig)
     store.store(name="evaluate_blocked_schema", node=BlockedConfig)

@@ -14,6 +14,7 @@ from agents.gallery import GalleryConfig
 from agents.ppo_settings import TrainPPOConfig
 from model.build import (
     DistillConfig,
+    TrainAdversarialConfig,
     TrainConfig,
     TrainDepthConfig,
     TrainVAEConfig,
@@ -35,6 +36,7 @@ GROUPS = {
     "train_vae/experiment": "train_vae/config",
     "train_depth/experiment": "train_depth/config",
     "distill/experiment": "distill/config",
+    "adversarial/experiment": "adversarial/config",
 }
 SCHEMAS = {"explore": ExploreConfig, "gallery": GalleryConfig, "evaluate_agents": EvaluateConfig}
 SCHEMAS["train_ppo"] = TrainPPOConfig
@@ -66,7 +68,8 @@ def test_every_file_is_in_a_group_or_a_command() -> None:
 def test_a_file_composes_and_builds(file: str) -> None:
     settings = composed(file)
     assert not isinstance(settings, dict)  # the schema's own class, whose checks ran
-    if not isinstance(settings, TrainConfig | TrainVAEConfig | TrainDepthConfig | DistillConfig):
+    trainings = TrainConfig | TrainVAEConfig | TrainDepthConfig | DistillConfig | TrainAdversarialConfig
+    if not isinstance(settings, trainings):
         return
     with torch.device("meta"):
         if isinstance(settings, TrainConfig):

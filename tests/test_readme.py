@@ -60,7 +60,8 @@ def compose(command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 def test_the_pages_have_commands() -> None:
     assert len(PAGES) >= 6 and len(COMMANDS) >= 25
     assert {command.split()[2] for command in COMMANDS} == {
-        *(f"model.cli.{verb}" for verb in ("train_vae", "train", "distill", "train_depth", "evaluate", "curate")),
+        *(f"model.cli.{verb}" for verb in ("train_vae", "train", "distill", "adversarial", "train_depth")),
+        *(f"model.cli.{verb}" for verb in ("evaluate", "curate")),
         *(f"agents.{verb}" for verb in ("explore", "gallery", "evaluate", "train_ppo")),
     }
 

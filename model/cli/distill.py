@@ -73,7 +73,7 @@ class Phases:
             check_size(config.data.clips, world)
         clips, latents = encoded_clips(config.data, self.vae, world)
         with distributed.local_main_first():
-            self.scenes = held_out_scenes(config, clips.config)
+            self.scenes = held_out_scenes(config, clips.config, config.diffusion.num_new)
         self.num_clips = len(clips)
         self.batches, self.weights = latent_batches(config, clips, latents, self.vae, self.text_encoder)
 

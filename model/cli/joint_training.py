@@ -1,10 +1,10 @@
-"""What `train` and `distill` share: checked windows, clips, batches of latents, and the scenes of their previews."""
+"""What `train`, `distill` and `adversarial` share: checked windows, clips, batches of latents, scenes of previews."""
 
 import dataclasses
 
 from torch import Tensor
 
-from model.build import DataConfig, DistillConfig, TrainConfig
+from model.build import DataConfig, DistillConfig, TrainAdversarialConfig, TrainConfig
 from model.cli.fine_tuning import check_size
 from model.curation.training_clips import clip_set
 from model.data.clips import ClipSet, ClipSetConfig, MirroredClipSet
@@ -41,9 +41,11 @@ def _shorter_windows(config: WindowConfig, num_latents: int) -> str:
     return f"give longer clips, or diffusion.context_shares={{{named}}}{memory}"
 
 
-def held_out_scenes(config: TrainConfig | DistillConfig, clips: ClipSetConfig) -> OracleScenes | None:
+def held_out_scenes(
+    config: TrainConfig | DistillConfig | TrainAdversarialConfig, clips: ClipSetConfig, num_new: int
+) -> OracleScenes | None:
     """Of the preview: two of the world's clips long, in seeds or films that nothing is trained on; None if none are."""
-    held_out = dataclasses.replace(clips, num_latents=1 + 2 * config.diffusion.num_new, first_seed=PREVIEW_SEED)
+    held_out = dataclasses.replace(clips, num_latents=1 + 2 * num_new, first_seed=PREVIEW_SEED)
     return preview_scenes(config.data.source, held_out, config.num_preview_scenes)
 
 

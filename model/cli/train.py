@@ -50,7 +50,7 @@ def train(config: TrainConfig) -> Path:
         load_weights(require_component("initial_dit", config.initial_dit), dit)
     state = train_state(dit.to(device), config.training, config.seed, inputs)
     with distributed.local_main_first():  # held-out films are decoded once
-        scenes = held_out_scenes(config, clips.config)
+        scenes = held_out_scenes(config, clips.config, config.diffusion.num_new)
     meta = load_meta(vae_folder)
     sample = WorldSaver(Path(config.out), state, world, vae, text_encoder, scenes, num_clips=len(clips), vae_meta=meta)
     run_folder.keep_settings(config.out, given)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from model.distillation.adversarial import AdversarialPair
 from model.dit.video_dit import VideoDiT
 from model.evaluation.oracle import OracleScenes
 from model.evaluation.preview import WorldPreview
@@ -56,7 +57,9 @@ class WorldSaver:
         self._preview = None if scenes is None else WorldPreview(run, vae, text_encoder, world, scenes)
 
     def __call__(self, module: nn.Module, step: int) -> None:
-        """Writes all of it, and prints the figures."""
+        """Writes all of it, and prints the figures; of an adversarial pair only the generator is written."""
+        if isinstance(module, AdversarialPair):
+            module = module.generator
         assert isinstance(module, VideoDiT)
         if self.teacher is not None:
             module = averaged(module, *self.teacher)

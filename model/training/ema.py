@@ -8,13 +8,17 @@ from torch import Tensor, nn
 
 
 class ExponentialMovingAverage:
-    """Averages by name of what is trained; after s updates the decay is min(decay, (1 + s) / (10 + s))."""
+    """Averages by name of what is trained; after s updates the decay is min(decay, (1 + s) / (10 + s)).
 
-    def __init__(self, module: nn.Module, decay: float = 0.999) -> None:
+    `prefix`: only of parameters whose names start so.
+    """
+
+    def __init__(self, module: nn.Module, decay: float = 0.999, prefix: str = "") -> None:
         if not 0 <= decay < 1:
             raise ValueError(f"decay: expected a number in [0, 1), got {decay}")
         self.decay = decay
-        self.parameters = {name: p.detach().clone() for name, p in module.named_parameters() if p.requires_grad}
+        trained = {name: p for name, p in module.named_parameters() if p.requires_grad and name.startswith(prefix)}
+        self.parameters = {name: p.detach().clone() for name, p in trained.items()}
 
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:

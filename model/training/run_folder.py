@@ -36,9 +36,15 @@ def kept(folder: str | Path) -> Iterator[None]:
 # what may change when a run goes on: its length, what it says and where it runs, and networks, known by `inputs`
 _FREE = (
     *("out", "device", "num_threads", "install", "num_preview_scenes", "num_held_out", "data.num_workers", "phases"),
-    *("vae", "world", "generator", "samplers", "training.num_steps"),
-    *(f"training.fit.{name}" for name in ("sample_every", "checkpoint_steps", "checkpoint_minutes")),
-    *(f"training.fit.{name}" for name in ("max_skipped_steps", "tensorboard", "progress")),
+    *("vae", "world", "teacher", "generator", "samplers", "training.num_steps", "discriminator.num_steps"),
+    *(
+        f"{stage}.fit.{name}"
+        for stage in ("training", "discriminator")
+        for name in (
+            *("sample_every", "checkpoint_steps", "checkpoint_minutes"),
+            *("max_skipped_steps", "tensorboard", "progress"),
+        )
+    ),
 )
 
 
@@ -54,7 +60,8 @@ def keep_settings(folder: str | Path, config: DataclassInstance) -> None:
 
 
 def _is_begun(folder: Path) -> bool:
-    return (folder / STATE_FILE).exists() or any(folder.glob(f"phase_*/{STATE_FILE}"))  # of a distillation
+    parts = (*folder.glob("phase_*"), folder / "discriminator", folder / "generator")  # of a distillation
+    return any((part / STATE_FILE).exists() for part in (folder, *parts))
 
 
 def save(folder: Path, state: TrainState) -> None:
