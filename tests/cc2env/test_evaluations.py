@@ -116,5 +116,5 @@ def test_settings_of_clips_leave_the_opening_alone(learned_folder, samples):
 def test_the_shipped_worlds_opening_keeps_its_guidance():
     few = WorldOptions(sampler_steps=2, guidance_text=1.0, guidance_camera=1.0)
     plain, fast = load_world("tiny"), load_world("tiny", few)
-    assert (plain.spec.evaluations_per_opening, plain.spec.evaluations_per_clip) == (32, 4)
-    assert (fast.spec.evaluations_per_opening, fast.spec.evaluations_per_clip) == (32, 2)
+    assert (plain.spec.evaluations_per_opening, plain.spec.evaluations_per_clip) == (16, 4)
+    assert (fast.spec.evaluations_per_opening, fast.spec.evaluations_per_clip) == (16, 2)
