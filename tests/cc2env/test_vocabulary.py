@@ -18,6 +18,8 @@ def test_every_environment_tells_the_words(learned_folder):
 
 def test_a_prompt_of_which_nothing_is_known_is_told_once(learned_folder):
     envs = gym.make_vec(cc2env.ENV_ID, num_envs=2, world=learned_folder)
-    with pytest.warns(UserWarning, match="nothing of 'three dancing unicorns' is known .* red blue box dome$") as caught:
+    with pytest.warns(
+        UserWarning, match="nothing of 'three dancing unicorns' is known .* red blue box dome$"
+    ) as caught:
         envs.reset(seed=0, options={"prompt": "three dancing unicorns"})
     assert len(caught) == 1
