@@ -135,13 +135,16 @@ class TrainConfig:
         vae: The VAE's folder.
         initial_dit: Weights to start from, in the place of random ones.
         initial_world: `tiny` or a world's folder, in the place of both: training goes on from it, with its own VAE,
-            network, words and samplers (fine-tuning).
+            network and words (fine-tuning), at the height and width of the clips; and with its own `sampler` and
+            `opening`, unless others are given.
+        initial_sampler: Of that world, the sampler whose network is trained; None: its default.
     """
 
     out: str = MISSING
     vae: str | None = None
     initial_dit: str | None = None
     initial_world: str | None = None
+    initial_sampler: str | None = None
     seed: int = 0
     device: str = "cpu"
     num_threads: int = 0

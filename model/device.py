@@ -15,3 +15,10 @@ def usable_device(name: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise ValueError(f"device: expected one that torch can use here, got {name!r} ({reason}); use 'cpu'") from error
     return torch.device(name)
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the device has units for products of bfloat16 matrices; a CPU without them (AMX) is far slower so."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and torch.cpu._is_amx_tile_supported()

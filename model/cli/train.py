@@ -9,7 +9,7 @@ import torch
 from configs.command_line import hydra_command
 from model.build import TrainConfig, register_schemas, require_component, train_state
 from model.checkpoint import load_component, load_meta, load_weights
-from model.cli.fine_tuning import starting_point
+from model.cli.fine_tuning import parent_of, starting_point
 from model.cli.joint_training import check_windows, encoded_clips, held_out_scenes, latent_batches
 from model.cli.world_saver import WorldSaver
 from model.data.clips import ClipSetConfig
@@ -52,7 +52,17 @@ def train(config: TrainConfig) -> Path:
     with distributed.local_main_first():  # held-out films are decoded once
         scenes = held_out_scenes(config, clips.config, config.diffusion.num_new)
     meta = load_meta(vae_folder)
-    sample = WorldSaver(Path(config.out), state, world, vae, text_encoder, scenes, num_clips=len(clips), vae_meta=meta)
+    sample = WorldSaver(
+        Path(config.out),
+        state,
+        world,
+        vae,
+        text_encoder,
+        scenes,
+        num_clips=len(clips),
+        vae_meta=meta,
+        parent=parent_of(given),
+    )
     run_folder.keep_settings(config.out, given)
     fit(
         FlowMatchingStep(

@@ -15,8 +15,11 @@ from model.evaluation.preview import WorldPreview
 from model.text.encoder import TextEncoder
 from model.training.state import TrainState
 from model.vae.video_vae import VideoVAE
+from model.whole_file import write_text
 from model.world.config import WorldConfig
 from model.world.load import save_world
+
+CARD_FILE = "card.md"
 
 
 class WorldSaver:
@@ -31,6 +34,7 @@ class WorldSaver:
         scenes: What it flies through; None: there are no previews.
         num_clips: How many it learns from, for the record.
         vae_meta: The VAE's own record.
+        parent: What the world's card says of the one that it goes on from (`fine_tuning.parent_of`); None: of none.
         teacher: What the student's weights are averaged with, and the teacher's share in it; None: they are not.
 
     Source of the average: Wortsman et al. 2022, "Robust fine-tuning of zero-shot models".
@@ -47,12 +51,13 @@ class WorldSaver:
         *,
         num_clips: int,
         vae_meta: dict[str, Any],
+        parent: dict[str, Any] | None = None,
         teacher: tuple[VideoDiT, float] | None = None,
     ) -> None:
         self.folder = run / "world"
         self.state, self.world, self.vae = state, world, vae
         self.num_clips, self.vae_meta = num_clips, vae_meta
-        self.teacher = teacher
+        self.parent, self.teacher = parent, teacher
         self.last_step: int | None = None
         self._preview = None if scenes is None else WorldPreview(run, vae, text_encoder, world, scenes)
 
@@ -66,8 +71,11 @@ class WorldSaver:
         figures = {} if self._preview is None else self._preview(module, step)
         hours = round(self.state.elapsed_seconds / 3600, 2)
         meta = {"steps": step, "hours": hours, "clips": self.num_clips, "cores": os.cpu_count(), "preview": figures}
+        if self.parent is not None:
+            meta["parent"] = self.parent
         self.last_step = step
         save_world(self.folder, module, self.vae, self.world, meta=meta, vae_meta=self.vae_meta)
+        write_text(self.folder / CARD_FILE, world_card(self.world, module, meta))
         print(f"\nstep {step}, {hours} h: {figures or self.folder}", flush=True)
 
     def finish(self) -> Path:
@@ -78,6 +86,27 @@ class WorldSaver:
             with state.ema.applied_to(state.module) as module:
                 self(module.eval(), state.step)
         return self.folder
+
+
+def world_card(world: WorldConfig, dit: VideoDiT, meta: dict[str, Any]) -> str:
+    """The card of a trained world: what it is, how long it was trained, and on which world it rests."""
+    parameters = sum(parameter.numel() for parameter in dit.parameters())
+    lines = [
+        f"# A world of {world.height}x{world.width}",
+        "",
+        f"A video DiT of {parameters:,} parameters, made by `model.cli`: {meta['steps']:,} steps on "
+        f"{meta['clips']:,} clips, {meta['hours']} hours.",
+    ]
+    if parent := meta.get("parent"):
+        lines += [
+            "",
+            f"Parent: the world `{parent['world']}` of {parent['height']}x{parent['width']} (fingerprint "
+            f"{parent['fingerprint']}), the network of its sampler `{parent['sampler']}`.",
+        ]
+    if meta["preview"]:
+        lines += ["", "Preview on held-out scenes, PSNR in dB:", ""]
+        lines += [f"- {name}: {value}" for name, value in meta["preview"].items()]
+    return "\n".join(lines) + "\n"
 
 
 def averaged(student: VideoDiT, teacher: VideoDiT, teacher_weight: float) -> VideoDiT:

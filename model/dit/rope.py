@@ -25,16 +25,24 @@ def rotary_table(
     theta: float = 1e4,
     device: torch.device | None = None,
     num_still: int = 0,
+    scale: tuple[float, float, float] = (1.0, 1.0, 1.0),
 ) -> Complex64[Tensor, "n 1 pairs"]:
     """Unit complex numbers exp(i * angle) for every token of a `num_frames x height x width` grid, row-major.
 
     Angles are computed in float64 (as Wan does) and rounded once. The first `num_still` channels do not turn: another
-    encoding has them. Cached by shape: treat the result as read-only.
+    encoding has them. Positions (frame, row, column) are multiplied by `scale`: with less than 1, a grid of more tokens
+    spans the positions of a coarser one. Cached by shape: treat the result as read-only.
+
+    Source of the scale: Chen et al. 2023 (arXiv 2306.15595), position interpolation.
     """
     # A table made under inference_mode could not be saved for a later backward pass, and it outlives the caller's mode.
     with torch.inference_mode(False), torch.no_grad():
         grid = torch.meshgrid(
-            *(torch.arange(size, dtype=torch.float64) for size in (num_frames, height, width)), indexing="ij"
+            *(
+                torch.arange(size, dtype=torch.float64) * factor
+                for size, factor in zip((num_frames, height, width), scale, strict=True)
+            ),
+            indexing="ij",
         )
         angles = [grid[0].new_zeros(grid[0].numel(), num_still // 2)]
         for position, channels in zip(grid, split_head_dim(head_dim - num_still), strict=True):

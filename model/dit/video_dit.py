@@ -1,8 +1,8 @@
 """VideoDiT: Wan 2.1's video transformer plus the camera patchify layer and the context-mask channel."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import prod
 
 import torch
 from jaxtyping import Bool, Float
@@ -24,6 +24,8 @@ class VideoDiTConfig:
     Attributes:
         in_channels: Latent channels, without the mask.
         patch_size: Latent frames, rows and columns per token.
+        rope_scale: What the rotary positions (frame, row, column) are multiplied by. A network that goes on at twice
+            the height and width has 1/2 for rows and columns: a token keeps its place in the picture.
         cross_attn_norm: LayerNorm with weights before the attention to text.
         camera: Add the camera patchify layer.
         camera_init_std: Standard deviation of that layer's first weights; 0 leaves a loaded base unchanged at step 0.
@@ -43,6 +45,7 @@ class VideoDiTConfig:
     patch_size: list[int] = field(default_factory=lambda: [1, 2, 2])
     eps: float = 1e-6
     rope_theta: float = 1e4
+    rope_scale: list[float] = field(default_factory=lambda: [1.0, 1.0, 1.0])
     cross_attn_norm: bool = True
     camera: bool = True
     camera_init_std: float = 0.0
@@ -68,7 +71,10 @@ class VideoDiTConfig:
             raise ValueError(f"freq_dim: expected an even number, got {self.freq_dim}; sines and cosines come in pairs")
         if len(self.patch_size) != 3 or min(self.patch_size) < 1:
             raise ValueError(f"patch_size: expected three positive sizes, got {list(self.patch_size)}; e.g. [1, 2, 2]")
-
+        if len(self.rope_scale) != 3 or not all(0 < factor < math.inf for factor in self.rope_scale):
+            raise ValueError(
+                f"rope_scale: expected three positive numbers, got {list(self.rope_scale)}; e.g. [1, 1, 1]"
+            )
         if self.camera_attention and (self.patch_size[0] != 1 or self.head_dim < 8):
             raise ValueError(
                 f"camera_attention: expected one latent frame a token and heads of 8 channels or more, got patch_size "
@@ -93,6 +99,8 @@ class VideoDiT(nn.Module):
         self.gradient_checkpointing = False
         pt, ph, pw = config.patch_size
         self.patch_size = (pt, ph, pw)
+        frames, rows, columns = config.rope_scale
+        self.rope_scale = (frames, rows, columns)
         width = config.width
         self.patch_embedding = Patchify(config.in_channels, width, self.patch_size)
         # The columns of one more input channel of `patch_embedding`, kept apart so that Wan's own tensor stays whole
@@ -109,7 +117,7 @@ class VideoDiT(nn.Module):
             Block(width, config.num_heads, config.ffn_dim, config.eps, config.cross_attn_norm)
             for _ in range(config.num_blocks)
         )
-        self.head = Head(width, config.out_channels * prod(config.patch_size), config.eps)
+        self.head = Head(width, config.out_channels * math.prod(config.patch_size), config.eps)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -186,7 +194,8 @@ class VideoDiT(nn.Module):
         texts: Sequence[Tensor | KeyValue] = text_keys or [self.text_projection(text)] * config.num_blocks
         time_embedding, time_modulation = self.time_embedding(t if t.ndim == 2 else t.unsqueeze(1))
         still = num_projective_channels(config.head_dim) if config.camera_attention else 0
-        rotary = rotary_table(f // pt, h // ph, w // pw, config.head_dim, config.rope_theta, x.device, still)
+        grid = (f // pt, h // ph, w // pw)
+        rotary = rotary_table(*grid, config.head_dim, config.rope_theta, x.device, still, self.rope_scale)
         projective = projection
         if isinstance(projection, Tensor):
             projective = projective_encoding(projection, config.head_dim)

@@ -36,6 +36,7 @@ DIT_DEFAULTS: dict[str, Any] = {
     "rope_max_seq_len": 1024,
     "pos_embed_seq_len": None,
 }
+ROPE_SCALE = "rope_scale"  # of ours; diffusers warns that it does not know it, and would be another network
 
 # Our name -> diffusers' name, piece by piece, in this order.
 DIT_NAMES = (
@@ -104,7 +105,7 @@ def dit_config_from_diffusers(stored: dict[str, Any]) -> VideoDiTConfig:
     kind = stored.get("_class_name", DIT_CLASS)
     if kind != DIT_CLASS:
         raise ValueError(f"config.json: expected _class_name {DIT_CLASS}, got {kind}; give the transformer's folder")
-    unknown = sorted(key for key in stored if key not in DIT_DEFAULTS and not key.startswith("_"))
+    unknown = sorted(key for key in stored if key not in (*DIT_DEFAULTS, ROPE_SCALE) and not key.startswith("_"))
     if unknown:
         raise ValueError(f"config.json: expected keys of {DIT_CLASS}, got {unknown}; this variant is not covered")
     values = DIT_DEFAULTS | stored
@@ -128,6 +129,7 @@ def dit_config_from_diffusers(stored: dict[str, Any]) -> VideoDiTConfig:
         freq_dim=values["freq_dim"],
         patch_size=list(values["patch_size"]),
         eps=values["eps"],
+        rope_scale=list(stored.get(ROPE_SCALE, [1.0, 1.0, 1.0])),
         cross_attn_norm=values["cross_attn_norm"],
         camera=additions.get("camera", True),
         mask_channel=additions.get("mask_channel", True),
@@ -150,25 +152,30 @@ def diffusers_from_dit_config(config: VideoDiTConfig) -> dict[str, Any]:
         raise ValueError(
             f"rope_theta: expected 10000 (fixed in {DIT_CLASS}), got {config.rope_theta}; keep our own format"
         )
-    return DIT_DEFAULTS | {
-        "_class_name": DIT_CLASS,
-        "_cameractrlworld": {
-            "camera": config.camera,
-            "mask_channel": config.mask_channel,
-            "camera_frequencies": config.camera_frequencies,
-        },
-        "patch_size": list(config.patch_size),
-        "num_attention_heads": config.num_heads,
-        "attention_head_dim": config.head_dim,
-        "in_channels": config.in_channels,
-        "out_channels": config.out_channels,
-        "text_dim": config.text_dim,
-        "freq_dim": config.freq_dim,
-        "ffn_dim": config.ffn_dim,
-        "num_layers": config.num_blocks,
-        "cross_attn_norm": config.cross_attn_norm,
-        "eps": config.eps,
-    }
+    scale = list(config.rope_scale)
+    return (
+        DIT_DEFAULTS
+        | ({} if scale == [1.0, 1.0, 1.0] else {ROPE_SCALE: scale})
+        | {
+            "_class_name": DIT_CLASS,
+            "_cameractrlworld": {
+                "camera": config.camera,
+                "mask_channel": config.mask_channel,
+                "camera_frequencies": config.camera_frequencies,
+            },
+            "patch_size": list(config.patch_size),
+            "num_attention_heads": config.num_heads,
+            "attention_head_dim": config.head_dim,
+            "in_channels": config.in_channels,
+            "out_channels": config.out_channels,
+            "text_dim": config.text_dim,
+            "freq_dim": config.freq_dim,
+            "ffn_dim": config.ffn_dim,
+            "num_layers": config.num_blocks,
+            "cross_attn_norm": config.cross_attn_norm,
+            "eps": config.eps,
+        }
+    )
 
 
 def _named_as_ours(dit: VideoDiT, tensors: Iterator[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:

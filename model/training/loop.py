@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
+from model.device import multiplies_bfloat16
 from model.training import distributed, run_folder
 from model.training.curve import Curve
 from model.training.optim import ScheduleConfig, learning_rate_share, set_learning_rate
@@ -47,7 +48,7 @@ class FitConfig:
     accumulation: int = 1
     max_grad_norm: float | None = 1.0
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    bfloat16: bool = False  # autocast, for GPUs
+    bfloat16: bool | None = False  # autocast; None: where the device has units for it (GPUs, CPUs with AMX)
     # "high", "medium": products of float32 matrices in TF32, bfloat16, where the processor has them (GPUs, AMX)
     matmul_precision: str = "highest"
     checkpoint_steps: int | None = None
@@ -201,13 +202,14 @@ def _accumulate_gradients(
 ) -> dict[str, float]:
     """Leaves the mean gradient of all batches of this step; returns their mean loss and metrics."""
     totals: dict[str, list[Tensor | float]] = {}
+    is_bfloat16 = multiplies_bfloat16(state.device) if config.bfloat16 is None else config.bfloat16
     for micro in range(config.accumulation):
         generator = generator_for(state.device, state.seed, state.step, micro, distributed.rank())
         torch.manual_seed(generator.initial_seed())  # for layers with randomness of their own, such as dropout
         batch = to_device(batches(state.step, micro), state.device)
         is_last = micro == config.accumulation - 1
         with _gradient_sync(module, is_last):
-            with torch.autocast(state.device.type, torch.bfloat16, config.bfloat16):
+            with torch.autocast(state.device.type, torch.bfloat16, is_bfloat16):
                 loss, metrics = step_fn(module, batch, generator)
             (loss / config.accumulation).backward()
         for name, value in {"loss": loss.detach(), **metrics}.items():

@@ -298,7 +298,7 @@ def test_help_names_the_options(
         ),
         ("train", ["experiment=finetune"], "error: data.folder: expected a data set of films or a rendered clip set"),
         ("train", ["experiment=finetune", "vae=x"], "error: vae: expected none beside initial_world, whose own it is"),
-        ("train", ["experiment=finetune", "sampler.num_steps=2"], "error: sampler: expected none beside initial_world"),
+        ("train", ["experiment=finetune", "text.dim=2"], "error: text: expected none beside initial_world"),
         ("train", ["experiment=finetune", "data.clips.fps=24"], "error: data.clips.fps: expected 12.0, the world's"),
         ("train", ["experiment=finetune", "initial_world=nowhere"], "error: world: expected 'tiny'"),
         ("train", ["sampler.num_steps=0"], "error: sampler_steps: expected a whole number"),

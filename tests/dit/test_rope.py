@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import Tensor
 
 from model.dit.rope import rotary_table, rotate, split_head_dim
 
@@ -38,6 +39,20 @@ def test_scores_depend_on_offsets_only(axis: int) -> None:
     keys = rotate(key.expand(1, 64, 1, 16), table).view(4, 4, 4, 16).transpose(0, axis)
     near, far = grid[0, 1, 2] @ keys[1, 1, 2], grid[2, 1, 2] @ keys[3, 1, 2]
     torch.testing.assert_close(near, far, rtol=1e-4, atol=1e-4)
+
+
+def test_a_token_keeps_its_place_in_the_picture_on_a_finer_grid() -> None:
+    query, key = torch.randn(2, 16)
+    coarse = rotary_table(2, 3, 4, 16)
+    fine = rotary_table(2, 6, 8, 16, scale=(1.0, 0.5, 0.5))
+
+    def logits(table: Tensor) -> Tensor:
+        return torch.einsum("nkc,mkc->nm", *(rotate(x.expand(1, len(table), 1, 16), table)[0] for x in (query, key)))
+
+    same_places = torch.arange(2 * 6 * 8).view(2, 6, 8)[:, ::2, ::2].flatten()
+    torch.testing.assert_close(logits(fine)[same_places][:, same_places], logits(coarse))
+    unscaled = logits(rotary_table(2, 6, 8, 16))[same_places][:, same_places]
+    assert (unscaled - logits(coarse)).abs().max() > 0.1  # without the scale the places are others
 
 
 def test_gradient_is_the_rotation_back() -> None:

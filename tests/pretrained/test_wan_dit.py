@@ -1,6 +1,7 @@
 """diffusers' WanTransformer3DModel is the oracle for VideoDiT: same weights, same outputs, both ways."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,23 @@ def test_a_missing_folder_and_a_damaged_file_are_named(tmp_path: Path) -> None:
 def test_a_rotary_base_that_diffusers_cannot_express_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="rope_theta"):
         save_dit(tiny_dit(rope_theta=100.0), tmp_path)
+
+
+def test_interpolated_positions_travel_in_the_folder_and_diffusers_names_what_it_leaves_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    dit = tiny_dit(rope_scale=[1.0, 0.5, 0.25])
+    save_dit(dit, tmp_path)
+    loaded = load_dit(tmp_path)
+    assert loaded.config == dit.config
+    latents, t, text = inputs(4)
+    velocity = dit(latents, t, text)
+    assert torch.equal(loaded(latents, t, text), velocity)
+    plain = VideoDiT(replace(dit.config, rope_scale=[1.0, 1.0, 1.0]))
+    plain.load_state_dict(dit.state_dict())
+    assert (plain(latents, t, text) - velocity).abs().max() > 1e-3
+    diffusers.WanTransformer3DModel.from_pretrained(tmp_path)
+    assert any("rope_scale" in record.getMessage() for record in caplog.records)
 
 
 def test_cameras_in_attention_that_diffusers_would_leave_out_unsaid_are_refused(tmp_path: Path) -> None:
