@@ -3,8 +3,6 @@
 Seeds come in the outer loop: whenever it is stopped, every cell has as many episodes as the others, to within one.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 import time

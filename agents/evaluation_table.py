@@ -1,7 +1,5 @@
 """From episodes to a table: means with 95 % intervals, as Markdown for people and JSON for programs."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`python -m agents.explore`: an agent flies a tour of a generated scene and leaves a folder with its film."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import sys
@@ -121,7 +119,7 @@ def _new_folder() -> Path:
     return folder
 
 
-def _read_trajectory(config: ExploreConfig) -> tuple[CameraTrajectory, Any] | None:
+def _read_trajectory(config: ExploreConfig) -> "tuple[CameraTrajectory, Any] | None":
     """Returns the user's path and the seconds of its rows, None where each row is one pose."""
     if config.trajectory is None:
         for name, value, default in (
@@ -141,7 +139,7 @@ def _read_trajectory(config: ExploreConfig) -> tuple[CameraTrajectory, Any] | No
     return read_timed_trajectory(config.trajectory, fps=config.fps)
 
 
-def _in_time(trajectory: CameraTrajectory, seconds: Any, seconds_per_pose: float) -> CameraTrajectory:
+def _in_time(trajectory: "CameraTrajectory", seconds: Any, seconds_per_pose: float) -> "CameraTrajectory":
     """Returns the path with a row for each pose of the world."""
     if seconds is None:
         return trajectory
@@ -154,8 +152,8 @@ def _in_time(trajectory: CameraTrajectory, seconds: Any, seconds_per_pose: float
 
 
 def _build_policy(
-    config: ExploreConfig, action_space: Any, trajectory: CameraTrajectory | None
-) -> tuple[FollowPolicy | RandomPolicy | ScriptedPolicy, int]:
+    config: ExploreConfig, action_space: Any, trajectory: "CameraTrajectory | None"
+) -> "tuple[FollowPolicy | RandomPolicy | ScriptedPolicy, int]":
     """Returns the agent and the number of clips it flies where none is given."""
     from agents.follow import FollowPolicy
     from agents.random import RandomPolicy
@@ -186,7 +184,7 @@ def _build_policy(
             raise ValueError(f"agent.kind: expected scripted or random, got {agent.kind!r}; see --help")
 
 
-def _move_of(policy: FollowPolicy | RandomPolicy | ScriptedPolicy, clip_index: int) -> str:
+def _move_of(policy: "FollowPolicy | RandomPolicy | ScriptedPolicy", clip_index: int) -> str:
     from agents.scripted import ScriptedPolicy
 
     if isinstance(policy, ScriptedPolicy):

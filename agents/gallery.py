@@ -1,7 +1,5 @@
 """`python -m agents.gallery`: a small film of every named move and of every task, and a page that shows them."""
 
-from __future__ import annotations
-
 import os
 import sys
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The folder that an exploration leaves: film, contact sheet, plan of the path, poses, and all numbers."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

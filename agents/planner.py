@@ -5,8 +5,6 @@ nothing is known but the environment itself: it is forked, the candidates are fl
 where to look next.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -62,7 +60,7 @@ class ForkedFutures:
     """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
-        self._env: CameraCtrlWorldEnv = env.unwrapped  # type: ignore[assignment]
+        self._env: "CameraCtrlWorldEnv" = env.unwrapped  # type: ignore[assignment]
         self._futures: Any = None
 
     def returns(self, plans: np.ndarray) -> np.ndarray:
@@ -93,8 +91,8 @@ class PoseFutures:
         reward: In the place of the environment's own: the function that it was given, or else its task's reward.
     """
 
-    def __init__(self, env: gym.Env[Any, Any], reward: RewardFunction | None = None) -> None:
-        self._env: CameraCtrlWorldEnv = env.unwrapped  # type: ignore[assignment]
+    def __init__(self, env: gym.Env[Any, Any], reward: "RewardFunction | None" = None) -> None:
+        self._env: "CameraCtrlWorldEnv" = env.unwrapped  # type: ignore[assignment]
         self._reward = self._env.reward if reward is None else reward
 
     def returns(self, plans: np.ndarray) -> np.ndarray:

@@ -1,7 +1,5 @@
 """A trained agent that flies in any world: weights as safetensors with their settings beside them, never a pickle."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from importlib.resources import files
@@ -75,7 +73,7 @@ def agent_folder(source: str | Path) -> Path:
     return folder
 
 
-def save_actor(folder: Path, network: ActorNetwork) -> None:
+def save_actor(folder: Path, network: "ActorNetwork") -> None:
     """Writes weights (half precision: 80 kB) and settings, each whole or not at all."""
     from cc2env.files import save_tensors, write_text
 
@@ -83,7 +81,7 @@ def save_actor(folder: Path, network: ActorNetwork) -> None:
     write_text(folder / _SETTINGS, json.dumps(dataclasses.asdict(network.config), indent=1) + "\n")
 
 
-def load_actor(folder: Path) -> ActorNetwork:
+def load_actor(folder: Path) -> "ActorNetwork":
     """Returns the network that `save_actor` wrote, in single precision.
 
     Raises:

@@ -1,8 +1,6 @@
 """One iteration of PPO: fly whole episodes side by side, estimate advantages, improve; all of it a function of
 (settings, iteration, state), so that a run that was stopped goes on bit for bit."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 from typing import Any

@@ -5,8 +5,6 @@ index, and the task's entries of `info`, whose poses are relative to the camera.
 goal's pose: the agent knows where to go and learns how.
 """
 
-from __future__ import annotations
-
 import torch
 from tensordict import TensorDictBase
 from tensordict.nn import NormalParamExtractor, TensorDictModule

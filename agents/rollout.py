@@ -1,7 +1,5 @@
 """An agent (`Policy`), and one episode that it flies, from reset to the last clip, with everything that it gave."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 from typing import Any, Protocol

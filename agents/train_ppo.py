@@ -3,8 +3,6 @@
 Source: Schulman et al. (2017), the clipped objective; Schulman et al. (2016), generalised advantage estimation.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import sys
@@ -68,7 +66,7 @@ def _folder(config: TrainPPOConfig) -> Path:
     return Path("runs") / "train_ppo" / config.task if config.out is None else Path(config.out)
 
 
-def _save(folder: Path, learner: Learner, curve: list[dict[str, float]]) -> None:
+def _save(folder: Path, learner: "Learner", curve: list[dict[str, float]]) -> None:
     # the curve first: lines beyond the state are cut off when the run goes on
     write_text(folder / _CURVE, "".join(json.dumps(record) + "\n" for record in curve))
     learner.save(folder / _STATE)

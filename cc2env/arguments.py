@@ -1,7 +1,5 @@
 """The keyword arguments that all three environments take: read once, unknown ones are a TypeError that helps."""
 
-from __future__ import annotations
-
 import dataclasses
 import difflib
 import inspect

@@ -1,7 +1,5 @@
 """`CameraCtrlWorld-v0`: fly a camera, see what it sees. One episode as a Gymnasium environment."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
@@ -264,7 +262,7 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
         """
         self._episodes.restore(snapshot)
 
-    def fork(self, num_futures: SupportsIndex) -> CameraCtrlWorldVectorEnv:
+    def fork(self, num_futures: SupportsIndex) -> "CameraCtrlWorldVectorEnv":
         """Returns a vector environment of this world whose every row is at this moment; this one stays there.
 
         Its rows are never reset and never end: they are for looking ahead.

@@ -1,7 +1,5 @@
 """A batch of episodes, each with a random generator and a limit of clips: what the environment classes share."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Films on disk: every frame, mp4 or gif, written whole or not at all."""
 
-from __future__ import annotations
-
 from os import PathLike
 from pathlib import Path
 

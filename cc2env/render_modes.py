@@ -1,7 +1,5 @@
 """What `render` returns of a clip, in the single and in the vector environment."""
 
-from __future__ import annotations
-
 import sys
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Pictures of an episode: a contact sheet of its clips, and the camera's path from above."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Snapshots of episodes: restored they continue bit for bit, indexed they fork, saved they are one file."""
 
-from __future__ import annotations
-
 import json
 import operator
 from collections.abc import Mapping, Sequence
@@ -55,7 +53,7 @@ class EnvSnapshot:
         """The number b of episodes."""
         return len(self.random_states)
 
-    def __getitem__(self, rows: SupportsIndex | slice | Sequence[int] | np.ndarray) -> EnvSnapshot:
+    def __getitem__(self, rows: SupportsIndex | slice | Sequence[int] | np.ndarray) -> "EnvSnapshot":
         """The chosen rows, each as often as it is named, or those of a mask; shares no memory with these."""
         if not isinstance(rows, slice):
             rows = np.asarray(rows)
@@ -63,7 +61,7 @@ class EnvSnapshot:
         chosen = np.atleast_1d(np.arange(len(self))[rows]).tolist()
         return EnvSnapshot(self.session[chosen], tuple(self.random_states[row] for row in chosen))
 
-    def fork(self, num_futures: SupportsIndex) -> EnvSnapshot:
+    def fork(self, num_futures: SupportsIndex) -> "EnvSnapshot":
         """Returns this one episode `num_futures` times, to be flown into as many futures.
 
         Raises:
@@ -90,7 +88,7 @@ class EnvSnapshot:
         save_state(path, kept)
 
     @classmethod
-    def load(cls, path: str | Path, device: str | torch.device = "cpu") -> EnvSnapshot:
+    def load(cls, path: str | Path, device: str | torch.device = "cpu") -> "EnvSnapshot":
         """Returns what `save` wrote, bit for bit, on the device of the world that goes on with it.
 
         Raises:
@@ -115,7 +113,7 @@ class EnvSnapshot:
         return TensorDict({"world": world, "episode": self._episode()}, batch_size=[len(self)]).clone()
 
     @classmethod
-    def from_tensordict(cls, tensordict: TensorDict) -> EnvSnapshot:
+    def from_tensordict(cls, tensordict: TensorDict) -> "EnvSnapshot":
         """Returns the snapshot that `to_tensordict` took apart.
 
         Raises:
@@ -147,7 +145,7 @@ class EnvSnapshot:
         ).to(session.commanded.device)
 
     @classmethod
-    def _assemble(cls, world: WorldState, episode: TensorDict) -> EnvSnapshot:
+    def _assemble(cls, world: WorldState, episode: TensorDict) -> "EnvSnapshot":
         try:
             check_state(world)
             _check_episode(episode, len(world.seed))

@@ -1,7 +1,5 @@
 """Collisions, the task and its reward for rows of a session: tensors in, tensors out."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, field
 from typing import Any

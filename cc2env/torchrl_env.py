@@ -1,7 +1,5 @@
 """`CameraCtrlWorld-v0` for TorchRL: a native batched `EnvBase` whose clips and states stay on the model's device."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, SupportsIndex
@@ -133,7 +131,7 @@ class CameraCtrlWorldTorchRLEnv(EnvBase):
         self._episodes.restore(snapshot, rows)
         return self._observation()
 
-    def fork(self, num_futures: SupportsIndex, row: SupportsIndex = 0) -> CameraCtrlWorldTorchRLEnv:
+    def fork(self, num_futures: SupportsIndex, row: SupportsIndex = 0) -> "CameraCtrlWorldTorchRLEnv":
         """Returns an environment of this world, all of whose rows are at the moment of this one's row; they never end.
 
         Raises:

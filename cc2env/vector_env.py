@@ -1,7 +1,5 @@
 """Many episodes of `CameraCtrlWorld-v0` side by side: every step generates all their clips in one batched call."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, SupportsIndex

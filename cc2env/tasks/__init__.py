@@ -1,7 +1,5 @@
 """The tasks. Each has a registered id, and all run in every world and behind every interface."""
 
-from __future__ import annotations
-
 import warnings
 from typing import Any
 

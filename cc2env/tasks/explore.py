@@ -1,7 +1,5 @@
 """See as much new space as possible for each metre flown."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

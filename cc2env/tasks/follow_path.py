@@ -1,7 +1,5 @@
 """Fly a given path, pose by pose, in time."""
 
-from __future__ import annotations
-
 import math
 import warnings
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Reach the pose from which a given picture was taken."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Do not move, the scene does."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Leave, come back: is it the same place?"""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

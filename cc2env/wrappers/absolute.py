@@ -1,7 +1,5 @@
 """Actions as camera poses in the world frame, instead of moves."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
@@ -63,7 +61,7 @@ class AbsolutePoses(gym.Wrapper[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
             )
         poses = torch.from_numpy(given.astype(np.float64))
         se3.check_poses("action", poses)
-        env: CameraCtrlWorldEnv = self.unwrapped  # type: ignore[assignment]
+        env: "CameraCtrlWorldEnv" = self.unwrapped  # type: ignore[assignment]
         here = torch.from_numpy(env.c2w).double()
         bounds = torch.from_numpy(twist_bounds()).double()
         allowed = bounds + _ROUNDING

@@ -1,7 +1,5 @@
 """Wrappers of observations: fewer frames of each clip, another size, channels first."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Keeps every frame of every clip and the pose of every frame: each episode becomes a labelled video."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from os import PathLike
@@ -95,7 +93,7 @@ class RecordEpisode(gym.Wrapper[np.ndarray, Any, np.ndarray, Any], gym.utils.Rec
 
     def step(self, action: Any) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
         """Steps and keeps all frames of the clip, if it goes on where the last one ended."""
-        env: CameraCtrlWorldEnv = self.unwrapped  # type: ignore[assignment]
+        env: "CameraCtrlWorldEnv" = self.unwrapped  # type: ignore[assignment]
         was_moved = bool(self._poses) and not np.array_equal(env.c2w, self._poses[-1][-1])
         observation, reward, terminated, truncated, info = self.env.step(action)
         if self._frames:

@@ -1,7 +1,5 @@
 """Wrappers of actions: a few keys, or one twist for a whole clip, instead of a twist for each latent pose."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import gymnasium as gym

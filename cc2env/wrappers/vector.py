@@ -6,8 +6,6 @@
 `gym.make_vec(..., wrappers=[...])` takes the single ones, and only in its modes "sync" and "async".
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import gymnasium as gym

@@ -1,22 +1,17 @@
 """A run on disk: `training_state.safetensors`, replaced atomically, so that a kill leaves the last one whole."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from model import settings_file
 from model.checkpoint import load_training_state, save_training_state
 from model.file_lock import lock_folder
 from model.training import distributed
 from model.training.state import TrainState
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 STATE_FILE = "training_state.safetensors"
 
@@ -48,12 +43,12 @@ _FREE = (
 )
 
 
-def check_settings(folder: str | Path, config: DataclassInstance) -> None:
+def check_settings(folder: str | Path, config: Any) -> None:
     """Raises ValueError if the folder holds a run that was begun with other settings; the message names them."""
     settings_file.check_settings(folder, asdict(config), free=_FREE, is_begun=_is_begun(Path(folder)))
 
 
-def keep_settings(folder: str | Path, config: DataclassInstance) -> None:
+def keep_settings(folder: str | Path, config: Any) -> None:
     """Writes the settings of a run beside it. Raises as `check_settings`."""
     if distributed.is_main():
         settings_file.keep_settings(folder, asdict(config), free=_FREE, is_begun=_is_begun(Path(folder)))

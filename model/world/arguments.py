@@ -1,7 +1,5 @@
 """Checks of what callers hand to a world: errors that name the argument, what was expected and what came."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """`world.yaml`: what a world folder says about itself, and its reading and writing."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import re

@@ -1,7 +1,5 @@
 """A world by name or folder: `tiny` (shipped), `synthetic`, a folder of ours, or a downloaded Wan pipeline."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """World states on disk: one safetensors file, no pickle, written atomically, with a checksum of every byte."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
