@@ -1,4 +1,4 @@
-"""Plan by looking ahead: the cross-entropy method over the futures of this very moment.
+"""A planner: the cross-entropy method over forks of the episode.
 
 Source: Rubinstein (1999); for planning in a learned model as Chua et al. (2018) use it. Nothing is learned here, and
 nothing is known but the environment itself: it is forked, the candidates are flown side by side, the best ones say
@@ -45,7 +45,7 @@ class Budget:
 
 
 class Imagination(Protocol):
-    """Tells what plans would earn."""
+    """Predicts the rewards of plans."""
 
     def returns(self, plans: np.ndarray) -> np.ndarray:
         """Returns the sum of rewards [k] of the plans [k, horizon, p, 6] from where the environment is now."""
@@ -81,7 +81,7 @@ class ForkedFutures:
 
 
 class PoseFutures:
-    """Asks the task what the plans' poses would earn and generates nothing: thousands of times cheaper.
+    """Computes the rewards of the plans' poses by the task and generates nothing: thousands of times cheaper.
 
     Exact where rewards are made of poses and nothing stops the camera: `Explore`, `GoalView`, `FollowPath`,
     `HoldStill`. The pictures are taken to stay as they are, so that `LoopClosure`'s likeness is a guess.

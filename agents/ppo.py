@@ -50,7 +50,7 @@ class PPOPolicy:
         task = self.network.config.task
         names = ("achieved_c2w", "clip_index", *TASK_ENTRIES[task])
         if missing := [name for name in names if name not in info]:
-            raise ValueError(f"info: expected {missing}, which the task {task} tells, got none; fly that task")
+            raise ValueError(f"info: expected {missing}, an entry of the task {task}, got none; fly that task")
         arrays = {name: np.atleast_1d(np.asarray(info[name])) for name in names}
         seen = TensorDict({name: torch.from_numpy(array)[None] for name, array in arrays.items()}, batch_size=[1])
         seen["pixels"] = torch.from_numpy(observation[-1:])[None]

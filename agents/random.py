@@ -1,4 +1,4 @@
-"""A camera that wanders: random, but as smooth as a hand would do it."""
+"""Random but smooth camera motion."""
 
 from typing import Any
 

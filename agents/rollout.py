@@ -1,4 +1,4 @@
-"""An agent (`Policy`), and one episode that it flies, from reset to the last clip, with everything that it gave."""
+"""The protocol of an agent, `Policy`, and `rollout`: one episode with all that the environment returned."""
 
 import time
 from dataclasses import dataclass

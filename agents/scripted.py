@@ -13,11 +13,11 @@ from gymnasium.spaces import Box
 
 SPEED = 0.25  # metres for each latent pose: 0.75 m/s, an easy walk
 TURN = 0.1  # radians for each latent pose: 17 degrees a second
-ORBIT_RADIUS = 3.0  # metres to the point that an orbit goes round
+ORBIT_RADIUS = 3.0  # metres to the point that an orbit turns about
 
 
 def _orbit(angle: float, radius: float = ORBIT_RADIUS) -> tuple[float, ...]:
-    """The twist that turns about the point `radius` ahead; a positive angle goes round to the right."""
+    """The twist that turns about the point `radius` ahead; a positive angle turns to the right."""
     return (angle * radius, 0, 0, 0, -angle, 0)
 
 

@@ -1,4 +1,4 @@
-"""The keyword arguments that all three environments take: read once, unknown ones are a TypeError that helps."""
+"""The keyword arguments that all three environments take; an unknown one is a TypeError that names the known ones."""
 
 import dataclasses
 import difflib

@@ -1,4 +1,4 @@
-"""Files and folders as all commands write them, whole or not at all, by one process at a time; and fingerprints."""
+"""Files for agents, re-exported: atomic writes, locks on folders, settings and fingerprints."""
 
 from model.checkpoint import load_training_state, save_training_state
 from model.file_lock import lock_folder

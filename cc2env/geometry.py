@@ -1,4 +1,4 @@
-"""The geometry that agents need, passed on: they see the environment and never the model."""
+"""Geometry for agents, re-exported, since agents import the environment and never the model."""
 
 from model.geometry import se3
 from model.geometry.trajectory import CameraTrajectory

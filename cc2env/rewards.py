@@ -19,7 +19,7 @@ class Transition:
     Attributes:
         start_c2w: The pose before the clip.
         c2w: The poses that the camera reached, one for each latent pose.
-        commanded_c2w: The poses that the action asked for; the same where nothing stops the camera.
+        commanded_c2w: The poses that the action commanded; the same where nothing stops the camera.
         blocked: Whether the action led into an obstacle.
         frames: The clip.
         first_frame: The first frame of the episode.

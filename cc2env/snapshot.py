@@ -166,7 +166,7 @@ class EnvSnapshot:
 
 
 def random_state(generator: np.random.Generator) -> dict[str, Any]:
-    """Returns the state of a random generator, whatever its kind, in what JSON can hold."""
+    """Returns the state of a random generator of any kind, as JSON can hold it."""
     state: dict[str, Any] = json.loads(json.dumps(generator.bit_generator.state, default=np.ndarray.tolist))
     return state
 

@@ -22,7 +22,7 @@ class CameraCtrlWorldTorchRLEnv(EnvBase):
     """`num_envs` cameras, each in a world of its own; batch size [num_envs], one batched call for each step.
 
     Row i draws what the single environment (`cc2env.env.CameraCtrlWorldEnv`) draws with the seed `set_seed` + i;
-    actions, clips, prompts and poses mean the same. A row that is over is reset by whoever flies it: collectors and
+    actions, clips, prompts and poses mean the same. The caller resets a row that is over: collectors and
     `step_and_maybe_reset` do, through the mask `_reset`.
 
     | Entry          | Shape                                      | Meaning                                      |

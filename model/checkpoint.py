@@ -36,7 +36,7 @@ def save_component(
     meta: dict[str, Any] | None = None,
     dtype: torch.dtype | None = None,
 ) -> None:
-    """Writes a component folder in place of whatever was there; a kill at any moment leaves the old or the new whole.
+    """Writes a component folder, and replaces what was there; a kill at any moment leaves the old or the new whole.
 
     Args:
         folder: Where to; parents are made.
@@ -55,7 +55,7 @@ def save_component(
 
 
 def copy_component(source: str | Path, folder: str | Path) -> None:
-    """Puts a copy of a component in place of whatever was at `folder`, whole or not at all."""
+    """Replaces `folder` by a copy of a component, whole or not at all."""
     with whole_folder(folder) as partial:
         shutil.copytree(standing_folder(source), partial, dirs_exist_ok=True)
 

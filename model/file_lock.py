@@ -1,4 +1,4 @@
-"""Locks that belong to a process and go with it, however it ends; on files, and on the folder of a run."""
+"""Locks on files and on the folder of a run. A process holds them, and they end with it."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Films as H.264 in mp4 by moviepy's ffmpeg, counted afterwards: a full disk leaves a part without a word."""
+"""Films as H.264 in mp4 by moviepy's ffmpeg. Their frames are counted: a full disk truncates without an error."""
 
 import contextlib
 from pathlib import Path

@@ -46,7 +46,7 @@ def read_picture(path: str | Path, *, upright: bool = True) -> Image.Image:
 
 @contextmanager
 def open_picture(path: str | Path) -> Iterator[Image.Image]:
-    """Opens a picture file, whose pixels are not decoded yet; whatever its reading raises is a ValueError.
+    """Opens a picture file, whose pixels are not decoded yet; any error of its reading becomes a ValueError.
 
     Raises:
         ValueError: there is no such file, or it is no picture or has more than 2**26 pixels.

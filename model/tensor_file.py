@@ -1,4 +1,4 @@
-"""Tensors on disk: safetensors, whole or not at all, and one kind of error for whatever is wrong."""
+"""Tensors on disk: safetensors, whole or not at all, and one kind of error for all that is wrong."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -118,7 +118,7 @@ def _locked_folder(parent: Path) -> tuple[Path, IO[bytes]]:
         workplace = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
         with suppress(FileNotFoundError):
             file = (workplace / _LOCK).open("wb")
-            with suppress(OSError):  # where there are no locks, nobody takes it for a leftover either
+            with suppress(OSError):  # where there are no locks, it is not taken for a leftover either
                 lock(file, wait=True)
             if workplace.exists():
                 return workplace, file

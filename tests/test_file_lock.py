@@ -1,4 +1,4 @@
-"""A folder belongs to one run at a time, and to nobody once that run is dead."""
+"""A folder belongs to one run at a time, and is free again once that run has ended."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The pages tell the truth: every command, setting, preset, file and count that they name is there."""
+"""The pages are right: every command, setting, preset, file and count that they name is there."""
 
 import importlib
 import importlib.util
@@ -177,13 +177,13 @@ def test_counts_of_the_shipped_world() -> None:
 def test_the_words_of_prompts_are_those_of_the_shipped_world() -> None:
     vocabulary = load_world("tiny").vocabulary
     page = PAGES["cc2env/README.md"]
-    told = page.split("`env.unwrapped.vocabulary`): ")[1].split(". Everyday")[0].replace("and its eight places", "")
-    assert sorted(set(re.findall(r"[a-z]+", told))) == sorted(vocabulary)
+    listed = page.split("`env.unwrapped.vocabulary`): ")[1].split(". Everyday")[0].replace("and its eight places", "")
+    assert sorted(set(re.findall(r"[a-z]+", listed))) == sorted(vocabulary)
     assert f"knows {len(vocabulary)} words" in README and f"knows {len(vocabulary)} words" in page
     for command in ("explore", "gallery"):
         help_text = (ROOT / f"configs/{command}.yaml").read_text(encoding="utf-8")
-        told = help_text.split("ball, cube):")[1].split("violet dusk")[0] + "violet dusk"
-        assert sorted(set(re.findall(r"[a-z]+", told))) == sorted(vocabulary), command
+        listed = help_text.split("ball, cube):")[1].split("violet dusk")[0] + "violet dusk"
+        assert sorted(set(re.findall(r"[a-z]+", listed))) == sorted(vocabulary), command
 
 
 def test_the_tree_names_every_room_and_command() -> None:

@@ -1,4 +1,4 @@
-"""Who goes on with other settings is told which; what may change, may."""
+"""A run resumed with other settings is refused, and the error names them; some settings may change."""
 
 import json
 from pathlib import Path

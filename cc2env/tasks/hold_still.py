@@ -1,4 +1,4 @@
-"""Do not move, the scene does."""
+"""Keep the camera still while the scene moves."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""Leave, come back: is it the same place?"""
+"""Fly away and return; on return, the likeness of the view to the first one is rewarded."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -149,7 +149,7 @@ class RecordEpisode(gym.Wrapper[np.ndarray, Any, np.ndarray, Any], gym.utils.Rec
             raise
 
     def _claim(self) -> Path:
-        """Makes an empty text under a number that nobody has, and returns its path."""
+        """Makes an empty text file under the first free number, and returns its path."""
         while True:
             number = max(self._first_number + self.episode, self._next_number())
             path = self.folder / f"{self.prefix}-{number:04d}.txt"

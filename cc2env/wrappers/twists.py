@@ -81,7 +81,7 @@ class DiscreteActions(TransformAction[np.ndarray, Any, np.ndarray]):
         super().__init__(env, self._twists_of, Discrete(len(keys)))
 
     def get_keys_to_action(self) -> dict[str, int]:
-        """Returns the letter of each key; `gymnasium.utils.play.play(DiscreteActions(env))` asks for it."""
+        """Returns the letter of each key; `gymnasium.utils.play.play(DiscreteActions(env))` calls it."""
         return {LETTERS[name]: key for key, name in enumerate(self.names) if name in LETTERS}
 
     def _twists_of(self, action: Any) -> np.ndarray:
@@ -127,7 +127,7 @@ def check_twists(env: gym.Env[Any, Any]) -> int:
 
 
 def check_single(env: object) -> None:
-    """Raises a TypeError for a vector environment: it has wrappers of its own."""
+    """Raises a TypeError for a vector environment: those have their own wrappers."""
     if isinstance(env, VectorEnv):
         raise TypeError(
             f"env: expected a single environment, got the vector environment {type(env).__name__}; "

@@ -1,1 +1,1 @@
-"""One thin main per verb: train_vae, train, evaluate."""
+"""One module with a main for each command."""

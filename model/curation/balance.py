@@ -29,7 +29,7 @@ class BalanceConfig:
         keypoint_angle: gamma: a larger angle between the two lines makes a keypoint.
         view_change: A camera that turns by more along a segment changes the view.
         still_below: A path no longer than this stands still; so does a step of less than 1 % of the path.
-        reverse_above: A turn by more is a reversal, whatever its side.
+        reverse_above: A turn by more is a reversal, to either side.
     """
 
     window: int = 4

@@ -1,4 +1,4 @@
-"""What became of every clip: a JSON line each, on disk for good before the next clip begins."""
+"""The result of every clip, a JSON line each, written to disk before the next clip begins."""
 
 import json
 import os

@@ -64,7 +64,7 @@ def curate_films(
         videos: The folder of films.
         out: The data set's folder.
         config: What is done.
-        labelled: False only cuts the films: their clips stay as video without a camera, whatever they show.
+        labelled: False only cuts the films: their clips stay as video without a camera.
         num_workers: Processes.
         backend: joblib's: loky, ray ...
         make_tools: Builds the estimators, once in each process.

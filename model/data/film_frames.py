@@ -21,7 +21,7 @@ class UntrustedTimes(ValueError):
 
 @dataclass(frozen=True)
 class FilmFrame:
-    """A decoded frame; its pixels are converted only when they are asked for.
+    """A decoded frame; its pixels are converted only when they are read.
 
     Attributes:
         time: Seconds in the film; greater than that of the frame before.

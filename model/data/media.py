@@ -13,7 +13,7 @@ _SLACK = 0.1  # seconds; time stamps of other tools may lie a little behind the 
 
 
 def find_film(folder: Path, name: str) -> Path | None:
-    """Returns the film of that name in the folder, whatever kind of film it is."""
+    """Returns the film of that name in the folder, with any ending of a film."""
     return _with_suffix(folder / name, FILM_SUFFIXES)
 
 

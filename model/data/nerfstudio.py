@@ -84,7 +84,7 @@ def nerfstudio_record(
 
 @contextmanager
 def _malformed(path: Path) -> Iterator[None]:
-    """Makes one error of whatever a file of another shape raises."""
+    """Turns any error that a file of another shape raises into one ValueError."""
     try:
         yield
     except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError) as error:
@@ -142,7 +142,7 @@ def _is_zero(text: str) -> bool:
 
 
 def _in_pixels(frames: list[_Camera]) -> bool:
-    """Whether some number is in pixels of a picture whose size only that picture tells."""
+    """Whether some number is in pixels and the file does not say the picture's size."""
     return any({"fl_x", "fl_y", "cx", "cy"} & set(frame) and not {"w", "h"} <= set(frame) for frame in frames)
 
 

@@ -85,7 +85,7 @@ class Discriminator(nn.Module):
 
     @contextmanager
     def hidden_states(self) -> Iterator[list[Tensor]]:
-        """Lends a list that the calls of the network while entered fill with the tokens after each depth, in order."""
+        """Yields a list; inside the block every call of the network appends the tokens after each depth, in order."""
         hidden: list[Tensor] = []
         blocks = [self.dit.blocks[depth - 1] for depth in self.depths]
         handles = [block.register_forward_hook(lambda *call: hidden.append(call[2])) for block in blocks]

@@ -140,7 +140,7 @@ def flights_of(
 ) -> LatentBatch:
     """The teacher's flights from first pictures of the training clips; flown once, then read from `file`.
 
-    A clip without camera lends no path, but it may lend its first picture.
+    A clip without camera gives no path, but it may give its first picture.
 
     Raises:
         ValueError: No clip has a camera.

@@ -1,4 +1,4 @@
-"""One COLMAP reconstruction in a process of its own: `python colmap_worker.py FOLDER`, started by `sfm.ColmapSfM`.
+"""One COLMAP reconstruction in a separate process: `python colmap_worker.py FOLDER`, started by `sfm.ColmapSfM`.
 
 Its own process, because COLMAP's libraries clash with other packages' inside one process (images then hang or abort),
 and because a crash of native code must cost one clip, not a run. FOLDER holds `job.json`, `images/` and, if there are

@@ -24,7 +24,7 @@ def intrinsics_from_fov(horizontal_fov: float, height: int, width: int) -> Float
 
 
 def default_intrinsics() -> Float[Tensor, "4"]:
-    """Returns the camera used where nobody names one: 75 degrees wide, 5:3, as the tiny world's 48x80 frames."""
+    """Returns the default camera: 75 degrees wide, 5:3, as the tiny world's 48x80 frames."""
     return intrinsics_from_fov(math.radians(75), 3, 5)
 
 

@@ -1,4 +1,4 @@
-"""How far a solid camera gets along a move, whatever it is that knows the distance to the nearest surface."""
+"""How far a solid camera gets along a move, given a function that returns the distance to the nearest surface."""
 
 from collections.abc import Callable
 

@@ -69,7 +69,7 @@ def local_main_first() -> Iterator[None]:
     if not is_distributed():
         yield
         return
-    # over gloo whatever the training uses: NCCL would give up waiting after ten minutes, and rendering takes hours
+    # always over gloo: rendering takes hours, and NCCL would give up waiting after ten minutes
     group = dist.new_group(backend="gloo", timeout=timedelta(days=1))
     is_first = int(os.environ.get("LOCAL_RANK", rank())) == 0
     if not is_first:

@@ -28,7 +28,7 @@ class ExponentialMovingAverage:
 
     @contextmanager
     def applied_to(self, module: nn.Module) -> Iterator[nn.Module]:
-        """Lends the average to the module; afterwards the module has its own parameters again, bit for bit."""
+        """Gives the module the average inside the block; afterwards it has its own parameters again, bit for bit."""
         own = [p.detach().clone() for p in self._sources(module)]
         with torch.no_grad():
             torch._foreach_copy_(self._sources(module), list(self.parameters.values()))

@@ -43,7 +43,7 @@ class Batches(Protocol):
 
 @dataclass(kw_only=True)
 class FitConfig:
-    """How to train, whatever is trained."""
+    """Settings of the loop, for every stage."""
 
     accumulation: int = 1
     max_grad_norm: float | None = 1.0

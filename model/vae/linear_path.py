@@ -36,7 +36,7 @@ class LinearPath(nn.Module):
 
     The first frame has patches of one frame, all others patches of `temporal_stride` frames. Its weights are buffers:
     it is fitted once, not trained, because an optimiser's steps, the same for all weights, would soon ruin the small
-    components, and the network can correct whatever it likes.
+    components, and the network can correct any of it.
 
     Source: ours, because a small convolutional autoencoder trained from random weights stays below the principal
     components of its patches for very long, and as a correction to them it is above from the first step.

@@ -1,4 +1,4 @@
-"""Checks of what callers hand to a world: errors that name the argument, what was expected and what came."""
+"""Checks of a world's arguments; errors name the argument, what was expected and what came."""
 
 from collections.abc import Sequence
 

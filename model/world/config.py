@@ -1,4 +1,4 @@
-"""`world.yaml`: what a world folder says about itself, and its reading and writing."""
+"""`world.yaml`: the settings of a world folder, and how they are read and written."""
 
 import dataclasses
 import math
@@ -59,7 +59,7 @@ class TextEncoderConfig:
 
 @dataclass(kw_only=True)
 class NamedSamplerConfig:
-    """One more way to sample a world, by weights of its own: a student, or the teacher of the others.
+    """A further sampler of a world, with its own weights: a student, or the teacher of the others.
 
     Attributes:
         dit: The folder of its network, in the world's.

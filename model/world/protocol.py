@@ -47,7 +47,7 @@ class WorldState(TensorClass):
     """Everything a world knows about `b` running episodes; shape of the batch: `[b]`.
 
     Snapshot = keep it; restore = pass it again; fork = index it (`state[[0, 0, 0]]`); reset of single
-    environments = `state.with_rows(rows, other)`, or assign in place, `state[i] = other[0]`, if nobody else holds it.
+    environments = `state.with_rows(rows, other)`, or assign in place, `state[i] = other[0]`, if no other code holds it.
 
     Fields:
         c2w: `[b, 4, 4]` float32, current camera pose in the world frame, metres.

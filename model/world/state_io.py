@@ -138,7 +138,7 @@ def _put(memory: dict[str, Any], name: str, value: Tensor) -> None:
     for folder in path[1:-1]:
         place = place.setdefault(folder, {})
         if not isinstance(place, dict):
-            raise ValueError(f"{name}: expected a place of its own, got that of another entry")
+            raise ValueError(f"{name}: expected a range of bytes of its own, got that of another entry")
     if path[-1] in place:
-        raise ValueError(f"{name}: expected a place of its own, got that of another entry")
+        raise ValueError(f"{name}: expected a range of bytes of its own, got that of another entry")
     place[path[-1]] = value

@@ -1,4 +1,4 @@
-"""Greedy coverage: to where most is new, from what `info` tells alone, and right again after going back in time."""
+"""The frontier policy flies to where most is new, reads only `info`, and stays right after `restore`."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Planning through forks: the episode itself stays where it is, both ways to imagine agree, and plans pay."""
+"""The planner: forks leave the episode unchanged, both predictors of rewards agree, and plans earn more."""
 
 import numpy as np
 import pytest

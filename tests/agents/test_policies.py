@@ -1,4 +1,4 @@
-"""Policies: inside the bounds, functions of the clip's number, and where they should end they end."""
+"""Policies stay within the bounds, depend on the clip's index alone, and end at the right pose."""
 
 import numpy as np
 import pytest

@@ -129,7 +129,7 @@ def test_bad_input_is_named(tmp_path, blank_world):
     with pytest.raises(FileNotFoundError, match=r"expected a folder with actor\.json"):
         PPOPolicy(space, tmp_path)
     save_actor(tmp_path, ActorNetwork(NetworkConfig(task="GoalView")))
-    with pytest.raises(ValueError, match=r"^info: expected \['goal_c2w'\], which the task GoalView tells"):
+    with pytest.raises(ValueError, match=r"^info: expected \['goal_c2w'\], an entry of the task GoalView"):
         env = CameraCtrlWorldEnv(blank_world)
         PPOPolicy(space, tmp_path).act(*env.reset(seed=0))
     (tmp_path / "actor.safetensors").write_bytes(b"nonsense")

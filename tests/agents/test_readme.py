@@ -1,4 +1,4 @@
-"""The page of the agents tells the truth: its Python runs, its commands, files and links exist."""
+"""The page of the agents is right: its Python runs, its commands, files and links exist."""
 
 import importlib.util
 import re

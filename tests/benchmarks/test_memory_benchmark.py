@@ -11,7 +11,7 @@ import pytest
 from cc2env.vector_env import CameraCtrlWorldVectorEnv
 from model.world.synthetic_world import SyntheticWorld
 
-resource = pytest.importorskip("resource", reason="resident memory is told by POSIX systems only")
+resource = pytest.importorskip("resource", reason="only POSIX systems report resident memory")
 
 STEPS = 2000
 

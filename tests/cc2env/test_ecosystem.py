@@ -1,4 +1,4 @@
-"""The ordinary roads of others into the environment: TorchRL's GymEnv, worker processes, Gymnasium's types."""
+"""Other libraries use the environment: TorchRL's GymEnv, worker processes, Gymnasium's types."""
 
 import os
 import subprocess

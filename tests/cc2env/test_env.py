@@ -1,4 +1,4 @@
-"""The environment as Gymnasium sees it: its checker, determinism, snapshots, errors after which one flies on."""
+"""The environment as Gymnasium sees it: its checker, determinism, snapshots, errors that leave the episode usable."""
 
 import dataclasses
 import re

@@ -65,23 +65,23 @@ def test_longer_clips_and_other_steps(learned_folder, samples):
 @pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP, AutoresetMode.DISABLED])
 def test_vector_environment(learned_folder, samples, mode):
     envs = CameraCtrlWorldVectorEnv(2, learned_folder, max_episode_steps=1, autoreset_mode=mode)
-    told = [envs.reset(seed=0)[1]["function_evaluations"]]
+    counted = [envs.reset(seed=0)[1]["function_evaluations"]]
     done = [drain(samples)]
     for _ in range(2):
-        if mode is AutoresetMode.DISABLED and len(told) == 2:
+        if mode is AutoresetMode.DISABLED and len(counted) == 2:
             infos = envs.reset(options={"reset_mask": np.array([False, True])})[1]
         else:
             infos = envs.step(STILL)[-1]
-        told.append(infos["function_evaluations"])
+        counted.append(infos["function_evaluations"])
         done.append(drain(samples))
         final = infos.get("final_info", {}).get("function_evaluations", np.zeros(2))
-        assert done[-1] == told[-1].sum() + final.sum()
+        assert done[-1] == counted[-1].sum() + final.sum()
     expected = {
         AutoresetMode.SAME_STEP: [OPENING] * 2,
         AutoresetMode.NEXT_STEP: [OPENING] * 2,
         AutoresetMode.DISABLED: [0, OPENING],  # the first row was not reset
     }
-    assert told[0].tolist() == [OPENING] * 2 and told[-1].tolist() == expected[mode]
+    assert counted[0].tolist() == [OPENING] * 2 and counted[-1].tolist() == expected[mode]
 
 
 def test_rows_with_and_without_a_prompt(learned_folder, samples):

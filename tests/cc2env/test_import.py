@@ -1,4 +1,4 @@
-"""Importing the package registers the environment and loads no network library; the arrows of the house hold."""
+"""Importing the package registers the environment and loads no network library; the import contracts hold."""
 
 import subprocess
 import sys

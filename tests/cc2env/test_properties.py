@@ -1,4 +1,4 @@
-"""Whatever is called in whatever order: the single, the vector and the TorchRL environment tell one story."""
+"""After any sequence of calls the single, the vector and the TorchRL environment give the same results."""
 
 import gc
 

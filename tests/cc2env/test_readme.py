@@ -1,4 +1,4 @@
-"""The environment's README tells the truth: every snippet runs, every table names what there is."""
+"""The environment's README is right: every snippet runs, every table names what there is."""
 
 import re
 from pathlib import Path
@@ -32,9 +32,9 @@ def test_tables_name_all_ids_wrappers_and_keys_of_info_and_no_others() -> None:
         assert re.search(rf"`{env_id}`.* after {gym.spec(env_id).max_episode_steps} clips \|", README), env_id
     assert set(re.findall(r"wrappers\.(\w+)\(", README)) == set(wrappers.__all__) - {"KEY_MAPS"}
     assert all(f'key_map="{version}"' in README for version in KEY_MAPS)
-    told = README.split("| key of `info` |")[1].split("\n\n")[0]
+    listed = README.split("| key of `info` |")[1].split("\n\n")[0]
     _, info = gym.make(cc2env.ENV_ID, world="synthetic").reset(seed=0)
-    assert set(re.findall(r"^\| `(\w+)` \|", told, re.MULTILINE)) == set(info)
+    assert set(re.findall(r"^\| `(\w+)` \|", listed, re.MULTILINE)) == set(info)
 
 
 def test_bounds_are_those_of_the_space() -> None:

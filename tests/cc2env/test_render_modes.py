@@ -1,4 +1,4 @@
-"""Recorders of other libraries keep one frame of a clip: whoever puts one round the environment is told."""
+"""Recorders of other libraries keep one frame of a clip; the environment warns when one of them calls `render`."""
 
 import warnings
 
@@ -24,7 +24,7 @@ def test_gymnasiums_recorder_is_told_once_what_it_misses(flat_world, tmp_path, m
         env.reset(seed=0)
         env.step(0), env.step(1)
     assert sum("RecordEpisode" in str(each.message) for each in caught) == 1
-    assert len(env.recorded_frames) == 3  # which is why it is told
+    assert len(env.recorded_frames) == 3  # the reason for the warning
     env.recorded_frames.clear()
     env.recording = False  # no film has to be written here
 

@@ -210,7 +210,7 @@ def test_another_process_goes_on_bit_for_bit(learned_folder, tmp_path):
 
 @pytest.mark.parametrize("started", [False, True])
 def test_a_snapshot_of_another_world_is_refused_before_anything_changes(learned_folder, started):
-    """Clips of both worlds have the same shape: only the memory of their states tells them apart."""
+    """Clips of both worlds have the same shape: only the memory of their states differs."""
     size = load_world(learned_folder).spec
     rendered = SyntheticWorld(height=size.height, width=size.width)
     kinds = (CameraCtrlWorldEnv, CameraCtrlWorldVectorEnv, CameraCtrlWorldTorchRLEnv)

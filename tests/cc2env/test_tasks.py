@@ -149,9 +149,9 @@ def test_a_snapshot_holds_the_progress_of_its_task(world, task, tmp_path):
     for snapshot in (kept, type(kept).load(tmp_path / "moment.safetensors")):
         other.restore(snapshot)
         for (reward, terminated, _, info), action in zip(ahead, (BACK, FORWARD), strict=True):
-            _, again, ended, _, told = other.step(action)
+            _, again, ended, _, other_info = other.step(action)
             assert again == reward and ended == terminated
-            assert all(np.array_equal(told[key], value) for key, value in info.items())
+            assert all(np.array_equal(other_info[key], value) for key, value in info.items())
 
 
 def test_forks_play_the_same_task(world):
@@ -419,7 +419,7 @@ def test_a_camera_stops_above_the_ground_and_goes_on_from_there(world):
     env, through = make(world, collision="stop"), make(world)
     _, *_, info = env.step(DOWN)
     flown = through.step(DOWN)[4]
-    assert info["blocked"] and flown["blocked"]  # told in both, stopped in one
+    assert info["blocked"] and flown["blocked"]  # reported in both, stopped in one
     assert (info["c2w"] == flown["c2w"]).all() and (flown["achieved_c2w"] == flown["c2w"]).all()
     height = world.scene(int(env.snapshot().session.state.seed[0])).camera_height
     assert info["achieved_c2w"][-1, 1, 3] == pytest.approx(height - 0.35, abs=5e-3)
@@ -457,7 +457,7 @@ def test_the_shipped_world_stops_a_camera_by_what_it_sees():
     env, through = (gym.make(cc2env.ENV_ID, world="tiny", sampler_steps=1, collision=how) for how in ("stop", "none"))
     env.reset(seed=1), through.reset(seed=1)
     infos = [each.step(DOWN)[4] for each in (env, through)]
-    assert infos[0]["blocked"] and not infos[1]["blocked"]  # an estimate is asked only of those who stop by it
+    assert infos[0]["blocked"] and not infos[1]["blocked"]  # only a collision="stop" environment computes the estimate
     assert (infos[0]["c2w"] == infos[1]["c2w"]).all()
     assert 0.2 < infos[0]["achieved_c2w"][-1, 1, 3] < 1.8 < infos[1]["achieved_c2w"][-1, 1, 3]
     up = env.step(DOWN * -0.5)[4]

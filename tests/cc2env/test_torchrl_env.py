@@ -48,12 +48,12 @@ def test_specs_tell_the_truth(env, learned_folder):
 
 @pytest.mark.parametrize("value", ["find the red ball", None, {"a": 1}, [[1], [1, 2]]])
 def test_what_a_task_tells_must_be_numbers(flat_world, value):
-    class Told(Task):
+    class ReportsValue(Task):
         def info(self, memory):
-            return {"told": value}
+            return {"reported": value}
 
-    with pytest.raises(ValueError, match=r"^info\['told'\]: expected a number or an array of numbers, got "):
-        CameraCtrlWorldTorchRLEnv(2, flat_world, task=Told())
+    with pytest.raises(ValueError, match=r"^info\['reported'\]: expected a number or an array of numbers, got "):
+        CameraCtrlWorldTorchRLEnv(2, flat_world, task=ReportsValue())
 
 
 @pytest.mark.parametrize(("world", "tolerance"), [("flat_world", 0), ("learned_folder", 1)])
@@ -213,7 +213,7 @@ def test_collectors_in_other_processes_fly_it(learned_folder):
 
 
 class _Films(Logger):
-    """Keeps the films that it is asked to log."""
+    """Keeps the films that it gets to log."""
 
     def __init__(self):
         self.films = []
@@ -286,7 +286,7 @@ def test_tasks_are_those_of_the_single_environment(flat_world, task):
         _, reward, terminated, _, info = single.step(action[1].numpy())
         assert td["reward"][1].item() == pytest.approx(reward, abs=1e-6)
         assert td["terminated"][1].item() == terminated
-        told = set(info) & set(td.keys())
-        assert {"achieved_c2w", "blocked", "c2w"} < told and len(told) > 5
-        for key in told:
+        shared = set(info) & set(td.keys())
+        assert {"achieved_c2w", "blocked", "c2w"} < shared and len(shared) > 5
+        for key in shared:
             assert np.allclose(td[key][1].numpy(), info[key])

@@ -30,8 +30,8 @@ def test_numbers_of_numpy_are_numbers(flat_world):
     assert env.fork(np.int64(2)).num_envs == 2
 
 
-class Told(Task):
-    """Tells one thing."""
+class ReportsValue(Task):
+    """Its `info` holds one given value."""
 
     def __init__(self, *values):
         self.values = values
@@ -40,23 +40,23 @@ class Told(Task):
         return memory, 0.0, False
 
     def info(self, memory):
-        return {"told": self.values[0], "length": 2.0}
+        return {"reported": self.values[0], "length": 2.0}
 
 
 @pytest.mark.parametrize("value", ["find the red ball", None, {"a": 1, "b": "text"}, [1, 2], np.float32(3)])
 def test_what_a_task_tells_is_stacked_as_gymnasium_does(flat_world, value, assert_same):
-    envs = CameraCtrlWorldVectorEnv(2, flat_world, task=Told(value))
-    oracle = SyncVectorEnv([lambda: CameraCtrlWorldEnv(flat_world, task=Told(value))] * 2)
+    envs = CameraCtrlWorldVectorEnv(2, flat_world, task=ReportsValue(value))
+    oracle = SyncVectorEnv([lambda: CameraCtrlWorldEnv(flat_world, task=ReportsValue(value))] * 2)
     action = sampled(envs, 1)[0]
     assert_same(envs.reset(seed=5), oracle.reset(seed=5))
     assert_same(envs.step(action), oracle.step(action))
-    env = CameraCtrlWorldEnv(flat_world, task=Told(value))
+    env = CameraCtrlWorldEnv(flat_world, task=ReportsValue(value))
     env.reset(seed=5)
-    assert "told" in env.fork(2).step(action)[4]
+    assert "reported" in env.fork(2).step(action)[4]
     infos = envs.reset(options={"reset_mask": np.array([True, False])})[1]
     assert infos["_told"].tolist() == [True, False] and infos["length"].tolist() == [2.0, 0.0]
     if isinstance(value, str):
-        assert infos["told"].tolist() == [value, None]
+        assert infos["reported"].tolist() == [value, None]
 
 
 def test_a_task_may_tell_a_number_or_nothing(flat_world):
@@ -147,10 +147,10 @@ def test_a_row_of_a_learned_batch_is_the_single_environment(learned_folder):
     for row, seed in enumerate([11, 3, 7]):
         env = CameraCtrlWorldEnv(learned_folder)
         single = [env.reset(seed=seed)[0]]
-        for action, told in zip(actions, infos, strict=True):
+        for action, batched in zip(actions, infos, strict=True):
             observation, *_, info = env.step(action[row])
             single.append(observation)
-            assert info["prompt"] == told["prompt"][row] and (info["c2w"] == told["c2w"][row]).all()
+            assert info["prompt"] == batched["prompt"][row] and (info["c2w"] == batched["c2w"][row]).all()
         # matrix kernels may differ with the batch size: one grey level
         assert max(np.abs(a.astype(int) - b[row]).max() for a, b in zip(single, clips, strict=True)) <= 1
 

@@ -1,4 +1,4 @@
-"""All environments tell the words that prompts can say, and warn once of a prompt that says none."""
+"""All environments list the words of prompts, and warn once of a prompt without any of them."""
 
 import gymnasium as gym
 import pytest

@@ -1,4 +1,4 @@
-"""Wrappers: spaces tell the truth, actions mean what the tables say, everything is named in the spec and pickles."""
+"""Wrappers: observations lie in the spaces, actions mean what the tables say, all pickle and stand in the spec."""
 
 import pickle
 import warnings

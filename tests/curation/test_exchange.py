@@ -1,4 +1,4 @@
-"""Data sets that exist: imported once, told apart, refused by name, and exported again."""
+"""Existing data sets: imported once, with distinct ids, refused by name, and exported again."""
 
 import json
 import shutil

@@ -1,7 +1,7 @@
 """A path that the pictures bear out passes; a jump, a seam or another unit of length does not, and is named.
 
 The pictures are those of a textured wall, so that the true flow is known to be found. Every planted mistake keeps each
-observation on its point, as structure from motion leaves it: only the pictures can tell.
+observation on its point, as structure from motion leaves it: only the pictures show it.
 """
 
 import dataclasses
@@ -138,15 +138,15 @@ def test_distances_do_not_depend_on_the_size_of_the_pictures() -> None:
 
 
 def test_the_flow_is_estimated_once_for_each_step_and_direction() -> None:
-    frames, asked = pictures(), []
+    frames, pairs = pictures(), []
 
     class Counting:
         def __call__(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
             numbers = [
                 next(i for i, other in enumerate(frames) if torch.equal(frame, other)) for frame in (first, second)
             ]
-            asked.append(tuple(numbers))
+            pairs.append(tuple(numbers))
             return DISFlow()(first, second)
 
     errors_of(frames, solved(still()), Counting())
-    assert sorted(asked) == sorted([(i, i + 1) for i in range(FRAMES - 1)] + [(i + 1, i) for i in range(FRAMES - 1)])
+    assert sorted(pairs) == sorted([(i, i + 1) for i in range(FRAMES - 1)] + [(i + 1, i) for i in range(FRAMES - 1)])

@@ -13,7 +13,7 @@ FRAMES = 12
 
 
 def screw() -> torch.Tensor:
-    """A camera that goes and turns at a constant twist, so that any two of its poses tell those between."""
+    """A camera that goes and turns at a constant twist, so that any two of its poses determine those between."""
     return se3.exp(torch.arange(FRAMES)[:, None] * torch.tensor([0.1, 0.0, 0.05, 0.0, 0.15, 0.02]))
 
 

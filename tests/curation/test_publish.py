@@ -1,4 +1,4 @@
-"""The whole set: capped categories, films held out whole, a ledger that says why; whatever came first."""
+"""The whole set: capped categories, films held out whole, a ledger that says why, in any order of films."""
 
 from pathlib import Path
 

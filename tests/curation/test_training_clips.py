@@ -44,7 +44,7 @@ CONFIG = ClipSetConfig(num_clips=100, num_latents=3, height=48, width=48, fps=12
 
 
 def numbered(first: int, count: int, height: int = 48, width: int = 96) -> torch.Tensor:
-    """Frames whose brightness tells their number: 4 a frame."""
+    """Frames whose brightness is 4 times their number."""
     values = (4 * torch.arange(first, first + count)).to(torch.uint8)
     return values[:, None, None, None].expand(count, height, width, 3).contiguous()
 

@@ -136,9 +136,9 @@ def test_a_line_of_wrong_types_is_one_error_when_the_folder_is_opened(name: str,
 @pytest.mark.parametrize("line", [b"[" * 100_000, b'{"a":' * 100_000, b"\xff\xfe", b"3", b"null", b"[]", b"9" * 10_000])
 def test_a_line_that_is_no_object_is_one_error(line: bytes, tmp_path: Path) -> None:
     (tmp_path / "manifest.jsonl").write_bytes(line + b"\n")
-    with pytest.raises(ValueError, match=r"manifest.jsonl, line 1: expected a clip as a JSON object, got: ") as told:
+    with pytest.raises(ValueError, match=r"manifest.jsonl, line 1: expected a clip as a JSON object, got: ") as raised:
         Manifest(tmp_path)
-    assert len(str(told.value)) < 1000
+    assert len(str(raised.value)) < 1000
 
 
 def test_no_pipe_is_waited_for_and_no_id_is_there_twice(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Both ways to the same GELU."""
+"""Both implementations give the same GELU."""
 
 import torch
 import torch.nn.functional as F

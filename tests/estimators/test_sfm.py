@@ -41,7 +41,7 @@ def test_a_film_is_solved_its_sparse_depth_is_the_renderers_and_the_same_again()
     assert solved.lens_deviation == 0
     errors = trajectory_errors(solved.c2w, c2w)
     assert errors.trans_err < 0.01  # of a path of 1 m
-    # relative to the first, because a nearly straight path does not tell the roll about it
+    # relative to the first, because a nearly straight path does not determine the roll about it
     turned, expected = se3.relative(solved.c2w[:1], solved.c2w), se3.relative(c2w[:1], c2w)
     assert float(rotation_error_deg(turned, expected).max()) < 1
     for frame in (0, 6):

@@ -216,9 +216,9 @@ def test_timestamps_that_go_back_are_refused_where_they_are_needed(tmp_path: Pat
 )
 def test_a_number_that_the_format_does_not_know_is_one_short_error(line: str, fault: str, tmp_path: Path) -> None:
     (tmp_path / "odd.txt").write_text(f"url\n{line}\n", encoding="utf-8")
-    with pytest.raises(ValueError, match=f"odd.txt.*: expected .*{fault}") as told:
+    with pytest.raises(ValueError, match=f"odd.txt.*: expected .*{fault}") as raised:
         read_trajectory(tmp_path / "odd.txt")
-    assert len(str(told.value)) < 1000
+    assert len(str(raised.value)) < 1000
 
 
 def test_a_mark_of_the_byte_order_is_no_part_of_the_url(tmp_path: Path) -> None:
@@ -248,6 +248,6 @@ def test_no_file_fills_the_memory_or_stops_the_process(tmp_path: Path) -> None:
         text = header.encode()
         (tmp_path / f"{name}.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text)
     for path in sorted(tmp_path.iterdir()):
-        with pytest.raises(ValueError, match=f"{path.name}: expected") as told:
+        with pytest.raises(ValueError, match=f"{path.name}: expected") as raised:
             read_trajectory(path)
-        assert len(str(told.value)) < 1000
+        assert len(str(raised.value)) < 1000

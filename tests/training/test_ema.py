@@ -1,4 +1,4 @@
-"""The average has a known answer, and lending it leaves the module's own parameters untouched."""
+"""The average has a known answer, and applying it leaves the module's own parameters untouched."""
 
 import pytest
 import torch
@@ -53,8 +53,8 @@ def test_lending_gives_the_average_and_takes_it_back_even_after_an_error() -> No
     own = {name: p.clone() for name, p in module.named_parameters()}
     average = ExponentialMovingAverage(constant(0.5), 0.9)
     average.parameters = {name: torch.full_like(p, 0.5) for name, p in own.items()}
-    with pytest.raises(RuntimeError, match="inside"), average.applied_to(module) as lent:
-        assert all(bool((p == 0.5).all()) for p in lent.parameters())
+    with pytest.raises(RuntimeError, match="inside"), average.applied_to(module) as averaged:
+        assert all(bool((p == 0.5).all()) for p in averaged.parameters())
         raise RuntimeError("inside")
     assert all(torch.equal(p, own[name]) for name, p in module.named_parameters())
     assert all(bool((p == 0.5).all()) for p in average.parameters.values())

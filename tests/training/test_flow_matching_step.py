@@ -51,7 +51,7 @@ def clips(b: int = B) -> LatentBatch:
 
 
 class Spy(nn.Module):
-    """Remembers what the network was shown and answers with zeros, or with what it is told to."""
+    """Records the inputs of the network and returns zeros, or the output that the test gives."""
 
     def __init__(self, answer: Any = None) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The loop resumes bit for bit after SIGKILL, saves when told to stop, loses nothing to NaN, and shows the average."""
+"""The loop resumes bit for bit after SIGKILL, saves when it is stopped, loses nothing to NaN, and shows the average."""
 
 import json
 import os
@@ -262,7 +262,7 @@ def test_settings_out_of_range_are_refused(name: str) -> None:
 @pytest.mark.parametrize("never", [None, 0])
 def test_no_samples_may_be_said_in_two_ways(never: int | None) -> None:
     def sample(module: nn.Module, step: int) -> None:
-        raise AssertionError("not asked for")
+        raise AssertionError("not expected to be called")
 
     fit(noisy_step, new_state(), batches, num_steps=2, config=config(sample_every=never), sample=sample)
 
