@@ -16,7 +16,7 @@ def test_it_is_the_sha_256_of_all_contents_in_order(tmp_path: Path) -> None:
     assert fingerprint(numbers.T) != fingerprint(numbers)
 
 
-def test_a_number_tells_where_contents_end_and_fits_an_int64() -> None:
+def test_a_number_depends_on_where_contents_end_and_fits_an_int64() -> None:
     assert fingerprint_number(b"ab", b"c") != fingerprint_number(b"a", b"bc")
     numbers = [fingerprint_number(bytes([each])) for each in range(64)]
     assert torch.tensor(numbers).tolist() == numbers and min(numbers) >= 0 and max(numbers) > 2**62

@@ -20,7 +20,7 @@ def noise() -> np.ndarray:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.95])
-def test_a_film_that_was_cut_is_told_from_a_whole_one(tmp_path: Path, share: float) -> None:
+def test_a_truncated_film_is_distinguished_from_a_whole_one(tmp_path: Path, share: float) -> None:
     film = write_film(tmp_path / "film.mp4", noise(), 12)
     require_frames(film, 20)
     content = film.read_bytes()

@@ -112,7 +112,7 @@ def test_a_world_that_was_trained_anew_is_flown_anew(settings, tmp_path, monkeyp
 _FLOWN = {"return": 1.0, "clips": 1, "success": None, "seconds": 1.0}
 
 
-def test_rows_stand_in_the_order_asked_for_whenever_they_were_flown(settings, blank_world):
+def test_rows_stand_in_the_order_of_the_settings_whenever_they_were_flown(settings, blank_world):
     settings.agents, settings.tasks = ["random"], ["Explore"]
     evaluate(settings, {"blank": blank_world})
     settings.tasks = ["GoalView", "Explore"]

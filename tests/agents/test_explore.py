@@ -105,7 +105,7 @@ def poses_flown(tmp_path, trajectory, **settings):
     return np.array(json.loads((explore(config) / "episode.json").read_text())["poses"])
 
 
-def test_a_path_too_fast_is_flown_more_slowly_and_one_is_told(tmp_path, capsys):
+def test_a_path_too_fast_is_flown_more_slowly_and_a_line_says_so(tmp_path, capsys):
     write_realestate10k(tmp_path / "fast.txt", path(3, 1.0))
     poses_flown(tmp_path, tmp_path / "fast.txt")
     assert "resampled to 2 times as many poses, so it is flown 2 times as slowly" in capsys.readouterr().out

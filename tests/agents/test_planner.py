@@ -36,7 +36,7 @@ def plans_for(env, horizon, count=6):
         ("LoopClosure", {}),
     ],
 )
-def test_forks_and_poses_tell_the_same(blank_world, task, arguments):
+def test_forks_and_poses_predict_the_same_rewards(blank_world, task, arguments):
     env = environment(blank_world, task, **arguments)
     plans = plans_for(env, 3)
     exact, cheap = ForkedFutures(env).returns(plans), PoseFutures(env).returns(plans)

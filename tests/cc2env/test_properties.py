@@ -163,7 +163,7 @@ class Interfaces(RuleBasedStateMachine):
             assert (td["c2w"][row].numpy() == info["c2w"]).all() and td["clip_index"][row] == info["clip_index"]
 
 
-def test_all_interfaces_tell_one_story(flat_world):
+def test_all_interfaces_give_the_same_results(flat_world):
     class OfThisWorld(Interfaces):
         world = flat_world
 

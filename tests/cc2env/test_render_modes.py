@@ -18,7 +18,7 @@ ADVICE = r"RecordVideo keeps 1 of the 16 frames .*cc2env\.wrappers\.RecordEpisod
 
 
 @pytest.mark.parametrize("mode", ["rgb_array", "rgb_array_list"])
-def test_gymnasiums_recorder_is_told_once_what_it_misses(flat_world, tmp_path, mode):
+def test_gymnasiums_recorder_gets_one_warning_of_what_it_misses(flat_world, tmp_path, mode):
     env = RecordVideo(DiscreteActions(CameraCtrlWorldEnv(flat_world, render_mode=mode)), str(tmp_path))
     with pytest.warns(UserWarning, match=ADVICE) as caught:
         env.reset(seed=0)

@@ -27,7 +27,7 @@ def test_a_learned_world_flies_shorter_clips(learned_folder, tmp_path, poses):
         assert info["seconds"] == pytest.approx(clip * 4 * poses / 12)
 
 
-def test_the_page_tells_why_and_what_else_there_is():
+def test_the_page_says_why_and_what_else_there_is():
     page = (Path(cc2env.__file__).parent / "README.md").read_text(encoding="utf-8")
     reasons = page.split("### Why a decision is 16 frames")[1].split("\n## ")[0]
     for offer in ("LastFrame", "FrameSkip", "SingleTwist", "DiscreteActions", "poses_per_clip=8", "poses_per_clip: 2"):

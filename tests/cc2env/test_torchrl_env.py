@@ -37,7 +37,7 @@ def fly(env, td, actions):
     return torch.stack(clips)
 
 
-def test_specs_tell_the_truth(env, learned_folder):
+def test_specs_hold_every_observation(env, learned_folder):
     check_env_specs(env, break_when_any_done="both")
     check_env_specs(CameraCtrlWorldTorchRLEnv(2, learned_folder, max_episode_steps=2), seed=0)
     rollout = env.rollout(4, break_when_any_done=False)
@@ -47,7 +47,7 @@ def test_specs_tell_the_truth(env, learned_folder):
 
 
 @pytest.mark.parametrize("value", ["find the red ball", None, {"a": 1}, [[1], [1, 2]]])
-def test_what_a_task_tells_must_be_numbers(flat_world, value):
+def test_the_info_of_a_task_must_be_numbers(flat_world, value):
     class ReportsValue(Task):
         def info(self, memory):
             return {"reported": value}

@@ -7,7 +7,7 @@ import cc2env
 from cc2env.torchrl_env import CameraCtrlWorldTorchRLEnv
 
 
-def test_every_environment_tells_the_words(learned_folder):
+def test_every_environment_lists_the_words(learned_folder):
     words = ("red", "blue", "box", "dome")
     envs = gym.make_vec(cc2env.ENV_ID, num_envs=2, world=learned_folder)
     assert gym.make(cc2env.ENV_ID, world=learned_folder).unwrapped.vocabulary == words
@@ -16,7 +16,7 @@ def test_every_environment_tells_the_words(learned_folder):
     assert len(gym.make(cc2env.ENV_ID).unwrapped.vocabulary) == 52
 
 
-def test_a_prompt_of_which_nothing_is_known_is_told_once(learned_folder):
+def test_a_prompt_of_which_nothing_is_known_is_warned_of_once(learned_folder):
     envs = gym.make_vec(cc2env.ENV_ID, num_envs=2, world=learned_folder)
     with pytest.warns(
         UserWarning, match="nothing of 'three dancing unicorns' is known .* red blue box dome$"

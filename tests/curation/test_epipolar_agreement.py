@@ -111,7 +111,7 @@ def test_a_lens_that_is_half_as_wide_is_found() -> None:
     assert float(excess.max()) > 0.1
 
 
-def test_what_moves_and_frames_without_a_pose_are_not_asked() -> None:
+def test_what_moves_and_frames_without_a_pose_are_left_out() -> None:
     wrong = PATH.clone()
     wrong[2] = wrong[2] @ se3.exp(torch.tensor([0.0, 0.0, 0.0, 0.1, 0.0, 0.0]))
     assert float(excess_of(solved(wrong), everything_moves=True).max()) == 0

@@ -121,7 +121,7 @@ def test_a_film_is_open_to_one_process_at_a_time(tmp_path: Path) -> None:
     other.join()
 
 
-def test_films_are_found_with_their_captions_and_told_apart(tmp_path: Path) -> None:
+def test_films_are_found_with_their_captions_and_distinct_ids(tmp_path: Path) -> None:
     for name in ("a/1.mp4", "b/1.MP4", "b/é ü.mov", ".hidden/2.mp4", "notes.pdf"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()

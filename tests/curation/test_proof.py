@@ -71,7 +71,7 @@ def test_films_and_their_truth_are_written_once_and_belong_together(tmp_path: Pa
     assert frame_numbers(torch.tensor([0.0, 0.0834, 0.3333], dtype=torch.float64), truth).tolist() == [0, 1, 4]
 
 
-def test_the_tables_tell_every_row() -> None:
+def test_the_tables_have_every_row() -> None:
     row = dataclasses.asdict(proof_row([record("a", path(2.0), scale=0.8)], {"a": truth(2.0)}))
     mask = {"precision": 0.5, "recall": None, "moving_pixels": 7}
     balance = {"without": {"paths": 3, "largest_share": 1.0, "effective_categories": 1.0}}
@@ -113,7 +113,7 @@ def test_every_step_has_its_picture(tmp_path: Path) -> None:
     assert all(file.stat().st_size > 2000 for file in files)
 
 
-def test_colours_tell_direction_and_length() -> None:
+def test_colours_show_direction_and_length() -> None:
     flow = torch.zeros(2, 2, 2)
     flow[0, 0], flow[0, 1] = torch.tensor([4.0, 0.0]), torch.tensor([-4.0, 0.0])
     colours = flow_colours(flow)

@@ -70,7 +70,7 @@ def test_a_clip_twice_is_refused(tmp_path: Path) -> None:
         manifest.append(record("a"))
 
 
-def test_missing_arrays_are_told_by_clip(tmp_path: Path) -> None:
+def test_missing_arrays_are_named_by_clip(tmp_path: Path) -> None:
     manifest = Manifest(tmp_path)
     manifest.append(record("a"))
     (tmp_path / "cameras" / "a.safetensors").write_bytes(b"")

@@ -192,7 +192,7 @@ def test_a_fake_is_the_clip_of_the_students_own_flight() -> None:
     assert numbers == {1, 2}
 
 
-def test_a_copy_has_nothing_to_regress_to_and_no_teacher_is_asked_for_weight_zero() -> None:
+def test_a_copy_has_nothing_to_regress_to_and_weight_zero_calls_no_teacher() -> None:
     both = pair()
     teacher = copy.deepcopy(both.generator).requires_grad_(False).eval()
     step = AdversarialStep(settings(), WORLD, NULL_TEXT, teacher=(teacher, WORLD.sampler))
@@ -206,7 +206,7 @@ def test_a_copy_has_nothing_to_regress_to_and_no_teacher_is_asked_for_weight_zer
 
 @pytest.mark.slow
 @pytest.mark.parametrize("loss", ["relativistic", "non_saturating"])
-def test_a_discriminator_learns_to_tell_and_a_generator_learns_from_it(loss: str) -> None:
+def test_a_discriminator_learns_true_clips_and_a_generator_learns_from_it(loss: str) -> None:
     both = pair()
     config = settings(loss=loss, num_clips=1, r1_weight=1.0, r2_weight=1.0)
     both.generator.requires_grad_(False)

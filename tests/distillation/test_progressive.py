@@ -106,7 +106,7 @@ def test_the_teacher_goes_on_from_the_noised_truth_with_the_context_as_it_is() -
     assert bool((later[1][:, 4:] < t[:, 4:]).all())
 
 
-def test_a_noised_context_is_noised_once_and_its_time_told_to_both() -> None:
+def test_a_noised_context_is_noised_once_and_both_networks_get_its_time() -> None:
     teacher, student = Field(lambda x, *_: x), Field(lambda x, *_: x)
     batch = clips()
     ProgressiveStep(windows(4, context_noise=0.5), teacher, PLAIN, PLAIN)(student, batch, generator())

@@ -61,7 +61,7 @@ def test_camera_token_sees_its_own_frame_and_patch_only() -> None:
     assert changed.nonzero().tolist() == [[1, 3]]  # frame 1, second row of patches, second column
 
 
-def test_waves_tell_neighbouring_rays_apart_and_leave_the_null_camera_silent() -> None:
+def test_waves_separate_neighbouring_rays_and_leave_the_null_camera_zero() -> None:
     layer = CameraEmbedding(8, (1, 1, 1), init_std=1.0, num_frequencies=4)
     assert layer.patchify.weight.shape == (8, 54, 1, 1, 1)
     assert not layer(torch.zeros(1, 2, 6, 3, 5)).any()

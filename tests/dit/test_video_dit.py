@@ -236,7 +236,7 @@ def test_an_argument_that_does_not_fit_is_named(change: dict[str, Any], message:
         random_dit()(**(example() | change))
 
 
-def test_absent_additions_are_named_when_asked_for() -> None:
+def test_absent_additions_are_named_where_their_input_is_given() -> None:
     dit, inputs = random_dit(camera=False, mask_channel=False), example()
     with pytest.raises(ValueError, match="context_mask: expected None"):
         dit(**{k: v for k, v in inputs.items() if k != "plucker"})

@@ -115,7 +115,7 @@ def test_depth_pro_judges_the_lens_and_depth_anything_does_not(tmp_path: Path) -
     assert TransformersDepth(depth_anything(tmp_path / "any")).horizontal_fov_deg(pictures) is None
 
 
-def test_folders_that_cannot_tell_metres_are_refused(tmp_path: Path) -> None:
+def test_folders_without_metric_depth_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="metric depth, got a relative depth_anything"):
         TransformersDepth(depth_anything(tmp_path / "relative", "relative"))
     with pytest.raises(ValueError, match="knows no angle of view"):

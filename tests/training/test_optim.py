@@ -117,7 +117,7 @@ def test_every_parameter_of_the_dit_has_one_optimiser_and_muon_only_hidden_matri
         ("head.linear.weight", (4, 4), False),
     ],
 )
-def test_hidden_matrices_are_told_by_name_and_shape(name: str, shape: tuple[int, ...], expected: bool) -> None:
+def test_hidden_matrices_are_recognised_by_name_and_shape(name: str, shape: tuple[int, ...], expected: bool) -> None:
     assert is_hidden_matrix(name, torch.zeros(shape)) is expected
 
 

@@ -193,7 +193,7 @@ def test_weights_are_shared_between_settings(folder: Path) -> None:
     assert (one.spec.evaluations_per_clip, two.spec.evaluations_per_clip) == (6, 5)
 
 
-def test_memory_can_be_asked_for_and_left_out(folder: Path) -> None:
+def test_memory_can_be_switched_on_and_off(folder: Path) -> None:
     capacities = [
         load_world(folder, WorldOptions(memory_latents=n)).start([1])[0].memory["window", "c2w"].shape[1]
         for n in (0, 2)

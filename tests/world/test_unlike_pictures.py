@@ -57,7 +57,7 @@ def psnr_through_vae(world: CameraWorld, pictures: Tensor) -> Tensor:
     return -10 * error.square().mean(dim=(1, 2, 3)).log10()
 
 
-def test_the_worlds_own_pictures_are_told_from_others(world: CameraWorld, rendered: Tensor) -> None:
+def test_the_worlds_own_pictures_are_distinguished_from_others(world: CameraWorld, rendered: Tensor) -> None:
     threshold = world._familiar_psnr
     assert threshold is not None
     kinds = {"rendered": rendered, "photograph": photograph(), "noise": noise(), "blocks": blocks()}

@@ -1,0 +1,44 @@
+"""Every command has a console script and a help that names its options."""
+
+import importlib
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import cc2env  # noqa: F401
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_console_scripts_exist() -> None:
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    for target in scripts.values():
+        module, function = target.split(":")
+        assert callable(getattr(importlib.import_module(module), function))
+
+
+@pytest.mark.parametrize(
+    ("module", "words", "options"),
+    [
+        ("train", [], ["experiment", "out", "vae", "initial_dit", "diffusion.context_shares", "training.num_steps"]),
+        ("train_vae", [], ["experiment", "out", "window_latents", "freeze_encoder", "training.num_steps"]),
+        ("evaluate", ["oracle"], ["world", "num_scenes", "num_clips", "out", "batch_size"]),
+    ],
+)
+def test_help_names_the_options(
+    module: str,
+    words: list[str],
+    options: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [module, *words, "--help"])
+    with pytest.raises(SystemExit, match=r"^0$"):
+        importlib.import_module(f"model.cli.{module}").main()
+    said = capsys.readouterr().out
+    assert all(f"{option}=" in said for option in options)
+    assert not list(tmp_path.iterdir())
