@@ -4,7 +4,6 @@ Seeds come in the outer loop: whenever it is stopped, every cell has as many epi
 """
 
 import json
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,13 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import hydra
-from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from agents.evaluation_table import write_tables
-from agents.explore import EXIT_BAD_INPUT
 from agents.frontier import FrontierPolicy
 from agents.planner import Budget, ForkedFutures, PlannerPolicy, PoseFutures
 from agents.ppo import PPOPolicy, agent_folder
@@ -28,7 +23,7 @@ from agents.scripted import ScriptedPolicy
 from cc2env import TASK_IDS
 from cc2env.env import CameraCtrlWorldEnv
 from cc2env.files import fingerprint, lock_folder, world_fingerprint, write_text
-from configs.command_line import plain_text, stops_in_one_line
+from configs.command_line import hydra_command
 
 AGENTS = ("random", "scripted", "frontier", "planner", "ppo")
 _NO_LIMIT = 10**9
@@ -218,26 +213,15 @@ def _check(config: EvaluateConfig) -> None:
             raise ValueError(f"{name}: expected one for each task, got none for {missing}; give {name}.{missing[0]}=")
 
 
-@stops_in_one_line("stopped")
-@plain_text(EvaluateConfig)
-@hydra.main(version_base=None, config_path="pkg://configs", config_name="evaluate_agents")
-def _hydra_main(config: DictConfig) -> None:
-    try:
-        settings = OmegaConf.to_object(config)
-        assert isinstance(settings, EvaluateConfig)
-        with lock_folder(settings.out):
-            folder = evaluate(settings)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(EXIT_BAD_INPUT)
+def run(config: EvaluateConfig) -> None:
+    """Flies the episodes and prints the table."""
+    with lock_folder(config.out):
+        folder = evaluate(config)
     print((folder / "table.md").read_text())
     print(f"written: {folder}")
 
 
-def main() -> None:
-    """Runs the command line: `python -m agents.evaluate --help`."""
-    ConfigStore.instance().store(name="evaluate_agents_schema", node=EvaluateConfig)
-    _hydra_main()
+main = hydra_command("configs", "evaluate_agents", EvaluateConfig, run, "stopped")
 
 
 if __name__ == "__main__":

@@ -2,18 +2,13 @@
 
 import dataclasses
 import itertools
-import sys
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import hydra
-from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
-
 from cc2env.options import EnvOptions
-from configs.command_line import plain_text, stops_in_one_line
+from configs.command_line import hydra_command
 
 if TYPE_CHECKING:
     from agents.follow import FollowPolicy
@@ -21,7 +16,6 @@ if TYPE_CHECKING:
     from agents.scripted import ScriptedPolicy
     from cc2env.geometry import CameraTrajectory
 
-EXIT_BAD_INPUT = 2
 _MOST_CLIPS = 200  # without num_clips; a longer path is a mistake of units more often than a wish
 _NO_LIMIT = 10**9  # a trajectory may be longer than the registered episode
 
@@ -192,23 +186,7 @@ def _move_of(policy: "FollowPolicy | RandomPolicy | ScriptedPolicy", clip_index:
     return type(policy).__name__.removesuffix("Policy").lower()
 
 
-@stops_in_one_line("stopped")
-@plain_text(ExploreConfig)
-@hydra.main(version_base=None, config_path="pkg://configs", config_name="explore")
-def _hydra_main(config: DictConfig) -> None:
-    settings = OmegaConf.to_object(config)
-    assert isinstance(settings, ExploreConfig)
-    try:
-        explore(settings)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(EXIT_BAD_INPUT)
-
-
-def main() -> None:
-    """Runs the command line: `python -m agents.explore --help`."""
-    ConfigStore.instance().store(name="explore_schema", node=ExploreConfig)
-    _hydra_main()
+main = hydra_command("configs", "explore", ExploreConfig, explore, "stopped")
 
 
 if __name__ == "__main__":

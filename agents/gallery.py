@@ -1,17 +1,13 @@
 """`python -m agents.gallery`: a small film of every named move and of every task, and a page that shows them."""
 
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import hydra
 import numpy as np
 import torch
-from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from tqdm import tqdm
 
@@ -20,7 +16,7 @@ from agents.scripted import MOVES, ScriptedPolicy
 from cc2env import ENV_ID, TASK_IDS
 from cc2env.files import lock_folder, whole_file, write_text
 from cc2env.geometry import se3
-from configs.command_line import plain_text, stops_in_one_line
+from configs.command_line import hydra_command
 
 
 @dataclass(kw_only=True)
@@ -169,25 +165,15 @@ def _chosen(name: str, wanted: list[str] | None, known: list[str]) -> list[str]:
     return known if wanted is None else list(wanted)
 
 
-@stops_in_one_line("stopped")
-@plain_text(GalleryConfig)
-@hydra.main(version_base=None, config_path="pkg://configs", config_name="gallery")
-def _hydra_main(config: DictConfig) -> None:
-    settings = OmegaConf.to_object(config)
-    assert isinstance(settings, GalleryConfig)
-    try:
-        with lock_folder(settings.out):
-            written = make_gallery(settings)
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+def run(config: GalleryConfig) -> None:
+    """Films the gallery and says what was written."""
+    with lock_folder(config.out):
+        written = make_gallery(config)
     size = sum(path.stat().st_size for path in written)
-    print(f"written: {settings.out} ({len(written)} files, {size / 1e6:.2f} MB)")
+    print(f"written: {config.out} ({len(written)} files, {size / 1e6:.2f} MB)")
 
 
-def main() -> None:
-    """Runs the command line: `python -m agents.gallery --help`."""
-    ConfigStore.instance().store(name="gallery_schema", node=GalleryConfig)
-    _hydra_main()
+main = hydra_command("configs", "gallery", GalleryConfig, run, "stopped")
 
 
 if __name__ == "__main__":

@@ -5,18 +5,12 @@ Source: Schulman et al. (2017), the clipped objective; Schulman et al. (2016), g
 
 import dataclasses
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import hydra
-from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
-
-from agents.explore import EXIT_BAD_INPUT
 from agents.ppo_settings import TrainPPOConfig
 from cc2env.files import keep_settings, lock_folder, write_text
-from configs.command_line import plain_text, stops_in_one_line
+from configs.command_line import hydra_command
 
 if TYPE_CHECKING:
     from agents.ppo_learner import Learner
@@ -77,24 +71,13 @@ def _read_curve(path: Path, iteration: int) -> list[dict[str, float]]:
     return [record for line in lines if (record := json.loads(line))["iteration"] <= iteration]
 
 
-@stops_in_one_line("stopped; the same command goes on")
-@plain_text(TrainPPOConfig)
-@hydra.main(version_base=None, config_path="pkg://configs", config_name="train_ppo")
-def _hydra_main(config: DictConfig) -> None:
-    settings = OmegaConf.to_object(config)
-    assert isinstance(settings, TrainPPOConfig)
-    try:
-        with lock_folder(_folder(settings)):
-            print(f"written: {train(settings)}")
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(EXIT_BAD_INPUT)
+def run(config: TrainPPOConfig) -> None:
+    """Trains and says what was written."""
+    with lock_folder(_folder(config)):
+        print(f"written: {train(config)}")
 
 
-def main() -> None:
-    """Runs the command line: `python -m agents.train_ppo --help`."""
-    ConfigStore.instance().store(name="train_ppo_schema", node=TrainPPOConfig)
-    _hydra_main()
+main = hydra_command("configs", "train_ppo", TrainPPOConfig, run)
 
 
 if __name__ == "__main__":

@@ -11,14 +11,32 @@ from dataclasses import dataclass, is_dataclass
 from typing import Any
 
 import hydra
+from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+# in the defaults of every command: no folders, files and log lines of Hydra's own, since each command writes into `out`
+ConfigStore.instance().store(
+    name="no_hydra_files",
+    package="_global_",
+    node={
+        "defaults": [{"override /hydra/job_logging": "none"}, {"override /hydra/hydra_logging": "none"}],
+        "hydra": {"run": {"dir": "."}, "output_subdir": None},
+    },
+)
+
 
 def hydra_command(
-    folder: str, name: str, schema: type, run: Callable[[Any], object], stopped: str
+    folder: str,
+    name: str,
+    schema: type,
+    run: Callable[[Any], object],
+    stopped: str = "stopped; the same command goes on",
 ) -> Callable[[], None]:
-    """Returns a main: it makes a `schema` of the command line and runs it; what is wrong with the input is one line.
+    """Returns a main that reads a `schema` from the command line and runs it; an error of the input is one line.
+
+    The schema is registered for the defaults of the YAML file: `train_schema` for the folder `configs.train` and its
+    `config`, `curate_import_schema` for `configs.curate` and `import`.
 
     Args:
         folder: The package of the command's YAML file, such as `configs.train`.
@@ -27,6 +45,8 @@ def hydra_command(
         run: What the command does.
         stopped: The line after Ctrl-C or SIGTERM.
     """
+    words = [*folder.split(".")[1:], *([] if name in ("config", "run") else [name])]
+    ConfigStore.instance().store(name="_".join([*words, "schema"]), node=schema)
 
     @stops_in_one_line(stopped)
     @plain_text(schema)

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 from torch import nn
 
@@ -309,19 +308,6 @@ class SamplerTableConfig(EvaluationConfig):
     out: str = "runs/evaluate/distillation.json"
     first_seed: int = HELD_OUT_SEED
     timing_rounds: int = 5
-
-
-def register_schemas() -> None:
-    """Makes Hydra check every key and type against the dataclasses above."""
-    store = ConfigStore.instance()
-    store.store(name="train_vae_schema", node=TrainVAEConfig)
-    store.store(name="train_schema", node=TrainConfig)
-    store.store(name="distill_schema", node=DistillConfig)
-    store.store(name="adversarial_schema", node=TrainAdversarialConfig)
-    store.store(name="train_depth_schema", node=TrainDepthConfig)
-    store.store(name="evaluate_oracle_schema", node=OracleConfig)
-    store.store(name="evaluate_blocked_schema", node=BlockedConfig)
-    store.store(name="evaluate_distillation_schema", node=SamplerTableConfig)
 
 
 def require_component(argument: str, folder: str) -> Path:

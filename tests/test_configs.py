@@ -1,30 +1,29 @@
 """Every YAML file of every group composes with its command's schema, and what a training's file names can be built."""
 
+import importlib
 from pathlib import Path
 
 import hydra
 import pytest
 import torch
-from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from agents.evaluate import EvaluateConfig
-from agents.explore import ExploreConfig
-from agents.gallery import GalleryConfig
-from agents.ppo_settings import TrainPPOConfig
 from model.build import (
     DistillConfig,
     TrainAdversarialConfig,
     TrainConfig,
     TrainDepthConfig,
     TrainVAEConfig,
-    register_schemas,
     train_state,
 )
-from model.cli.curate import register_schemas as register_curation_schemas
 from model.dit.video_dit import VideoDiT
 from model.vae.latent_depth import LatentDepth
 from model.vae.video_vae import VideoVAE
+
+for _verb in ("train_vae", "train", "distill", "adversarial", "train_depth", "evaluate", "curate"):
+    importlib.import_module(f"model.cli.{_verb}")  # each command registers its schema
+for _verb in ("explore", "gallery", "evaluate", "train_ppo"):
+    importlib.import_module(f"agents.{_verb}")
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 # the command's own file, for each group of presets
@@ -38,8 +37,6 @@ GROUPS = {
     "distill/experiment": "distill/config",
     "adversarial/experiment": "adversarial/config",
 }
-SCHEMAS = {"explore": ExploreConfig, "gallery": GalleryConfig, "evaluate_agents": EvaluateConfig}
-SCHEMAS["train_ppo"] = TrainPPOConfig
 FILES = sorted(path.relative_to(CONFIGS).with_suffix("").as_posix() for path in CONFIGS.rglob("*.yaml"))
 
 
@@ -49,10 +46,6 @@ def composed(file: str) -> object:
     command = GROUPS.get(group, file)
     overrides = [f"{group.rpartition('/')[2]}={preset}"] if group in GROUPS else []
     folder, _, name = command.rpartition("/")
-    register_schemas()
-    register_curation_schemas()
-    for schema, node in SCHEMAS.items():
-        ConfigStore.instance().store(name=f"{schema}_schema", node=node)
     with hydra.initialize_config_module(".".join(["configs", *folder.split("/")]).rstrip("."), version_base=None):
         config = hydra.compose(name, overrides)
         for key in OmegaConf.missing_keys(config):  # folders, which only the user can name

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from configs.command_line import hydra_command
-from model.build import StageConfig, TrainAdversarialConfig, register_schemas
+from model.build import StageConfig, TrainAdversarialConfig
 from model.checkpoint import component_exists, copy_component, load_component, load_meta
 from model.cli.fine_tuning import check_size
 from model.cli.joint_training import encoded_clips, held_out_scenes
@@ -27,8 +27,6 @@ from model.world.clip_sampler import SamplerConfig
 from model.world.config import WorldConfig, read_world_config
 from model.world.folder import world_folder
 from model.world.load import DEPTH_FOLDER, build_text_encoder
-
-register_schemas()
 
 
 def adversarial(config: TrainAdversarialConfig) -> Path:
@@ -192,7 +190,7 @@ def run(config: TrainAdversarialConfig) -> None:
         print(f"written: {adversarial(config)}")
 
 
-main = hydra_command("configs.adversarial", "config", TrainAdversarialConfig, run, "stopped; the same command goes on")
+main = hydra_command("configs.adversarial", "config", TrainAdversarialConfig, run)
 
 
 if __name__ == "__main__":

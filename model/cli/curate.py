@@ -7,12 +7,9 @@ Other verbs: `import` and `export` (data sets that exist), `proof` (how good is 
 import itertools
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from configs.command_line import hydra_command
@@ -83,19 +80,6 @@ class PicturesConfig(CurationConfig):
     film: str = MISSING
     clip: int = 0
     out: str = "runs/curate/pictures"
-
-
-def register_schemas() -> None:
-    """Makes Hydra check every key and type against the dataclasses."""
-    store = ConfigStore.instance()
-    store.store(name="curate_schema", node=CurateConfig)
-    store.store(name="curate_import_schema", node=ImportConfig)
-    store.store(name="curate_export_schema", node=ExportConfig)
-    store.store(name="curate_proof_schema", node=ProofConfig)
-    store.store(name="curate_pictures_schema", node=PicturesConfig)
-
-
-register_schemas()
 
 
 def curate(config: CurateConfig) -> list[LedgerLine]:
@@ -193,24 +177,21 @@ def _publish(out: str, config: PublishConfig) -> list[LedgerLine]:
     return lines
 
 
-def _main(name: str, schema: type, run: Callable[[Any], object]) -> Callable[[], None]:
-    return hydra_command("configs.curate", name, schema, run, "stopped; the same command goes on")
+curate_main = hydra_command("configs.curate", "run", CurateConfig, curate)
+VERBS = {
+    "import": hydra_command("configs.curate", "import", ImportConfig, import_data_set),
+    "export": hydra_command("configs.curate", "export", ExportConfig, export_data_set),
+    "proof": hydra_command("configs.curate", "proof", ProofConfig, prove_curation),
+    "pictures": hydra_command("configs.curate", "pictures", PicturesConfig, draw_pictures),
+}
 
 
 def main() -> None:
     """Dispatches on the first word; without a verb it is the pipeline."""
-    verbs = {
-        "import": _main("import", ImportConfig, import_data_set),
-        "export": _main("export", ExportConfig, export_data_set),
-        "proof": _main("proof", ProofConfig, prove_curation),
-        "pictures": _main("pictures", PicturesConfig, draw_pictures),
-    }
-    verb = sys.argv[1] if len(sys.argv) > 1 else ""
-    if verb in verbs:
-        del sys.argv[1]
-        verbs[verb]()
+    if sys.argv[1:2] and sys.argv[1] in VERBS:
+        VERBS[sys.argv.pop(1)]()
     else:
-        _main("run", CurateConfig, curate)()
+        curate_main()
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from configs.command_line import hydra_command
-from model.build import DistillConfig, register_schemas, train_state
+from model.build import DistillConfig, train_state
 from model.checkpoint import component_exists, copy_component, load_component, load_meta
 from model.cli.fine_tuning import check_size
 from model.cli.joint_training import check_windows, encoded_clips, held_out_scenes, latent_batches
@@ -27,8 +27,6 @@ from model.world.config import WorldConfig, read_world_config
 from model.world.folder import world_folder
 from model.world.load import DEPTH_FOLDER, build_text_encoder, copy_world, join_worlds, sampled_config
 from model.world.options import WorldOptions
-
-register_schemas()
 
 
 def distill(config: DistillConfig) -> Path:
@@ -205,7 +203,7 @@ def run(config: DistillConfig) -> None:
         print(f"written: {distill(config)}")
 
 
-main = hydra_command("configs.distill", "config", DistillConfig, run, "stopped; the same command goes on")
+main = hydra_command("configs.distill", "config", DistillConfig, run)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from configs.command_line import hydra_command
-from model.build import BlockedConfig, OracleConfig, SamplerTableConfig, register_schemas
+from model.build import BlockedConfig, OracleConfig, SamplerTableConfig
 from model.data.clips import ClipSetConfig
 from model.data.video_io import write_image
 from model.evaluation.blocked import BlockedResult, blocked_table, evaluate_blocked
@@ -36,8 +36,6 @@ Measure a world; each evaluation has its own options.
   distillation   samplers side by side, as in the paper's Table 1: what each costs and what it shows
   blocked   does the world know what its camera would bump into? precision and recall, against the renderer
 """
-
-register_schemas()
 
 
 def run_oracle(config: OracleConfig) -> dict[str, object]:
@@ -207,22 +205,22 @@ def per_scene(scenes: OracleScenes, result: OracleResult) -> list[dict[str, obje
     ]
 
 
+_STOPPED = "stopped; nothing is written"
+EVALUATIONS = {
+    "oracle": hydra_command("configs", "evaluate_oracle", OracleConfig, run_oracle, _STOPPED),
+    "distillation": hydra_command("configs", "evaluate_distillation", SamplerTableConfig, run_distillation, _STOPPED),
+    "blocked": hydra_command("configs", "evaluate_blocked", BlockedConfig, run_blocked, _STOPPED),
+}
+
+
 def main() -> None:
     """Dispatches on the first word, so that every evaluation has its own options."""
-    stopped = "stopped; nothing is written"
-    evaluations = {
-        "oracle": hydra_command("configs", "evaluate_oracle", OracleConfig, run_oracle, stopped),
-        "distillation": hydra_command(
-            "configs", "evaluate_distillation", SamplerTableConfig, run_distillation, stopped
-        ),
-        "blocked": hydra_command("configs", "evaluate_blocked", BlockedConfig, run_blocked, stopped),
-    }
-    if len(sys.argv) < 2 or sys.argv[1] not in evaluations:
+    if len(sys.argv) < 2 or sys.argv[1] not in EVALUATIONS:
         if sys.argv[1:2] in (["--help"], ["-h"]):
             print(USAGE)
             return
-        sys.exit(f"error: expected an evaluation, one of {list(evaluations)}, got {sys.argv[1:2]}\n\n{USAGE}")
-    evaluations[sys.argv.pop(1)]()
+        sys.exit(f"error: expected an evaluation, one of {list(EVALUATIONS)}, got {sys.argv[1:2]}\n\n{USAGE}")
+    EVALUATIONS[sys.argv.pop(1)]()
 
 
 if __name__ == "__main__":

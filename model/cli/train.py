@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from configs.command_line import hydra_command
-from model.build import TrainConfig, register_schemas, require_component, train_state
+from model.build import TrainConfig, require_component, train_state
 from model.checkpoint import load_component, load_meta, load_weights
 from model.cli.fine_tuning import parent_of, starting_point
 from model.cli.joint_training import check_windows, encoded_clips, held_out_scenes, latent_batches
@@ -22,8 +22,6 @@ from model.training.loop import fit
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.config import TextEncoderConfig, WorldConfig
 from model.world.load import assemble_world, build_text_encoder
-
-register_schemas()
 
 
 def train(config: TrainConfig) -> Path:
@@ -149,7 +147,7 @@ def run(config: TrainConfig) -> None:
         print(f"written: {train(config)}")
 
 
-main = hydra_command("configs.train", "config", TrainConfig, run, "stopped; the same command goes on")
+main = hydra_command("configs.train", "config", TrainConfig, run)
 
 
 if __name__ == "__main__":

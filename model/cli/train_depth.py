@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from configs.command_line import hydra_command
-from model.build import DataConfig, TrainDepthConfig, register_schemas, train_state
+from model.build import DataConfig, TrainDepthConfig, train_state
 from model.checkpoint import copy_component, load_component, load_meta, save_component
 from model.curation.training_clips import clip_set, is_data_set
 from model.data.clips import ClipSet
@@ -22,8 +22,6 @@ from model.world.folder import world_folder
 from model.world.load import DEPTH_FOLDER
 
 _HELD_OUT = 50  # one clip in so many is measured on, not trained on
-
-register_schemas()
 
 
 def train_depth(config: TrainDepthConfig) -> Path:
@@ -137,7 +135,7 @@ def run(config: TrainDepthConfig) -> None:
             print(f"written: {install(depth, config.world)}")
 
 
-main = hydra_command("configs.train_depth", "config", TrainDepthConfig, run, "stopped; the same command goes on")
+main = hydra_command("configs.train_depth", "config", TrainDepthConfig, run)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from configs.command_line import hydra_command
-from model.build import TrainVAEConfig, register_schemas, require_component, train_state
+from model.build import TrainVAEConfig, require_component, train_state
 from model.checkpoint import load_component, load_meta, save_component, stored_dtype
 from model.curation.training_clips import clip_set, held_out_set
 from model.data.clips import ClipSet
@@ -28,8 +28,6 @@ from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.config import read_world_config
 from model.world.folder import world_folder
 from model.world.load import build_text_encoder
-
-register_schemas()
 
 
 def train_vae(config: TrainVAEConfig) -> Path:
@@ -175,7 +173,7 @@ def run(config: TrainVAEConfig) -> None:
         train_vae(config)
 
 
-main = hydra_command("configs.train_vae", "config", TrainVAEConfig, run, "stopped; the same command goes on")
+main = hydra_command("configs.train_vae", "config", TrainVAEConfig, run)
 
 
 if __name__ == "__main__":

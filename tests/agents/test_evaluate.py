@@ -5,18 +5,16 @@ import json
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_module
-from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from agents import evaluate as module
-from agents.evaluate import AGENTS, EvaluateConfig, evaluate
+from agents.evaluate import AGENTS, evaluate
 from agents.evaluation_table import interval, markdown, summarise
 from agents.ppo import save_actor
 from agents.ppo_network import ActorNetwork, NetworkConfig
 
 
 def configured(*overrides):
-    ConfigStore.instance().store(name="evaluate_agents_schema", node=EvaluateConfig)
     with initialize_config_module("configs", version_base=None):
         return OmegaConf.to_object(compose("evaluate_agents", list(overrides)))
 

@@ -151,8 +151,8 @@ def test_bad_input_is_one_clear_line(tmp_path, monkeypatch, capsys, arguments, m
     monkeypatch.setattr(sys, "argv", ["explore", "world=synthetic", *arguments])
     with pytest.raises(SystemExit) as stopped:
         importlib.import_module("agents.explore").main()
-    error = capsys.readouterr().err
-    assert stopped.value.code == 2 and error.startswith(message) and error.count("\n") == 1
+    error = str(stopped.value.code)
+    assert error.startswith(message) and "\n" not in error
     assert [file.name for file in tmp_path.iterdir()] == ["notes.md"]
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_module
-from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
@@ -139,7 +138,6 @@ def test_bad_input_is_named(tmp_path, blank_world):
 
 @pytest.mark.parametrize("task", TASK_ENTRIES)
 def test_every_task_has_settings_on_the_command_line(task):
-    ConfigStore.instance().store(name="train_ppo_schema", node=TrainPPOConfig)
     with initialize_config_module("configs", version_base=None):
         config = OmegaConf.to_object(compose("train_ppo", [f"task={task}"]))
     assert config.task == task and 0 < config.gamma < 1 and config.reward_scale > 0
