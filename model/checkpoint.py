@@ -88,12 +88,57 @@ def load_weights(folder: str | Path, module: M) -> M:
             weight that is not finite.
     """
     path = _file_of(folder, WEIGHTS_FILE)
-    loaded = {name: _cast(weight, torch.float32) for name, weight in load_tensors(path)[0].items()}
-    expected = module.state_dict(keep_vars=True)
-    _check_names_and_shapes(path, loaded, expected)
-    # assign only where it is needed: it makes new parameters, which an optimiser made before would not know.
-    module.load_state_dict(loaded, assign=any(weight.is_meta for weight in expected.values()))
+    fill(module, load_tensors(path)[0].items(), torch.float32, source=path)
     return module
+
+
+@torch.no_grad()
+def fill(
+    module: nn.Module,
+    tensors: Iterable[tuple[str, Tensor]],
+    dtype: torch.dtype | None = None,
+    *,
+    source: Path | str = "weights",
+) -> None:
+    """Fills a module, which may be on the meta device, one tensor at a time; each may be released as soon as it is in.
+
+    Args:
+        module: What is not on the meta device keeps its parameters, which an optimiser may know.
+        tensors: Names in the module, and values.
+        dtype: Floating-point values are converted to it; None keeps what is stored.
+        source: Where they come from, for the errors.
+
+    Raises:
+        ValueError: a name is unknown, given twice or missing, a shape differs, or a number is not finite.
+    """
+    expected, surplus = module.state_dict(keep_vars=True), []
+    missing = set(expected)
+    for name, tensor in tensors:
+        if name not in missing:
+            surplus.append(name)
+            continue
+        own = expected[name]
+        if tensor.shape != own.shape:
+            raise ValueError(
+                f"{source}: {name}: expected shape {list(own.shape)}, got {list(tensor.shape)}; "
+                "build the module from the config beside the weights"
+            )
+        check_numbers(source, name, tensor, own.is_floating_point())
+        value = tensor if dtype is None else _cast(tensor, dtype)
+        if own.is_meta:
+            owner, _, leaf = name.rpartition(".")
+            is_parameter = isinstance(own, nn.Parameter)
+            setattr(
+                module.get_submodule(owner), leaf, nn.Parameter(value, own.requires_grad) if is_parameter else value
+            )
+        else:
+            own.copy_(value)
+        missing.remove(name)
+    if missing or surplus:
+        raise ValueError(
+            f"{source}: expected the weights of the module, got {some(surplus)} too many and {some(missing)} missing; "
+            "build the module from the config beside the weights"
+        )
 
 
 def load_component(folder: str | Path, config_class: type[C], build: Callable[[C], M]) -> M:
@@ -217,21 +262,6 @@ def _unflatten(value: Any, tensors: dict[str, Tensor]) -> Any:
 
 def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     return tensor.to(dtype) if tensor.is_floating_point() else tensor
-
-
-def _check_names_and_shapes(path: Path, loaded: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    if loaded.keys() != expected.keys():
-        raise ValueError(
-            f"{path}: expected the weights of the module, got {some(loaded.keys() - expected.keys())} too many and "
-            f"{some(expected.keys() - loaded.keys())} missing; build the module from the component's own config"
-        )
-    for name in loaded:
-        if loaded[name].shape != expected[name].shape:
-            raise ValueError(
-                f"{path}: {name}: expected shape {list(expected[name].shape)}, got {list(loaded[name].shape)}; "
-                "build the module from the component's own config"
-            )
-        check_numbers(path, name, loaded[name], expected[name].is_floating_point())
 
 
 def check_numbers(source: Path | str, name: str, weight: Tensor, is_floating_point: bool) -> None:

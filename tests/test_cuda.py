@@ -14,7 +14,7 @@ from cc2env.snapshot import EnvSnapshot
 from model.checkpoint import load_config
 from model.data.clips import ClipSetConfig
 from model.data.video_io import write_image
-from model.diffusion.objective import velocity_loss
+from model.diffusion.rectified_flow import velocity_loss
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.evaluation.oracle import evaluate_oracle, render_oracle_scenes
 from model.evaluation.report import comparison_sheet, summarise

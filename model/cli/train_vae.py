@@ -22,8 +22,7 @@ from model.training.decoder_step import DecoderStep, FirstClips
 from model.training.latent_set import encoder_fingerprint, weights_fingerprint
 from model.training.loop import Batches, StepFunction, fit
 from model.training.state import TrainState
-from model.training.vae_batches import VideoWindows, latent_statistics, reconstruction_sheet
-from model.training.vae_step import VAEStep
+from model.training.vae_step import VAEStep, VideoWindows, latent_statistics, reconstruction_sheet
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.config import read_world_config
 from model.world.folder import world_folder

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.parallel import DistributedDataParallel
 
-from model.diffusion.objective import velocity_loss
-from model.diffusion.path import interpolate
+from model.diffusion.rectified_flow import interpolate, velocity_loss
 from model.distillation.discriminator import Discriminator
 from model.distillation.flights import ClipInputs, Flight
 from model.dit.video_dit import VideoDiT

@@ -11,8 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from model.diffusion.guidance import guided_velocity
-from model.diffusion.objective import velocity_loss
-from model.diffusion.path import interpolate
+from model.diffusion.rectified_flow import interpolate, velocity_loss
 from model.diffusion.solver import Velocity
 from model.diffusion.timesteps import sampling_schedule
 from model.training.windows import LatentBatch, TrainingWindow, WindowSampler, task_name

@@ -9,11 +9,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import Tensor
 
-from model.checkpoint import check_numbers, some
+from model.checkpoint import some
 from model.config_file import read_json
 from model.tensor_file import save_tensors
 from model.whole_file import whole_folder, write_text
@@ -47,39 +46,6 @@ def iterate_tensors(folder: str | Path) -> Iterator[tuple[str, Tensor]]:
             yield from _iterate_file(_require(folder / shard), expected=names)
     else:
         yield from _iterate_file(_require(folder / WEIGHTS_NAME), expected=None)
-
-
-def load_into(module: nn.Module, tensors: Iterable[tuple[str, Tensor]], dtype: torch.dtype | None = None) -> None:
-    """Assigns tensors to the parameters and persistent buffers of a module built on the meta device.
-
-    Args:
-        module: built under `torch.device("meta")`; it must hold no non-persistent buffer.
-        tensors: (name in the module, value) pairs; each is released as soon as it is assigned.
-        dtype: converts floating-point tensors; None keeps what is stored.
-
-    Raises:
-        ValueError: a name is unknown, given twice or missing, a shape differs, or a number is not finite.
-    """
-    expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-    is_float = {name: value.is_floating_point() for name, value in module.state_dict().items()}
-    missing = set(expected)
-    for name, tensor in tensors:
-        if name not in missing:
-            problem = "twice" if name in expected else "unknown to the model"
-            raise ValueError(f"weights: expected each parameter of the model once, got '{name}' {problem}")
-        if tuple(tensor.shape) != expected[name]:
-            raise ValueError(
-                f"weights: expected '{name}' of shape {expected[name]}, got {tuple(tensor.shape)}; "
-                "do the weights belong to this config.json?"
-            )
-        check_numbers("weights", name, tensor, is_float[name])
-        value = tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
-        _assign(module, name, value)
-        missing.remove(name)
-    if missing:
-        raise ValueError(f"weights: expected {len(expected)} tensors, got none for {some(missing)}")
-    left = [name for name, buffer in module.named_buffers() if buffer.is_meta]
-    assert not left, f"non-persistent buffers cannot come from a file: {left}"
 
 
 def write_folder(
@@ -139,15 +105,6 @@ def _write_shards(
         size += tensor.nbytes
     finish()
     return shards
-
-
-def _assign(module: nn.Module, name: str, value: Tensor) -> None:
-    owner_name, _, leaf = name.rpartition(".")
-    owner = module.get_submodule(owner_name)
-    if leaf in owner._parameters:
-        setattr(owner, leaf, nn.Parameter(value, requires_grad=value.is_floating_point()))
-    else:
-        setattr(owner, leaf, value)
 
 
 def _iterate_file(path: Path, expected: set[str] | None) -> Iterator[tuple[str, Tensor]]:

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from model.checkpoint import fill
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
-from model.pretrained.diffusers_folder import iterate_tensors, load_into, read_config, write_folder
+from model.pretrained.diffusers_folder import iterate_tensors, read_config, write_folder
 
 DIT_CLASS = "WanTransformer3DModel"
 
@@ -80,7 +81,7 @@ def load_dit(folder: str | Path, dtype: torch.dtype | None = None) -> VideoDiT:
     config = dit_config_from_diffusers(read_config(folder))
     with torch.device("meta"):
         dit = VideoDiT(config)
-    load_into(dit, _named_as_ours(dit, iterate_tensors(folder)), dtype)
+    fill(dit, _named_as_ours(dit, iterate_tensors(folder)), dtype)
     return dit
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.pretrained.diffusers_folder import iterate_tensors, load_into, read_config, write_folder
+from model.checkpoint import fill
+from model.pretrained.diffusers_folder import iterate_tensors, read_config, write_folder
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 
 # diffusers' names of the leaves of our blocks, theirs -> ours
@@ -42,7 +43,7 @@ def load_vae(folder: str | Path) -> VideoVAE:
             name = ours.get(theirs, theirs)
             yield name, _reshape_if_same_size(tensor, shapes.get(name, tensor.shape))
 
-    load_into(vae, renamed(), dtype=torch.float32)
+    fill(vae, renamed(), dtype=torch.float32)
     return vae.eval()
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from model.data.clips import FRAMES_PER_LATENT, ClipSet
 from model.data.video_io import to_float
-from model.diffusion.path import interpolate
+from model.diffusion.rectified_flow import interpolate
 from model.diffusion.solver import euler
 from model.dit.video_dit import VideoDiT
 from model.geometry.camera import projection_matrix

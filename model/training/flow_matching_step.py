@@ -7,8 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from model.diffusion.objective import velocity_loss
-from model.diffusion.path import interpolate
+from model.diffusion.rectified_flow import interpolate, velocity_loss
 from model.diffusion.timesteps import DENSITIES, sample_timesteps
 from model.training.windows import LatentBatch, WindowConfig, WindowSampler, task_name
 

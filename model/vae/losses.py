@@ -12,7 +12,6 @@ def vae_loss(
     logvar: Float[Tensor, "b c_z f_z h_z w_z"],
     *,
     l1_weight: float = 1.0,
-    mse_weight: float = 1.0,
     kl_weight: float = 1e-4,
     gradient_weight: float = 0.0,
 ) -> dict[str, Float[Tensor, ""]]:
@@ -25,7 +24,7 @@ def vae_loss(
     """
     error = reconstruction - video
     terms = {"l1": charbonnier(error), "mse": error.square().mean(), "kl": kl_to_unit_gaussian(mean, logvar)}
-    loss = l1_weight * terms["l1"] + mse_weight * terms["mse"] + kl_weight * terms["kl"]
+    loss = l1_weight * terms["l1"] + terms["mse"] + kl_weight * terms["kl"]
     if gradient_weight:
         terms["gradient"] = gradient_difference(reconstruction, video)
         loss = loss + gradient_weight * terms["gradient"]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.diffusion.path import interpolate
+from model.diffusion.rectified_flow import interpolate
 from model.diffusion.solver import Velocity, euler, evaluations_of, heun, solver_named
 from model.diffusion.timesteps import sampling_schedule
 

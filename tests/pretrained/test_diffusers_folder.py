@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from model.pretrained.diffusers_folder import load_into
+from model.checkpoint import fill
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -27,7 +27,7 @@ def test_one_stored_tensor_is_alive_at_a_time_besides_the_module(dtype: torch.dt
             yield name, tensor
             del tensor
 
-    load_into(module, tensors(), dtype)
+    fill(module, tensors(), dtype)
     assert not any(parameter.is_meta for parameter in module.parameters())
     # float64 needs no conversion: the stored tensor itself becomes the parameter, and its wrapper may go
     assert max(alive_at_once) <= 1
@@ -36,6 +36,6 @@ def test_one_stored_tensor_is_alive_at_a_time_besides_the_module(dtype: torch.dt
 def test_a_downloaded_nan_or_whole_number_is_refused() -> None:
     module = nn.Linear(2, 1, bias=False)
     with pytest.raises(ValueError, match="weight: expected finite numbers"):
-        load_into(module, [("weight", torch.tensor([[1.0, float("nan")]]))])
+        fill(module, [("weight", torch.tensor([[1.0, float("nan")]]))])
     with pytest.raises(ValueError, match="weight: expected floating-point numbers"):
-        load_into(module, [("weight", torch.ones(1, 2, dtype=torch.int8))])
+        fill(module, [("weight", torch.ones(1, 2, dtype=torch.int8))])

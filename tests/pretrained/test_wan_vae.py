@@ -140,7 +140,7 @@ def test_weights_of_another_configuration_are_refused_by_name(tmp_path: Path) ->
     save_vae(small(), tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"base_dim": 8}))
-    with pytest.raises(ValueError, match=r"expected '.*' of shape"):
+    with pytest.raises(ValueError, match=r"expected shape"):
         load_vae(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(config | {"num_res_blocks": 1}))
     with pytest.raises(ValueError, match="weights: expected"):

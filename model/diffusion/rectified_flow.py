@@ -1,4 +1,4 @@
-"""The straight path between data and noise: x_t = (1 - t) x_0 + t noise, whose velocity is noise - x_0."""
+"""Rectified flow: x_t = (1 - t) x_0 + t noise, whose velocity is noise - x_0, and the loss of a predicted velocity."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -31,3 +31,23 @@ def _broadcast_time(t: Tensor, x: Tensor) -> Tensor:
         f"t: expected a scalar, [b] or (for b c f h w) [b f], got {tuple(t.shape)} for samples {tuple(x.shape)}; "
         "give one time per sample or per latent frame"
     )
+
+
+def velocity_loss(
+    prediction: Float[Tensor, "b c new h w"],
+    target: Float[Tensor, "b c new h w"],
+    channel_weights: Float[Tensor, " c"] | None = None,
+) -> Float[Tensor, "b"]:
+    """Mean squared error of every sample, in float32; reduce it with `.mean()`.
+
+    Args:
+        prediction: The network's velocity (`VideoDiT` with `num_context` leaves the context out by itself).
+        target: `noise - x0`, or a teacher's.
+        channel_weights: Weight of each latent channel's squared error, mean 1; None: equal.
+
+    Source: the paper, Eq. 1 in velocity form, and Sec. 3.4: context frames take no loss.
+    """
+    error = (prediction.float() - target.float()).square()
+    if channel_weights is not None:
+        error = error * channel_weights.to(error).view(-1, 1, 1, 1)
+    return error.flatten(1).mean(1)
