@@ -22,9 +22,10 @@ RENDERING = """
 """
 JOBLIB = """
     import sys, time
+    from tqdm import tqdm
     from model.curation.workers import run_all
     if __name__ == "__main__":
-        run_all(time.sleep, [(600,), (600,)], num_workers=2, backend="loky", label="sleeping")
+        run_all(time.sleep, [(600,), (600,)], num_workers=2, backend="loky", bar=tqdm())
 """
 
 

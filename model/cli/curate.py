@@ -13,7 +13,7 @@ from pathlib import Path
 from omegaconf import MISSING
 
 from configs.command_line import hydra_command
-from model.curation.exchange import export_clips, import_clips, read_data_set
+from model.curation.exchange import DataSetConfig, export_clips, import_clips, read_data_set
 from model.curation.ledger import LedgerLine
 from model.curation.pipeline import CurationConfig, curate_films
 from model.curation.proof import ProofConfig, proof_tables, prove
@@ -47,16 +47,10 @@ class CurateConfig(CurationConfig):
 
 
 @dataclass(kw_only=True)
-class ImportConfig(CurationConfig):
-    """`python -m model.cli.curate import`; see `model.curation.exchange.read_data_set`; films are cut, not labelled."""
+class ImportConfig(DataSetConfig, CurationConfig):
+    """`python -m model.cli.curate import`; films (kind=films) are cut, not labelled."""
 
-    kind: str = MISSING
-    path: str = MISSING
     out: str = MISSING
-    media: str | None = None
-    fps: float = 1.0
-    scale: float | None = None
-    ignore_distortion: bool = False
     num_workers: int = 1
     backend: str = "loky"
     publish: PublishConfig = field(default_factory=PublishConfig)
@@ -84,43 +78,36 @@ class PicturesConfig(CurationConfig):
 
 def curate(config: CurateConfig) -> list[LedgerLine]:
     """Runs (or resumes) the whole pipeline, prints the ledger's table, and says what was written."""
-    settings = CurationConfig(**{name: getattr(config, name) for name in CurationConfig.__dataclass_fields__})
     with lock_folder(config.out):
-        curate_films(config.videos, config.out, settings, num_workers=config.num_workers, backend=config.backend)
+        curate_films(
+            config.videos, config.out, _curation(config), num_workers=config.num_workers, backend=config.backend
+        )
         return _publish(config.out, config.publish)
 
 
 def import_data_set(config: ImportConfig) -> list[LedgerLine]:
     """Adds a data set that exists, or films without a camera, to the data set `out`."""
     with lock_folder(config.out):
-        _import(config)
+        match config.kind:
+            case "films":
+                curate_films(
+                    config.path,
+                    config.out,
+                    _curation(config),
+                    num_workers=config.num_workers,
+                    backend=config.backend,
+                    make_tools=None,
+                )
+            case "realestate10k" | "colmap" | "nerfstudio" as kind:
+                import_clips(config.out, kind, *read_data_set(config))
+            case kind:
+                raise ValueError(f"kind: expected films, realestate10k, colmap or nerfstudio, got {kind!r}")
         return _publish(config.out, config.publish)
 
 
-def _import(config: ImportConfig) -> None:
-    match config.kind:
-        case "films":
-            settings = CurationConfig(**{name: getattr(config, name) for name in CurationConfig.__dataclass_fields__})
-            curate_films(
-                config.path,
-                config.out,
-                settings,
-                labelled=False,
-                num_workers=config.num_workers,
-                backend=config.backend,
-            )
-        case "realestate10k" | "colmap" | "nerfstudio" as kind:
-            found = read_data_set(
-                kind,
-                config.path,
-                media=config.media,
-                fps=config.fps,
-                scale=config.scale,
-                ignore_distortion=config.ignore_distortion,
-            )
-            import_clips(config.out, kind, *found)
-        case kind:
-            raise ValueError(f"kind: expected films, realestate10k, colmap or nerfstudio, got {kind!r}")
+def _curation(config: CurationConfig) -> CurationConfig:
+    """The settings of the pipeline alone, which are kept beside its results."""
+    return CurationConfig(**{name: getattr(config, name) for name in CurationConfig.__dataclass_fields__})
 
 
 def export_data_set(config: ExportConfig) -> int:

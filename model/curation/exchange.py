@@ -3,10 +3,12 @@
 import math
 import shutil
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+from omegaconf import MISSING
 
 from model.curation.film_folder import FilmFolder
 from model.curation.ledger import LedgerLine
@@ -47,18 +49,11 @@ def import_clips(out: str | Path, kind: ImportKind, records: Iterable[ClipRecord
         _add(_folder(out, kind, line.id), line, record)
 
 
-def read_data_set(
-    kind: ImportKind,
-    path: str | Path,
-    *,
-    media: str | Path | None = None,
-    fps: float = 1.0,
-    scale: float | None = None,
-    ignore_distortion: bool = False,
-) -> tuple[list[ClipRecord], dict[str, str]]:
-    """Returns the records of a data set, and the reason for each part of it that cannot be read.
+@dataclass(kw_only=True)
+class DataSetConfig:
+    """A data set of another format, and how it is read.
 
-    Args:
+    Attributes:
         kind: realestate10k: a folder of text files. colmap: scenes below the folder, each with a model in `sparse/0`,
             `sparse` or itself. nerfstudio (also DL3DV): scenes below the folder, each with a `transforms.json`.
         path: The folder.
@@ -67,31 +62,48 @@ def read_data_set(
         fps: colmap, nerfstudio: pictures a second.
         scale: Metres per unit; None: not known, unless a file says itself that it is in metres.
         ignore_distortion: nerfstudio: takes a distorted lens for a pinhole.
+    """
+
+    kind: str = MISSING
+    path: str = MISSING
+    media: str | None = None
+    fps: float = 1.0
+    scale: float | None = None
+    ignore_distortion: bool = False
+
+
+def read_data_set(config: DataSetConfig) -> tuple[list[ClipRecord], dict[str, str]]:
+    """Returns the records of a data set, and the reason for each part of it that cannot be read.
 
     Raises:
         FileNotFoundError: there is nothing of that kind.
         ValueError: a setting that the kind does not know, or out of its range.
     """
-    path = Path(path)
-    for name, number in (("fps", fps), ("scale", 1.0 if scale is None else scale)):
+    kind, path, scale, ignore_distortion = config.kind, Path(config.path), config.scale, config.ignore_distortion
+    for name, number in (("fps", config.fps), ("scale", 1.0 if scale is None else scale)):
         if not 0 < number < math.inf:
             raise ValueError(f"{name}: expected a positive number, got {number}; leave it out if it is not known")
     if kind == "realestate10k":
-        _refuse(kind, fps=fps != 1.0, ignore_distortion=ignore_distortion)
-        report = read_realestate10k_folder(path, media, scale)
+        _refuse(kind, fps=config.fps != 1.0, ignore_distortion=ignore_distortion)
+        report = read_realestate10k_folder(path, config.media, scale)
         return report.records, report.rejected
+    timing: dict[str, Any] = {"fps": config.fps, "scale": scale}
     if kind == "colmap":
         _refuse(kind, ignore_distortion=ignore_distortion)
-
-    def read(clip_id: str, scene: Scene) -> ClipRecord:
-        if kind == "colmap":
-            return colmap_record(clip_id, scene.only_model(), scene.folder / (media or "images"), fps=fps, scale=scale)
-        pictures = None if media is None else str(media)
-        return nerfstudio_record(
-            clip_id, scene.folder, media=pictures, fps=fps, scale=scale, ignore_distortion=ignore_distortion
+        pictures = config.media or "images"
+        return _read_scenes(
+            kind,
+            path,
+            colmap_scenes(path),
+            lambda name, scene: colmap_record(name, scene.only_model(), scene.folder / pictures, **timing),
         )
-
-    return _read_scenes(kind, path, colmap_scenes(path) if kind == "colmap" else nerfstudio_scenes(path), read)
+    settings = {**timing, "media": config.media, "ignore_distortion": ignore_distortion}
+    return _read_scenes(
+        kind,
+        path,
+        nerfstudio_scenes(path),
+        lambda name, scene: nerfstudio_record(name, scene.folder, **settings),
+    )
 
 
 def export_clips(data_set: str | Path, kind: ExportKind, folder: str | Path, height: int = 0, width: int = 0) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from tqdm import tqdm
 
 from model.curation.film_folder import FilmFolder
 from model.curation.films import Film, find_films
@@ -51,10 +52,9 @@ def curate_films(
     out: str | Path,
     config: CurationConfig,
     *,
-    labelled: bool = True,
     num_workers: int = 1,
     backend: str = "loky",
-    make_tools: MakeTools = build_tools,
+    make_tools: MakeTools | None = build_tools,
 ) -> None:
     """Deals with every film that is not finished yet; `OUT/work` holds what is known of each.
 
@@ -64,30 +64,28 @@ def curate_films(
         videos: The folder of films.
         out: The data set's folder.
         config: What is done.
-        labelled: False only cuts the films: their clips stay as video without a camera.
         num_workers: Processes.
         backend: joblib's: loky, ray ...
-        make_tools: Builds the estimators, once in each process.
+        make_tools: Builds the estimators, once in each process; None only cuts the films into clips without a camera.
 
     Raises:
         FileNotFoundError: there is no film.
         ValueError: the folder was begun with another configuration.
     """
     films = find_films(videos)
-    if labelled:
+    if make_tools is not None:
         usable_device(config.tools.device)
     settings = dataclasses.asdict(config)
     is_begun = any(Path(out).glob("work/*/ledger.jsonl"))
-    keep_settings(out, settings if labelled else {"shots": settings["shots"]}, is_begun=is_begun)
+    keep_settings(out, {"shots": settings["shots"]} if make_tools is None else settings, is_begun=is_begun)
     folders = {film.id: FilmFolder(Path(out) / "work" / film.id) for film in films}
     waiting = [film for film in films if not folders[film.id].is_finished]
     dead = run_all(
         curate_film,
-        [(film, folders[film.id], config, make_tools if labelled else None) for film in waiting],
+        [(film, folders[film.id], config, make_tools) for film in waiting],
         num_workers=num_workers,
         backend=backend,
-        label="curating films",
-        initial=len(films) - len(waiting),
+        bar=tqdm(total=len(films), initial=len(films) - len(waiting), desc="curating films", unit="film"),
         is_suspect=lambda index: folders[waiting[index].id].is_started and not folders[waiting[index].id].is_finished,
     )
     for index in dead:

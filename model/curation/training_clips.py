@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from model.curation.publish import HELD_OUT
 from model.curation.shots import ShotsConfig, plan_clips
@@ -54,9 +55,6 @@ def is_data_set(folder: Path) -> bool:
 def clip_set(folder: Path, config: ClipSetConfig, num_workers: int = 1, *, render: bool = False) -> ClipSet:
     """Opens the clips that a folder holds: those of a data set's films, or rendered ones.
 
-    Of films, what is missing is decoded first, into a folder of `FOLDER/clips/` whose name is a digest of the manifest
-    and the settings. A clip whose film or pictures are gone or torn is left out, and counted.
-
     Args:
         folder: A data set of `model.cli.curate`, or the folder of a rendered clip set.
         config: Size, rate and length; of films at most `num_clips` windows are taken. Their lenses are their own:
@@ -76,8 +74,15 @@ def clip_set(folder: Path, config: ClipSetConfig, num_workers: int = 1, *, rende
             )
         return render_clip_set(folder, config, num_workers)
     _check_clips(folder)
-    if not is_data_set(folder):
-        return open_clip_set(folder, config)
+    return _film_clips(folder, config, num_workers) if is_data_set(folder) else open_clip_set(folder, config)
+
+
+def _film_clips(folder: Path, config: ClipSetConfig, num_workers: int) -> ClipSet:
+    """The windows of a data set's films.
+
+    What is missing is decoded first, into a folder of `FOLDER/clips/` whose name is a digest of the manifest and the
+    settings. A clip whose film or pictures are gone or torn is left out, and counted.
+    """
     while True:
         windows, left_out = _windows(folder, config)
         windows = windows[: config.num_clips]
@@ -105,14 +110,9 @@ def _decode(folder: Path, windows: list[Window], config: ClipSetConfig, num_work
     clips = folder / "clips" / f"{config.height}x{config.width}_{config.num_frames}_{digest}"
     clips.mkdir(parents=True, exist_ok=True)
     parts = enumerate(windows[first : first + config.shard_size] for first in range(0, len(windows), config.shard_size))
-    run_all(
-        write_shard,
-        [(clips, k, part, config) for k, part in parts if not (clips / f"records_{k:05d}.json").exists()],
-        num_workers=num_workers,
-        backend="loky",
-        label="decoding clips",
-        unit="shard",
-    )
+    jobs = [(clips, k, part, config) for k, part in parts if not (clips / f"records_{k:05d}.json").exists()]
+    bar = tqdm(total=len(jobs), desc="decoding clips", unit="shard")
+    run_all(write_shard, jobs, num_workers=num_workers, backend="loky", bar=bar)
     failures = [json.loads(path.read_text()) for path in sorted(clips.glob("failures_*.json"))]
     if not failures:
         return clips

@@ -18,9 +18,7 @@ def run_all(
     *,
     num_workers: int,
     backend: str,
-    label: str,
-    unit: str = "film",
-    initial: int = 0,
+    bar: "tqdm[Any]",
     is_suspect: Callable[[int], bool] = lambda index: True,
 ) -> list[int]:
     """Calls the function with each tuple of arguments; returns the indices of jobs that kill their process.
@@ -34,9 +32,7 @@ def run_all(
         arguments: Of every call.
         num_workers: Processes.
         backend: joblib's: loky, ray ...
-        label: Of the progress bar.
-        unit: What it counts.
-        initial: Jobs that were done before, for the bar.
+        bar: Counts the jobs, and is closed at the end.
         is_suspect: Whether a job may have been running when a process died.
 
     Raises:
@@ -44,11 +40,10 @@ def run_all(
     """
     if num_workers < 1:
         raise ValueError(f"num_workers: expected at least 1, got {num_workers}")
-    joblib = require("joblib")
-    _register(joblib, backend)
+    joblib = _joblib(backend)
     loky = require("joblib.externals.loky.process_executor")
     waiting, dead = list(range(len(arguments))), []
-    with tqdm(total=initial + len(arguments), initial=initial, desc=label, unit=unit) as bar:
+    with bar:
         while waiting:
             try:
                 for index in _results(joblib, function, arguments, list(waiting), num_workers, backend):
@@ -87,9 +82,11 @@ def _indexed(index: int, function: Callable[..., None], arguments: tuple[Any, ..
     return index
 
 
-def _register(joblib: Any, backend: str) -> None:
+def _joblib(backend: str) -> Any:
+    joblib = require("joblib")
     if backend == "ray":
         require("ray.util.joblib", extra="ray").register_ray()
     known = joblib.parallel.BACKENDS
     if backend not in known and backend not in joblib.parallel.EXTERNAL_BACKENDS:
         raise ValueError(f"backend: expected one of {sorted(known)} or ray, got {backend!r}")
+    return joblib

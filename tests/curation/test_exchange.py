@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.curation.exchange import ImportKind, export_clips, import_clips, read_data_set
+from model.curation.exchange import DataSetConfig, ImportKind, export_clips, import_clips, read_data_set
 from model.curation.ledger import read_ledger
 from model.curation.publish import PublishConfig, publish
 from model.data.colmap_model import write_colmap_text
@@ -53,7 +53,7 @@ def nerfstudio_scene(folder: Path, **values: object) -> Path:
 
 
 def add(out: Path, kind: ImportKind, path: Path, **settings: object) -> None:
-    import_clips(out, kind, *read_data_set(kind, path, **settings))  # type: ignore[arg-type]
+    import_clips(out, kind, *read_data_set(DataSetConfig(kind=kind, path=str(path), **settings)))  # type: ignore[arg-type]
     publish(out, PublishConfig())
 
 
@@ -79,7 +79,7 @@ def test_a_scene_is_imported_once_and_exported_again(tmp_path: Path) -> None:
     assert [(line.id.split("-")[0], line.verdict) for line in lines] == [("one", "kept"), ("two", "rejected")]
     assert export_clips(tmp_path / "data", "colmap", tmp_path / "colmap", 240, 320) == 1
     assert export_clips(tmp_path / "data", "realestate10k", tmp_path / "poses") == 1
-    records, rejected = read_data_set("realestate10k", tmp_path / "poses")
+    records, rejected = read_data_set(DataSetConfig(kind="realestate10k", path=str(tmp_path / "poses")))
     assert not rejected and records[0].camera is not None and record.camera is not None
     assert torch.allclose(records[0].camera.c2w, record.camera.c2w, atol=1e-5)
     assert float(record.camera.c2w[-1, 2, 3]) == pytest.approx(4.0, abs=1e-5)
@@ -109,7 +109,8 @@ def test_scenes_of_one_name_from_different_folders_and_kinds_stay_apart(tmp_path
 def test_an_id_does_not_depend_on_where_the_data_set_lies(tmp_path: Path) -> None:
     colmap_scene(tmp_path / "here" / "set" / "one")
     shutil.copytree(tmp_path / "here", tmp_path / "there")
-    ids = [read_data_set("colmap", tmp_path / place / "set")[0][0].id for place in ("here", "there")]
+    sets = [DataSetConfig(kind="colmap", path=str(tmp_path / place / "set")) for place in ("here", "there")]
+    ids = [read_data_set(found)[0][0].id for found in sets]
     assert ids[0] == ids[1]
 
 
@@ -148,22 +149,24 @@ def test_several_models_of_a_scene_are_named_and_the_others_go_on(tmp_path: Path
     colmap_scene(tmp_path / "scenes" / "two models")
     write_colmap_text(tmp_path / "scenes" / "two models" / "sparse" / "1", forward(10.0), 24, 36)
     colmap_scene(tmp_path / "scenes" / "one model")
-    records, rejected = read_data_set("colmap", tmp_path / "scenes")
+    records, rejected = read_data_set(DataSetConfig(kind="colmap", path=str(tmp_path / "scenes")))
     assert [record.id.split("-")[0] for record in records] == ["one_model"]
     assert "two models" in str(rejected) and "expected one COLMAP model, got 2" in str(rejected)
-    (record,), _ = read_data_set("colmap", tmp_path / "scenes" / "two models" / "sparse" / "1")
+    (record,), _ = read_data_set(
+        DataSetConfig(kind="colmap", path=str(tmp_path / "scenes" / "two models" / "sparse" / "1"))
+    )
     assert record.source == str(tmp_path / "scenes" / "two models" / "images")
 
 
 def test_settings_without_effect_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="fps: expected no such setting for realestate10k"):
-        read_data_set("realestate10k", tmp_path, fps=12.0)
+        read_data_set(DataSetConfig(kind="realestate10k", path=str(tmp_path), fps=12.0))
     with pytest.raises(ValueError, match="ignore_distortion: expected no such setting for colmap"):
-        read_data_set("colmap", tmp_path, ignore_distortion=True)
+        read_data_set(DataSetConfig(kind="colmap", path=str(tmp_path), ignore_distortion=True))
     for name, number in (("fps", 0.0), ("fps", float("nan")), ("scale", -1.0), ("scale", float("inf"))):
         with pytest.raises(ValueError, match=f"{name}: expected a positive number"):
-            read_data_set("nerfstudio", tmp_path, **{name: number})
+            read_data_set(DataSetConfig(kind="nerfstudio", path=str(tmp_path), **{name: number}))
     with pytest.raises(FileNotFoundError, match=r"expected transforms.json in or below"):
-        read_data_set("nerfstudio", tmp_path)
+        read_data_set(DataSetConfig(kind="nerfstudio", path=str(tmp_path)))
     with pytest.raises(ValueError, match="data: expected a manifest with cameras"):
         export_clips(tmp_path, "realestate10k", tmp_path / "out")

@@ -222,7 +222,7 @@ def test_unsolved_and_unlabelled_films_stay_as_video_without_a_camera(
 ) -> None:
     config = dataclasses.replace(planted.CONFIG, keep_unsolved=True)
     curate_films(films / "dark.mp4", tmp_path, config, make_tools=planted.PlantedTools())
-    curate_films(films / "still.mp4", tmp_path, config, labelled=False)
+    curate_films(films / "still.mp4", tmp_path, config, make_tools=None)
     lines = publish(tmp_path, PublishConfig())
     assert by_film(lines) == {"dark": [("unlabelled", "poses")], "still": [("unlabelled", "read")]}
     assert [(record.camera, len(record)) for record in Manifest(tmp_path)] == [(None, 9), (None, 9)]
