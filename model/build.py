@@ -92,13 +92,20 @@ def adamw_stage() -> StageConfig:
 
 
 @dataclass(kw_only=True)
-class TrainVAEConfig:
-    """`python -m model.cli.train_vae`."""
+class RunConfig:
+    """What every training command has: its folder, its seed, where it runs, and its clips."""
 
     out: str = MISSING
     seed: int = 0
     device: str = "cpu"
-    num_threads: int = 0
+    num_threads: int = 0  # 0: as many as torch likes
+    data: DataConfig = field(default_factory=DataConfig)
+
+
+@dataclass(kw_only=True)
+class TrainVAEConfig(RunConfig):
+    """`python -m model.cli.train_vae`."""
+
     # go on from this VAE, whose own shape replaces `vae`; with freeze_encoder its latents stay as they are
     initial_vae: str | None = None
     window_latents: int = 5
@@ -113,7 +120,6 @@ class TrainVAEConfig:
     l1_weight: float = 1.0
     kl_weight: float = 1e-6
     gradient_weight: float = 0.0
-    data: DataConfig = field(default_factory=DataConfig)
     vae: VideoVAEConfig = field(default_factory=VideoVAEConfig)
     training: StageConfig = field(default_factory=adamw_stage)
 
@@ -127,7 +133,7 @@ class TextConfig:
 
 
 @dataclass(kw_only=True)
-class TrainConfig:
+class TrainConfig(RunConfig):
     """`python -m model.cli.train`: joint training of the DiT on the latents of `vae` (a component folder).
 
     Attributes:
@@ -139,15 +145,10 @@ class TrainConfig:
         initial_sampler: Of that world, the sampler whose network is trained; None: its default.
     """
 
-    out: str = MISSING
     vae: str | None = None
     initial_dit: str | None = None
     initial_world: str | None = None
     initial_sampler: str | None = None
-    seed: int = 0
-    device: str = "cpu"
-    num_threads: int = 0
-    data: DataConfig = field(default_factory=DataConfig)
     dit: VideoDiTConfig = field(default_factory=VideoDiTConfig)
     text: TextConfig = field(default_factory=TextConfig)
     diffusion: FlowMatchingConfig = field(default_factory=FlowMatchingConfig)
@@ -168,7 +169,7 @@ class PhasesOfSamplers:
 
 
 @dataclass(kw_only=True)
-class DistillConfig:
+class DistillConfig(RunConfig):
     """`python -m model.cli.distill`: a world that needs fewer network evaluations, from one that needs many.
 
     Attributes:
@@ -176,12 +177,8 @@ class DistillConfig:
         teacher: Which of its samplers, and how it samples; by default as the world's `default`.
     """
 
-    out: str = MISSING
     world: str = MISSING
     teacher: WorldOptions = field(default_factory=WorldOptions)
-    seed: int = 0
-    device: str = "cpu"
-    num_threads: int = 0
     # each halves the steps of clips and openings, down to these; the first takes the guidance in, too
     phases: int = 1
     samplers: PhasesOfSamplers = field(default_factory=PhasesOfSamplers)
@@ -189,7 +186,6 @@ class DistillConfig:
     least_opening_steps: int = 1
     # the student that has taken the guidance in is averaged with its teacher, whose share this is: less guidance
     teacher_weight: float = 0.0
-    data: DataConfig = field(default_factory=DataConfig)
     diffusion: WindowConfig = field(default_factory=WindowConfig)
     flights: FlightsConfig = field(default_factory=FlightsConfig)
     num_preview_scenes: int = 16
@@ -209,7 +205,7 @@ def generator_stage() -> StageConfig:
 
 
 @dataclass(kw_only=True)
-class TrainAdversarialConfig:
+class TrainAdversarialConfig(RunConfig):
     """`python -m model.cli.adversarial`: a student learns to look true to a discriminator.
 
     Attributes:
@@ -222,15 +218,10 @@ class TrainAdversarialConfig:
         training: The second stage, of both networks; the optimiser is the generator's.
     """
 
-    out: str = MISSING
     world: str = MISSING
     sampler: str | None = None
     teacher: str | None = None
     teacher_sampler: str | None = None
-    seed: int = 0
-    device: str = "cpu"
-    num_threads: int = 0
-    data: DataConfig = field(default_factory=DataConfig)
     adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
     discriminator: StageConfig = field(default_factory=discriminator_stage)
     discriminator_lr: float | None = None
@@ -239,17 +230,12 @@ class TrainAdversarialConfig:
 
 
 @dataclass(kw_only=True)
-class TrainDepthConfig:
+class TrainDepthConfig(RunConfig):
     """`python -m model.cli.train_depth`: the depth head of a learned world, by the renderer's depth."""
 
-    out: str = MISSING
     world: str = MISSING
     install: bool = False
-    seed: int = 0
-    device: str = "cpu"
-    num_threads: int = 0
     num_clips: int = 64  # of the clip set, the last two in a hundred (at least one) held out
-    data: DataConfig = field(default_factory=DataConfig)
     depth: LatentDepthConfig = field(default_factory=LatentDepthConfig)
     noise: float = 0.3
     near: float = 4.0

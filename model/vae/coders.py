@@ -1,6 +1,7 @@
 """Encoder and decoder of the video autoencoder: levels of residual blocks between resampling steps."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -10,44 +11,50 @@ from model.vae.blocks import ChannelRMSNorm, Downsample, MidBlock, ResidualBlock
 from model.vae.causal import CausalConv3d, Stream
 
 
-class Encoder(nn.Module):
-    """Pixels (or patches of them) to features of the latent grid, level by level from fine to coarse.
+@dataclass(frozen=True)
+class Levels:
+    """The levels of an encoder, from fine to coarse; a decoder with the same ones is its mirror image.
 
-    Args:
-        in_dim: channels of the input.
-        out_dim: channels of the output.
-        dims: width of each level.
-        num_res_blocks: residual blocks a level.
-        space: for each step between two levels, whether it halves height and width.
-        time: for each step, whether it halves time.
-        temporal_kernels: frames that the convolutions of each level see.
+    Attributes:
+        dims: Width of each level.
+        num_res_blocks: Residual blocks a level.
+        space: For each step between two levels, whether it halves height and width.
+        time: For each step, whether it halves time.
+        temporal_kernels: Frames that the convolutions of each level see.
     """
 
-    def __init__(
-        self,
-        in_dim: int,
-        out_dim: int,
-        dims: Sequence[int],
-        num_res_blocks: int,
-        space: Sequence[bool],
-        time: Sequence[bool],
-        temporal_kernels: Sequence[int],
-    ) -> None:
+    dims: Sequence[int]
+    num_res_blocks: int
+    space: Sequence[bool]
+    time: Sequence[bool]
+    temporal_kernels: Sequence[int]
+
+    def blocks(self, level: int, width: int) -> nn.ModuleList:
+        """The residual blocks of a level, the first of which takes `width` channels."""
+        dim = self.dims[level]
+        widths = [width] + [dim] * self.num_res_blocks
+        kernel = self.temporal_kernels[level]
+        return nn.ModuleList(ResidualBlock(widths[j], dim, kernel) for j in range(self.num_res_blocks))
+
+
+class Encoder(nn.Module):
+    """Pixels (or patches of them) to features of the latent grid, level by level from fine to coarse."""
+
+    def __init__(self, in_dim: int, out_dim: int, levels: Levels) -> None:
         super().__init__()
-        self.conv_in = CausalConv3d(in_dim, dims[0], temporal_kernels[0])
+        dims, kernels = levels.dims, levels.temporal_kernels
+        self.conv_in = CausalConv3d(in_dim, dims[0], kernels[0])
         self.levels = nn.ModuleList()
         self.downsamples = nn.ModuleList()
         width = dims[0]
         for i, dim in enumerate(dims):
-            widths = [width] + [dim] * num_res_blocks
-            blocks = [ResidualBlock(widths[j], dim, temporal_kernels[i]) for j in range(num_res_blocks)]
-            self.levels.append(nn.ModuleList(blocks))
-            width = dim if num_res_blocks else width
+            self.levels.append(levels.blocks(i, width))
+            width = dim if levels.num_res_blocks else width
             if i < len(dims) - 1:
-                self.downsamples.append(Downsample(width, space=space[i], time=time[i]))
-        self.mid = MidBlock(width, temporal_kernels[-1])
+                self.downsamples.append(Downsample(width, space=levels.space[i], time=levels.time[i]))
+        self.mid = MidBlock(width, kernels[-1])
         self.norm_out = ChannelRMSNorm(width)
-        self.conv_out = CausalConv3d(width, out_dim, temporal_kernels[-1])
+        self.conv_out = CausalConv3d(width, out_dim, kernels[-1])
 
     def forward(self, x: Float[Tensor, "b c f h w"], stream: Stream) -> Float[Tensor, "b c_z f_z h_z w_z"]:
         """Features of the latent grid."""
@@ -62,38 +69,25 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latents to pixels (or patches of them), level by level from coarse to fine.
+    """Latents to pixels (or patches of them), level by level from coarse to fine."""
 
-    The arguments describe the levels as `Encoder`'s do, from fine to coarse.
-    """
-
-    def __init__(
-        self,
-        in_dim: int,
-        out_dim: int,
-        dims: Sequence[int],
-        num_res_blocks: int,
-        space: Sequence[bool],
-        time: Sequence[bool],
-        temporal_kernels: Sequence[int],
-    ) -> None:
+    def __init__(self, in_dim: int, out_dim: int, levels: Levels) -> None:
         super().__init__()
+        dims, kernels = levels.dims, levels.temporal_kernels
         width = dims[-1]
-        self.conv_in = CausalConv3d(in_dim, width, temporal_kernels[-1])
-        self.mid = MidBlock(width, temporal_kernels[-1])
+        self.conv_in = CausalConv3d(in_dim, width, kernels[-1])
+        self.mid = MidBlock(width, kernels[-1])
         self.levels = nn.ModuleList()
         self.upsamples = nn.ModuleList()
         for i in reversed(range(len(dims))):
-            widths = [width] + [dims[i]] * num_res_blocks
-            blocks = [ResidualBlock(widths[j], dims[i], temporal_kernels[i]) for j in range(num_res_blocks)]
-            self.levels.append(nn.ModuleList(blocks))
-            width = dims[i] if num_res_blocks else width
+            self.levels.append(levels.blocks(i, width))
+            width = dims[i] if levels.num_res_blocks else width
             if i > 0:
-                upsample = Upsample(width, space=space[i - 1], time=time[i - 1])
+                upsample = Upsample(width, space=levels.space[i - 1], time=levels.time[i - 1])
                 self.upsamples.append(upsample)
                 width = upsample.out_dim
         self.norm_out = ChannelRMSNorm(width)
-        self.conv_out = CausalConv3d(width, out_dim, temporal_kernels[0])
+        self.conv_out = CausalConv3d(width, out_dim, kernels[0])
 
     def forward(self, z: Float[Tensor, "b c_z f_z h_z w_z"], stream: Stream) -> Float[Tensor, "b c f h w"]:
         """Pixels, or their patches, of the frames that the latents stand for."""

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from model.vae.causal import Cache, CausalConv3d, Stream
-from model.vae.coders import Decoder, Encoder
+from model.vae.coders import Decoder, Encoder, Levels
 from model.vae.linear_path import LinearPath
 
 _PIXELS = "b c f (h q) (w r)"
@@ -93,17 +93,15 @@ class VideoVAE(nn.Module):
         pixels = config.in_channels * config.patch_size**2
         z = config.latent_channels
         kernels = config.temporal_kernels or [3] * len(config.dim_mult)
-        decoder_base = config.decoder_base_dim or config.base_dim
-        decoder_blocks = config.decoder_num_res_blocks
         steps = (config.spatial_downsample, config.temporal_downsample, kernels)
-        encoder_dims = [config.base_dim * m for m in config.dim_mult]
-        decoder_dims = [decoder_base * m for m in config.dim_mult]
-        self.encoder = Encoder(pixels, 2 * z, encoder_dims, config.num_res_blocks, *steps)
+        encoder_levels = Levels([config.base_dim * m for m in config.dim_mult], config.num_res_blocks, *steps)
+        decoder_dims = [(config.decoder_base_dim or config.base_dim) * m for m in config.dim_mult]
+        num_blocks = config.decoder_num_res_blocks
+        num_blocks = config.num_res_blocks + 1 if num_blocks is None else num_blocks
+        self.encoder = Encoder(pixels, 2 * z, encoder_levels)
         self.to_posterior = CausalConv3d(2 * z, 2 * z, 1, 1)
         self.from_latents = CausalConv3d(z, z, 1, 1)
-        self.decoder = Decoder(
-            z, pixels, decoder_dims, config.num_res_blocks + 1 if decoder_blocks is None else decoder_blocks, *steps
-        )
+        self.decoder = Decoder(z, pixels, Levels(decoder_dims, num_blocks, *steps))
         self.linear_path = None
         if config.linear_path:
             self.linear_path = LinearPath(config.in_channels, z, self.temporal_stride, self.spatial_stride)

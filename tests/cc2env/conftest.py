@@ -7,6 +7,7 @@ import pytest
 import torch
 from tensordict import TensorDict
 
+from cc2env.env import CameraCtrlWorldEnv
 from model.world.protocol import WorldSpec, WorldState
 from model.world.synthetic_world import SyntheticWorld
 
@@ -87,3 +88,21 @@ def assert_same(a, b, where=""):
 @pytest.fixture(scope="session", name="assert_same")
 def assert_same_fixture():
     return assert_same
+
+
+@pytest.fixture(scope="session")
+def world():
+    """The renderer's world, for tasks."""
+    return SyntheticWorld(height=16, width=24)
+
+
+@pytest.fixture(scope="session")
+def make():
+    """Returns a function that makes an environment with a task, already reset."""
+
+    def made(world, task=None, seed=0, **arguments):
+        env = CameraCtrlWorldEnv(world, task=task, **arguments)
+        env.reset(seed=seed)
+        return env
+
+    return made

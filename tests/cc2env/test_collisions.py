@@ -7,7 +7,6 @@ import pytest
 import cc2env
 from cc2env import rewards
 from cc2env.env import CameraCtrlWorldEnv
-from model.world.synthetic_world import SyntheticWorld
 
 HOME = np.eye(4, dtype=np.float32)
 STILL = np.zeros((4, 6), np.float32)
@@ -15,18 +14,7 @@ DOWN = STILL.copy()
 DOWN[:, 1] = 0.5
 
 
-@pytest.fixture(scope="module")
-def world():
-    return SyntheticWorld(height=16, width=24)
-
-
-def make(world, task=None, seed=0, **arguments):
-    env = CameraCtrlWorldEnv(world, task=task, **arguments)
-    env.reset(seed=seed)
-    return env
-
-
-def test_a_camera_stops_above_the_ground_and_goes_on_from_there(world):
+def test_a_camera_stops_above_the_ground_and_goes_on_from_there(world, make):
     env, through = make(world, collision="stop"), make(world)
     _, *_, info = env.step(DOWN)
     flown = through.step(DOWN)[4]
@@ -39,7 +27,7 @@ def test_a_camera_stops_above_the_ground_and_goes_on_from_there(world):
     assert info["c2w"][-1, 1, 3] == pytest.approx(height - 0.35 - 1.0, abs=5e-3)
 
 
-def test_a_stopped_camera_still_turns(world):
+def test_a_stopped_camera_still_turns(world, make):
     env = make(world, collision="stop")
     env.step(DOWN)
     action = DOWN.copy()
@@ -48,14 +36,14 @@ def test_a_stopped_camera_still_turns(world):
     assert info["blocked"] and rewards.rotation_angle(info["achieved_c2w"][-1], HOME) == pytest.approx(0.4, abs=1e-5)
 
 
-def test_where_nothing_is_in_the_way_nothing_changes(world):
+def test_where_nothing_is_in_the_way_nothing_changes(world, make):
     env, free = make(world, collision="stop"), make(world)
     for action in (DOWN * -0.2, STILL):
         one, other = env.step(action), free.step(action)
         assert (one[0] == other[0]).all() and not one[4]["blocked"]
 
 
-def test_a_world_that_knows_no_free_space_cannot_stop_anything(flat_world):
+def test_a_world_that_knows_no_free_space_cannot_stop_anything(flat_world, make):
     with pytest.raises(ValueError, match=r'^collision: expected "none", FlatWorld does not know its free space'):
         CameraCtrlWorldEnv(flat_world, collision="stop")
     info = make(flat_world).step(DOWN)[4]
@@ -78,7 +66,7 @@ def test_the_shipped_world_stops_a_camera_by_what_it_sees():
     assert futures.step(moves)[4]["blocked"].tolist() == [True, False]
 
 
-def test_longer_clips_are_stopped_at_the_same_place(world):
+def test_longer_clips_are_stopped_at_the_same_place(world, make):
     long, short = make(world, collision="stop", poses_per_clip=8), make(world, collision="stop")
     ahead = np.concatenate([DOWN, DOWN])
     ahead[:, 1], ahead[:, 2] = 0.1, 0.4

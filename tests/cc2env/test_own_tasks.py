@@ -6,8 +6,6 @@ import pytest
 
 import cc2env
 from cc2env import rewards, tasks
-from cc2env.env import CameraCtrlWorldEnv
-from model.world.synthetic_world import SyntheticWorld
 
 HOME = np.eye(4, dtype=np.float32)
 STILL = np.zeros((4, 6), np.float32)
@@ -17,18 +15,7 @@ DOWN = STILL.copy()
 DOWN[:, 1] = 0.5
 
 
-@pytest.fixture(scope="module")
-def world():
-    return SyntheticWorld(height=16, width=24)
-
-
-def make(world, task=None, seed=0, **arguments):
-    env = CameraCtrlWorldEnv(world, task=task, **arguments)
-    env.reset(seed=seed)
-    return env
-
-
-def test_a_users_reward_takes_the_place_of_the_tasks(world):
+def test_a_users_reward_takes_the_place_of_the_tasks(world, make):
     seen = []
 
     def height(transition: rewards.Transition) -> float:
@@ -47,7 +34,7 @@ def test_a_users_reward_takes_the_place_of_the_tasks(world):
     assert made.step(STILL)[1] == 0
 
 
-def test_a_reward_that_is_no_number_leaves_the_episode(world):
+def test_a_reward_that_is_no_number_leaves_the_episode(world, make):
     values = iter([float("nan"), 2.5])
     env = make(world, reward=lambda transition: next(values))
     with pytest.raises(ValueError, match=r"^reward: expected a finite number, got nan"):
@@ -57,7 +44,7 @@ def test_a_reward_that_is_no_number_leaves_the_episode(world):
 
 
 @pytest.mark.parametrize("name", ["start_c2w", "c2w", "commanded_c2w", "frames", "first_frame", "intrinsics"])
-def test_a_reward_that_writes_into_the_episode_is_an_error(world, name):
+def test_a_reward_that_writes_into_the_episode_is_an_error(world, name, make):
     def greedy(transition):
         getattr(transition, name)[...] = 0
         return 0.0
@@ -70,7 +57,7 @@ def test_a_reward_that_writes_into_the_episode_is_an_error(world, name):
 
 
 @pytest.mark.parametrize("where", ["open", "judge", "info"])
-def test_a_task_that_writes_into_the_episode_is_an_error(world, where):
+def test_a_task_that_writes_into_the_episode_is_an_error(world, where, make):
     class Greedy(tasks.Task):
         def open(self, opening):
             if where == "open":
@@ -92,7 +79,7 @@ def test_a_task_that_writes_into_the_episode_is_an_error(world, where):
 
 
 @pytest.mark.parametrize("earned", [float("nan"), float("inf"), None, "much"])
-def test_a_task_that_earns_no_number_leaves_the_episode(world, earned):
+def test_a_task_that_earns_no_number_leaves_the_episode(world, earned, make):
     class Odd(tasks.Task):
         def judge(self, memory, transition):
             return memory, earned, False
@@ -103,7 +90,7 @@ def test_a_task_that_earns_no_number_leaves_the_episode(world, earned):
     assert env.snapshot().session.clip_index.tolist() == [0]
 
 
-def test_a_users_task_plays(world):
+def test_a_users_task_plays(world, make):
     class Rise(tasks.Task):
         def open(self, opening):
             return {"height": np.array(0.0)}

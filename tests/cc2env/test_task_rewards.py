@@ -8,7 +8,6 @@ from cc2env import rewards
 from cc2env.env import CameraCtrlWorldEnv
 from cc2env.geometry import CameraTrajectory, write_realestate10k
 from model.geometry import se3
-from model.world.synthetic_world import SyntheticWorld
 
 HOME = np.eye(4, dtype=np.float32)
 STILL = np.zeros((4, 6), np.float32)
@@ -17,24 +16,13 @@ FORWARD[:, 2] = 0.5
 BACK = -FORWARD
 
 
-@pytest.fixture(scope="module")
-def world():
-    return SyntheticWorld(height=16, width=24)
-
-
-def make(world, task=None, seed=0, **arguments):
-    env = CameraCtrlWorldEnv(world, task=task, **arguments)
-    env.reset(seed=seed)
-    return env
-
-
 def twists_between(poses):
     """The action that flies through poses from the first one."""
     chain = torch.from_numpy(np.stack(poses))
     return se3.log(se3.relative(chain[:-1], chain[1:])).numpy()
 
 
-def test_arriving_is_paid_once(world):
+def test_arriving_is_paid_once(world, make):
     env = make(world, "GoalView", goal_clips=1, success_distance=50.0, success_angle=4.0, rotation_weight=0.0)
     assert [round(env.step(STILL)[1], 5) for _ in range(3)] == [1, 0, 0]
     env = make(world, "LoopClosure")
@@ -42,7 +30,7 @@ def test_arriving_is_paid_once(world):
     assert steps[1][2] and steps[2][1] == pytest.approx(0, abs=1e-5)
 
 
-def test_explore_rewards_new_views_once(world):
+def test_explore_rewards_new_views_once(world, make):
     env = make(world, "Explore")
     before = env.snapshot()
     ahead = env.step(FORWARD)
@@ -58,13 +46,13 @@ def test_explore_rewards_new_views_once(world):
     assert reward > 5 and not terminated and info["covered_volume"] > reward
 
 
-def test_explore_counts_no_farther_than_its_map(world):
+def test_explore_counts_no_farther_than_its_map(world, make):
     env = make(world, "Explore", extent=16.0)
     earned = [env.step(FORWARD)[1] for _ in range(5)]
     assert earned[0] > 0 and earned[-1] == 0
 
 
-def test_the_goal_is_reached_by_flying_its_way_and_shows_its_picture(world):
+def test_the_goal_is_reached_by_flying_its_way_and_shows_its_picture(world, make):
     env = make(world, "GoalView", goal_clips=1, seed=5)
     info = env.reset(seed=5)[1]
     goal, distance = info["goal_c2w"], info["goal_distance"]
@@ -77,7 +65,7 @@ def test_the_goal_is_reached_by_flying_its_way_and_shows_its_picture(world):
     assert np.abs(observation[-1].astype(int) - info["goal_image"]).mean() < 1
 
 
-def test_goals_are_drawn_by_the_seed_and_away_from_the_start(world):
+def test_goals_are_drawn_by_the_seed_and_away_from_the_start(world, make):
     env = CameraCtrlWorldEnv(world, task="GoalView", goal_clips=1)
     goals = [env.reset(seed=seed)[1]["goal_c2w"] for seed in (0, 1, 2, 0)]
     assert (goals[0] == goals[3]).all() and (goals[0] != goals[1]).any()
@@ -87,12 +75,12 @@ def test_goals_are_drawn_by_the_seed_and_away_from_the_start(world):
         _ = make(world, "Explore").goal_image
 
 
-def test_looking_ahead_for_the_goal_leaves_the_episode_alone(world):
+def test_looking_ahead_for_the_goal_leaves_the_episode_alone(world, make):
     env, free = make(world, "GoalView", goal_clips=1), make(world)
     assert (env.step(FORWARD)[0] == free.step(FORWARD)[0]).all()
 
 
-def test_a_path_that_is_followed_costs_nothing_and_ends(world):
+def test_a_path_that_is_followed_costs_nothing_and_ends(world, make):
     env = CameraCtrlWorldEnv(world, task="FollowPath", num_clips=2, collision="stop")
     info, here = env.reset(seed=1)[1], HOME
     for clip in range(2):
@@ -104,7 +92,7 @@ def test_a_path_that_is_followed_costs_nothing_and_ends(world):
     assert still.step(STILL)[1] < -0.3
 
 
-def test_a_given_path_starts_where_the_camera_does(world, tmp_path):
+def test_a_given_path_starts_where_the_camera_does(world, tmp_path, make):
     path = np.stack([HOME] * 7)
     path[:, 2, 3] = 10 + 0.5 * np.arange(7)
     np.save(tmp_path / "path.npy", path)
@@ -138,7 +126,7 @@ def test_a_path_too_fast_to_follow_is_stretched_with_a_warning(world):
     assert info["reference_c2w"][:, 2, 3] == pytest.approx([0.5, 1.0, 1.5, 2.0])
 
 
-def test_a_loop_pays_the_way_out_the_way_back_and_the_likeness(world):
+def test_a_loop_pays_the_way_out_the_way_back_and_the_likeness(world, make):
     env = make(world, "LoopClosure", distance=1.5)
     assert env.step(STILL)[1:3] == (0, False)  # being at home is not coming home
     out = env.step(FORWARD)
@@ -150,7 +138,7 @@ def test_a_loop_pays_the_way_out_the_way_back_and_the_likeness(world):
     assert back[1] == pytest.approx(2.0 + similarity, abs=1e-5)
 
 
-def test_a_detour_on_a_loop_earns_nothing(world):
+def test_a_detour_on_a_loop_earns_nothing(world, make):
     """Turning away before leaving, or overshooting, makes the way back longer; it must not be paid for that."""
     turn = STILL.copy()
     turn[:, 4] = 0.19
@@ -163,7 +151,7 @@ def test_a_detour_on_a_loop_earns_nothing(world):
     assert earned == pytest.approx([3.0] * 3, abs=1e-4)
 
 
-def test_holding_still_is_best_and_every_move_costs(world):
+def test_holding_still_is_best_and_every_move_costs(world, make):
     env = make(world, "HoldStill")
     turn = STILL.copy()
     turn[:, 4] = 0.1

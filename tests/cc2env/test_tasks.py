@@ -1,4 +1,4 @@
-"""Tasks: each id passes Gymnasium's checker in every world; rewards, ends, goals, obstacles and snapshots are right."""
+"""Every task passes Gymnasium's checker in every world, flies in a batch as alone, and goes on from a snapshot."""
 
 import json
 import pickle
@@ -14,24 +14,12 @@ from cc2env import tasks
 from cc2env.env import CameraCtrlWorldEnv
 from cc2env.torchrl_env import CameraCtrlWorldTorchRLEnv
 from cc2env.vector_env import CameraCtrlWorldVectorEnv
-from model.world.synthetic_world import SyntheticWorld
 
 HOME = np.eye(4, dtype=np.float32)
 STILL = np.zeros((4, 6), np.float32)
 FORWARD = STILL.copy()
 FORWARD[:, 2] = 0.5
 BACK = -FORWARD
-
-
-@pytest.fixture(scope="module")
-def world():
-    return SyntheticWorld(height=16, width=24)
-
-
-def make(world, task=None, seed=0, **arguments):
-    env = CameraCtrlWorldEnv(world, task=task, **arguments)
-    env.reset(seed=seed)
-    return env
 
 
 @pytest.mark.parametrize("task", tasks.TASKS)
@@ -124,7 +112,7 @@ def test_a_row_of_a_batch_is_the_single_episode(world, task):
 
 
 @pytest.mark.parametrize("task", tasks.TASKS)
-def test_a_snapshot_holds_the_progress_of_its_task(world, task, tmp_path):
+def test_a_snapshot_holds_the_progress_of_its_task(world, task, tmp_path, make):
     arguments = {"goal_clips": 1} if task == "GoalView" else {}
     env = make(world, task, **arguments)
     env.step(FORWARD)
@@ -140,20 +128,20 @@ def test_a_snapshot_holds_the_progress_of_its_task(world, task, tmp_path):
             assert all(np.array_equal(other_info[key], value) for key, value in info.items())
 
 
-def test_forks_play_the_same_task(world):
+def test_forks_play_the_same_task(world, make):
     env = make(world, "HoldStill")
     futures = env.fork(2)
     rewards_ = futures.step(np.stack([STILL, FORWARD]))[1]
     assert rewards_[0] == 0 and rewards_[1] == pytest.approx(env.step(FORWARD)[1]) == pytest.approx(-2.0)
 
 
-def test_a_snapshot_of_another_task_is_refused(world):
+def test_a_snapshot_of_another_task_is_refused(world, make):
     env = make(world, "Explore")
     with pytest.raises(ValueError, match=r"^snapshot: expected one of the same task"):
         env.restore(make(world, "HoldStill").snapshot())
 
 
-def test_an_environment_with_a_task_pickles(world):
+def test_an_environment_with_a_task_pickles(world, make):
     env = make(world, "Explore")
     twin = pickle.loads(pickle.dumps(env))
     assert twin.step(FORWARD)[1] == env.step(FORWARD)[1] > 0
