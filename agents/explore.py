@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from agents.scripted import ScriptedPolicy
     from cc2env.geometry import CameraTrajectory
 
-_MOST_CLIPS = 200  # without num_clips; a longer path is a mistake of units more often than a wish
+_MOST_CLIPS = 200  # without num_clips; a longer path usually means a wrong unit
 _NO_LIMIT = 10**9  # a trajectory may be longer than the registered episode
 
 

@@ -25,7 +25,7 @@ _WAYS = (  # right, down, forward, tilt
 class FrontierPolicy:
     """Keeps a map of the space that its camera has seen, and flies where most is new; greedy, one clip ahead.
 
-    All it uses is `info`: its own poses and intrinsics. It knows nothing of the scene and nothing hides anything, as
+    All it uses is `info`: its own poses and intrinsics. It knows nothing of the scene, and occlusion is ignored, as
     in `cc2env.tasks.Explore`. Two poses of a clip stand for all: it is a choice, not a reward.
 
     The map is made of the views of each clip so far, so that it stays right after the environment goes back to an

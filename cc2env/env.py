@@ -1,4 +1,4 @@
-"""`CameraCtrlWorld-v0`: fly a camera, see what it sees. One episode as a Gymnasium environment."""
+"""`CameraCtrlWorld-v0`: one episode as a Gymnasium environment; an action flies the camera along a clip."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex
@@ -79,8 +79,8 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
     | `CameraCtrlWorld-Explore-v0`     | see as much new space as possible for each metre flown               |
     | `CameraCtrlWorld-GoalView-v0`    | reach the pose from which a given picture was taken                  |
     | `CameraCtrlWorld-FollowPath-v0`  | fly a given path, pose by pose, in time                              |
-    | `CameraCtrlWorld-LoopClosure-v0` | leave, come back: is it the same place?                              |
-    | `CameraCtrlWorld-HoldStill-v0`   | do not move, the scene does                                          |
+    | `CameraCtrlWorld-LoopClosure-v0` | fly away and return; is it the same place?                           |
+    | `CameraCtrlWorld-HoldStill-v0`   | keep the camera still while the scene moves                          |
 
     ## Starting State
 

@@ -78,7 +78,7 @@ class Episodes:
         images: np.ndarray | None = None,
     ) -> None:
         """Begins new episodes in these rows (in ascending order); see `Session.reset`."""
-        # Drawn also when the world then refuses the options: what a seed gives never hangs on them.
+        # Drawn also when the world then refuses the options: what a seed gives does not depend on them.
         noise_seeds = [int(self.generators[row].integers(2**31 - 1)) for row in rows]
         everything = len(rows) == self.num_rows
         self.session.reset(noise_seeds, prompts, images, None if everything else rows)

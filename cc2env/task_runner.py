@@ -214,7 +214,7 @@ def _checked_reward(reward: Any) -> float:
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):
-        raise ValueError(f"reward: expected a finite number, got {reward}; mend the task or function that gave it")
+        raise ValueError(f"reward: expected a finite number, got {reward}; correct the task or function that gave it")
     return number
 
 

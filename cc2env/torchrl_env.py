@@ -94,7 +94,7 @@ class CameraCtrlWorldTorchRLEnv(EnvBase):
         return self._session.vocabulary
 
     def set_seeds(self, seeds: Sequence[int]) -> None:
-        """Seeds each row by itself; takes effect at its next reset.
+        """Seeds each row separately; takes effect at its next reset.
 
         Raises:
             ValueError: There is not one for each row, or one is negative.

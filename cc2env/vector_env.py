@@ -27,7 +27,7 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
     `reset(seed=...)` takes an integer s (row i gets s + i) or one for each row. `reset(options=...)` takes `prompt`
     and `image`, each one for all rows or a list with one for each, and `reset_mask`, a bool array: only these rows
-    are reset, the others fly on. A reset by itself has no options, as in Gymnasium.
+    are reset, the others fly on. An automatic reset has no options, as in Gymnasium.
 
     Snapshots are exchanged with the single environment: `envs.restore(snapshot.fork(envs.num_envs))` puts every row
     at one moment, `envs.restore(snapshot, rows=[2])` puts one row there.

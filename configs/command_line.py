@@ -92,7 +92,7 @@ def stops_in_one_line(said: str) -> Callable[[Callable[[], Any]], Callable[[], A
     """Decorates a main: Ctrl-C and SIGTERM end it with one line and the shell's code, 130 and 143.
 
     Args:
-        said: What the line says where the work itself, that was stopped, says nothing.
+        said: The line, where the stopped work raises no message of its own.
     """
 
     def decorate(main: Callable[[], Any]) -> Callable[[], Any]:

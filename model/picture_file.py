@@ -31,7 +31,7 @@ READING_ERRORS = (
 def read_picture(path: str | Path, *, upright: bool = True) -> Image.Image:
     """Returns a picture file in mode RGB.
 
-    16-bit grey is scaled to 8 bits, and what is transparent is laid over white. Metadata that are broken say nothing.
+    16-bit grey is scaled to 8 bits, and what is transparent is laid over white. Broken metadata are ignored.
 
     Args:
         path: A regular file: a pipe or a device, whose reading may never end, is not opened.
@@ -85,7 +85,7 @@ def to_rgb(picture: Image.Image, name: str, *, upright: bool = True) -> Image.Im
     _check_size(picture, name)
     # PIL opens 16-bit PGM in its mode of 32 bits, before Pillow 11 also 16-bit PNG
     is_deep = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format in ("PNG", "PPM"))
-    if picture.mode in ("I", "F") and not is_deep:  # black, white and unit are anyone's guess
+    if picture.mode in ("I", "F") and not is_deep:  # their black, white and unit are unknown
         raise _PictureRefused(
             f"expected 8 or 16 bits for each channel, got {name} of 32 (PIL's mode {picture.mode}); "
             "save it as 8-bit PNG or JPEG"

@@ -12,7 +12,7 @@ from cc2env.tasks.task import ResetContext, Task, TaskState, check_not_negative
 
 @dataclass(kw_only=True)
 class HoldStill(Task):
-    """`CameraCtrlWorld-HoldStill-v0`: do not move, the scene does.
+    """`CameraCtrlWorld-HoldStill-v0`: keep the camera still while the scene moves.
 
     ## Description
 

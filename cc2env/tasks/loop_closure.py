@@ -12,19 +12,19 @@ from cc2env.tasks.task import ResetContext, Task, TaskState, check_not_negative,
 
 @dataclass(kw_only=True)
 class LoopClosure(Task):
-    """`CameraCtrlWorld-LoopClosure-v0`: leave, come back: is it the same place?
+    """`CameraCtrlWorld-LoopClosure-v0`: fly away and return; rewards the likeness of the view to the first one.
 
     ## Description
 
     First fly at least `distance` metres away from the start, then return to its pose. The last reward measures how
-    much the world looks as it did. In a world that forgets what it has shown, even a perfect flight earns little there.
+    much the world looks as it did. In a world without a memory even a perfect flight gets little reward there.
 
     ## Rewards
 
     On the way out, metres gained from the start (up to `distance` in all); on the way back, by how much the pose
     distance to the start has shrunk, in metres. What that distance exceeds `distance` by when the camera has left
-    (farther out, or turned away) is taken off there, so that detours earn nothing: every loop pays 2 `distance`, but
-    for what is left of the way home. On return, `similarity_weight` times the structural similarity of the last frame
+    (farther out, or turned away) is taken off there, so that detours get no reward: every loop gets 2 `distance`, less
+    what is left of the way home. On return, `similarity_weight` times the structural similarity of the last frame
     with the first, in [0, 1].
 
     | Key of `info`     | Value                                                                        |

@@ -1,4 +1,4 @@
-"""How much the camera moves: the mean length of the flow on what does not move by itself; clips below are left out."""
+"""How much the camera moves: the mean length of the flow on static pixels; clips below a limit are left out."""
 
 from dataclasses import dataclass
 

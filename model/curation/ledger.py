@@ -60,7 +60,7 @@ class Ledger:
         return iter(self._lines.values())
 
     def append(self, line: LedgerLine) -> None:
-        """Writes a line for good before it returns.
+        """Writes a line to the disk before it returns.
 
         Raises:
             ValueError: there is a line for that clip.

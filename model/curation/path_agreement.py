@@ -55,7 +55,7 @@ class StepErrors:
     ends: Int[Tensor, " s"]
 
     def off(self, config: PosesConfig) -> Bool[Tensor, " f"]:
-        """Returns which steps the pictures do not bear out: the jumps, and the steps of a drift."""
+        """Returns which steps disagree with the pictures: the jumps, and the steps of a drift."""
         off = self.jumps(config)
         off[self._windows(self.ends)[self.mean_excess(config) > config.max_mean_epipolar_excess]] = True
         return off
@@ -106,7 +106,7 @@ def step_errors(
 
     Args:
         frames: The clip.
-        moving: What moves by itself, and has no epipolar line.
+        moving: Pixels of moving objects, which have no epipolar line.
         solved: The path.
         flow: Estimator of the flow.
         min_flow_share: Of a frame's points, where the flow must come back.

@@ -1,4 +1,4 @@
-"""A folder of films into a data set: every film apart, in parallel and for good; then the balance over all of them."""
+"""A folder of films into a data set: every film separately and in parallel, then the balance over all of them."""
 
 import dataclasses
 import json
@@ -56,9 +56,9 @@ def curate_films(
     backend: str = "loky",
     make_tools: MakeTools | None = build_tools,
 ) -> None:
-    """Deals with every film that is not finished yet; `OUT/work` holds what is known of each.
+    """Processes every film that is not finished yet; `OUT/work` holds what is known of each.
 
-    Killed at any moment, the same call goes on: at most the clip in hand is computed again.
+    Killed at any moment, the same call goes on: at most one clip is computed again.
 
     Args:
         videos: The folder of films.
@@ -93,7 +93,7 @@ def curate_films(
 
 
 def curate_film(film: Film, folder: FilmFolder, config: CurationConfig, make_tools: MakeTools | None) -> None:
-    """Deals with the clips of a film that have no line yet. What is wrong with the film is a line, never an error.
+    """Processes the clips of a film that have no line yet. What is wrong with the film is a line, never an error.
 
     Without tools its clips are not labelled.
     """

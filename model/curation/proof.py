@@ -1,4 +1,4 @@
-"""How good is the curation? Films of the synthetic world, poses hidden, through the pipeline; and without each step.
+"""How good is the curation? Rendered films go through the pipeline without their poses; also with steps left out.
 
 Source: ours; the paper shows what each step is worth by training without it (Table 3), which takes a cluster.
 """
@@ -82,7 +82,7 @@ class ProofConfig:
 
 @dataclass(frozen=True)
 class PlantedDepthTools:
-    """Makes the tools, with the truth and a planted error for metric depth: no network's weights are at hand."""
+    """Makes the tools, with the truth and a planted error for metric depth: no network's weights are shipped."""
 
     folder: str
     noise: float

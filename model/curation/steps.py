@@ -62,7 +62,7 @@ class StepsConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Tools:
-    """The estimators that the steps use; without a mask nothing moves by itself, without depth poses have no metres."""
+    """The estimators of the steps; without a mask all counts as static, without depth there are no metres."""
 
     flow: OpticalFlow
     sfm: StructureFromMotion
@@ -163,7 +163,7 @@ def solve_path(
     log: StepLog,
     min_frames: int,
 ) -> tuple[slice, Reconstruction]:
-    """Returns the clip's path, or that of its longest part that the pictures bear out, and which frames these are.
+    """Returns the clip's path, or that of its longest part that agrees with the pictures, and which frames these are.
 
     A part counts only if it is solved again, apart from the rest, and both solutions agree on lens and path.
 
@@ -204,7 +204,7 @@ def halves_rejection(
     """Returns in what a half of the clip, solved apart, differs from the whole; empty if no half contradicts it.
 
     Half of the frames are often too few for a path or a lens. So a half counts only if it passes the checks that a clip
-    must pass; another one says nothing.
+    must pass; a path that fails proves nothing.
     """
     middle = len(frames) // 2
     for half in (slice(0, middle), slice(middle, len(frames))):
@@ -258,7 +258,7 @@ def longest_part(reconstruction: Reconstruction, off: Bool[Tensor, " f"], config
 
 
 def moving_pixels(frames: UInt8[Tensor, "f h w 3"], tools: Tools) -> Bool[Tensor, "f h w"]:
-    """Returns the mask of what moves by itself; nothing does, if there is no estimator."""
+    """Returns the mask of moving objects; empty if there is no estimator."""
     return torch.zeros(frames.shape[:3], dtype=torch.bool) if tools.mask is None else tools.mask(frames)
 
 

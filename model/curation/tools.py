@@ -21,7 +21,7 @@ class ToolsConfig:
     Attributes:
         flow: dis (OpenCV, no weights) or raft (torchvision; `raft_weights`).
         raft_weights: Its weights' file.
-        mask: epipolar (no weights), or none: nothing is taken to move by itself.
+        mask: epipolar (no weights), or none: the whole scene counts as static.
         mapper: COLMAP's: incremental or global.
         sfm_threads: Of COLMAP, in each process; with more than 1 its bits differ from run to run.
         depth: none (poses stay without metres), or transformers (Depth Pro, Depth Anything metric; `depth_folder`).

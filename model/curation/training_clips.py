@@ -58,7 +58,7 @@ def clip_set(folder: Path, config: ClipSetConfig, num_workers: int = 1, *, rende
     Args:
         folder: A data set of `model.cli.curate`, or the folder of a rendered clip set.
         config: Size, rate and length; of films at most `num_clips` windows are taken. Their lenses are their own:
-            `horizontal_fov_deg` becomes the median, `style` and `first_seed` say nothing.
+            `horizontal_fov_deg` becomes the median, `style` and `first_seed` have no effect.
         num_workers: Processes.
         render: Render what is missing; without it, the folder must be there.
 

@@ -37,7 +37,7 @@ class TruthFilmsConfig:
 
 @dataclass(frozen=True, eq=False)
 class FilmTruth:
-    """What is true of a film: frames' poses, lens and rate, metric z-depth (infinite: sky), what moves by itself."""
+    """The truth of a film: frames' poses, lens and rate, metric z-depth (infinite: sky), pixels of moving objects."""
 
     c2w: Float[Tensor, "f 4 4"]
     intrinsics: Float[Tensor, "4"]

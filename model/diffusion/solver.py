@@ -1,6 +1,6 @@
 """ODE solvers as pure functions of a velocity callable (x, t[b]) -> v.
 
-Teacher, student, guided model and toy ODEs share them. A solver knows nothing of context frames: a callable
+Teacher, student, guided model and toy ODEs share them. A solver does not see context frames: a callable
 that has some appends them itself and returns only the new frames.
 """
 

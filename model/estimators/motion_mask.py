@@ -1,4 +1,4 @@
-"""What moves by itself: pixels whose motion no movement of the camera through a static scene explains."""
+"""Masks of moving objects: pixels whose motion no camera motion through a static scene explains."""
 
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -26,7 +26,7 @@ class MotionMask(Protocol):
     """Segmentation of moving objects; any callable of this shape (TMO, SAM behind a detector) serves."""
 
     def __call__(self, frames: UInt8[Tensor, "f h w 3"]) -> Bool[Tensor, "f h w"]:
-        """Returns True where an object moves by itself."""
+        """Returns True on moving objects."""
         ...
 
 

@@ -79,7 +79,7 @@ class StructureFromMotion(Protocol):
 
         Args:
             frames: In the order of time.
-            masks: True where an object moves by itself: not to be used.
+            masks: True on moving objects, which are not used.
             intrinsics: The lens if it is known, normalised: then it is kept; None: it is estimated.
 
         Raises:

@@ -60,8 +60,8 @@ _MEANINGS: Mapping[str, str] = {
 SYNONYMS: Mapping[str, tuple[str, ...]] = {
     word: tuple(meaning.split()) for meaning, words in _MEANINGS.items() for word in words.split()
 }
-# They say nothing of a scene: left out without a warning.
+# They do not describe a scene: left out without a warning.
 _SILENT = "of in on at by to from near under over behind before beside is are there"
 SILENT_WORDS = frozenset(_SILENT.split())
-# They are known, and still a prompt of nothing else says nothing.
+# They are known, but a prompt of these alone describes nothing.
 EMPTY_WORDS = frozenset(("a", "an", "and", "with"))

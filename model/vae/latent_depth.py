@@ -48,7 +48,7 @@ class LatentDepth(nn.Module):
     start: where the first camera is level, as in the synthetic scenes, that says much about the ground. The frame
     before and the motion since then give parallax.
 
-    Source: ours, because the latents are at hand at every step and already hold what a depth network would compute.
+    Source: ours, because the latents are there at every step and already hold what a depth network would compute.
     """
 
     def __init__(self, config: LatentDepthConfig) -> None:

@@ -257,7 +257,7 @@ def _warn_of_unlike(images: UInt8[Tensor, "b h w 3"], shown: UInt8[Tensor, "b h 
     if worst < familiar:
         warnings.warn(
             f"image: this picture is unlike what the world was trained on: its VAE gives it back at {worst:.1f} dB, "
-            f"pictures of the world's own kind at {familiar:g} dB or more; expect it to melt within a few clips",
+            f"pictures of the world's own kind at {familiar:g} dB or more; its shapes will not last",
             UserWarning,
             stacklevel=3,
         )

@@ -246,7 +246,7 @@ def _named_errors(folder: Path) -> Iterator[None]:
 
 
 def _load_depth(folder: Path, vae: VideoVAE) -> LatentDepth | None:
-    """The depth head, if there is one and it was trained on latents of this very encoder: others mean nothing to it."""
+    """The depth head, if there is one and it was trained on latents of this very encoder: it cannot read others."""
 
     def read() -> LatentDepth | None:
         if not component_exists(folder) or load_meta(folder).get("latents") != encoder_fingerprint(vae):

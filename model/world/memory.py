@@ -1,4 +1,4 @@
-"""What a learned world remembers of an episode: a sliding window of clean latents and the poses they were seen from.
+"""The memory of a learned world: a sliding window of clean latents and the poses they were seen from.
 
 The next clip's context is the latest of them and, where the network was trained for it, some that are chosen by what
 they saw: the poses are known, so it can be computed which past latents show the places that the camera flies to.

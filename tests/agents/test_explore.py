@@ -1,4 +1,4 @@
-"""The whole way: a command line goes in, a folder with a film and its numbers comes out."""
+"""From a command line to a folder with a film and its numbers."""
 
 import importlib
 import json
