@@ -38,7 +38,6 @@ class Budget:
     horizon: int = 2
 
     def __post_init__(self) -> None:
-        """Checks the numbers."""
         for name, least in (("candidates", 2), ("iterations", 1), ("horizon", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}: expected an integer of at least {least}, got {getattr(self, name)}")
@@ -64,7 +63,6 @@ class ForkedFutures:
         self._futures: Any = None
 
     def returns(self, plans: np.ndarray) -> np.ndarray:
-        """See `Imagination`."""
         moment = self._env.snapshot()
         if self._futures is None or self._futures.num_envs != len(plans):
             self._futures = self._env.fork(len(plans))
@@ -96,7 +94,6 @@ class PoseFutures:
         self._reward = self._env.reward if reward is None else reward
 
     def returns(self, plans: np.ndarray) -> np.ndarray:
-        """See `Imagination`."""
         import torch
 
         from cc2env.actions import to_poses

@@ -64,7 +64,6 @@ class Glance(Transform):
         return self._call(tensordict_reset)
 
     def transform_observation_spec(self, observation_spec: Composite) -> Composite:
-        """Adds the two entries."""
         batch, config = observation_spec.shape, self.config
         size = (*batch, 3, config.height, config.width)
         observation_spec["picture"] = Bounded(low=0, high=255, shape=size, dtype=torch.uint8)

@@ -152,7 +152,6 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
 
     @property
     def _np_random(self) -> np.random.Generator:
-        """Where Gymnasium keeps the generator."""
         return self._episodes.generators[0]
 
     @_np_random.setter

@@ -55,7 +55,6 @@ class Episodes:
 
     @property
     def num_rows(self) -> int:
-        """The number b of episodes."""
         return self.session.num_rows
 
     def seed(self, rows: Sequence[int], seeds: Sequence[int | None]) -> None:

@@ -51,7 +51,6 @@ class SessionSnapshot:
     episode_data: TensorDict
 
     def __len__(self) -> int:
-        """The number b of rows."""
         return len(self.prompts)
 
     def __getitem__(self, rows: Sequence[int]) -> "SessionSnapshot":
@@ -136,7 +135,6 @@ class Session:
         return {**self.__dict__, "world": None, "_runner": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Loads the world again."""
         self.__dict__.update({**state, "world": load_world(state["_world_name"], state["_options"])})
         self._runner = TaskRunner(self.world, self.poses_per_clip, self.task_config)
 

@@ -43,14 +43,12 @@ class EnvSnapshot:
     random_states: tuple[Mapping[str, Any], ...]
 
     def __post_init__(self) -> None:
-        """Checks the number of random states."""
         if len(self.random_states) != len(self.session):
             raise ValueError(
                 f"random_states: expected one for each of {len(self.session)} row(s), got {len(self.random_states)}"
             )
 
     def __len__(self) -> int:
-        """The number b of episodes."""
         return len(self.random_states)
 
     def __getitem__(self, rows: SupportsIndex | slice | Sequence[int] | np.ndarray) -> "EnvSnapshot":

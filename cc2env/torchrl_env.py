@@ -85,7 +85,6 @@ class CameraCtrlWorldTorchRLEnv(EnvBase):
 
     @property
     def num_envs(self) -> int:
-        """Rows."""
         return self._episodes.num_rows
 
     @property

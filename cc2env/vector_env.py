@@ -88,7 +88,6 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
     @property
     def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override]
-        """The seed of each row's generator."""
         return tuple(self._episodes.seeds)
 
     def reset(

@@ -193,13 +193,11 @@ class DistillConfig(RunConfig):
 
 
 def discriminator_stage() -> StageConfig:
-    """The defaults of the discriminator."""
     optimizer = OptimizerConfig(muon=False, lr=3e-4, betas=[0.9, 0.95])
     return StageConfig(num_steps=80, batch_size=8, optimizer=optimizer)
 
 
 def generator_stage() -> StageConfig:
-    """The defaults of the generator."""
     optimizer = OptimizerConfig(muon=False, lr=3e-5, betas=[0.5, 0.95])
     return StageConfig(num_steps=220, batch_size=8, ema_decay=0.98, optimizer=optimizer)
 

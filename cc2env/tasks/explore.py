@@ -47,7 +47,6 @@ class Explore(Task):
     extent: float = 64.0
 
     def __post_init__(self) -> None:
-        """Checks the arguments."""
         for name in ("reach", "voxel", "shortest"):
             check_positive(name, getattr(self, name))
         if self.extent < 8 * self.voxel:
@@ -59,13 +58,11 @@ class Explore(Task):
         return wide, high, wide
 
     def open(self, context: ResetContext) -> TaskState:
-        """Covers what the first frame shows."""
         seen = rewards.view_voxels(context.c2w[None], context.intrinsics, self.reach, self.voxel, self._shape)
         covered, count = rewards.newly_covered(np.zeros(self._shape, bool), seen)
         return {"covered": np.packbits(covered), "count": np.array(count)}
 
     def judge(self, state: TaskState, transition: Transition) -> tuple[TaskState, float, bool]:
-        """Covers what the clip shows."""
         seen = rewards.view_voxels(transition.c2w, transition.intrinsics, self.reach, self.voxel, self._shape)
         before = np.unpackbits(state["covered"]).astype(bool).reshape(self._shape)
         covered, count = rewards.newly_covered(before, seen)
@@ -74,5 +71,4 @@ class Explore(Task):
         return {"covered": np.packbits(covered), "count": np.array(state["count"] + count)}, reward, False
 
     def info(self, state: TaskState) -> dict[str, Any]:
-        """The volume covered."""
         return {"covered_volume": float(state["count"]) * self.voxel**3}

@@ -62,7 +62,6 @@ class FollowPath(Task):
     rotation_weight: float = rewards.ROTATION_WEIGHT
 
     def __post_init__(self) -> None:
-        """Checks the arguments and reads the path."""
         check_count("num_clips", self.num_clips)
         check_not_negative("rotation_weight", self.rotation_weight)
         if self.fps is not None and self.path is None:
@@ -95,7 +94,6 @@ class FollowPath(Task):
         return after, -error, done >= len(path)
 
     def info(self, state: TaskState) -> dict[str, Any]:
-        """What lies ahead."""
         return {"reference_c2w": state["next"].copy(), "path_error": float(state["error"])}
 
 

@@ -65,7 +65,6 @@ class GoalView(Task):
     rotation_weight: float = rewards.ROTATION_WEIGHT
 
     def __post_init__(self) -> None:
-        """Checks the arguments."""
         check_count("goal_clips", self.goal_clips)
         for name in ("success_distance", "success_angle"):
             check_positive(name, getattr(self, name))
@@ -86,7 +85,6 @@ class GoalView(Task):
         return {"image": context.look(path), "c2w": goal, "distance": distance, "success": no, "arrived": no}
 
     def judge(self, state: TaskState, transition: Transition) -> tuple[TaskState, float, bool]:
-        """Rewards progress and arrival."""
         here, goal = transition.c2w[-1], state["c2w"]
         reward = rewards.progress(transition.start_c2w, here, goal, self.rotation_weight)
         success = self._is_there(here, goal)
@@ -100,7 +98,6 @@ class GoalView(Task):
         return after, reward + self.success_reward * (success and not had_arrived), success
 
     def info(self, state: TaskState) -> dict[str, Any]:
-        """The goal and how far it is."""
         return {
             "goal_image": state["image"].copy(),
             "goal_c2w": state["c2w"].copy(),

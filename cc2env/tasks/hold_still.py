@@ -39,18 +39,14 @@ class HoldStill(Task):
     rotation_weight: float = rewards.ROTATION_WEIGHT
 
     def __post_init__(self) -> None:
-        """Checks the arguments."""
         check_not_negative("rotation_weight", self.rotation_weight)
 
     def open(self, context: ResetContext) -> TaskState:
-        """Nothing has moved."""
         return {"moved": np.array(0.0)}
 
     def judge(self, state: TaskState, transition: Transition) -> tuple[TaskState, float, bool]:
-        """Counts every move."""
         moved = rewards.camera_motion(transition.start_c2w, transition.c2w, self.rotation_weight)
         return {"moved": np.array(state["moved"] + moved)}, -moved, False
 
     def info(self, state: TaskState) -> dict[str, Any]:
-        """The sum of the moves."""
         return {"moved": float(state["moved"])}

@@ -56,7 +56,6 @@ class LoopClosure(Task):
     rotation_weight: float = rewards.ROTATION_WEIGHT
 
     def __post_init__(self) -> None:
-        """Checks the arguments."""
         for name in ("distance", "return_distance", "return_angle"):
             check_positive(name, getattr(self, name))
         check_not_negative("rotation_weight", self.rotation_weight)
@@ -66,7 +65,6 @@ class LoopClosure(Task):
             )
 
     def open(self, context: ResetContext) -> TaskState:
-        """Remembers the start."""
         return {
             "home": context.c2w.astype(np.float32),
             "has_left": np.array(False),
@@ -100,7 +98,6 @@ class LoopClosure(Task):
         return after, reward + self.similarity_weight * similarity * (success and not had_returned), success
 
     def info(self, state: TaskState) -> dict[str, Any]:
-        """How far the loop has come."""
         return {
             "has_left": bool(state["has_left"]),
             "similarity": float(state["similarity"]),

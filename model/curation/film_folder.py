@@ -35,7 +35,6 @@ class FilmFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Gives the lock back."""
         assert self._lock is not None
         self._lock.close()
 

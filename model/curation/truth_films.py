@@ -31,7 +31,6 @@ class TruthFilmsConfig:
 
     @property
     def num_frames(self) -> int:
-        """Frames of a film."""
         return (self.num_latents - 1) * FRAMES_PER_LATENT + 1
 
 

@@ -50,7 +50,6 @@ class ClipSetConfig:
 
     @property
     def num_frames(self) -> int:
-        """Frames of a clip."""
         return (self.num_latents - 1) * FRAMES_PER_LATENT + 1
 
     @property

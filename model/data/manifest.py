@@ -75,7 +75,6 @@ class ClipRecord:
             raise ValueError(f"scale: expected a positive number and a camera in {self.id}, got {self.scale}")
 
     def __len__(self) -> int:
-        """Returns the number of frames."""
         return len(self.times)
 
     @property
@@ -108,7 +107,6 @@ class Manifest:
         return tuple(self._ids)
 
     def __len__(self) -> int:
-        """Returns the number of records."""
         return len(self._ids)
 
     def __iter__(self) -> Iterator[ClipRecord]:

@@ -39,7 +39,6 @@ class FlightsConfig:
     batch_size: int = 8
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a number out of range."""
         if not 0 <= self.share <= 1:
             raise ValueError(f"flights.share: expected a number in [0, 1], got {self.share}")
         for name in ("num_flights", "num_clips", "batch_size"):

@@ -26,7 +26,6 @@ class CameraTrajectory:
     intrinsics: Float[Tensor, "f 4"]
 
     def __post_init__(self) -> None:
-        """Checks the shapes."""
         if self.c2w.ndim != 3 or self.c2w.shape[1:] != (4, 4) or not len(self.c2w):
             raise ValueError(f"c2w: expected shape [f, 4, 4] with f >= 1, got {list(self.c2w.shape)}")
         if self.intrinsics.shape != (len(self.c2w), 4):
@@ -52,7 +51,6 @@ class CameraTrajectory:
         return cls(torch.stack(poses).to(start.dtype), intrinsics.expand(len(poses), 4))
 
     def __len__(self) -> int:
-        """Returns the number of poses."""
         return len(self.c2w)
 
     def __getitem__(self, index: slice) -> "CameraTrajectory":

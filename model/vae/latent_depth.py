@@ -33,7 +33,6 @@ class LatentDepthConfig:
     max_depth: float = 20.0
 
     def __post_init__(self) -> None:
-        """Rejects what no network can be built from."""
         for name in ("latent_channels", "width", "num_blocks", "cells"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")

@@ -26,7 +26,6 @@ class FixedLinear(nn.Module):
         return F.linear(x, self.weight, self.bias)
 
     def set(self, weight: Float[Tensor, "d_out d"], bias: Float[Tensor, "d_out"]) -> None:
-        """Copies the values in."""
         self.weight.copy_(weight)
         self.bias.copy_(bias)
 

@@ -81,7 +81,6 @@ class CameraWorld:
 
     @property
     def spec(self) -> WorldSpec:
-        """Sizes and units."""
         return self._spec
 
     @property
@@ -142,7 +141,6 @@ class CameraWorld:
         return _outside(state, first)
 
     def extend(self, state: WorldState, c2w: Tensor) -> tuple[WorldState, UInt8[Tensor, "b frames h w 3"]]:
-        """See `WorldModel.extend`."""
         if not self.recognises(state):
             raise ValueError("state: expected one of this world, got another world's; start an episode here")
         c2w = check_segment(state, c2w, self._spec)
@@ -168,7 +166,6 @@ class CameraWorld:
         return _outside(extended, to_uint8(video))
 
     def recognises(self, state: WorldState) -> bool:
-        """See `RecognisesStates`."""
         known = {"text", "fingerprint", "decoder", ("window", "latents"), ("window", "c2w"), ("window", "count")}
         if not known <= set(state.memory.keys(include_nested=True)):
             return False
@@ -192,7 +189,6 @@ class CameraWorld:
         return fingerprint_number(repr(sizes).encode(), torch.cat(some).cpu().numpy().tobytes())
 
     def evaluations(self, state: WorldState, *, opening: bool = False) -> Int[Tensor, " b"]:
-        """See `CountsEvaluations`."""
         sampler = self._opening if opening else self._sampler
         groups = [(torch.arange(len(state.seed)), 0)]
         if not opening:

@@ -32,7 +32,6 @@ class SamplerConfig:
     guidance_camera: float = 1.0
 
     def __post_init__(self) -> None:
-        """Rejects what cannot be sampled with."""
         if not isinstance(self.num_steps, int) or self.num_steps < 1:
             raise ValueError(f"sampler_steps: expected a whole number, at least 1, got {self.num_steps!r}")
         if self.solver not in ("euler", "heun"):

@@ -55,7 +55,6 @@ class SyntheticWorld:
 
     @property
     def spec(self) -> WorldSpec:
-        """Sizes and units."""
         return self._spec
 
     def scene(self, seed: int) -> Scene:
@@ -94,7 +93,6 @@ class SyntheticWorld:
         return state, torch.stack(frames)
 
     def extend(self, state: WorldState, c2w: Tensor) -> tuple[WorldState, UInt8[Tensor, "b frames h w 3"]]:
-        """See `WorldModel.extend`."""
         clips = [render_frames(*view) for view in self._views(state, c2w)]
         extended = state.clone()
         extended.c2w = c2w[:, -1].to(torch.float32).clone()
@@ -112,7 +110,6 @@ class SyntheticWorld:
         return [self._view(state, row, poses[row], seconds[row]) for row in range(len(poses))]
 
     def recognises(self, state: WorldState) -> bool:
-        """See `RecognisesStates`."""
         memory = state.memory
         if set(memory.keys()) != {"start_c2w", "fingerprint"}:
             return False
