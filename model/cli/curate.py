@@ -15,7 +15,7 @@ from omegaconf import MISSING
 from configs.command_line import hydra_command
 from model.curation.exchange import DataSetConfig, export_clips, import_clips, read_data_set
 from model.curation.ledger import LedgerLine
-from model.curation.pipeline import CurationConfig, curate_films
+from model.curation.pipeline import CurationConfig, MakeTools, curate_films
 from model.curation.proof import ProofConfig, proof_tables, prove
 from model.curation.publish import HELD_OUT, PublishConfig, ledger_table, publish
 from model.curation.shots import read_clips
@@ -28,18 +28,16 @@ from model.whole_file import write_text
 
 
 @dataclass(kw_only=True)
-class CurateConfig(CurationConfig):
-    """`python -m model.cli.curate`.
+class DataSetCommandConfig(CurationConfig):
+    """What the commands that make a data set have.
 
     Attributes:
-        videos: The folder of films, or one film.
         out: The data set's folder.
         num_workers: Processes.
         backend: joblib's: loky (this machine) or ray (a cluster).
         publish: What is done with all clips together.
     """
 
-    videos: str = MISSING
     out: str = MISSING
     num_workers: int = 1
     backend: str = "loky"
@@ -47,13 +45,15 @@ class CurateConfig(CurationConfig):
 
 
 @dataclass(kw_only=True)
-class ImportConfig(DataSetConfig, CurationConfig):
-    """`python -m model.cli.curate import`; films (kind=films) are cut, not labelled."""
+class CurateConfig(DataSetCommandConfig):
+    """`python -m model.cli.curate`; `videos` is the folder of films, or one film."""
 
-    out: str = MISSING
-    num_workers: int = 1
-    backend: str = "loky"
-    publish: PublishConfig = field(default_factory=PublishConfig)
+    videos: str = MISSING
+
+
+@dataclass(kw_only=True)
+class ImportConfig(DataSetConfig, DataSetCommandConfig):
+    """`python -m model.cli.curate import`; films (kind=films) are cut, not labelled."""
 
 
 @dataclass(kw_only=True)
@@ -79,9 +79,7 @@ class PicturesConfig(CurationConfig):
 def curate(config: CurateConfig) -> list[LedgerLine]:
     """Runs (or resumes) the whole pipeline, prints the ledger's table, and says what was written."""
     with lock_folder(config.out):
-        curate_films(
-            config.videos, config.out, _curation(config), num_workers=config.num_workers, backend=config.backend
-        )
+        _curate_films(config, config.videos, build_tools)
         return _publish(config.out, config.publish)
 
 
@@ -90,14 +88,7 @@ def import_data_set(config: ImportConfig) -> list[LedgerLine]:
     with lock_folder(config.out):
         match config.kind:
             case "films":
-                curate_films(
-                    config.path,
-                    config.out,
-                    _curation(config),
-                    num_workers=config.num_workers,
-                    backend=config.backend,
-                    make_tools=None,
-                )
+                _curate_films(config, config.path, None)
             case "realestate10k" | "colmap" | "nerfstudio" as kind:
                 import_clips(config.out, kind, *read_data_set(config))
             case kind:
@@ -105,9 +96,11 @@ def import_data_set(config: ImportConfig) -> list[LedgerLine]:
         return _publish(config.out, config.publish)
 
 
-def _curation(config: CurationConfig) -> CurationConfig:
-    """The settings of the pipeline alone, which are kept beside its results."""
-    return CurationConfig(**{name: getattr(config, name) for name in CurationConfig.__dataclass_fields__})
+def _curate_films(config: DataSetCommandConfig, films: str, make_tools: MakeTools | None) -> None:
+    # the pipeline's own settings alone, which are kept beside its results
+    settings = CurationConfig(**{name: getattr(config, name) for name in CurationConfig.__dataclass_fields__})
+    workers, backend = config.num_workers, config.backend
+    curate_films(films, config.out, settings, num_workers=workers, backend=backend, make_tools=make_tools)
 
 
 def export_data_set(config: ExportConfig) -> int:
