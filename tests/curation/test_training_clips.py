@@ -180,7 +180,7 @@ def test_a_set_that_holds_nothing_out_says_so_and_is_no_error(data: Path, capsys
 
 
 @pytest.mark.parametrize("per_step", [1, 2, 3, 4, 7, 12])
-def test_a_small_set_fills_a_batch_by_coming_round_again(data: Path, per_step: int) -> None:
+def test_a_small_set_fills_a_batch_by_repeating_its_clips(data: Path, per_step: int) -> None:
     clips = clip_set(data, CONFIG, 1)
     assert len(clips) == 6
     batches = LatentBatches(clips, torch.zeros(6, 1, 3, 1, 1), TinyVocabularyEncoder(["blue"]), batch_size=per_step)
