@@ -42,7 +42,7 @@ def test_the_info_of_a_task_is_stacked_as_gymnasium_does(flat_world, value, asse
     env.reset(seed=5)
     assert "reported" in env.fork(2).step(action)[4]
     infos = envs.reset(options={"reset_mask": np.array([True, False])})[1]
-    assert infos["_told"].tolist() == [True, False] and infos["length"].tolist() == [2.0, 0.0]
+    assert infos["_reported"].tolist() == [True, False] and infos["length"].tolist() == [2.0, 0.0]
     if isinstance(value, str):
         assert infos["reported"].tolist() == [value, None]
 
