@@ -18,7 +18,7 @@ Curve = Sequence[float | int | None]
 
 
 def plot_report(path: Path, result: OracleResult, found: EvaluationReport) -> None:
-    """Fidelity, and where measured camera errors and standing still, over the clip index."""
+    """Fidelity, and where they were measured the other sections that have a figure for every clip, over the clips."""
     panels: dict[str, dict[str, Curve]] = {
         "PSNR, dB": {name: values.mean(dim=0).tolist() for name, values in result.psnr.items()}
     }
@@ -34,11 +34,22 @@ def plot_report(path: Path, result: OracleResult, found: EvaluationReport) -> No
         panels["objects, ratio to the true clip"] = {
             f"{name}, {film}": objects[film][name] for name in ("share", "edges") for film in films
         }
+    if colours := sections.get("caption_colours"):
+        for name, unit in (("found", "named colours in view, found"), ("named", "coloured pixels, named")):
+            panels[f"{unit}, share"] = _of_films(colours, name)
+    if steady := sections.get("steadiness"):
+        units = {"colour": "grey levels", "size": "octaves of area", "found": "share"}
+        for name, unit in units.items():
+            panels[f"objects after two frames: {name}, {unit}"] = _of_films(steady, name)
     if still := sections.get("still"):
         curves = {name: still[f"{name}_ratio"] for name in ("sharpness", "contrast")}
         motion = {"motion": still["motion"]["ratio_per_clip"]} if still["motion"] else {}
         panels["standing still, generated / true"] = curves | motion
     plot_curves(path, panels)
+
+
+def _of_films(section: Mapping[str, Any], name: str) -> dict[str, Curve]:
+    return {film: section[film][name] for film in ("generated", "true", "vae", "other") if film in section}
 
 
 def plot_curves(path: Path, panels: Mapping[str, Mapping[str, Curve]]) -> None:

@@ -23,7 +23,7 @@ from model.world.synthetic_world import SyntheticWorld
 COLOURS = tuple(PALETTE)
 _BITS = 4  # of each of red, green and blue that distinguish pixels
 _SURE = 0.7  # share of a coarse colour's pixels that must have been the object's
-_LEAST_SHARE = 0.005  # of the picture; a smaller patch of a colour does not count: 19 of 48x80 pixels
+LEAST_SHARE = 0.005  # of the picture; a smaller patch of a colour does not count: 19 of 48x80 pixels
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class ColourJudge:
     shares: dict[str, Float[Tensor, "bins colours"]]
 
     @classmethod
-    def calibrated(cls, like: SceneTruth, num_scenes: int) -> "ColourJudge":
+    def calibrated(cls, like: SceneTruth, num_scenes: int = 512) -> "ColourJudge":
         """Learns from the first pictures of `num_scenes` scenes, in the size and through the lens of `like`."""
         unseen = torch.cat([torch.full((2 ** (3 * _BITS), len(COLOURS)), 0.01), torch.ones(2 ** (3 * _BITS), 1)], 1)
         counts: dict[str, Tensor] = defaultdict(unseen.clone)
@@ -52,11 +52,15 @@ class ColourJudge:
             counts[truth.scene.theme.phrase].index_put_(places, torch.ones(len(labels)), accumulate=True)
         return cls({theme: table / table.sum(1, keepdim=True) for theme, table in counts.items()})
 
+    def cover(self, frames: UInt8[Tensor, "*b h w 3"], theme: str) -> Float[Tensor, " colours"]:
+        """The share of all pixels that are almost surely an object of each of `COLOURS`."""
+        share, colour = self.shares[theme][_bins(frames).flatten()].max(-1)
+        return torch.bincount(colour[share >= _SURE], minlength=len(COLOURS) + 1)[:-1] / len(colour)
+
     def colours(self, frame: UInt8[Tensor, "h w 3"], theme: str) -> set[str]:
         """The colours that enough of the picture's pixels have almost surely."""
-        share, colour = self.shares[theme][_bins(frame).flatten()].max(-1)
-        found = torch.bincount(colour[share >= _SURE], minlength=len(COLOURS) + 1)[:-1] / len(colour)
-        return {name for name, share in zip(COLOURS, found.tolist(), strict=True) if share >= _LEAST_SHARE}
+        cover = self.cover(frame, theme).tolist()
+        return {name for name, share in zip(COLOURS, cover, strict=True) if share >= LEAST_SHARE}
 
 
 @dataclass(frozen=True)
@@ -93,24 +97,21 @@ class PromptFidelity:
 
 
 def measure_prompts(
-    world: WorldModel, scenes: OracleScenes, batch_size: int = 16, num_calibration: int = 512
+    world: WorldModel, scenes: OracleScenes, judge: ColourJudge, batch_size: int = 16
 ) -> PromptFidelity:
     """Opens an episode for the caption of every scene that names a colour, and looks for the colours.
 
     Args:
         world: Made from prompts alone; no picture is given.
         scenes: Held-out ones.
+        judge: Calibrated in the scenes' size and lens.
         batch_size: Episodes opened at once.
-        num_calibration: Rendered scenes that the judge learns from.
 
     Raises:
         ValueError: No caption names a colour.
     """
     truths = scenes.truths()
-    judge = ColourJudge.calibrated(truths[0], num_calibration)
-    rows = [i for i, caption in enumerate(scenes.captions) if named_colours(caption)]
-    if not rows:
-        raise ValueError("prompts: expected scenes whose captions name colours, got none; take more scenes")
+    rows = scenes_with_colours(scenes.captions)
     themes = [truths[i].scene.theme.phrase for i in rows]
     frames = []
     for first in tqdm(range(0, len(rows), batch_size), desc="opening from prompts", unit="batch"):
@@ -119,7 +120,7 @@ def measure_prompts(
         prompts = None if isinstance(world, SyntheticWorld) else [scenes.captions[i] for i in part]
         frames.append(world.start([scenes.seeds[i] for i in part], prompts)[1][:, 0].cpu())
     pictures = torch.cat(frames)
-    swapped = [pictures[_another_of_its_theme(themes, i)] for i in range(len(rows))]
+    swapped = [pictures[another_of_its_theme(themes, i)] for i in range(len(rows))]
     return PromptFidelity(
         pictures,
         [named_colours(scenes.captions[i]) for i in rows],
@@ -134,12 +135,24 @@ def named_colours(caption: str) -> set[str]:
     return set(split_words(caption.partition(" with ")[2])) & set(COLOURS)
 
 
-def _another_of_its_theme(themes: Sequence[str], index: int) -> int:
+def scenes_with_colours(captions: Sequence[str]) -> list[int]:
+    """The places of the captions that name a colour.
+
+    Raises:
+        ValueError: There is none.
+    """
+    rows = [i for i, caption in enumerate(captions) if named_colours(caption)]
+    if not rows:
+        raise ValueError("prompts: expected scenes whose captions name colours, got none; take more scenes")
+    return rows
+
+
+def another_of_its_theme(themes: Sequence[str], index: int) -> int:
     """The next place with the same theme, going round; the next place at all if there is none."""
     order = [(index + step) % len(themes) for step in range(1, len(themes) + 1)]
     return next((j for j in order[:-1] if themes[j] == themes[index]), order[0])
 
 
-def _bins(frame: UInt8[Tensor, "h w 3"]) -> Int[Tensor, "h w"]:
-    coarse = frame.long() >> (8 - _BITS)
+def _bins(frames: UInt8[Tensor, "*b h w 3"]) -> Int[Tensor, "*b h w"]:
+    coarse = frames.long() >> (8 - _BITS)
     return (coarse[..., 0] << (2 * _BITS)) | (coarse[..., 1] << _BITS) | coarse[..., 2]

@@ -117,6 +117,8 @@ def evaluation_tables(found: EvaluationReport) -> str:
         "determinism": _determinism_line,
         "camera": _camera_tables,
         "objects": _objects_table,
+        "caption_colours": _caption_colours_table,
+        "steadiness": _steadiness_table,
         "kinds": _kinds_table,
     }
     sections = found.sections.items()
@@ -147,6 +149,34 @@ def _objects_table(section: Section) -> str:
             rows[f"share of the picture, {label} / true"] = section[film]["share"]
             rows[f"edges, {label} / true"] = section[film]["edges"]
     return _per_clip_table("objects", rows | {"share of all pixels, true": section["true_share"]})
+
+
+_FILMS = {
+    "generated": "generated",
+    "true": "true frames (floor)",
+    "vae": "true frames through the VAE (floor)",
+    "other": "generated, another scene's caption (control)",
+}
+
+
+def _caption_colours_table(section: Section) -> str:
+    figures = {"found": "named colours in view that are found", "named": "coloured pixels whose colour is named"}
+    rows = _rows_of_films(figures, section)
+    return _per_clip_table("the caption's colours", rows | {"named colours in view, all scenes": section["expected"]})
+
+
+def _steadiness_table(section: Section) -> str:
+    figures = {
+        "colour": "change of an object's colour in two frames, grey levels",
+        "size": "change of its size, octaves of area",
+        "found": "share of objects found again",
+    }
+    return _per_clip_table("steadiness", _rows_of_films(figures, section))
+
+
+def _rows_of_films(figures: Mapping[str, str], section: Section) -> dict[str, Sequence[object]]:
+    films = [(film, label) for film, label in _FILMS.items() if film in section]
+    return {f"{what}, {label}": section[film][name] for name, what in figures.items() for film, label in films}
 
 
 def _kinds_table(kinds: Section) -> str:

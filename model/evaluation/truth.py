@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from model.data.synthetic.renderer import RenderedClip, render, render_frames
@@ -50,6 +50,10 @@ class SceneTruth:
     def depth(self, c2w: Float[Tensor, "f 4 4"], times: Float[Tensor, " f"]) -> Float[Tensor, "f h w"]:
         """Metric z-depth, moving objects and all; infinite in the sky."""
         return self._rendered(self.scene, c2w, times, 1).depth
+
+    def objects(self, c2w: Float[Tensor, "f 4 4"], times: Float[Tensor, " f"]) -> Int[Tensor, "f h w"]:
+        """The object of the scene that each pixel's centre sees, by its number; -1 where it sees none."""
+        return self._rendered(self.scene, c2w, times, 1).objects
 
     def resting_frames(self, c2w: Float[Tensor, "f 4 4"]) -> UInt8[Tensor, "f h w 3"]:
         """Frames without moving objects and their shadows."""

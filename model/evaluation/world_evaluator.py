@@ -1,5 +1,6 @@
 """What the oracle measures of a world beyond PSNR per clip, as sections of one report."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,8 +13,9 @@ from tqdm import tqdm
 
 from model.data.clips import FRAMES_PER_LATENT, ClipSetConfig
 from model.evaluation.camera_accuracy import CameraAccuracy, measure_camera
+from model.evaluation.caption_colours import measure_caption_colours
 from model.evaluation.consistency import measure_revisit, measure_stillness
-from model.evaluation.fidelity import fidelity_per_clip, find_regions
+from model.evaluation.fidelity import Regions, fidelity_per_clip, find_regions
 from model.evaluation.motion import measure_motion
 from model.evaluation.moves import MOVES, render_moves
 from model.evaluation.objects import measure_objects
@@ -26,7 +28,7 @@ from model.evaluation.oracle import (
     render_oracle_scenes,
 )
 from model.evaluation.perceptual import PerceptualDistance, require_lpips
-from model.evaluation.prompts import measure_prompts
+from model.evaluation.prompts import ColourJudge, measure_prompts
 from model.evaluation.steadiness import measure_steadiness
 from model.evaluation.truth import SceneTruth
 from model.evaluation.video_quality import psnr
@@ -43,6 +45,7 @@ class EvaluationConfig:
     Attributes:
         camera: Search the pose of every `camera_every`-th frame, and measure the search's floor on true frames.
         objects: How much of the picture objects cover and how sharp they are, generated / true, per clip.
+        caption_colours: Whether every clip shows the colours that the caption names, where the true camera sees them.
         steadiness: How much an object's colour and size change within two frames; needs the extra `evaluation`.
         motion: Strength of the moving objects' motion, generated / true; needs the extra `evaluation`.
         kinds: Scenes for each kind of controlled single move (one clip each, `camera` measured); 0 leaves them out.
@@ -56,6 +59,7 @@ class EvaluationConfig:
     camera: bool = False
     camera_every: int = FRAMES_PER_LATENT
     objects: bool = False
+    caption_colours: bool = False
     steadiness: bool = False
     motion: bool = False
     kinds: int = 0
@@ -148,6 +152,12 @@ class WorldEvaluator:
         self.lpips = PerceptualDistance() if config.lpips else None
         self.accuracy: CameraAccuracy | None = None
 
+    def with_world(self, world: WorldModel) -> "WorldEvaluator":
+        """An evaluator of another world of the same size on the same scenes, which shares what is known of them."""
+        other = copy.copy(self)
+        other.world, other.accuracy = world, None
+        return other
+
     def evaluate(self, result: OracleResult) -> EvaluationReport:
         """All sections that the configuration names; `result` holds what the world generated on the scenes."""
         config = self.config
@@ -156,6 +166,7 @@ class WorldEvaluator:
             "determinism": (True, self.determinism),
             "camera": (config.camera, self.camera),
             "objects": (config.objects, self.objects),
+            "caption_colours": (config.caption_colours, self.caption_colours),
             "steadiness": (config.steadiness, self.steadiness),
             "motion": (config.motion, self.motion),
             "kinds": (config.kinds, lambda _: self.kinds()),
@@ -176,10 +187,19 @@ class WorldEvaluator:
         """The true frames through the autoencoder, if there is one."""
         return None if self.autoencoder is None else reconstruct(self.autoencoder, self.scenes, self.config.batch_size)
 
+    @cached_property
+    def regions(self) -> Regions:
+        """Which true pixels had been seen before their clip, are new, or move."""
+        return find_regions(self.truths, self.poses, self.step)
+
+    @cached_property
+    def judge(self) -> ColourJudge:
+        """It knows how the renderer paints objects, in the size and through the lens of the scenes."""
+        return ColourJudge.calibrated(self.truths[0])
+
     def fidelity(self, generated: UInt8[Tensor, "n f h w 3"]) -> Section:
         """PSNR, SSIM and, where wanted, LPIPS per clip over pixels seen before, newly revealed and moving."""
-        regions = find_regions(self.truths, self.poses, self.step)
-        return fidelity_per_clip(generated, self.scenes.frames, regions, self.step, self.lpips)
+        return fidelity_per_clip(generated, self.scenes.frames, self.regions, self.step, self.lpips)
 
     def determinism(self, generated: UInt8[Tensor, "n f h w 3"]) -> Section:
         """Whether the first clip of the first batch comes out the same, bit for bit, a second time."""
@@ -191,7 +211,8 @@ class WorldEvaluator:
     def camera(self, generated: UInt8[Tensor, "n f h w 3"]) -> Section:
         """Errors of the generated frames, and the floors."""
         num_clips = (generated.shape[1] - 1) // self.step
-        self.accuracy, floors = self._camera_errors(self.truths, self.scenes, generated, self.rebuilt)
+        floors = self.camera_floors
+        self.accuracy = measure_camera(self.truths, generated, self.poses, every=self.config.camera_every)
         return {
             "every": self.config.camera_every,
             "generated": self.accuracy.summary(),
@@ -201,23 +222,31 @@ class WorldEvaluator:
             "per_scene": self.accuracy.record(),
         }
 
-    def _camera_errors(
-        self, truths: list[SceneTruth], scenes: OracleScenes, generated: Tensor, rebuilt: Tensor | None
-    ) -> tuple[CameraAccuracy, dict[str, CameraAccuracy]]:
-        """Of generated frames; floors: of true frames, and of these through the autoencoder (what its blur costs)."""
-        poses, every = scenes.frame_poses(), self.config.camera_every
-        accuracy = measure_camera(truths, generated, poses, every=every)
+    @cached_property
+    def camera_floors(self) -> dict[str, CameraAccuracy]:
+        """Of true frames, and of these through the autoencoder (what its blur costs)."""
+        return self._camera_floors(self.truths, self.scenes, self.rebuilt)
+
+    def _camera_floors(
+        self, truths: list[SceneTruth], scenes: OracleScenes, rebuilt: Tensor | None
+    ) -> dict[str, CameraAccuracy]:
         films = {"floor": scenes.frames} | ({} if rebuilt is None else {"vae_floor": rebuilt})
-        floors = {
+        poses, every = scenes.frame_poses(), self.config.camera_every
+        return {
             name: measure_camera(truths, film, poses, every=every, hide_pose=True, label=name)
             for name, film in films.items()
         }
-        return accuracy, floors
 
     def objects(self, generated: UInt8[Tensor, "n f h w 3"]) -> Section:
         """Objects' share of the picture and their edges; `vae` is that of true frames through the autoencoder."""
         films = {"generated": generated} | ({} if self.rebuilt is None else {"vae": self.rebuilt})
         return measure_objects(self.truths, films, self.scenes.frames, self.poses, self.step)
+
+    def caption_colours(self, generated: UInt8[Tensor, "n f h w 3"]) -> Section:
+        """Colours that the captions name, found in the clips; floors: true frames, and through the VAE."""
+        films = {"generated": generated, "true": self.scenes.frames}
+        films |= {} if self.rebuilt is None else {"vae": self.rebuilt}
+        return measure_caption_colours(self.judge, self.truths, self.scenes.captions, films, self.poses, self.step)
 
     def steadiness(self, generated: UInt8[Tensor, "n f h w 3"]) -> Section:
         """Change of the objects' colour and size within two frames; the floor: true frames, and through the VAE."""
@@ -242,7 +271,8 @@ class WorldEvaluator:
             generated = fly(self.world, scenes, scenes.poses, self.config.batch_size, kind)
             true, coder = scenes.frames, self.autoencoder
             rebuilt = None if coder is None else reconstruct(coder, scenes, self.config.batch_size)
-            accuracy, floors = self._camera_errors(truths, scenes, generated, rebuilt)
+            accuracy = measure_camera(truths, generated, scenes.frame_poses(), every=self.config.camera_every)
+            floors = self._camera_floors(truths, scenes, rebuilt)
             section[kind] = {
                 "psnr": round(float(psnr(generated[:, 1:], true[:, 1:]).mean()), 3),
                 "psnr_hold": round(float(psnr(true[:, :1].expand_as(true)[:, 1:], true[:, 1:]).mean()), 3),
@@ -267,4 +297,4 @@ class WorldEvaluator:
 
     def prompts(self) -> Section:
         """Openings from the captions alone."""
-        return measure_prompts(self.world, self.scenes, self.config.batch_size).summary()
+        return measure_prompts(self.world, self.scenes, self.judge, self.config.batch_size).summary()

@@ -28,7 +28,9 @@ def evaluated() -> tuple[OracleScenes, OracleResult, EvaluationReport]:
     scenes = render_oracle_scenes(CLIPS, 2)
     world = SyntheticWorld()
     result = evaluate_oracle(world, None, scenes)
-    config = EvaluationConfig(camera=True, camera_every=16, objects=True, steadiness=True, revisit=1, still=1)
+    config = EvaluationConfig(
+        camera=True, camera_every=16, objects=True, caption_colours=True, steadiness=True, revisit=1, still=1
+    )
     return scenes, result, WorldEvaluator(world, None, CLIPS, scenes, config).evaluate(result)
 
 
@@ -51,6 +53,7 @@ def test_the_renderer_itself_scores_at_the_floor(
     assert found.sections["fidelity"]["sharpness_ratio"] == found.sections["fidelity"]["contrast_ratio"] == [1.0]
     assert found.sections["objects"]["generated"] == {"share": [1.0], "edges": [1.0]}
     assert found.sections["steadiness"]["generated"] == found.sections["steadiness"]["true"]
+    assert found.sections["caption_colours"]["generated"] == found.sections["caption_colours"]["true"]
     assert found.sections["determinism"]["repeats"]
     assert found.sections["still"]["sharpness_ratio"] == [1.0]
     assert found.sections["still"]["contrast_ratio"] == [1.0]
@@ -66,6 +69,7 @@ def test_tables_and_plots_show_every_section(
         for word in ("newly revealed", "floor: true frames", "no objects (control)", "revisit", "still", "ran away")
     )
     assert "PSNR, dB (pooled), all pixels" in tables and "PSNR, dB (pooled), moving objects" in tables
+    assert "another scene's caption (control)" in tables and "objects found again, true frames (floor)" in tables
     plot_report(tmp_path / "curves.png", result, found)
     assert found.camera is not None
     plot_paths(tmp_path / "paths.png", scenes.frame_poses(), found.camera, scenes.kinds)
