@@ -10,17 +10,19 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from configs.command_line import hydra_command
-from model.build import BlockedConfig, OracleConfig, SamplerTableConfig
+from model.build import BlockedConfig, OracleConfig, SamplerRowConfig, SamplerTableConfig
 from model.data.clips import ClipSetConfig
 from model.data.video_io import write_image
 from model.evaluation.blocked import BlockedResult, blocked_table, evaluate_blocked
+from model.evaluation.finished_rows import FinishedRows, Row
 from model.evaluation.oracle import Autoencoder, OracleResult, OracleScenes, evaluate_oracle, render_oracle_scenes
 from model.evaluation.plots import plot_paths, plot_report
 from model.evaluation.report import comparison_sheet, evaluation_tables, markdown_table, summarise
-from model.evaluation.sampler_table import Row, evaluate_samplers, sampler_sheet, sampler_table
+from model.evaluation.sampler_table import SamplerRow, evaluate_samplers, sampler_sheet, sampler_table
 from model.evaluation.world_evaluator import EvaluationReport, WorldEvaluator
 from model.whole_file import write_text
 from model.world.camera_world import CameraWorld
+from model.world.folder import world_fingerprint
 from model.world.free_space import SolidCameraWorld
 from model.world.load import load_world
 from model.world.options import WorldOptions
@@ -94,6 +96,8 @@ def run_blocked(config: BlockedConfig) -> BlockedResult:
 def run_distillation(config: SamplerTableConfig) -> list[Row]:
     """Evaluates and writes `out`, a JSON file of `rows` and `config`, its table (`.md`) and a contact sheet (`.png`).
 
+    Films and figures of finished rows are kept in a folder beside it (`_rows`); the same command goes on from there.
+
     Raises:
         ValueError: There is no row, a setting cannot be, or the rows' worlds differ in size.
     """
@@ -103,26 +107,37 @@ def run_distillation(config: SamplerTableConfig) -> list[Row]:
             f"rows, timing_rounds: expected a row or more and a round or more, got {len(config.rows)} and "
             f"{config.timing_rounds}; add '+rows={{NAME:{{world:FOLDER}}}}'"
         )
-    worlds: dict[str, CameraWorld] = {}
-    for name, row in config.rows.items():
-        world = load_world(row.world, row)
-        if not isinstance(world, CameraWorld):
-            raise ValueError(f"rows.{name}.world: expected a learned world, got {row.world!r}")
-        worlds[name] = world
-    specs = {name: (w.spec.height, w.spec.width, w.spec.poses_per_clip) for name, w in worlds.items()}
+    samplers = {name: sampler_row(name, row) for name, row in config.rows.items()}
+    specs = {
+        name: (row.world.spec.height, row.world.spec.width, row.world.spec.poses_per_clip)
+        for name, row in samplers.items()
+    }
     if len(set(specs.values())) > 1:
         raise ValueError(f"rows: expected worlds of one size and clip length, got {specs}; compare others apart")
-    spec = next(iter(worlds.values())).spec
+    spec = next(iter(samplers.values())).world.spec
     clips = clips_for(spec, config)
     scenes = dataclasses.replace(render_oracle_scenes(clips, config.num_scenes), with_caption=True)
-    rows, films = evaluate_samplers(worlds, clips, scenes, config, config.timing_rounds)
+    finished = FinishedRows(out.with_name(f"{out.stem}_rows"))
+    rows, stills = evaluate_samplers(samplers, clips, scenes, config, finished, config.timing_rounds)
     table = sampler_table(rows)
     print(table)
     write_text(out, json.dumps({"rows": rows, "config": dataclasses.asdict(config)}, indent=1, allow_nan=False))
     write_text(out.with_suffix(".md"), table)
-    write_image(out.with_suffix(".png"), sampler_sheet(films, scenes.frames, spec.frames_per_clip))
+    write_image(out.with_suffix(".png"), sampler_sheet(stills, scenes.frames, spec.frames_per_clip))
     print(f"written: {out} {out.with_suffix('.md')} {out.with_suffix('.png')}")
     return rows
+
+
+def sampler_row(name: str, row: SamplerRowConfig) -> SamplerRow:
+    """A row's world, and its identity: the weights and settings in its folder, and how it samples.
+
+    Raises:
+        ValueError: It is not a learned world, or has no such sampler.
+    """
+    world = load_world(row.world, row)
+    if not isinstance(world, CameraWorld):
+        raise ValueError(f"rows.{name}.world: expected a learned world, got {row.world!r}")
+    return SamplerRow(world, f"{world_fingerprint(row.world)} {dataclasses.replace(row, world='')}")
 
 
 def json_file(out: str) -> Path:
@@ -205,10 +220,10 @@ def per_scene(scenes: OracleScenes, result: OracleResult) -> list[dict[str, obje
     ]
 
 
-_STOPPED = "stopped; nothing is written"
+_STOPPED, _RESUMES = "stopped; nothing is written", "stopped; the same command goes on"
 EVALUATIONS = {
     "oracle": hydra_command("configs", "evaluate_oracle", OracleConfig, run_oracle, _STOPPED),
-    "distillation": hydra_command("configs", "evaluate_distillation", SamplerTableConfig, run_distillation, _STOPPED),
+    "distillation": hydra_command("configs", "evaluate_distillation", SamplerTableConfig, run_distillation, _RESUMES),
     "blocked": hydra_command("configs", "evaluate_blocked", BlockedConfig, run_blocked, _STOPPED),
 }
 

@@ -4,30 +4,36 @@ import statistics
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from functools import partial
 
 import torch
 from jaxtyping import UInt8
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from model.data.clips import ClipSetConfig
+from model.evaluation.finished_rows import FinishedRows, Row
 from model.evaluation.oracle import OracleResult, OracleScenes, fly
-from model.evaluation.world_evaluator import EvaluationConfig, EvaluationReport, WorldEvaluator
+from model.evaluation.world_evaluator import EvaluationConfig, WorldEvaluator
 from model.world.camera_world import CameraWorld
 from model.world.protocol import WorldState
 
-Row = dict[str, object]
-Films = dict[str, UInt8[Tensor, "n f h w 3"]]
+Stills = dict[str, UInt8[Tensor, "n clips h w 3"]]
 
+_CLIPS = "clips 1, 4, 8 and later"
 _COLUMNS = {
     "evaluations": "evaluations a clip",
     "trans_err_m": "TransErr, m",
     "rot_err_deg": "RotErr, degrees",
     "frames_found": "frames found",
-    "share": "objects' share, clips 1, 4, 8 and later",
+    "share": f"objects' share, {_CLIPS}",
     "edges": "their edges, likewise",
-    "psnr_known": "PSNR where the truth is known, dB, clip 1",
+    "psnr_known": "PSNR where the truth is known, dB, likewise",
     "motion_ratio": "motion",
-    "whole_prompts": "prompts with all colours",
+    "caption_found": "named colours in view that are found, likewise",
+    "caption_named": "coloured pixels whose colour is named, likewise",
+    "whole_prompts": "openings with all colours of the prompt",
     "network_ms": "network, ms a clip",
     "decoding_ms": "decoding and the rest, ms",
     "frames_per_second": "frames a second",
@@ -35,46 +41,61 @@ _COLUMNS = {
 }
 
 
+@dataclass(frozen=True)
+class SamplerRow:
+    """One row: a world as it samples, and a text that no other world and no other sampler has."""
+
+    world: CameraWorld
+    identity: str
+
+
 def evaluate_samplers(
-    worlds: Mapping[str, CameraWorld],
+    samplers: Mapping[str, SamplerRow],
     clips: ClipSetConfig,
     scenes: OracleScenes,
     config: EvaluationConfig,
+    finished: FinishedRows,
     timing_rounds: int = 5,
-) -> tuple[list[Row], Films]:
-    """Flies every world through all scenes; returns its row of the table, in order, and its films.
+) -> tuple[list[Row], Stills]:
+    """Flies every world through all scenes; returns its row of the table, in order, and the first frame of every clip.
+
+    Films and what is measured of them are taken from `finished` where they are there; times are always measured, since
+    they compare only within one process.
 
     Source: the paper, Table 1, with the renderer's truth in the place of structure from motion.
     """
-    times, films, rows = time_clips(worlds, scenes, timing_rounds), {}, []
-    for name, world in worlds.items():
-        films[name] = fly(world, scenes, scenes.poses, config.batch_size, name)
-        evaluator = WorldEvaluator(world, None, clips, scenes, config)
-        found = evaluator.evaluate(OracleResult(psnr={}, generated=films[name], wrong=None))
-        rows.append(
-            {
-                "name": name,
-                "evaluations": world.spec.evaluations_per_clip,
-                **_quality(found),
-                **times[name],
-                "frames_per_second": round(world.spec.frames_per_clip * 1000 / sum(times[name].values()), 1),
-            }
-        )
+    times = time_clips({name: sampler.world for name, sampler in samplers.items()}, scenes, timing_rounds)
+    evaluator = WorldEvaluator(next(iter(samplers.values())).world, None, clips, scenes, config)
+    flown = f"{clips} {len(scenes.seeds)} {scenes.with_caption} {config.batch_size}"
+    measures = {field.name: getattr(config, field.name) for field in fields(EvaluationConfig)}
+    rows: list[Row] = []
+    stills: Stills = {}
+    for number, (name, sampler) in enumerate(samplers.items(), start=1):
+        print(f"row {number} of {len(samplers)}: {name}", flush=True)
+        world, made_from = sampler.world, f"{sampler.identity} {flown}"
+        film = finished.film(made_from, partial(fly, world, scenes, scenes.poses, config.batch_size, name))
+        quality = finished.row(f"{made_from} {measures}", partial(_quality, evaluator.with_world(world), film))
+        stills[name] = film[:, :: world.spec.frames_per_clip].clone()
+        speed = round(world.spec.frames_per_clip * 1000 / sum(times[name].values()), 1)
+        evaluations = world.spec.evaluations_per_clip
+        rows.append({"name": name, "evaluations": evaluations, **quality, **times[name], "frames_per_second": speed})
     slowest = sum(times[str(rows[0]["name"])].values())
     for row in rows:
         row["times_as_fast"] = round(slowest / sum(times[str(row["name"])].values()), 2)
-    return rows, films
+    return rows, stills
 
 
-def _quality(found: EvaluationReport) -> Row:
-    summary = found.summary()
+def _quality(evaluator: WorldEvaluator, film: UInt8[Tensor, "n f h w 3"]) -> Row:
+    found = evaluator.evaluate(OracleResult(psnr={}, generated=film, wrong=None))
+    summary, sections = found.summary(), found.sections
     row: Row = {name: summary.get(name) for name in ("trans_err_m", "rot_err_deg", "motion_ratio", "whole_prompts")}
     if "camera_frames" in summary:
-        row["frames_found"] = f"{summary['camera_solved']:.0f} of {summary['camera_frames']:.0f}"
-    objects = found.sections.get("objects", {}).get("generated", {})
-    if isinstance(objects, dict):
-        row |= {"share": objects.get("share"), "edges": objects.get("edges")}
-    return row | {"psnr_known": summary.get("psnr_known_first_clip")}
+        row["frames_found"] = [int(summary["camera_solved"]), int(summary["camera_frames"])]
+    if "objects" in sections:
+        row |= {name: sections["objects"]["generated"][name] for name in ("share", "edges")}
+    if "caption_colours" in sections:
+        row |= {f"caption_{name}": shares for name, shares in sections["caption_colours"]["generated"].items()}
+    return row | {"psnr_known": sections["fidelity"]["psnr_known"]}
 
 
 def time_clips(worlds: Mapping[str, CameraWorld], scenes: OracleScenes, rounds: int) -> dict[str, dict[str, float]]:
@@ -84,7 +105,7 @@ def time_clips(worlds: Mapping[str, CameraWorld], scenes: OracleScenes, rounds: 
     """
     states = {name: _opened(world, scenes) for name, world in worlds.items()}
     measured: dict[str, list[tuple[float, float]]] = {name: [] for name in worlds}
-    for _ in range(rounds + 1):
+    for _ in tqdm(range(rounds + 1), desc="timing a clip of every row", unit="round"):
         for name, world in worlds.items():
             poses = states[name].c2w[:, None] @ scenes.poses[:1, 1 : 1 + world.spec.poses_per_clip].to(states[name].c2w)
             with _network_seconds(world.dit) as network:
@@ -137,8 +158,13 @@ def _now() -> float:
 def sampler_table(rows: list[Row]) -> str:
     """The rows as a Markdown table."""
     lines = ["| sampler | " + " | ".join(_COLUMNS.values()) + " |", "|" + " --- |" * (1 + len(_COLUMNS))]
-    lines += [f"| {row['name']} | " + " | ".join(_cell(row.get(name)) for name in _COLUMNS) + " |" for row in rows]
+    lines += [f"| {row['name']} | " + " | ".join(_shown(row, name) for name in _COLUMNS) + " |" for row in rows]
     return "\n".join(lines) + "\n"
+
+
+def _shown(row: Row, column: str) -> str:
+    value = row.get(column)
+    return " of ".join(map(str, value)) if column == "frames_found" and isinstance(value, list) else _cell(value)
 
 
 def _cell(value: object) -> str:
@@ -152,12 +178,13 @@ def _cell(value: object) -> str:
 
 
 def sampler_sheet(
-    films: Films, true: UInt8[Tensor, "n f h w 3"], frames_per_clip: int
+    stills: Stills, true: UInt8[Tensor, "n f h w 3"], frames_per_clip: int, num_scenes: int = 10
 ) -> UInt8[Tensor, "rows columns 3"]:
-    """A picture: for each scene a line of the truth and one a sampler; a column for the first frame and every clip."""
+    """A picture: for each of the first scenes a line of the truth and one a sampler; a column for the first frame and
+    every clip."""
     lines = [
-        torch.cat(list(film[scene, ::frames_per_clip]), dim=1)
-        for scene in range(len(true))
-        for film in (true, *films.values())
+        torch.cat(list(frames[scene]), dim=1)
+        for scene in range(min(num_scenes, len(true)))
+        for frames in (true[:, ::frames_per_clip], *stills.values())
     ]
     return torch.cat(lines)
