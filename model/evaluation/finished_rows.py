@@ -19,8 +19,8 @@ Row = dict[str, object]
 class FinishedRows:
     """A folder of films and of measured rows, each named by a fingerprint of all that it was made from.
 
-    So a world that was trained anew, or another setting, never meets what another one left. Nothing is removed: the
-    folder may be deleted when the table is done.
+    So a world that was trained anew, or another setting, never meets what another one left. Nothing is removed: delete
+    the folder when the table is done, and before another version of this program is used, which it does not notice.
     """
 
     folder: Path

@@ -38,9 +38,13 @@ def plot_report(path: Path, result: OracleResult, found: EvaluationReport) -> No
         for name, unit in (("found", "named colours in view, found"), ("named", "coloured pixels, named")):
             panels[f"{unit}, share"] = _of_films(colours, name)
     if steady := sections.get("steadiness"):
-        units = {"colour": "grey levels", "size": "octaves of area", "found": "share"}
+        units = {
+            "colour": "change of colour in two frames, grey levels",
+            "size": "change of size in two frames, octaves",
+            "found": "objects found again, share",
+        }
         for name, unit in units.items():
-            panels[f"objects after two frames: {name}, {unit}"] = _of_films(steady, name)
+            panels[unit] = _of_films(steady, name)
     if still := sections.get("still"):
         curves = {name: still[f"{name}_ratio"] for name in ("sharpness", "contrast")}
         motion = {"motion": still["motion"]["ratio_per_clip"]} if still["motion"] else {}
@@ -54,8 +58,13 @@ def _of_films(section: Mapping[str, Any], name: str) -> dict[str, Curve]:
 
 def plot_curves(path: Path, panels: Mapping[str, Mapping[str, Curve]]) -> None:
     """One panel per entry, named by its unit; a curve per name over clips 1, 2, ...; None leaves a gap."""
-    figure = Figure(figsize=(4.2 * len(panels), 3.4), layout="constrained")
-    for axes, (unit, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+    columns = min(len(panels), 4)
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(4.2 * columns, 3.4 * rows), layout="constrained")
+    places = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axes in places[len(panels) :]:
+        axes.set_visible(False)
+    for axes, (unit, curves) in zip(places, panels.items(), strict=False):
         for name, values in curves.items():
             clips = range(1, len(values) + 1)
             axes.plot(clips, [float("nan") if v is None else v for v in values], marker="o", markersize=3, label=name)

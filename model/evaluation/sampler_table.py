@@ -74,7 +74,8 @@ def evaluate_samplers(
         print(f"row {number} of {len(samplers)}: {name}", flush=True)
         world, made_from = sampler.world, f"{sampler.identity} {flown}"
         film = finished.film(made_from, partial(fly, world, scenes, scenes.poses, config.batch_size, name))
-        quality = finished.row(f"{made_from} {measures}", partial(_quality, evaluator.with_world(world), film))
+        evaluator = evaluator.with_world(world)
+        quality = finished.row(f"{made_from} {measures}", partial(_quality, evaluator, film))
         stills[name] = film[:, :: world.spec.frames_per_clip].clone()
         speed = round(world.spec.frames_per_clip * 1000 / sum(times[name].values()), 1)
         evaluations = world.spec.evaluations_per_clip

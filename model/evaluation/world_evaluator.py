@@ -153,7 +153,7 @@ class WorldEvaluator:
         self.accuracy: CameraAccuracy | None = None
 
     def with_world(self, world: WorldModel) -> "WorldEvaluator":
-        """An evaluator of another world of the same size on the same scenes, which shares what is known of them."""
+        """An evaluator of another world of the same size on the same scenes, with what is known of them so far."""
         other = copy.copy(self)
         other.world, other.accuracy = world, None
         return other
