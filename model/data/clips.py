@@ -7,7 +7,6 @@ A folder holds `clip_set.json` (how it was rendered) and, per shard, `frames_000
 import dataclasses
 import json
 import os
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -218,11 +217,6 @@ class ClipSet:
         """The frames of clip `index` (a view of the file)."""
         shard, row = divmod(index, self.config.shard_size)
         return self.shards[shard][row]
-
-    def iterate(self, batch_size: int) -> Iterator[UInt8[np.ndarray, "b f h w 3"]]:
-        """All clips in order, `batch_size` at a time."""
-        for first in range(0, len(self), batch_size):
-            yield np.stack([self.frames(i) for i in range(first, min(first + batch_size, len(self)))])
 
 
 class MirroredClipSet(ClipSet):

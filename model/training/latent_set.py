@@ -1,6 +1,8 @@
 """Latents of a clip set, encoded once, and the batches that joint training draws from them."""
 
+import shutil
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -34,17 +36,32 @@ def _of_tensors(start: str, tensors: Mapping[str, Tensor]) -> str:
 
 
 def encode_clip_set(clips: ClipSet, vae: VideoVAE, batch_size: int = 8) -> Float[Tensor, "n c f h w"]:
-    """Normalised latents of every clip, kept beside the clips as float16 (their error is far below the VAE's own)."""
+    """Normalised latents of every clip, kept beside the clips as float16 (their error is far below the VAE's own).
+
+    Every batch is kept as it is made, so an encoding that was stopped goes on.
+    """
     path = clips.folder / f"latents_{encoder_fingerprint(vae)}_{clips.name}.npy"
     if not path.exists():
-        device = next(vae.parameters()).device
-        latents = []
-        with torch.inference_mode():
-            for frames in tqdm(clips.iterate(batch_size), total=-(-len(clips) // batch_size), desc="encoding clips"):
-                latents.append(vae.encode(to_float(torch.from_numpy(frames).to(device))).half().cpu())
+        parts = path.with_suffix(f".parts_of_{batch_size}")
+        batches = range(-(-len(clips) // batch_size))
+        for index in tqdm(batches, desc="encoding clips"):
+            part = parts / f"{index:06d}.npy"
+            if not part.exists():
+                rows = range(index * batch_size, min((index + 1) * batch_size, len(clips)))
+                _encode_rows(clips, rows, vae, part)
         with whole_file(path) as partial:
-            np.save(partial, torch.cat(latents).numpy())
+            np.save(partial, np.concatenate([np.load(parts / f"{index:06d}.npy") for index in batches]))
+        shutil.rmtree(parts)
     return torch.from_numpy(np.load(path))
+
+
+@torch.inference_mode()
+def _encode_rows(clips: ClipSet, rows: range, vae: VideoVAE, part: Path) -> None:
+    """Writes the latents of some clips."""
+    frames = torch.from_numpy(np.stack([clips.frames(row) for row in rows]))
+    latents = vae.encode(to_float(frames.to(next(vae.parameters()).device))).half().cpu()
+    with whole_file(part) as partial:
+        np.save(partial, latents.numpy())
 
 
 @torch.no_grad()

@@ -1,0 +1,37 @@
+"""Latents of a clip set: an encoding that was stopped goes on, and gives the very same file."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from model.data.clips import ClipSetConfig, render_clip_set
+from model.training.latent_set import encode_clip_set
+
+
+def test_an_encoding_that_was_stopped_goes_on(
+    random_world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips = render_clip_set(tmp_path, ClipSetConfig(num_clips=5, num_latents=2, height=16, width=32), 1)
+    vae = random_world.vae
+    whole = encode_clip_set(clips, vae, batch_size=2)
+    (file,) = tmp_path.glob("latents_*")
+    content = file.read_bytes()
+    file.unlink()
+    encode, encoded = type(vae).encode, []
+
+    def stopped_at_the_third(self: Any, video: Tensor) -> Tensor:
+        encoded.append(len(video))
+        if len(encoded) == 3:
+            raise KeyboardInterrupt
+        return encode(self, video)
+
+    monkeypatch.setattr(type(vae), "encode", stopped_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        encode_clip_set(clips, vae, batch_size=2)
+    assert not file.exists()
+    assert torch.equal(encode_clip_set(clips, vae, batch_size=2), whole)
+    assert encoded == [2, 2, 1, 1]  # the first two batches were kept
+    assert [path.name for path in tmp_path.glob("latents_*")] == [file.name] and file.read_bytes() == content
