@@ -105,6 +105,7 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
     | `guidance_text`   | world's    | guidance weight of the prompt for each clip (the paper, Eq. 3); 1 is none    |
     | `guidance_camera` | world's    | guidance weight of the camera for each clip (the paper, Eq. 3); 1 is none    |
     | `memory_latents`  | world's    | latents of the context that are chosen by what they show, not the latest     |
+    | `style`           | `"soft"`   | of `"synthetic"`: `"soft"`, `"textured"` or `"landscape"`                    |
     | `poses_per_clip`  | world's, 4 | clip length: latent poses for each step, a multiple of the world's own       |
     | `horizontal_fov_deg` | world's | horizontal field of view in degrees                                       |
     | `device`          | `"cpu"`    | where the network runs                                                       |

@@ -260,6 +260,7 @@ class OracleConfig(WorldOptions, EvaluationConfig):
 
     Attributes:
         captions: The world gets each scene's caption beside the first frame, in everything that is measured.
+        style: Of the held-out scenes, and of the world `synthetic`; None: soft.
     """
 
     world: str = "tiny"

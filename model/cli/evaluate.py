@@ -12,6 +12,7 @@ from pathlib import Path
 from configs.command_line import hydra_command
 from model.build import BlockedConfig, OracleConfig, SamplerRowConfig, SamplerTableConfig
 from model.data.clips import ClipSetConfig
+from model.data.synthetic.themes import known_style
 from model.data.video_io import write_image
 from model.evaluation.blocked import BlockedResult, blocked_table, evaluate_blocked
 from model.evaluation.finished_rows import FinishedRows, Row
@@ -50,8 +51,9 @@ def run_oracle(config: OracleConfig) -> dict[str, object]:
         ValueError: A setting that cannot be, before anything is flown.
     """
     out = json_file(config.out)
-    world = load_world(config.world, config)
-    clips = clips_for(world.spec, config)
+    is_rendered = config.world == "synthetic"  # else the style is that of the held-out scenes alone
+    world = load_world(config.world, config if is_rendered else dataclasses.replace(config, style=None))
+    clips = dataclasses.replace(clips_for(world.spec, config), style=known_style(config.style or "soft"))
     scenes = dataclasses.replace(render_oracle_scenes(clips, config.num_scenes), with_caption=config.captions)
     autoencoder = world if isinstance(world, Autoencoder) else None
     evaluator = WorldEvaluator(world, autoencoder, clips, scenes, config)

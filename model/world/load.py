@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from model.checkpoint import component_exists, copy_component, load_component, load_meta, read_unmixed, save_component
+from model.data.synthetic.themes import known_style
 from model.device import usable_device
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.pretrained import wan
@@ -77,10 +78,13 @@ def load_world(world: str | Path | WorldModel = "tiny", options: WorldOptions | 
         return world
     usable_device(options.device)
     if world == "synthetic":
+        style = settings.pop("style", "soft")
         if settings or torch.device(options.device).type != "cpu":
             name = next(iter(settings), "device")
             raise ValueError(f"{name}: expected the default, it has no effect on world='synthetic', which is rendered")
-        return SyntheticWorld()
+        return SyntheticWorld(style=known_style(style))
+    if options.style is not None:
+        raise ValueError(f"style: expected none, only world='synthetic' has one, got {options.style!r} for {world}")
     folder = world_folder(world)
     key = (folder, options.device, _stamp(folder))
     parts = _load_folder(*key)
@@ -257,8 +261,8 @@ def _load_depth(folder: Path, vae: VideoVAE) -> LatentDepth | None:
 
 
 def _given(options: WorldOptions) -> dict[str, Any]:
-    """The options about sampling that are not the world's own."""
-    names = ("sampler", "sampler_steps", "guidance_text", "guidance_camera", "memory_latents")
+    """The options that are not the world's own."""
+    names = ("sampler", "sampler_steps", "guidance_text", "guidance_camera", "memory_latents", "style")
     return {name: value for name in names if (value := getattr(options, name)) is not None}
 
 

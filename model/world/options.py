@@ -18,6 +18,7 @@ class WorldOptions:
         guidance_text: Guidance weight of the prompt for each clip (the paper, Eq. 3); 1 is none.
         guidance_camera: Guidance weight of the camera for each clip (the paper, Eq. 3); 1 is none.
         memory_latents: How many of the context's latents are chosen by view overlap; the others are the latest.
+        style: Of the synthetic world alone: `soft`, which it is without it, `textured` or `landscape`.
     """
 
     device: str = "cpu"
@@ -26,3 +27,4 @@ class WorldOptions:
     guidance_text: float | None = None
     guidance_camera: float | None = None
     memory_latents: int | None = None
+    style: str | None = None

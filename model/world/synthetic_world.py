@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Literal
 
 import torch
 from jaxtyping import Float, UInt8
@@ -13,6 +12,7 @@ from torch import Tensor
 from model.data.synthetic.free_space import free_fraction
 from model.data.synthetic.renderer import render_frames
 from model.data.synthetic.scene import Scene, sample_scene
+from model.data.synthetic.themes import Style
 from model.fingerprint import fingerprint_number
 from model.geometry import se3
 from model.geometry.camera import intrinsics_from_fov
@@ -25,7 +25,7 @@ View = tuple[Scene, Tensor, Tensor, Tensor, int, int]
 
 
 @lru_cache(maxsize=64)
-def _scene(seed: int, style: Literal["soft", "textured"]) -> Scene:
+def _scene(seed: int, style: Style) -> Scene:
     return sample_scene(seed, style)  # pure: the cache saves time and holds no state of an episode
 
 
@@ -45,7 +45,7 @@ class SyntheticWorld:
         width: int = 80,
         horizontal_fov_deg: float = 75.0,
         fps: float = 12.0,
-        style: Literal["soft", "textured"] = "soft",
+        style: Style = "soft",
     ) -> None:
         intrinsics = intrinsics_from_fov(math.radians(horizontal_fov_deg), height, width)
         fx, fy, cx, cy = intrinsics.tolist()

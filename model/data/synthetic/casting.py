@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from model.data.synthetic.primitive_shapes import Vector
 from model.data.synthetic.rays import Array, Camera, Mask, Rays, Window, cast, ground_depth, windows
 from model.data.synthetic.scene import Scene
-from model.data.synthetic.shapes import Vector, intersect
+from model.data.synthetic.shapes import intersect
 
 
 @dataclass(frozen=True)
@@ -56,15 +57,23 @@ def cast_at_objects(scene: Scene, camera: Camera, rays: Rays, layout: Layout, ne
         if window is None:
             continue
         cosine, sine = np.float32(np.cos(layout.yaw[index])), np.float32(np.sin(layout.yaw[index]))
-        x, y, z = (np.float32(start - middle) for start, middle in zip(rays.origin, centre[index], strict=True))
-        dx, dy, dz = rays.window(*window).direction
-        o = (np.asarray(cosine * x + sine * z), np.asarray(y), np.asarray(cosine * z - sine * x))
-        depth, (nx, ny, nz) = intersect(scene.objects[index], o, (cosine * dx + sine * dz, dy, cosine * dz - sine * dx))
+        x, y, z = (
+            np.asarray(start - middle, np.float32) for start, middle in zip(rays.origin, centre[index], strict=True)
+        )
+        o, d = (turned(layout, index, vector) for vector in ((x, y, z), rays.window(*window).direction))
+        depth, (nx, ny, nz) = intersect(scene.objects[index], o, d)
         visible = np.asarray(depth < nearest[window])
         if visible.any():
             np.copyto(nearest[window], depth, where=visible)
             hits.append(Hit(index, window, visible, (cosine * nx - sine * nz, ny, sine * nx + cosine * nz)))
     return hits
+
+
+def turned(layout: Layout, index: int, vector: Vector) -> Vector:
+    """Vectors in scene axes, in the axes of an object."""
+    cosine, sine = np.float32(np.cos(layout.yaw[index])), np.float32(np.sin(layout.yaw[index]))
+    x, y, z = vector
+    return np.asarray(cosine * x + sine * z), y, np.asarray(cosine * z - sine * x)
 
 
 def trace(scene: Scene, camera: Camera, layout: Layout) -> tuple[Array, NDArray[np.int64]]:

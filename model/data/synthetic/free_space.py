@@ -5,8 +5,10 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.data.synthetic.scene import Scene, SceneObject, static_scene
-from model.data.synthetic.shapes import Vector, distance
+from model.data.synthetic.primitive_shapes import Vector
+from model.data.synthetic.scene import Scene, static_scene
+from model.data.synthetic.shapes import distance
+from model.data.synthetic.solids import SceneObject
 from model.geometry.clearance import clear_share
 
 

@@ -17,6 +17,7 @@ from model.data.synthetic import shading
 from model.data.synthetic.casting import Layout, cast_at_objects, layouts, trace
 from model.data.synthetic.rays import Array, Camera, Rays, camera_with_samples, cast, ground_depth, windows
 from model.data.synthetic.scene import Scene
+from model.data.synthetic.shadows import darken_by_shadows
 
 _BORDER = 2  # samples beyond the picture that the filter needs
 
@@ -148,6 +149,9 @@ def _light(scene: Scene, camera: Camera, layout: Layout, rays: Rays, rows: slice
     """Share of light that the objects' soft shadows leave on the ground [rows, columns]."""
     light = np.ones_like(depth)
     if not scene.objects:
+        return light
+    if scene.scenery.cast_shadows:
+        darken_by_shadows(scene, camera, layout, rays, rows, depth, light)
         return light
     blobs = [shading.shadow(scene, item, place) for item, place in zip(scene.objects, layout.offset, strict=True)]
     centre = np.array([[blob.x, 0, blob.z] for blob in blobs])

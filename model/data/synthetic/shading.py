@@ -5,15 +5,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from model.data.synthetic import scenery_shapes
 from model.data.synthetic.casting import Layout
+from model.data.synthetic.landscape import Path
 from model.data.synthetic.motion import Motion
+from model.data.synthetic.primitive_shapes import Array as AnyArray
+from model.data.synthetic.primitive_shapes import Vector
 from model.data.synthetic.rays import Array, Rays
-from model.data.synthetic.scene import Scene, SceneObject
-from model.data.synthetic.shapes import Array as AnyArray
-from model.data.synthetic.shapes import Vector
+from model.data.synthetic.scene import Scene
+from model.data.synthetic.solids import SCENERY_SIZES, SceneObject
 from model.data.synthetic.themes import PALETTE, RGB
 
 _FAR = 300.0  # metres; the ground is all fog long before
+_ROAD, _RIVER = (0.50, 0.46, 0.43), (0.28, 0.48, 0.68)  # where the ambient light is that of a bright day
+_BANK = 0.12  # metres; the edge of a road or river
 _HILL_FREQUENCIES = (2, 3, 5)
 _HILL_WEIGHTS = (0.45, 0.35, 0.20)
 _LATTICE = np.random.default_rng(7).uniform(-1, 1, 32**3).astype(np.float32)
@@ -62,6 +67,8 @@ def sky(scene: Scene, rays: Rays, behind: Array) -> Array:
     if rays.sun_cosine.max() > edge - 0.002:
         disc = np.clip((rays.sun_cosine - np.float32(edge - 0.0012)) / np.float32(0.0024), 0, 1)
         colour += disc * disc * (3 - 2 * disc) * _rgb(theme.disc)
+    if scene.scenery.clouds > 0:
+        _add_clouds(scene, rays, colour)
     flat = np.reciprocal(np.sqrt(dx * dx + dz * dz + np.float32(1e-9)))
     slope = -dy * flat
     if slope.min() > theme.hill_height * 1.1:
@@ -70,6 +77,33 @@ def sky(scene: Scene, rays: Rays, behind: Array) -> Array:
     cover = np.clip((ridge - slope) * np.float32(1 / 0.025) + np.float32(0.5), 0, 1)
     cover *= np.clip(slope * np.float32(1.1 / theme.hill_height) + np.float32(0.25), 0, 1)
     return colour + cover * (_rgb(theme.hills) - colour)
+
+
+def _add_clouds(scene: Scene, rays: Rays, colour: Array) -> None:
+    """Paints soft clouds over the sky in place: noise on a vault, so that they lie flatter towards the horizon."""
+    dx, dy, dz = (part / rays.length for part in rays.direction)
+    vault = np.float32(1.6) / (np.maximum(-dy, 0) + np.float32(0.22))
+    shift = np.float32(5 * scene.ground_phases[0])
+    east, north = dx * vault + shift, dz * vault + shift
+    noise = _flat_noise(east, north) + np.float32(0.5) * _flat_noise(2 * east + 7, 2 * north + 3)
+    cover = np.clip((noise - np.float32(0.45 - 1.2 * scene.scenery.clouds)) * np.float32(1.5), 0, 1)
+    cover *= cover * (3 - 2 * cover) * np.clip(-dy * np.float32(7), 0, 1) * np.float32(0.75)
+    lit = np.minimum(np.add(scene.theme.horizon, 0.12), 1.0)
+    colour += cover * (_rgb(lit) - colour)
+
+
+def _flat_noise(x: Array, z: Array) -> Array:
+    """Value noise in the plane, in [-1, 1], of cells of size 1."""
+    left, near = np.floor(x), np.floor(z)
+    a, b = x - left, z - near
+    a, b = a * a * (3 - 2 * a), b * b * (3 - 2 * b)
+    column, row = left.astype(np.int32), near.astype(np.int32)
+    low, high = (
+        _LATTICE[((row + step) & 31) * 32 + (column & 31)] * (1 - a)
+        + _LATTICE[((row + step) & 31) * 32 + ((column + 1) & 31)] * a
+        for step in (0, 1)
+    )
+    return np.asarray(low * (1 - b) + high * b)
 
 
 def _ridge(scene: Scene, east: Array, north: Array) -> Array:
@@ -98,12 +132,25 @@ def ground(scene: Scene, rays: Rays, behind: Array, depth: Array, light: Array) 
     through = _transmittance(scene, depth * rays.length)
     share = _patches(scene, x, z, through)
     colour = share * _rgb(np.subtract(theme.ground_accent, theme.ground)) + _rgb(theme.ground)
-    if theme.gloss > 0:
+    path, gloss = scene.scenery.path, np.asarray(np.float32(theme.gloss))
+    if path is not None:
+        inwards = np.float32(path.width / 2) - np.abs(path.side(x, z))
+        cover = np.clip(inwards * np.float32(1 / _BANK) + np.float32(0.5), 0, 1)
+        colour += cover * (_rgb(_path_colour(scene, path)) - colour)
+        gloss = gloss + cover * np.float32((0.5 if path.kind == "river" else 0.0) - theme.gloss)
+    if gloss.max() > 0:
         sine = dy / rays.length
         mirrored = haze(scene, rays.sun_cosine - np.float32(2 * scene.sun_direction[1]) * sine)
         _towards_zenith(scene, mirrored, sine)
-        colour += np.float32(theme.gloss) * (1 - sine) ** 2 * (mirrored - colour)
+        colour += gloss * (1 - sine) ** 2 * (mirrored - colour)
     return behind + through * (colour * light - behind)
+
+
+def _path_colour(scene: Scene, path: Path) -> RGB:
+    """Of a road or river, in the theme's light."""
+    bright = float(np.mean(scene.theme.ambient)) / 0.64
+    red, green, blue = (bright * value for value in (_ROAD if path.kind == "road" else _RIVER))
+    return red, green, blue
 
 
 def _transmittance(scene: Scene, reach: Array) -> Array:
@@ -168,7 +215,7 @@ def shade(scene: Scene, index: int, layout: Layout, point: Vector, normal: Vecto
     direct = direct * direct
     around = np.float32(0.86) - np.float32(0.14) * normal[1]
     around = around * np.clip(-point[1] * np.float32(0.5) + np.float32(0.74), 0, 1)
-    colour, rolled = _rgb(PALETTE[item.colour]), layout.rolled[index]
+    colour, rolled = _colour(item, layout, index, point), layout.rolled[index]
     if item.motion is not None and item.motion.kind == "rolling":
         colour = colour + _pole(item, item.motion, rolled, normal) * (np.float32(0.95) - colour)
     light = direct * _rgb(1.25 * np.array(scene.theme.sun_light)) + around * _rgb(scene.theme.ambient)
@@ -177,6 +224,12 @@ def shade(scene: Scene, index: int, layout: Layout, point: Vector, normal: Vecto
         attached = _attached(item, layout.offset[index], layout.yaw[index], rolled, point)
         shaded *= 1 + np.float32(2.4) * _grain(*attached, scene.ground_phases[3])
     return shaded
+
+
+def _colour(item: SceneObject, layout: Layout, index: int, point: Vector) -> Array:
+    if item.kind not in SCENERY_SIZES:
+        return _rgb(PALETTE[item.colour])
+    return scenery_shapes.colour(item, _attached(item, layout.offset[index], layout.yaw[index], 0.0, point))
 
 
 def _pole(item: SceneObject, motion: Motion, rolled: float, normal: Vector) -> Array:

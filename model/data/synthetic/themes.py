@@ -4,9 +4,11 @@ Colours are display values in [0, 1]; light is added and mixed in that space, be
 """
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 RGB = tuple[float, float, float]
-STYLES = ("soft", "textured")
+Style = Literal["soft", "textured", "landscape"]
+STYLES: tuple[Style, ...] = get_args(Style)
 
 PALETTE: dict[str, RGB] = {
     "red": (0.85, 0.27, 0.24),
@@ -18,6 +20,25 @@ PALETTE: dict[str, RGB] = {
     "purple": (0.56, 0.38, 0.72),
     "white": (0.93, 0.91, 0.87),
 }
+# what things are made of that have no colour of their own choice; in captions, "grey" alone
+MATERIALS: dict[str, RGB] = {
+    "grey": (0.56, 0.55, 0.54),
+    "wood": (0.42, 0.30, 0.22),
+    "slate": (0.36, 0.30, 0.32),
+    "glass": (0.98, 0.86, 0.55),
+}
+
+
+def known_style(name: str) -> Style:
+    """The style of this name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    for style in STYLES:
+        if style == name:
+            return style
+    raise ValueError(f"style: expected one of {STYLES}, got {name!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
