@@ -17,7 +17,7 @@ from model.data.synthetic.landscape import NO_SCENERY, Path, Scenery
 from model.data.synthetic.renderer import render, render_frames
 from model.data.synthetic.scene import Scene, sample_scene
 from model.data.synthetic.solids import SCENERY_SIZES, SceneObject, sample_object
-from model.data.synthetic.themes import MATERIALS, PALETTE
+from model.data.synthetic.themes import MATERIALS, PALETTE, THEMES
 from model.data.synthetic.trajectories import sample_trajectory
 from model.evaluation.truth import SceneTruth
 from model.geometry import se3
@@ -150,9 +150,10 @@ def _down() -> torch.Tensor:
 
 def test_a_shadow_has_the_shape_of_what_casts_it_and_does_not_reach_beyond_its_length() -> None:
     pillar = SceneObject(kind="pillar", colour="red", x=0.0, z=5.0, half_width=0.3, half_depth=0.3, height=2.0)
-    bright = dataclasses.replace(alone("fir", cast_shadows=True), objects=(pillar,), sun_azimuth=0.0)
-    elevation = bright.theme.sun_elevation
-    assert elevation > 0.5  # else a higher sun casts the shadows
+    theme = max(THEMES, key=lambda each: each.sun_elevation)
+    bright = dataclasses.replace(alone("fir", cast_shadows=True), objects=(pillar,), sun_azimuth=0.0, theme=theme)
+    elevation = theme.sun_elevation
+    assert elevation > 0.5  # below it a higher sun casts the shadows
     darker = (from_above(dataclasses.replace(bright, objects=())) - from_above(bright)).mean(-1) > 12
     metres = (torch.arange(HEIGHT) + 0.5 - HEIGHT / 2) * 10 / HEIGHT / float(LENS[1])  # towards -z
     reached = float(metres[darker.any(1)].max())
