@@ -65,7 +65,7 @@ def sample_scenery(
     """The objects of a scene's landscape, and what is no object.
 
     Of the plain ones that rest, two stay, and what others move round. Then come the house, trees, rocks and firs:
-    two to four ahead, three to five round about.
+    two or three ahead, three to five round about.
     """
     rng = np.random.default_rng([0x1A2D5, seed])
     path = None
@@ -74,7 +74,7 @@ def sample_scenery(
     kept = _fewer(tuple(item for item in objects if path is None or item.motion or path.is_clear_of(item)), _MOST_PLAIN)
     clouds = float(rng.uniform(0.25, 0.5)) if rng.random() < 0.65 else 0.0
     placed = list(kept)
-    num_ahead = int(rng.integers(2, 5))
+    num_ahead = int(rng.integers(2, 4))
     for index in range(num_ahead + int(rng.integers(3, 6))):
         ahead = index < num_ahead
         for _ in range(30):
