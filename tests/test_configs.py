@@ -20,7 +20,7 @@ from model.dit.video_dit import VideoDiT
 from model.vae.latent_depth import LatentDepth
 from model.vae.video_vae import VideoVAE
 
-for _verb in ("train_vae", "train", "distill", "adversarial", "train_depth", "evaluate", "curate"):
+for _verb in ("train_vae", "train", "distill", "adversarial", "train_depth", "evaluate", "curate", "train_lab_network"):
     importlib.import_module(f"model.cli.{_verb}")  # each command registers its schema
 for _verb in ("explore", "gallery", "evaluate", "train_ppo"):
     importlib.import_module(f"agents.{_verb}")

@@ -17,6 +17,11 @@ from model.data.video_io import write_image
 from model.evaluation.blocked import BlockedResult, blocked_table, evaluate_blocked
 from model.evaluation.finished_rows import FinishedRows, Row
 from model.evaluation.oracle import Autoencoder, OracleResult, OracleScenes, evaluate_oracle, render_oracle_scenes
+from model.evaluation.paper.controls import ControlsConfig, measure_controls, write_controls
+from model.evaluation.paper.evaluation import PaperReport, evaluate_films, results_folder
+from model.evaluation.paper.flights import fly_films
+from model.evaluation.paper.report import write_paper_report
+from model.evaluation.paper.settings import PaperConfig
 from model.evaluation.plots import plot_paths, plot_report
 from model.evaluation.report import comparison_sheet, evaluation_tables, markdown_table, summarise
 from model.evaluation.sampler_table import SamplerRow, evaluate_samplers, sampler_sheet, sampler_table
@@ -37,6 +42,8 @@ Measure a world; each evaluation has its own options.
 
   oracle    fly held-out synthetic scenes and compare every pixel with the renderer's truth
   distillation   samplers side by side, as in the paper's Table 1: what each costs and what it shows
+  paper     the paper's six metrics, of any folder of films
+  paper_controls   the test of these metrics: films of known truth, spoilt in one way each
   blocked   does the world know what its camera would bump into? precision and recall, against the renderer
 """
 
@@ -142,6 +149,68 @@ def sampler_row(name: str, row: SamplerRowConfig) -> SamplerRow:
     return SamplerRow(world, f"{world_fingerprint(row.world)} {dataclasses.replace(row, world='')}")
 
 
+def run_paper(config: PaperConfig) -> PaperReport:
+    """Judges films and writes `out`, a JSON file: summary, per_clip, config; tables and pictures beside it.
+
+    Raises:
+        ValueError: A setting cannot be, or a package or weights are missing.
+    """
+    json_file(config.out)
+    films, found = (config, {}) if config.world is None else flown(config)
+    report = evaluate_films(films)
+    report.summary.update(found)
+    print(write_paper_report(config, report))
+    print(f"written: {config.out}")
+    return report
+
+
+def flown(config: PaperConfig) -> tuple[PaperConfig, dict[str, float | None]]:
+    """Flies the world that is named, and returns the same settings for its films; and what the search found.
+
+    Raises:
+        ValueError: As `load_world` and `fly_films`.
+    """
+    assert config.world is not None
+    world = load_world(config.world, config)
+    folder = results_folder(config, "world")
+    clips = clips_for(world.spec, config)
+    stamp = "synthetic" if config.world == "synthetic" else world_fingerprint(config.world)
+    options = [getattr(config, field.name) for field in dataclasses.fields(WorldOptions)]
+    found = fly_films(
+        world,
+        clips,
+        folder,
+        repr((stamp, options)),
+        trajectories=config.trajectories,
+        captions=config.captions,
+        batch_size=config.batch_size,
+        search=config.search,
+    )
+    films = dataclasses.replace(
+        config,
+        world=None,
+        trajectories=None,
+        captions=False,
+        search=False,
+        videos=str(folder / "films"),
+        reference=str(folder / "reference"),
+        poses=str(folder / "poses") if config.camera else None,
+        fov_deg=world.spec.horizontal_fov_deg if config.camera else None,
+    )
+    return films, found
+
+
+def run_paper_controls(config: ControlsConfig) -> None:
+    """Measures what each of the paper's metrics says of films that are known, and writes `out` and its table.
+
+    Raises:
+        ValueError: A setting cannot be, or a package is missing.
+    """
+    json_file(config.out)
+    print(write_controls(config, measure_controls(config)))
+    print(f"written: {config.out}")
+
+
 def json_file(out: str) -> Path:
     """The file that `out` names.
 
@@ -174,7 +243,7 @@ def write_report(
     print(f"written: {' '.join(map(str, files))}")
 
 
-def clips_for(spec: WorldSpec, config: OracleConfig | SamplerTableConfig) -> ClipSetConfig:
+def clips_for(spec: WorldSpec, config: OracleConfig | SamplerTableConfig | PaperConfig) -> ClipSetConfig:
     """Held-out clips in a world's own size, pace and angle of view, `config.num_clips` of its clips long.
 
     Clips are rendered through centred lenses with square pixels. If the world's own is another one, only its horizontal
@@ -226,6 +295,8 @@ _STOPPED, _RESUMES = "stopped; nothing is written", "stopped; the same command g
 EVALUATIONS = {
     "oracle": hydra_command("configs", "evaluate_oracle", OracleConfig, run_oracle, _STOPPED),
     "distillation": hydra_command("configs", "evaluate_distillation", SamplerTableConfig, run_distillation, _RESUMES),
+    "paper": hydra_command("configs", "evaluate_paper", PaperConfig, run_paper, _RESUMES),
+    "paper_controls": hydra_command("configs", "evaluate_paper_controls", ControlsConfig, run_paper_controls, _RESUMES),
     "blocked": hydra_command("configs", "evaluate_blocked", BlockedConfig, run_blocked, _STOPPED),
 }
 

@@ -1,0 +1,93 @@
+"""TransErr, RotErr and geometric consistency: does structure from motion find the camera that was commanded?
+
+Source: the paper, Sec. 4.2; ours: it does not say when a clip counts as solved. Here it is solved if the path would be
+good enough for a label of training data: enough frames have a pose on enough points, and every step agrees with the
+flow and with the epipolar geometry of its two pictures (`model.curation.steps.borne_out`). Without the second half,
+wrong paths that fit their own points count as solved, with any error.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from model.curation.poses import PosesConfig
+from model.curation.scale import ScaleConfig, rescale
+from model.curation.shots import ClipFrames
+from model.curation.steps import StepLog, Tools, borne_out, metric_scale
+from model.estimators.sfm import Reconstruction, ReconstructionFailed
+from model.geometry.alignment import similarity, trajectory_errors, transform
+
+
+@dataclass(frozen=True)
+class CameraControl:
+    """Of one film; errors are None if it is not solved, or if no path is known to compare with.
+
+    Attributes:
+        unsolved: Why structure from motion does not count as successful, with the numbers; empty if it does.
+        trans_err: Mean distance between the cameras' centres after Sim(3) alignment, in the unit of the given path.
+        rot_err_deg: Mean angle between their orientations after it, degrees.
+        trans_err_metric: Mean distance in metres where the scale is not free: the path found is brought to metres by a
+            depth network, and aligned by rotation and translation only. None without such a network.
+        aligned: The path found, in the world of the given one; only of frames that have a pose.
+        frames: Which these are.
+    """
+
+    unsolved: str
+    trans_err: float | None = None
+    rot_err_deg: float | None = None
+    trans_err_metric: float | None = None
+    aligned: Float[Tensor, "k 4 4"] | None = None
+    frames: tuple[int, ...] = ()
+
+
+def camera_control(
+    clip: ClipFrames,
+    moving: Bool[Tensor, "f h w"],
+    reference: Float[Tensor, "f 4 4"] | None,
+    lens: Float[Tensor, "4"] | None,
+    tools: Tools,
+    criterion: PosesConfig,
+) -> CameraControl:
+    """Returns whether a film is solved, and the errors of its path.
+
+    Args:
+        clip: The film.
+        moving: Pixels that are not to be used.
+        reference: The commanded pose of every frame; None: only whether it is solved.
+        lens: The lens if it is known, normalised; None: it is estimated.
+        tools: Estimators.
+        criterion: When a film counts as solved.
+    """
+    try:
+        found = tools.sfm(clip.frames, moving, lens)
+    except ReconstructionFailed as failure:
+        return CameraControl(str(failure))
+    solved, _, unsolved = borne_out(clip.frames, moving, found, tools.flow, criterion, StepLog())
+    if unsolved:
+        return CameraControl(unsolved)
+    if reference is None:
+        return CameraControl("")
+    known = solved.registered
+    path, wanted = solved.c2w[known], reference[known]
+    errors = trajectory_errors(path, wanted)
+    return CameraControl(
+        "",
+        errors.trans_err,
+        errors.rot_err,
+        _metric_error(clip, solved, wanted, tools),
+        transform(path.double(), *similarity(path, wanted)).float(),
+        tuple(known.nonzero()[:, 0].tolist()),
+    )
+
+
+def _metric_error(clip: ClipFrames, solved: Reconstruction, wanted: Tensor, tools: Tools) -> float | None:
+    if tools.depth is None or (scale := metric_scale(clip, solved, tools.depth, ScaleConfig())) is None:
+        return None
+    return trajectory_errors(rescale(solved.c2w[solved.registered], scale.scale), wanted, with_scale=False).trans_err
+
+
+def path_length(c2w: Float[Tensor, "f 4 4"]) -> float:
+    """Returns how far the camera goes, in the path's unit: TransErr grows with it."""
+    return float(torch.linalg.vector_norm(c2w[:, :3, 3].diff(dim=0), dim=-1).sum())

@@ -1,0 +1,64 @@
+"""The planted mistakes are what their names say; and the command runs from nothing to its table."""
+
+import json
+
+import pytest
+import torch
+
+pytest.importorskip("cv2")
+pytest.importorskip("av")
+
+from model.curation.steps import Tools
+from model.curation.truth_films import TruthFilmsConfig
+from model.estimators.motion_mask import EpipolarMotionMask
+from model.estimators.optical_flow import DISFlow
+from model.estimators.sfm import ReconstructionFailed
+from model.evaluation.paper import controls
+from model.evaluation.paper.controls import ControlsConfig, measure_controls, shuffled, turned, write_controls
+from model.geometry import se3
+from model.geometry.alignment import trajectory_errors
+
+
+def test_turned_poses_have_that_rot_err_and_no_other_error():
+    path = se3.exp(torch.arange(9)[:, None] * torch.tensor([0.1, 0.05, 0.2, 0.1, -0.2, 0.0], dtype=torch.float64))
+    errors = trajectory_errors(turned(path, 5.0), path)
+    assert errors.rot_err == pytest.approx(5.0, abs=1e-4)
+    assert errors.trans_err == pytest.approx(0.0, abs=1e-6)
+
+
+def test_shuffled_frames_are_the_same_frames_in_another_order():
+    frames = torch.arange(20, dtype=torch.uint8)[:, None, None, None].expand(20, 2, 2, 3)
+    mixed = shuffled(frames)
+    assert not torch.equal(mixed, frames)
+    assert torch.equal(mixed.sort(dim=0).values, frames)
+
+
+def test_too_few_films_are_refused():
+    with pytest.raises(ValueError, match=r"films\.num_films: expected two or more beyond num_references = 4"):
+        ControlsConfig(films=TruthFilmsConfig(num_films=5))
+
+
+@pytest.mark.slow
+def test_the_table_has_a_row_for_each_condition_and_films_are_solved_once(tmp_path, monkeypatch):
+    solved = []
+
+    def failing(frames: torch.Tensor, masks: object, intrinsics: object) -> None:
+        solved.append(frames.shape)
+        raise ReconstructionFailed("no model")
+
+    def tools(_: object) -> Tools:
+        return Tools(flow=DISFlow("ultrafast"), sfm=failing, mask=EpipolarMotionMask(DISFlow("ultrafast")))
+
+    monkeypatch.setattr(controls, "build_tools", tools)
+    films = TruthFilmsConfig(num_films=3, num_latents=2, height=48, width=64)
+    config = ControlsConfig(out=f"{tmp_path}/controls.json", films=films, num_references=1, smaller=[0.5])
+    reports = measure_controls(config)
+    table = write_controls(config, reports)
+    assert len(reports) == 8 and all(f"| {label} | " in table for label in reports)
+    # two films in each of true, frozen, shuffled, no moving objects and smaller; other paths solve nothing again
+    assert len(solved) == 2 * 5
+    assert reports["true films"].summary["solved_share"] == 0
+    assert reports["frozen"].summary["motion_strength_px"] == 0
+    written = json.loads((tmp_path / "controls.json").read_text())
+    assert set(written["conditions"]) == set(reports)
+    assert "| true films at 24x32 |" in (tmp_path / "controls.md").read_text()
