@@ -84,33 +84,22 @@ def measure_controls(config: ControlsConfig) -> dict[str, PaperReport]:
     """Returns the report of every condition, by name; films and results that are there are not made again."""
     out = Path(config.out)
     folder = out.with_name(f"{out.stem}_films")
-    truths = render_truth_films(folder, config.films)
+    truths = render_truth_films(folder / "rendered", config.films)
     judged = dict(list(truths.items())[: -config.num_references])
+    films = folder / "rendered" / "films"
+    # a folder for each choice of films, so that none of another choice is judged with them
+    folder /= f"{config.films.first_seed}_{config.films.num_films}_{config.num_references}"
     for name in truths:
         where = "true" if name in judged else "reference"
-        _link(folder / "films" / f"{name}.mp4", folder / where / f"{name}.mp4")
+        _link(films / f"{name}.mp4", folder / where / f"{name}.mp4")
     _write_films(folder, judged, config)
     _write_paths(folder, judged, config)
     tools = _remembering_tools(_given_depth(folder, judged))
-    conditions = [
-        *(
-            ("true films", "true", "commanded"),
-            ("frozen", "frozen", "commanded"),
-            ("shuffled", "shuffled", "commanded"),
-        ),
-        ("no moving objects", "no_moving_objects", "commanded"),
-        ("another film's path", "true", "another"),
-        (f"path turned by {config.turned_deg:g} degrees", "true", "turned"),
-        (f"path {config.longer:g} times as long", "true", "longer"),
-    ]
-    for share in config.smaller:
-        height, width = (round(side * share) for side in (config.films.height, config.films.width))
-        conditions.append((f"true films at {height}x{width}", f"true_{share:g}", "commanded"))
     reports = {}
-    for label, films, poses in conditions:
+    for label, kind, poses in _conditions(config):
         settings = PaperConfig(
-            out=str(folder / "results" / f"{films}_{poses}.json"),
-            videos=str(folder / films),
+            out=str(folder / "results" / f"{kind}_{poses}.json"),
+            videos=str(folder / kind),
             poses=str(folder / "poses" / poses),
             reference=str(folder / "reference"),
             fov_deg=math.degrees(HORIZONTAL_FOV),
@@ -144,6 +133,23 @@ def turned(c2w: Float[Tensor, "f 4 4"], degrees: float) -> Float[Tensor, "f 4 4"
 def shuffled(frames: UInt8[Tensor, "f h w 3"]) -> UInt8[Tensor, "f h w 3"]:
     """Returns the frames in a random order."""
     return frames[torch.randperm(len(frames), generator=torch.Generator().manual_seed(_SEED))]
+
+
+def _conditions(config: ControlsConfig) -> list[tuple[str, str, str]]:
+    """Returns the label of every row, its films and the paths that they are judged against."""
+    conditions = [
+        ("true films", "true", "commanded"),
+        ("frozen", "frozen", "commanded"),
+        ("shuffled", "shuffled", "commanded"),
+        ("no moving objects", "no_moving_objects", "commanded"),
+        ("another film's path", "true", "another"),
+        (f"path turned by {config.turned_deg:g} degrees", "true", "turned"),
+        (f"path {config.longer:g} times as long", "true", "longer"),
+    ]
+    for share in config.smaller:
+        height, width = (round(side * share) for side in (config.films.height, config.films.width))
+        conditions.append((f"true films at {height}x{width}", f"true_{share:g}", "commanded"))
+    return conditions
 
 
 def _write_films(folder: Path, truths: dict[str, FilmTruth], config: ControlsConfig) -> None:

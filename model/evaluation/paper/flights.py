@@ -14,10 +14,10 @@ from model.evaluation.camera_accuracy import CameraAccuracy, measure_camera
 from model.evaluation.oracle import OracleScenes, fly, render_oracle_scenes
 from model.fingerprint import fingerprint
 from model.geometry.trajectory_io import read_trajectory
-from model.whole_file import write_text
+from model.whole_file import whole_folder, write_text
 from model.world.protocol import WorldModel
 
-_FLOWN = "flown.json"  # written last: what was flown, and what the search found
+_FLOWN = "flown.json"  # what was flown, and what the search found
 
 
 def fly_films(
@@ -58,13 +58,14 @@ def fly_films(
         scenes = _along(scenes, _given_paths(Path(trajectories), clips))
     films = fly(world, scenes, scenes.poses, batch_size, "flying")
     paths = scenes.frame_poses()
-    for index, (seed, kind) in enumerate(zip(scenes.seeds, scenes.kinds, strict=True)):
-        name = f"scene_{seed}_{kind}"
-        write_video(folder / "films" / f"{name}.mp4", films[index], clips.fps)
-        write_video(folder / "reference" / f"{name}.mp4", scenes.frames[index], clips.fps)
-        save_array(folder / "poses" / f"{name}.npy", paths[index].float().numpy())
     found = _searched(measure_camera(scenes.truths(), films, paths)) if search else {}
-    write_text(record, json.dumps({"key": key, "found": found}))
+    with whole_folder(folder) as partial:  # films of other settings do not stay among these
+        for index, (seed, kind) in enumerate(zip(scenes.seeds, scenes.kinds, strict=True)):
+            name = f"scene_{seed}_{kind}"
+            write_video(partial / "films" / f"{name}.mp4", films[index], clips.fps)
+            write_video(partial / "reference" / f"{name}.mp4", scenes.frames[index], clips.fps)
+            save_array(partial / "poses" / f"{name}.npy", paths[index].float().numpy())
+        write_text(partial / _FLOWN, json.dumps({"key": key, "found": found}))
     return found
 
 
