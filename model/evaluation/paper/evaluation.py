@@ -54,9 +54,10 @@ def evaluate_films(config: PaperConfig, make_tools: Callable[[ToolsConfig], Tool
 
     Raises:
         FileNotFoundError: A folder holds no films.
-        ValueError: A package or weights are missing.
+        ValueError: No folder is named, or a package or weights are missing.
     """
-    assert config.videos is not None, "a world is flown first"
+    if config.videos is None:
+        raise ValueError("videos, world: expected a folder of films or a world, got neither; name one")
     films = judged_films(config.videos, config.poses)
     references = [] if config.reference is None else judged_films(config.reference)
     features = Instruments(

@@ -85,9 +85,7 @@ class PaperConfig(WorldOptions):
                     raise ValueError(f"{name}: expected none with camera=false, which looks at no path; drop it")
 
     def _check_world(self) -> None:
-        """Raises ValueError unless either films or a world are named, and nothing else that has no effect."""
-        if self.world is None and self.videos is None:
-            raise ValueError("videos, world: expected a folder of films or a world, got neither; name one")
+        """Raises ValueError for what has no effect beside a world, or without one."""
         if self.world is not None:
             for name in ("videos", "reference", "poses", "fov_deg"):
                 if getattr(self, name) is not None:

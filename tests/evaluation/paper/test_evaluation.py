@@ -179,7 +179,7 @@ def test_settings_without_effect_are_refused(folder):
     with pytest.raises(ValueError, match="poses: expected none with camera=false"):
         config(folder, camera=False)
     with pytest.raises(ValueError, match="videos, world: expected a folder of films or a world, got neither"):
-        PaperConfig()
+        run_paper(PaperConfig(out=f"{folder}/paper.json"))
     with pytest.raises(ValueError, match="poses: expected none beside world"):
         config(folder, videos=None, world="tiny")
     with pytest.raises(ValueError, match="search: expected the default without world"):
