@@ -102,15 +102,17 @@ class LabNetwork(nn.Module):
         return self.frame_features(self.looks(shallow).mean(dim=(-2, -1)))
 
 
-class LabVideos:
-    """`VideoNetwork`: 64 features a clip of 16 frames, which are taken evenly from a clip of another length."""
-
-    metric = "frechet_lab"
-
+class _LabFeatures:
     def __init__(self, network: LabNetwork, device: str = "cpu") -> None:
         """Takes the network to a device."""
         self._network, self._device = network.to(device).eval().requires_grad_(False), device
         self.name = f"lab network {_digest(network)}"
+
+
+class LabVideos(_LabFeatures):
+    """`VideoNetwork`: 64 features a clip of 16 frames, which are taken evenly from a clip of another length."""
+
+    metric = "frechet_lab"
 
     def __call__(self, frames: UInt8[Tensor, "f h w 3"]) -> Float[Tensor, " d"]:
         """Returns the features."""
@@ -119,15 +121,10 @@ class LabVideos:
         return self._network.clip_features(clip)[0].cpu()
 
 
-class LabImages:
+class LabImages(_LabFeatures):
     """`ImageNetwork`: 32 features a frame."""
 
     metric = "lab_consistency"
-
-    def __init__(self, network: LabNetwork, device: str = "cpu") -> None:
-        """Takes the network to a device."""
-        self._network, self._device = network.to(device).eval().requires_grad_(False), device
-        self.name = f"lab network {_digest(network)}"
 
     def __call__(self, frames: UInt8[Tensor, "f h w 3"]) -> Float[Tensor, "f d"]:
         """Returns the features."""
