@@ -214,6 +214,8 @@ class TrainAdversarialConfig(RunConfig):
         discriminator: The first stage, in which the generator stays. It has no `ema_decay`.
         discriminator_lr: The discriminator's learning rate in the second stage; None: as in the first.
         training: The second stage, of both networks; the optimiser is the generator's.
+        samplers: Of the student's world: what share of the generator's change they take, in the world `out`/samplers;
+            without any there is no such world.
     """
 
     world: str = MISSING
@@ -225,6 +227,7 @@ class TrainAdversarialConfig(RunConfig):
     discriminator_lr: float | None = None
     num_preview_scenes: int = 16
     training: StageConfig = field(default_factory=generator_stage)
+    samplers: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)

@@ -7,7 +7,14 @@ import torch
 
 from configs.command_line import hydra_command
 from model.build import StageConfig, TrainAdversarialConfig
-from model.checkpoint import component_exists, copy_component, load_component, load_meta
+from model.checkpoint import (
+    component_exists,
+    copy_component,
+    load_component,
+    load_meta,
+    save_component,
+    stored_dtype,
+)
 from model.cli.fine_tuning import check_size
 from model.cli.joint_training import encoded_clips, held_out_scenes
 from model.cli.world_saver import WorldSaver
@@ -24,7 +31,7 @@ from model.training.optim import build_optimizers
 from model.training.state import TrainState
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.clip_sampler import SamplerConfig
-from model.world.config import WorldConfig, read_world_config
+from model.world.config import WorldConfig, read_world_config, write_world_config
 from model.world.folder import world_folder
 from model.world.load import DEPTH_FOLDER, build_text_encoder
 
@@ -36,6 +43,8 @@ def adversarial(config: TrainAdversarialConfig) -> Path:
         torch.set_num_threads(config.num_threads)
     folder, student, world = student_of(config, device)
     teacher = teacher_of(config, student, device)
+    for name in config.samplers:
+        read_world_config(folder).sampler_named(name)  # before hours of training
     check_clips(config, world)
     run_folder.check_settings(config.out, config)
     vae = load_component(folder / "vae", VideoVAEConfig, VideoVAE).to(device).requires_grad_(False).eval()
@@ -100,8 +109,39 @@ def adversarial(config: TrainAdversarialConfig) -> Path:
         saver.finish()
         if component_exists(folder / DEPTH_FOLDER):
             copy_component(folder / DEPTH_FOLDER, saver.folder / DEPTH_FOLDER)
+        if config.samplers:
+            change_samplers(out / "samplers", folder, config.sampler, saver.folder / "dit", config.samplers)
     distributed.stop()
     return saver.folder
+
+
+def change_samplers(
+    folder: Path, student: Path, sampler: str | None, generator: Path, shares: dict[str, float]
+) -> None:
+    """Writes a copy of the student's world whose named samplers have taken their share of the generator's change.
+
+    The generator began as one sampler's network; what training has added to its weights is added, times the share, to
+    the network of each that is named. A sampler of more evaluations has the same ancestors, so it gets crisper, too.
+
+    Source: Ilharco et al. 2023, "Editing Models with Task Arithmetic"; that it carries over to samplers is measured in
+    `model/pretrained/tiny/card.md`.
+    """
+    world = read_world_config(student)
+    named = {world.sampler_named(name).dit: share for name, share in shares.items()}
+    begin = load_component(student / world.sampler_named(sampler).dit, VideoDiTConfig, VideoDiT).state_dict()
+    end = load_component(generator, VideoDiTConfig, VideoDiT).state_dict()
+    others = {"dit", "vae", DEPTH_FOLDER, *(other.dit for other in world.samplers.values())} - named.keys()
+    for component in sorted(others):
+        if component_exists(student / component):
+            copy_component(student / component, folder / component)
+    for component, share in named.items():
+        dit = load_component(student / component, VideoDiTConfig, VideoDiT)
+        with torch.no_grad():
+            for name, weight in dit.state_dict().items():
+                weight += share * (end[name] - begin[name])
+        meta = {**load_meta(student / component), "adversarial": {"share": share, **load_meta(generator)}}
+        save_component(folder / component, dit, dit.config, meta, stored_dtype(student / component))
+    write_world_config(folder, world)
 
 
 def student_of(config: TrainAdversarialConfig, device: torch.device) -> tuple[Path, VideoDiT, WorldConfig]:

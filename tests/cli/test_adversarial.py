@@ -6,17 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
+from safetensors.torch import load_file
 
 from model.build import TrainAdversarialConfig
+from model.checkpoint import copy_component
 from model.cli.adversarial import adversarial
 from model.data.synthetic.captions import VOCABULARY
 from model.distillation.adversarial import AdversarialStep
 from model.training.loop import TrainingDiverged
 from model.world.clip_sampler import SamplerConfig
-from model.world.config import TextEncoderConfig, WorldConfig, read_world_config
+from model.world.config import NamedSamplerConfig, TextEncoderConfig, WorldConfig, read_world_config
 from model.world.load import load_world
+from model.world.options import WorldOptions
 
 STUDENT = WorldConfig(
     height=16,
@@ -78,6 +82,26 @@ def test_a_stopped_run_ends_with_the_bytes_of_an_unbroken_one(world: Path, monke
 
 
 @pytest.mark.slow
+def test_samplers_take_their_share_of_what_the_generator_has_learned(tmp_path: Path, random_world: Any) -> None:
+    other = NamedSamplerConfig(dit="other", sampler=SamplerConfig(num_steps=4))
+    same = NamedSamplerConfig(dit="same", sampler=SamplerConfig(num_steps=2))
+    world = random_world.save(tmp_path / "world", dataclasses.replace(STUDENT, samplers={"other": other, "same": same}))
+    for name in ("other", "same"):
+        copy_component(world / "dit", world / name)
+    folder = adversarial(settings(world, "+samplers.default=1", "+samplers.other=0.5"))
+    joined = folder.parent / "samplers"
+    folders = (world / "dit", folder / "dit", joined / "other", joined / "dit")
+    before, after, half, whole = (load_file(each / "weights.safetensors") for each in folders)
+    for name in before:
+        middle = (before[name].float() + after[name].float()) / 2
+        torch.testing.assert_close(half[name].float(), middle, rtol=2e-3, atol=1e-5)
+        torch.testing.assert_close(whole[name].float(), after[name].float(), rtol=2e-3, atol=1e-5)
+    assert any((half[name] != before[name]).any() for name in before)
+    assert (joined / "same/weights.safetensors").read_bytes() == (world / "same/weights.safetensors").read_bytes()
+    assert load_world(joined, WorldOptions(sampler="other")).spec.evaluations_per_clip == 4
+
+
+@pytest.mark.slow
 def test_a_training_that_diverges_says_so_and_keeps_its_state(world: Path) -> None:
     config = settings(world, "adversarial.score_limit=1e-9")
     with pytest.raises(TrainingDiverged, match=r"^adversarial.score_limit: expected scores of mean size 1e-09 or less"):
@@ -96,6 +120,7 @@ def test_a_training_that_diverges_says_so_and_keeps_its_state(world: Path) -> No
         ("teacher=null", r"^teacher: expected a world for the regression, got None"),
         ("adversarial.regression_weight=0", r"^teacher: expected none with adversarial.regression_weight=0, got /"),
         ("sampler=quality", r"^sampler: expected one of this world's, \['default'\], got 'quality'"),
+        ("+samplers.fast=0.5", r"^sampler: expected one of this world's, \['default'\], got 'fast'"),
         ("num_preview_scenes=0", r"^num_preview_scenes: expected at least 1, got 0"),
     ],
 )
