@@ -42,7 +42,7 @@ def commands_of(page: str) -> set[str]:
     short = {" ".join(command.split()) for command in SHORT.findall(prose)}
     commands = {f"python -m model.cli.{'evaluate ' * command.startswith('oracle')}{command}" for command in short}
     for block, _, inline in CODE.findall(page):
-        lines = block.splitlines() if block else [inline.replace("\n", " ")]
+        lines = block.replace("\\\n", " ").splitlines() if block else [inline.replace("\n", " ")]
         found = [re.search(r"python -m (?:model|agents)\.[^#]*", line) for line in lines]
         commands |= {match[0].replace(" ...", "").strip() for match in found if match}
     return commands
