@@ -12,8 +12,12 @@ import cc2env  # noqa: F401
 ROOT = Path(__file__).parents[2]
 
 
-def test_console_scripts_exist() -> None:
+def test_every_command_of_the_model_has_a_console_script() -> None:
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    commands = {path.stem for path in (ROOT / "model/cli").glob("*.py") if "hydra_command(" in path.read_text()}
+    commands |= {path.stem for path in (ROOT / "model/cli").glob("*.py") if "def main(" in path.read_text()}
+    assert commands >= {"train", "adversarial", "evaluate", "curate"}
+    assert {f"model.cli.{command}:main" for command in commands} <= set(scripts.values())
     for target in scripts.values():
         module, function = target.split(":")
         assert callable(getattr(importlib.import_module(module), function))
@@ -25,6 +29,15 @@ def test_console_scripts_exist() -> None:
         ("train", [], ["experiment", "out", "vae", "initial_dit", "diffusion.context_shares", "training.num_steps"]),
         ("train_vae", [], ["experiment", "out", "window_latents", "freeze_encoder", "training.num_steps"]),
         ("evaluate", ["oracle"], ["world", "num_scenes", "num_clips", "out", "batch_size"]),
+        (
+            "curate",
+            [],
+            ["videos", "out", "backend", "shots.fps", "steps.motion.min_speed", "tools.depth"],
+        ),
+        ("curate", ["import"], ["kind", "path", "out", "media", "scale", "fps", "ignore_distortion"]),
+        ("curate", ["export"], ["data", "kind", "out", "height", "width"]),
+        ("curate", ["proof"], ["out", "films.num_films", "depth_noise", "num_paths", "pictures"]),
+        ("curate", ["pictures"], ["film", "clip", "out"]),
     ],
 )
 def test_help_names_the_options(

@@ -1,4 +1,4 @@
-"""The curate command: help of every verb, one clear line for bad input, and import, export and the rest end to end."""
+"""The curate command: one clear line for bad input, and import, export and the rest end to end."""
 
 import re
 import sys
@@ -19,31 +19,6 @@ from model.geometry.trajectory import CameraTrajectory
 def call(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> None:
     monkeypatch.setattr(sys, "argv", ["curate", *map(str, words)])
     curate.main()
-
-
-@pytest.mark.parametrize(
-    ("words", "options"),
-    [
-        ([], ["videos", "out", "num_workers", "backend", "shots.fps", "steps.motion.min_speed", "tools.depth"]),
-        (["import"], ["kind", "path", "out", "media", "scale", "fps", "ignore_distortion"]),
-        (["export"], ["data", "kind", "out", "height", "width"]),
-        (["proof"], ["out", "films.num_films", "depth_noise", "num_paths", "pictures"]),
-        (["pictures"], ["film", "clip", "out"]),
-    ],
-)
-def test_help_names_the_options(
-    words: list[str],
-    options: list[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit, match=r"^0$"):
-        call(monkeypatch, *words, "--help")
-    said = capsys.readouterr().out
-    assert all(f"{option}=" in said for option in options)
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
