@@ -11,6 +11,7 @@ from model.checkpoint import (
     component_exists,
     copy_component,
     load_component,
+    load_config,
     load_meta,
     save_component,
     stored_dtype,
@@ -43,8 +44,7 @@ def adversarial(config: TrainAdversarialConfig) -> Path:
         torch.set_num_threads(config.num_threads)
     folder, student, world = student_of(config, device)
     teacher = teacher_of(config, student, device)
-    for name in config.samplers:
-        read_world_config(folder).sampler_named(name)  # before hours of training
+    check_samplers(folder, student, config.samplers)
     check_clips(config, world)
     run_folder.check_settings(config.out, config)
     vae = load_component(folder / "vae", VideoVAEConfig, VideoVAE).to(device).requires_grad_(False).eval()
@@ -113,6 +113,18 @@ def adversarial(config: TrainAdversarialConfig) -> Path:
             change_samplers(out / "samplers", folder, config.sampler, saver.folder / "dit", config.samplers)
     distributed.stop()
     return saver.folder
+
+
+def check_samplers(folder: Path, student: VideoDiT, shares: dict[str, float]) -> None:
+    """Raises ValueError for samplers that cannot take a share of the student's change, before hours of training."""
+    world, seen = read_world_config(folder), dict[str, str]()
+    for name in shares:
+        component = world.sampler_named(name).dit
+        if component in seen:
+            raise ValueError(f"samplers: expected networks of their own, {name!r} has that of {seen[component]!r}")
+        seen[component] = name
+        if load_config(folder / component, VideoDiTConfig) != student.config:
+            raise ValueError(f"samplers: expected a network built as the student's, {name!r} has another; leave it out")
 
 
 def change_samplers(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,22 @@ def test_a_training_that_diverges_says_so_and_keeps_its_state(world: Path) -> No
     other = dataclasses.replace(config, discriminator_lr=1e-3)
     with pytest.raises(ValueError, match="discriminator_lr"):  # another run's settings
         adversarial(other)
+
+
+def test_samplers_that_cannot_take_a_share_are_named_before_the_training(tmp_path: Path, random_world: Any) -> None:
+    same = NamedSamplerConfig(dit="dit", sampler=SamplerConfig(num_steps=2))
+    wide = NamedSamplerConfig(dit="wide", sampler=SamplerConfig(num_steps=2))
+    world = random_world.save(tmp_path / "world", dataclasses.replace(STUDENT, samplers={"same": same, "wide": wide}))
+    copy_component(world / "dit", world / "wide")
+    config = world / "wide/config.yaml"
+    config.write_text(
+        re.sub(r"(?m)^rope_scale:.*\n(?:- .*\n)*", "", config.read_text()) + "rope_scale: [1.0, 0.5, 0.5]\n"
+    )
+    with pytest.raises(ValueError, match=r"^samplers: expected networks of their own, 'same' has that of 'default'"):
+        adversarial(settings(world, "+samplers.default=1", "+samplers.same=0.5"))
+    with pytest.raises(ValueError, match=r"^samplers: expected a network built as the student's, 'wide' has another"):
+        adversarial(settings(world, "+samplers.wide=1"))
+    assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize(
