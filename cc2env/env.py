@@ -239,6 +239,23 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
         image: np.ndarray = info["goal_image"]
         return image
 
+    def set_prompt(self, prompt: object) -> None:
+        """Changes the prompt of this episode from its next clip on; `info["prompt"]` is that of the clip.
+
+        Snapshots and forks keep it; the next `reset` opens an episode with its own.
+
+        Args:
+            prompt: A text.
+
+        Raises:
+            ResetNeeded: `reset` has not been called.
+            ValueError: It is no text, or this world's prompt cannot change in flight; the episode stays as it was.
+        """
+        self._episodes.require_reset("set_prompt")
+        if not isinstance(prompt, str):
+            raise ValueError(f"prompt: expected a string, got {type(prompt).__name__}; pass one text")
+        self._episodes.set_prompt(prompt)
+
     def render(self) -> Any:
         """Returns the last frame ("rgb_array") or the list of the frames that the last call made ("rgb_array_list")."""
         rows = self._renderer.render(self.render_mode)

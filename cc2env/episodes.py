@@ -82,6 +82,23 @@ class Episodes:
         everything = len(rows) == self.num_rows
         self.session.reset(noise_seeds, prompts, images, None if everything else rows)
 
+    def set_prompt(self, prompt: object, rows: Sequence[int] | None = None) -> None:
+        """Gives rows new prompts from their next clip on: one text for all of them, or one for each (None keeps it).
+
+        Raises:
+            ValueError: It is no text, there is not one for each row, or the world's prompt cannot change in flight.
+        """
+        count = self.num_rows if rows is None else len(rows)
+        self._check_rows(rows)
+        prompts = [prompt] * count if isinstance(prompt, str) else prompt
+        if (
+            not isinstance(prompts, (list, tuple))
+            or len(prompts) != count
+            or not all(each is None or isinstance(each, str) for each in prompts)
+        ):
+            raise ValueError(f"prompt: expected a text, or {count} of them, one for each row, got {prompt!r}")
+        self.session.set_prompts(prompts, rows)
+
     def require_reset(self, call: str) -> None:
         """Raises ResetNeeded before the first reset of all rows."""
         if not self.session.is_started:
@@ -160,12 +177,15 @@ class Episodes:
                 f"snapshot: expected what an environment's snapshot() gave, got {type(snapshot).__name__}; "
                 "take one first"
             )
-        if rows is not None and (len(set(rows)) != len(rows) or not set(rows) <= set(range(self.num_rows))):
-            raise ValueError(f"rows: expected different rows in 0..{self.num_rows - 1}, got {list(rows)}")
+        self._check_rows(rows)
         generators = snapshot.generators()  # raises before anything changes
         self.session.restore(snapshot.session, rows)
         for row, generator in zip(range(self.num_rows) if rows is None else rows, generators, strict=True):
             self.generators[row] = generator
+
+    def _check_rows(self, rows: Sequence[int] | None) -> None:
+        if rows is not None and (len(set(rows)) != len(rows) or not set(rows) <= set(range(self.num_rows))):
+            raise ValueError(f"rows: expected different rows in 0..{self.num_rows - 1}, got {list(rows)}")
 
     @contextmanager
     def all_or_nothing(self) -> Iterator[None]:

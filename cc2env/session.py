@@ -19,6 +19,7 @@ from cc2env.task_runner import TaskConfig, TaskRunner, task_state
 from model.geometry.camera import intrinsics_from_fov
 from model.world.load import load_world
 from model.world.protocol import (
+    ChangesPrompts,
     CountsEvaluations,
     HasVocabulary,
     NamesItsPrompt,
@@ -195,6 +196,25 @@ class Session:
         )
         self._replace(opened, 0 if images is not None else self._evaluations(started, opening=True), rows)
         return frames[:, 0].cpu().numpy().copy()
+
+    def set_prompts(self, prompts: Sequence[str | None], rows: Sequence[int] | None = None) -> None:
+        """Gives all rows, or these, new prompts from their next clip on; None keeps a row's.
+
+        Raises:
+            ValueError: The world's prompt cannot change in flight, or its prompts are of another kind.
+        """
+        if not isinstance(self.world, ChangesPrompts):
+            raise ValueError(
+                f"set_prompt: expected a world whose prompt can change in flight, got {type(self.world).__name__}, "
+                "whose cannot; leave it out, or choose another world"
+            )
+        before = self.current if rows is None else self.current[rows]
+        new = tuple(old if prompt is None else prompt for old, prompt in zip(before.prompts, prompts, strict=True))
+        changed = [row for row, prompt in enumerate(prompts) if prompt is not None]
+        if changed:
+            other = self.world.with_prompts(before.state[changed], [new[row] for row in changed])
+            after = replace(before, state=before.state.with_rows(changed, other), prompts=new)
+            self._current = after if rows is None else self.current.with_rows(rows, after)
 
     def step(
         self, twists: Float[np.ndarray, "n p 6"], rows: Sequence[int] | None = None

@@ -102,6 +102,20 @@ class CameraCtrlWorldTorchRLEnv(EnvBase):
             raise ValueError(f"seeds: expected one for each of {self.num_envs} rows, got {len(seeds)}")
         self._episodes.seed(range(self.num_envs), [int(seed) for seed in seeds])
 
+    def set_prompt(self, prompt: object, rows: Sequence[int] | None = None) -> None:
+        """Changes the prompts of these rows, or of all, from their next clip on; otherwise as the single environment.
+
+        Args:
+            prompt: One text, or a list with one for each row; None in it keeps a row's prompt.
+            rows: Which; the others keep theirs.
+
+        Raises:
+            RuntimeError: `reset` has not been called.
+            ValueError: There is not one text for each row, or the world's prompt cannot change in flight.
+        """
+        self._require_reset("set_prompt")
+        self._episodes.set_prompt(prompt, rows)
+
     def snapshot(self) -> EnvSnapshot:
         """Returns this moment of all rows; it shares no memory with the environment.
 

@@ -133,6 +133,20 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
                 )
             return self._step_all(twists)
 
+    def set_prompt(self, prompt: object, rows: Sequence[int] | None = None) -> None:
+        """Changes the prompts of these rows, or of all, from their next clip on; otherwise as the single environment.
+
+        Args:
+            prompt: One text, or a list with one for each row; None in it keeps a row's prompt.
+            rows: Which; the others keep theirs.
+
+        Raises:
+            ResetNeeded: `reset` has not been called.
+            ValueError: There is not one text for each row, or the world's prompt cannot change in flight.
+        """
+        self._episodes.require_reset("set_prompt")
+        self._episodes.set_prompt(prompt, rows)
+
     def render(self) -> tuple[Any, ...] | None:
         """Returns for each row the last frame ("rgb_array") or the list of its last frames ("rgb_array_list")."""
         return tuple(self._renderer.render(self.render_mode)) or None

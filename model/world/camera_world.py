@@ -141,8 +141,7 @@ class CameraWorld:
         return _outside(state, first)
 
     def extend(self, state: WorldState, c2w: Tensor) -> tuple[WorldState, UInt8[Tensor, "b frames h w 3"]]:
-        if not self.recognises(state):
-            raise ValueError("state: expected one of this world, got another world's; start an episode here")
+        self._check_state(state)
         c2w = check_segment(state, c2w, self._spec)
         with torch.inference_mode():
             latents = self._continue(state, c2w)
@@ -164,6 +163,18 @@ class CameraWorld:
                 batch_size=state.batch_size,
             )
         return _outside(extended, to_uint8(video))
+
+    def with_prompts(self, state: WorldState, prompts: Sequence[str]) -> WorldState:
+        """See `ChangesPrompts.with_prompts`; the frames that the next clip is generated from stay as they are."""
+        self._check_state(state)
+        check_prompts(prompts, len(state.seed))
+        changed = state.clone()
+        changed.memory["text"] = self._text_encoder.encode(list(prompts)).to(self._device)
+        return changed
+
+    def _check_state(self, state: WorldState) -> None:
+        if not self.recognises(state):
+            raise ValueError("state: expected one of this world, got another world's; start an episode here")
 
     def recognises(self, state: WorldState) -> bool:
         known = {"text", "fingerprint", "decoder", ("window", "latents"), ("window", "c2w"), ("window", "count")}

@@ -144,6 +144,19 @@ class HasVocabulary(Protocol):
 
 
 @runtime_checkable
+class ChangesPrompts(Protocol):
+    """A world whose prompt can change in flight: it listens to a new one from the next clip on."""
+
+    def with_prompts(self, state: WorldState, prompts: Sequence[str]) -> WorldState:
+        """A copy of the state from which `extend` goes on by these prompts, one a row; `state` does not change.
+
+        Raises:
+            ValueError: for a state of another world, or anything but one text for each row.
+        """
+        ...
+
+
+@runtime_checkable
 class CountsEvaluations(Protocol):
     """A world whose number of network evaluations hangs on the episode: one without a prompt may take fewer."""
 
