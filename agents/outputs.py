@@ -51,6 +51,7 @@ def describe(episode: Episode, fps: float, labels: list[str]) -> dict[str, Any]:
     """Returns the numbers of an episode as plain JSON data; poses are camera-to-world, metres, the start pose first."""
     return {
         "prompt": episode.prompt,
+        "prompts": episode.prompts,
         "fps": fps,
         "num_clips": len(episode.clips),
         "num_frames": len(episode.frames),

@@ -28,7 +28,8 @@ class Episode:
         actions: Float32 [p, 6] of each step.
         c2w: Float32 [1 + steps * p, 4, 4]: the start pose, then every commanded one.
         intrinsics: Float32 [4], normalised.
-        prompt: The one in force, "" without one.
+        prompt: That of the first frame, "" without one.
+        prompts: That of each step; a policy, or whoever else holds the environment, may change it in flight.
         rewards: One for each step.
         reset_seconds: The computer's time in `reset`.
         step_seconds: And in each `step`.
@@ -43,6 +44,7 @@ class Episode:
     c2w: np.ndarray
     intrinsics: np.ndarray
     prompt: str
+    prompts: list[str]
     rewards: list[float]
     reset_seconds: float
     step_seconds: list[float]
@@ -80,9 +82,10 @@ def rollout(
     started = time.perf_counter()
     observation, info = env.reset(seed=seed, options=options)
     reset_seconds = time.perf_counter() - started
-    first_frame, intrinsics = observation[0].copy(), info["intrinsics"].copy()
+    first_frame, intrinsics, opening_prompt = observation[0].copy(), info["intrinsics"].copy(), info["prompt"]
     reset_evaluations = int(info["function_evaluations"])
     clips, actions, poses, rewards, step_seconds, evaluations = [], [], [info["c2w"][:1]], [], [], []
+    prompts = []
     with tqdm(total=num_clips, desc="flying", unit="clip", disable=not show_progress) as bar:
         for _ in range(num_clips):
             action = policy.act(observation, info)
@@ -92,6 +95,7 @@ def rollout(
             clips.append(observation)
             actions.append(action)
             poses.append(info["c2w"])
+            prompts.append(info["prompt"])
             rewards.append(float(reward))
             evaluations.append(int(info["function_evaluations"]))
             bar.set_postfix_str(f"{len(observation) / step_seconds[-1]:.0f} frames/s", refresh=False)
@@ -104,7 +108,8 @@ def rollout(
         actions=actions,
         c2w=np.concatenate(poses),
         intrinsics=intrinsics,
-        prompt=info["prompt"],
+        prompt=opening_prompt,
+        prompts=prompts,
         rewards=rewards,
         reset_seconds=reset_seconds,
         step_seconds=step_seconds,

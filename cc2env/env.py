@@ -199,6 +199,11 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
         return self._session.world.spec.fps
 
     @property
+    def abilities(self) -> frozenset[str]:
+        """What this world has a use for, of `prompt`, `image`, `horizontal_fov_deg`, `set_prompt` and `collision`."""
+        return self._session.abilities
+
+    @property
     def vocabulary(self) -> tuple[str, ...] | None:
         """All words that a prompt can say in this world, or None if it has no such list."""
         return self._session.vocabulary

@@ -26,6 +26,7 @@ from model.world.protocol import (
     RecognisesStates,
     WorldModel,
     WorldState,
+    abilities,
 )
 
 
@@ -124,6 +125,7 @@ class Session:
         self.num_rows = num_rows
         self._intrinsics: Tensor | None = None
         if options.horizontal_fov_deg is not None:
+            self._require("horizontal_fov_deg")
             fov = math.radians(options.horizontal_fov_deg)
             self._intrinsics = intrinsics_from_fov(fov, world.spec.height, world.spec.width)
         self.task_config = task_config or TaskConfig()
@@ -155,6 +157,18 @@ class Session:
         return self.world.vocabulary if isinstance(self.world, HasVocabulary) else None
 
     @property
+    def abilities(self) -> frozenset[str]:
+        """What can be done in this world; see `model.world.protocol.abilities`."""
+        return abilities(self.world)
+
+    def _require(self, ability: str) -> None:
+        if ability not in self.abilities:
+            raise ValueError(
+                f"{ability}: expected none, {type(self.world).__name__} has no use for it, only for "
+                f"{sorted(self.abilities)}; leave it out, or choose another world"
+            )
+
+    @property
     def current(self) -> SessionSnapshot:
         """Where all rows are now; it is replaced by every call and never written to, so read it, never write it."""
         assert self._current is not None, "current: reset the session first"
@@ -180,6 +194,9 @@ class Session:
         assert len(seeds) == (self.num_rows if rows is None else len(rows)), "seeds: one for each row"
         named = self._named_prompts(seeds, prompts, has_image=images is not None)
         given = prompts is not None and any(prompt is not None for prompt in prompts)
+        for ability, is_given in (("prompt", given), ("image", images is not None)):
+            if is_given:
+                self._require(ability)
         started, frames = self.world.start(
             list(seeds),
             named if given else None,
@@ -203,11 +220,8 @@ class Session:
         Raises:
             ValueError: The world's prompt cannot change in flight, or its prompts are of another kind.
         """
-        if not isinstance(self.world, ChangesPrompts):
-            raise ValueError(
-                f"set_prompt: expected a world whose prompt can change in flight, got {type(self.world).__name__}, "
-                "whose cannot; leave it out, or choose another world"
-            )
+        self._require("set_prompt")
+        assert isinstance(self.world, ChangesPrompts)
         before = self.current if rows is None else self.current[rows]
         new = tuple(old if prompt is None else prompt for old, prompt in zip(before.prompts, prompts, strict=True))
         changed = [row for row, prompt in enumerate(prompts) if prompt is not None]

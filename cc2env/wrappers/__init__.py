@@ -7,6 +7,7 @@ Vector environments have their own in `cc2env.wrappers.vector`.
 from cc2env.wrappers import vector as vector
 from cc2env.wrappers.absolute import AbsolutePoses
 from cc2env.wrappers.clips import ChannelFirst, FrameSkip, LastFrame, ResizeClip
+from cc2env.wrappers.prompted import PromptedActions
 from cc2env.wrappers.record_episode import RecordEpisode
 from cc2env.wrappers.twists import KEY_MAPS, DiscreteActions, SingleTwist
 
@@ -17,6 +18,7 @@ __all__ = [
     "DiscreteActions",
     "FrameSkip",
     "LastFrame",
+    "PromptedActions",
     "RecordEpisode",
     "ResizeClip",
     "SingleTwist",

@@ -1,5 +1,6 @@
 """Keeps every frame of every clip and the pose of every frame: each episode becomes a labelled video."""
 
+import json
 import re
 from collections.abc import Sequence
 from os import PathLike
@@ -10,6 +11,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
+from cc2env.files import write_text
 from cc2env.geometry import CameraTrajectory, write_realestate10k
 from cc2env.recording import FORMATS, write_film
 from cc2env.wrappers.clips import clip_space
@@ -23,6 +25,9 @@ class RecordEpisode(gym.Wrapper[np.ndarray, Any, np.ndarray, Any], gym.utils.Rec
 
     Gymnasium's `RecordVideo` keeps one frame for each step; here a step is a clip. The text is RealEstate10K's: one
     row for each frame, in the order of the film, timestamps in microseconds, so it can be trained on or flown again.
+    Where an episode has prompts, `<prefix>-<number>.json` keeps them: `prompt`, of its first frame, and `prompts`, one
+    for each clip.
+
     An episode is written when it ends, at the next `reset` and at `close`; one without a step leaves no file.
 
     Numbers go on after the highest that the folder holds of this prefix, also where several recorders share it: no file
@@ -76,6 +81,7 @@ class RecordEpisode(gym.Wrapper[np.ndarray, Any, np.ndarray, Any], gym.utils.Rec
         self._first_number = self._next_number()
         self._frames: list[np.ndarray] = []
         self._poses: list[np.ndarray] = []
+        self._prompts: list[str] = []
         self._intrinsics = np.zeros(4, dtype=np.float32)
 
     def reset(
@@ -88,6 +94,7 @@ class RecordEpisode(gym.Wrapper[np.ndarray, Any, np.ndarray, Any], gym.utils.Rec
         if self.episode % self.every == 0:
             self._frames = [observation[:1].copy()]  # the first frame, repeated to a clip by `reset`
             self._poses = [info["achieved_c2w"][:1].copy()]
+            self._prompts = [info["prompt"]]
             self._intrinsics = info["intrinsics"].copy()
         return observation, info
 
@@ -101,6 +108,7 @@ class RecordEpisode(gym.Wrapper[np.ndarray, Any, np.ndarray, Any], gym.utils.Rec
             if goes_on:
                 self._frames.append(observation.copy())
                 self._poses.append(info["achieved_c2w"].copy())
+                self._prompts.append(info["prompt"])
             if terminated or truncated or not goes_on:
                 self._write()
         return observation, reward, terminated, truncated, info
@@ -131,7 +139,7 @@ class RecordEpisode(gym.Wrapper[np.ndarray, Any, np.ndarray, Any], gym.utils.Rec
             if len(self._frames) > 1:
                 self._save()
         finally:  # also when the disk is full: no frame may run into the next episode
-            self._frames, self._poses = [], []
+            self._frames, self._poses, self._prompts = [], [], []
 
     def _save(self) -> None:
         trajectory, frames = self.frame_trajectory(), np.concatenate(self._frames)
@@ -139,12 +147,15 @@ class RecordEpisode(gym.Wrapper[np.ndarray, Any, np.ndarray, Any], gym.utils.Rec
         timestamps = [round(index * 1e6 / fps) for index in range(len(frames))]
         text = self._claim()
         films = [text.with_name(text.name.removesuffix(".txt") + suffix) for suffix in self.formats]
+        prompts = text.with_name(text.name.removesuffix(".txt") + ".json")
         try:
             write_realestate10k(text, trajectory, timestamps=timestamps, is_metric=True)
+            if any(self._prompts):
+                write_text(prompts, json.dumps({"prompt": self._prompts[0], "prompts": self._prompts[1:]}))
             for film in films:
                 write_film(film, frames, fps, self.scale)
         except BaseException:  # also an interrupt: no film without its poses, no poses without their film
-            for path in (text, *films):
+            for path in (text, prompts, *films):
                 path.unlink(missing_ok=True)
             raise
 
@@ -163,7 +174,7 @@ class RecordEpisode(gym.Wrapper[np.ndarray, Any, np.ndarray, Any], gym.utils.Rec
     def _next_number(self) -> int:
         """Returns the number after the highest that is taken; the prefix may name a folder, too."""
         beginning = self.folder / f"{self.prefix}-"
-        wanted = re.compile(re.escape(beginning.name) + r"([0-9]+)\.(?:mp4|gif|txt)")
+        wanted = re.compile(re.escape(beginning.name) + r"([0-9]+)\.(?:mp4|gif|txt|json)")
         matches = [wanted.fullmatch(path.name) for path in beginning.parent.glob("*")]
         return 1 + max((int(match[1]) for match in matches if match), default=-1)
 

@@ -17,7 +17,7 @@ from model.evaluation.controls import first_frame_carried, time_stopped
 from model.evaluation.truth import SceneTruth
 from model.evaluation.video_quality import psnr
 from model.geometry.trajectory import CameraTrajectory
-from model.world.protocol import WorldModel
+from model.world.protocol import WorldModel, abilities
 from model.world.synthetic_world import SyntheticWorld
 
 
@@ -86,9 +86,18 @@ def fly(
     """The frames that a world generates along `poses` from every scene's first frame, and caption if `with_caption`.
 
     The synthetic world needs no first frame: it knows the scene by its seed, and must reproduce the truth.
+
+    Raises:
+        ValueError: The world does not take the first frame or the lens, by which it would know the scenes.
     """
     per_clip = world.spec.poses_per_clip
     needs_image = not isinstance(world, SyntheticWorld)
+    needed = {"horizontal_fov_deg", *(["image"] if needs_image else []), *(["prompt"] if scenes.with_caption else [])}
+    if missing := sorted(needed - abilities(world)):
+        raise ValueError(
+            f"world: expected one that is shown a scene by its {' and '.join(missing)}, got {type(world).__name__}, "
+            "which has no use for that; compare another world, or leave out captions"
+        )
     flown = []
     for begin in tqdm(range(0, len(poses), batch_size), desc=label, unit="batch"):
         rows = slice(begin, begin + batch_size)

@@ -116,6 +116,17 @@ class WorldModel(Protocol):
 
 
 @runtime_checkable
+class LimitsItsStart(Protocol):
+    """A world that has no use for some arguments of `start`; one that does not say takes all three.
+
+    Attributes:
+        start_arguments: Those that have an effect, of `prompts`, `images` and `intrinsics`; it refuses the others.
+    """
+
+    start_arguments: frozenset[str]
+
+
+@runtime_checkable
 class RecognisesStates(Protocol):
     """A world that can distinguish its own states from those of other worlds."""
 
@@ -191,3 +202,18 @@ class KnowsFreeSpace(Protocol):
             twists: `[b, n, 6]`, metres and radians in the camera's own axes; each takes `1 / poses_per_clip` of a clip.
         """
         ...
+
+
+def abilities(world: WorldModel) -> frozenset[str]:
+    """What an environment can do in this world, by the names that the environment has for it.
+
+    `prompt` and `image` (options of reset) and `horizontal_fov_deg`, unless `LimitsItsStart` leaves them out;
+    `set_prompt`, if it `ChangesPrompts`; `collision`, if it `KnowsFreeSpace`.
+    """
+    arguments = {"prompts": "prompt", "images": "image", "intrinsics": "horizontal_fov_deg"}
+    taken = world.start_arguments if isinstance(world, LimitsItsStart) else frozenset(arguments)
+    parts = {"set_prompt": ChangesPrompts, "collision": KnowsFreeSpace}
+    return frozenset(
+        [name for argument, name in arguments.items() if argument in taken]
+        + [name for name, part in parts.items() if isinstance(world, part)]
+    )

@@ -37,6 +37,7 @@ class SyntheticWorld:
     """
 
     free_space_is_exact = True
+    start_arguments = frozenset({"intrinsics"})
 
     def __init__(
         self,

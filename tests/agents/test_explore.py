@@ -62,6 +62,7 @@ def test_the_numbers_are_all_there(toured):
     out, _ = toured
     episode = json.loads((out / "episode.json").read_text())
     assert (episode["seed"], episode["world"], episode["prompt"], episode["num_clips"]) == (3, "synthetic", "", 2)
+    assert episode["prompts"] == ["", ""]
     assert np.array(episode["actions"]).shape == (2, 4, 6) and np.array(episode["poses"]).shape == (9, 4, 4)
     assert len(episode["timings"]["step_seconds"]) == 2 and episode["timings"]["frames_per_second"] > 0
     poses = read_trajectory(out / "poses.txt").c2w
@@ -141,7 +142,7 @@ def test_a_text_is_flown_by_its_timestamps_and_an_array_by_fps(tmp_path, capsys)
         (["trajectory=a.npy", "fps=0"], "error: fps: expected a positive number of rows a second, got 0"),
         (["scale=0.1"], "error: scale: expected 1 without a trajectory, got 0.1"),
         (["out=notes.md"], "error: out: expected a folder, got notes.md"),
-        (["prompt=dusk, {mist} and a=b"], "error: prompts: expected None"),
+        (["prompt=dusk, {mist} and a=b"], "error: prompt: expected none"),
     ],
 )
 def test_bad_input_is_one_clear_line(tmp_path, monkeypatch, capsys, arguments, message):

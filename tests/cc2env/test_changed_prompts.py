@@ -1,5 +1,7 @@
 """The prompt can change in flight: from the next clip on, in every environment, kept in snapshots and forks."""
 
+import json
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import torch
 from gymnasium.error import ResetNeeded
 
 import cc2env
+from cc2env import wrappers
 from cc2env.snapshot import EnvSnapshot
 from cc2env.torchrl_env import CameraCtrlWorldTorchRLEnv
 
@@ -72,7 +75,7 @@ def test_each_row_has_its_own_and_equals_the_single_environment(env, learned_fol
 def test_a_world_that_does_not_listen_says_so():
     env = gym.make(cc2env.ENV_ID, world="synthetic").unwrapped
     env.reset(seed=3)
-    with pytest.raises(ValueError, match=r"^set_prompt: expected a world whose prompt can change .*SyntheticWorld"):
+    with pytest.raises(ValueError, match=r"^set_prompt: expected none, SyntheticWorld has no use for it"):
         env.set_prompt("dusk")
 
 
@@ -95,3 +98,50 @@ def test_a_bad_prompt_changes_nothing(env, learned_folder):
     expected = env.step(STILL)[0]
     env.restore(before)
     assert np.array_equal(env.step(STILL)[0], expected)
+
+
+def test_an_action_may_bring_its_prompt(env):
+    wrapped = wrappers.PromptedActions(wrappers.SingleTwist(env))
+    start, still = env.snapshot(), np.zeros(6, np.float32)
+    assert {"segment": still, "prompt": "blue dome"} in wrapped.action_space
+    assert wrapped.step({"segment": still, "prompt": ""})[-1]["prompt"] == "red box"
+    env.restore(start)
+    clip, *_, info = wrapped.step({"segment": still, "prompt": "blue dome"})
+    assert info["prompt"] == "blue dome"
+    assert wrapped.step({"segment": still, "prompt": ""})[-1]["prompt"] == "blue dome"
+    env.restore(start)
+    env.set_prompt("blue dome")
+    assert np.array_equal(env.step(STILL)[0], clip)
+
+
+def test_a_refused_action_leaves_the_prompt(env):
+    wrapped = wrappers.PromptedActions(env)
+    for action in (
+        {"segment": STILL + 9, "prompt": "dome"},
+        {"segment": STILL, "prompt": 3},
+        STILL,
+        {"segment": STILL},
+    ):
+        with pytest.raises(ValueError, match=r"^(action|prompt): expected"):
+            wrapped.step(action)
+    assert wrapped.step({"segment": STILL, "prompt": ""})[-1]["prompt"] == "red box"
+    with pytest.raises(ValueError, match=r"^env: expected a world whose prompt can change"):
+        wrappers.PromptedActions(gym.make(cc2env.ENV_ID, world="synthetic"))
+
+
+def test_recordings_keep_the_prompt_of_every_clip(learned_folder, tmp_path):
+    env = wrappers.RecordEpisode(gym.make(cc2env.ENV_ID, world=learned_folder), tmp_path, formats=[])
+    env.reset(seed=3, options={"prompt": "red box"})
+    env.step(STILL)
+    env.unwrapped.set_prompt("blue dome")
+    env.step(STILL)
+    env.close()
+    kept = json.loads((tmp_path / "episode-0000.json").read_text())
+    assert kept == {"prompt": "red box", "prompts": ["red box", "blue dome"]}
+
+
+def test_every_environment_says_what_its_world_can_do(env, learned_folder):
+    assert env.abilities == {"prompt", "image", "horizontal_fov_deg", "set_prompt"}
+    rendered = {"horizontal_fov_deg", "collision"}
+    assert CameraCtrlWorldTorchRLEnv(1, "synthetic").abilities == rendered
+    assert gym.make_vec(cc2env.ENV_ID, world="synthetic").unwrapped.abilities == rendered
