@@ -84,7 +84,7 @@ class Phases:
         state = train_state(copy.deepcopy(teacher), config.training, config.seed, inputs)
         teacher.requires_grad_(False).eval()
         batches = self.batches if config.flights.share == 0 else self.with_flights(teacher, before, run)
-        windows = WindowSampler(config.diffusion, self.text_encoder.null(1)[0], teacher.config.camera_attention)
+        windows = WindowSampler(config.diffusion, self.text_encoder.null(1)[0], teacher.config)
         clips, opening = step_plan(before.sampler, after.sampler), step_plan(before.opening, after.opening)
         saver = WorldSaver(
             run,

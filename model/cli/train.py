@@ -67,7 +67,7 @@ def train(config: TrainConfig) -> Path:
             config.diffusion,
             text_encoder.null(1)[0],
             channel_weights=weights,
-            camera_attention=config.dit.camera_attention,
+            dit=config.dit,
         ),
         state,
         batches,

@@ -16,7 +16,7 @@ def guided_velocity(
     model: VelocityModel,
     text: Float[Tensor, "b n d"] | None,
     null_text: Float[Tensor, "b n d"],
-    plucker: Float[Tensor, "b f 6 h w"] | None,
+    plucker: Float[Tensor, "b f c_map h w"] | None,
     w_text: float | int = 1.0,
     w_cam: float | int = 1.0,
     context_mask: Bool[Tensor, "b f"] | None = None,

@@ -9,9 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from model.dit.camera_inputs import camera_inputs
 from model.dit.video_dit import VideoDiT
-from model.geometry.camera import projection_matrix
-from model.geometry.plucker import plucker_map
 
 
 class TokenReader(nn.Module):
@@ -76,9 +75,8 @@ class Discriminator(nn.Module):
                 torch.cat([first, clip], dim=2),
                 t[:, None] * ~is_context,
                 text,
-                plucker_map(c2w, intrinsics, h, w) if config.camera else None,
-                is_context if config.mask_channel else None,
-                projection=projection_matrix(c2w, intrinsics) if config.camera_attention else None,
+                context_mask=is_context if config.mask_channel else None,
+                **camera_inputs(config, c2w, intrinsics, h, w, num_context=1),
             )
         read = [reader(tokens) for reader, tokens in zip(self.readers, hidden, strict=True)]
         return self.score(torch.cat(read, dim=1)).squeeze(1).float()

@@ -108,7 +108,7 @@ class ProgressiveStep:
             partial(self.teacher, num_context=window.num_context),
             window.text,
             self.windows.null_text.to(window.text).expand_as(window.text),
-            window.cameras["plucker"],
+            window.cameras.get("plucker"),
             plan.guidance_text,
             plan.guidance_camera,
             window.is_context,

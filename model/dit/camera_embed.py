@@ -9,7 +9,38 @@ from torch import Tensor, nn
 from model.dit.embeddings import Patchify
 
 
-class CameraEmbedding(nn.Module):
+class CameraInjection(nn.Module):
+    """How the camera enters the transformer. This one: tokens that are added before the first blocks, block by block.
+
+    `forward` makes camera tokens once for all solver steps of a clip: `k * width` channels for the first k blocks.
+    All-zero maps, the null camera, must add exactly nothing.
+    """
+
+    num_channels = 6  # of the maps: Plucker maps, or extrinsics
+    least_time = 0.0  # diffusion time below which the camera is not given
+
+    def initialise(self) -> None:
+        """Sets what the network's own initialisation must not."""
+
+    def at_time(self, tokens: Float[Tensor, "b f n d"], t: Float[Tensor, "b f_t"]) -> Float[Tensor, "b f n d"]:
+        """Camera tokens as they are at these diffusion times."""
+        return tokens
+
+    def inject(
+        self, block: int, x: Float[Tensor, "b f n d"], tokens: Float[Tensor, "b f n_camera c"]
+    ) -> tuple[Float[Tensor, "b f n d"], Float[Tensor, "b f n_camera c"]]:
+        """Visual tokens with the camera, before block number `block`, and the camera's after it."""
+        width = x.shape[-1]
+        own = tokens[..., block * width : (block + 1) * width]
+        return (x + own if own.shape[-1] else x), tokens
+
+
+def is_given(maps: Float[Tensor, "b f c h w"]) -> Float[Tensor, "b 1 1 1"]:
+    """1 for rows with a camera, 0 for the null camera."""
+    return maps.flatten(1).any(dim=1)[:, None, None, None].to(maps)
+
+
+class CameraEmbedding(CameraInjection):
     """Plucker map -> one camera token per visual token, to be added element-wise before the first block.
 
     Same patch, strides and width as the visual patchify layer, and nothing else: no encoder, no injection into later

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from model.dit.attention import KeyValue
 from model.dit.blocks import Block, Head
-from model.dit.camera_embed import CameraEmbedding
+from model.dit.camera_injection import INJECTIONS, build_injection
 from model.dit.embeddings import Patchify, TextProjection, TimestepEmbedding, unpatchify
 from model.dit.projective import ProjectiveEncoding, num_projective_channels, projective_encoding
 from model.dit.rope import rotary_table
@@ -27,7 +27,12 @@ class VideoDiTConfig:
         rope_scale: What the rotary positions (frame, row, column) are multiplied by. A network that goes on at twice
             the height and width has 1/2 for rows and columns: a token keeps its place in the picture.
         cross_attn_norm: LayerNorm with weights before the attention to text.
-        camera: Add the camera patchify layer.
+        still_channels: Channels of each head, the first, without rotary positions: a network that was trained with
+            `camera_attention`, and goes on without it, keeps those of its other channels.
+        camera: Let the camera enter.
+        camera_injection: Where and how (`model.dit.camera_injection`): `first` is the paper's patchify layer.
+        camera_reference: Which frame the poses are relative to: the first of the `episode` (the paper's), or the first
+            of each `clip`, context and new frames apart (Table 5, "different reference").
         camera_init_std: Standard deviation of that layer's first weights; 0 leaves a loaded base unchanged at step 0.
         camera_frequencies: Octaves of sines and cosines that this layer reads beside the map; the paper's has none.
         camera_attention: Half of each head's channels encode how one camera maps to another (`model.dit.projective`).
@@ -47,7 +52,10 @@ class VideoDiTConfig:
     rope_theta: float = 1e4
     rope_scale: list[float] = field(default_factory=lambda: [1.0, 1.0, 1.0])
     cross_attn_norm: bool = True
+    still_channels: int = 0
     camera: bool = True
+    camera_injection: str = "first"
+    camera_reference: str = "episode"
     camera_init_std: float = 0.0
     camera_frequencies: int = 0
     camera_attention: bool = False
@@ -80,6 +88,31 @@ class VideoDiTConfig:
                 f"camera_attention: expected one latent frame a token and heads of 8 channels or more, got patch_size "
                 f"{list(self.patch_size)} and {self.head_dim} channels; set camera_attention=false or change them"
             )
+        self._check_camera()
+
+    def _check_camera(self) -> None:
+        if self.camera_injection not in INJECTIONS:
+            raise ValueError(f"camera_injection: expected one of {list(INJECTIONS)}, got {self.camera_injection!r}")
+        if self.camera_reference not in ("episode", "clip"):
+            raise ValueError(f"camera_reference: expected 'episode' or 'clip', got {self.camera_reference!r}")
+        if not 0 <= self.still_channels < self.head_dim or self.still_channels % 2:
+            raise ValueError(
+                f"still_channels: expected an even number below {self.head_dim}, a head's channels, got "
+                f"{self.still_channels}"
+            )
+        is_mapped = self.camera and self.camera_injection in ("first", "every")
+        without_effect = {
+            "camera_injection": self.camera_injection != "first" and not self.camera,
+            "camera_reference": self.camera_reference != "episode" and not (self.camera or self.camera_attention),
+            "camera_init_std": self.camera_init_std != 0 and not is_mapped,
+            "camera_frequencies": self.camera_frequencies != 0 and not is_mapped,
+            "still_channels": self.still_channels != 0 and self.camera_attention,
+        }
+        for name in (name for name, is_idle in without_effect.items() if is_idle):
+            raise ValueError(
+                f"{name}: expected the default, it has no effect with camera={self.camera}, camera_injection="
+                f"{self.camera_injection}, camera_attention={self.camera_attention}; got {getattr(self, name)!r}"
+            )
 
     @property
     def head_dim(self) -> int:
@@ -108,8 +141,14 @@ class VideoDiT(nn.Module):
         self.mask_embedding = Patchify(1, width, self.patch_size, bias=False) if config.mask_channel else None
         self.camera_embedding = None
         if config.camera:
-            self.camera_embedding = CameraEmbedding(
-                width, self.patch_size, config.camera_init_std, config.camera_frequencies
+            self.camera_embedding = build_injection(
+                config.camera_injection,
+                width,
+                self.patch_size,
+                config.num_heads,
+                config.num_blocks,
+                init_std=config.camera_init_std,
+                num_frequencies=config.camera_frequencies,
             )
         self.text_projection = TextProjection(config.text_dim, width)
         self.time_embedding = TimestepEmbedding(config.freq_dim, width)
@@ -129,7 +168,8 @@ class VideoDiT(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
         for linear in (self.text_projection.linear_1, self.text_projection.linear_2):
             nn.init.normal_(linear.weight, std=0.02)
         for linear in (self.time_embedding.linear_1, self.time_embedding.linear_2):
@@ -140,13 +180,15 @@ class VideoDiT(nn.Module):
         if self.mask_embedding is not None:
             nn.init.zeros_(self.mask_embedding.weight)
         nn.init.zeros_(self.head.linear.weight)
+        if self.camera_embedding is not None:
+            self.camera_embedding.initialise()
 
     def encode_text(self, text: Float[Tensor, "b n c"]) -> list[KeyValue]:
         """What each block reads of the text, to be passed as `text_keys` to every solver step of a clip."""
         tokens = self.text_projection(text)
         return [block.text_attention.project(tokens) for block in self.blocks]  # type: ignore[union-attr, operator]
 
-    def embed_camera(self, plucker: Float[Tensor, "b f 6 h w"]) -> Float[Tensor, "b patch_f patch_hw d"]:
+    def embed_camera(self, plucker: Float[Tensor, "b f c_map h w"]) -> Float[Tensor, "b patch_f n_camera c_camera"]:
         """Camera tokens, to be passed as `camera_tokens` to every solver step of a clip.
 
         Raises:
@@ -161,11 +203,11 @@ class VideoDiT(nn.Module):
         latents: Float[Tensor, "b c f h w"],
         t: Float[Tensor, "b"] | Float[Tensor, "b f"],
         text: Float[Tensor, "b n c_text"] | None = None,
-        plucker: Float[Tensor, "b f 6 h w"] | None = None,
+        plucker: Float[Tensor, "b f c_map h w"] | None = None,
         context_mask: Bool[Tensor, "b f"] | None = None,
         *,
         text_keys: Sequence[KeyValue] | None = None,
-        camera_tokens: Float[Tensor, "b patch_f patch_hw d"] | None = None,
+        camera_tokens: Float[Tensor, "b patch_f n_camera c_camera"] | None = None,
         projection: Float[Tensor, "b f 4 4"] | ProjectiveEncoding | None = None,
         num_context: int = 0,
     ) -> Float[Tensor, "b c_out new h w"]:
@@ -175,7 +217,7 @@ class VideoDiT(nn.Module):
             latents: Noised latents; clean ones in context frames.
             t: Diffusion time in [0, 1], one per sample or one per latent frame (context frames may carry 0).
             text: Encoded prompt; all zeros for the null prompt.
-            plucker: Plucker maps at latent resolution; None or all zeros for the null camera.
+            plucker: Maps of the camera at latent resolution (`camera_inputs`); None or all zeros for the null camera.
             context_mask: True where a latent frame is given, not generated.
             text_keys: Result of `encode_text`, instead of `text`.
             camera_tokens: Result of `embed_camera`, instead of `plucker`.
@@ -190,10 +232,15 @@ class VideoDiT(nn.Module):
         _, _, f, h, w = latents.shape
         pt, ph, pw = self.patch_size
         config = self.config
-        x = self._embed(latents, context_mask, plucker, camera_tokens)
+        x = self._embed(latents, context_mask)
+        if plucker is not None:
+            camera_tokens = self.embed_camera(plucker.to(latents.dtype))
+        camera = self.camera_embedding
+        if camera is not None and camera_tokens is not None:
+            camera_tokens = camera.at_time(camera_tokens, t if t.ndim == 2 else t.unsqueeze(1))
         texts: Sequence[Tensor | KeyValue] = text_keys or [self.text_projection(text)] * config.num_blocks
         time_embedding, time_modulation = self.time_embedding(t if t.ndim == 2 else t.unsqueeze(1))
-        still = num_projective_channels(config.head_dim) if config.camera_attention else 0
+        still = num_projective_channels(config.head_dim) if config.camera_attention else config.still_channels
         grid = (f // pt, h // ph, w // pw)
         rotary = rotary_table(*grid, config.head_dim, config.rope_theta, x.device, still, self.rope_scale)
         projective = projection
@@ -201,6 +248,8 @@ class VideoDiT(nn.Module):
             projective = projective_encoding(projection, config.head_dim)
         num_dropped = num_context // pt
         for index, (block, read) in enumerate(zip(self.blocks, texts, strict=True), start=1):
+            if camera is not None and camera_tokens is not None:
+                x, camera_tokens = camera.inject(index - 1, x, camera_tokens)
             dropped = num_dropped if index == config.num_blocks else 0
             if self.gradient_checkpointing and torch.is_grad_enabled():
                 x = checkpoint(block, x, read, time_modulation, rotary, projective, dropped, use_reentrant=False)
@@ -210,10 +259,8 @@ class VideoDiT(nn.Module):
             time_embedding = time_embedding[:, num_dropped:]
         return unpatchify(self.head(x, time_embedding), self.patch_size, h)
 
-    def _embed(
-        self, latents: Tensor, context_mask: Tensor | None, plucker: Tensor | None, camera_tokens: Tensor | None
-    ) -> Tensor:
-        """Visual tokens plus mask channel plus camera tokens."""
+    def _embed(self, latents: Tensor, context_mask: Tensor | None) -> Tensor:
+        """Visual tokens plus mask channel."""
         x: Tensor = self.patch_embedding(latents)
         if context_mask is not None:
             if self.mask_embedding is None:
@@ -227,9 +274,7 @@ class VideoDiT(nn.Module):
                 )
             mask = context_mask.to(latents.dtype)[:, None, :, None, None].expand(-1, -1, -1, h, w)
             x = x + self.mask_embedding(mask)
-        if plucker is not None:
-            camera_tokens = self.embed_camera(plucker.to(latents.dtype))
-        return x if camera_tokens is None else x + camera_tokens
+        return x
 
     def _check(
         self,
@@ -266,9 +311,10 @@ class VideoDiT(nn.Module):
             raise ValueError("plucker: expected at most one of plucker and camera_tokens, got both; pass one")
         if text is not None and text.shape[-1] != config.text_dim:
             raise ValueError(f"text: expected {config.text_dim} channels, got {text.shape[-1]}; use its text encoder")
-        if plucker is not None and tuple(plucker.shape) != (b, f, 6, h, w):
+        channels = 6 if self.camera_embedding is None else self.camera_embedding.num_channels
+        if plucker is not None and tuple(plucker.shape) != (b, f, channels, h, w):
             raise ValueError(
-                f"plucker: expected [{b}, {f}, 6, {h}, {w}] like the latents, got {list(plucker.shape)}; "
+                f"plucker: expected [{b}, {f}, {channels}, {h}, {w}] like the latents, got {list(plucker.shape)}; "
                 "make one map per latent frame at latent resolution"
             )
         if projection is not None and not config.camera_attention:

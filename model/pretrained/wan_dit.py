@@ -142,8 +142,14 @@ def diffusers_from_dit_config(config: VideoDiTConfig) -> dict[str, Any]:
     """The config.json of a network; what diffusers does not know goes under a private key, which it passes over.
 
     Raises:
-        ValueError: diffusers has no setting for this network's `rope_theta` or `camera_attention`.
+        ValueError: diffusers has no setting for this network's `rope_theta` or its way of the camera.
     """
+    for name, plain in (("camera_injection", "first"), ("camera_reference", "episode"), ("still_channels", 0)):
+        if getattr(config, name) != plain:
+            raise ValueError(
+                f"{name}: expected {plain!r}, all that {DIT_CLASS} knows, got {getattr(config, name)!r}; "
+                "keep our own format"
+            )
     if config.camera_attention:
         raise ValueError(
             f"camera_attention: expected false, got true: {DIT_CLASS} would turn all channels of a head and be another "

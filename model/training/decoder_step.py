@@ -17,9 +17,8 @@ from model.data.clips import FRAMES_PER_LATENT, ClipSet
 from model.data.video_io import to_float
 from model.diffusion.rectified_flow import interpolate
 from model.diffusion.solver import euler
+from model.dit.camera_inputs import camera_inputs
 from model.dit.video_dit import VideoDiT
-from model.geometry.camera import projection_matrix
-from model.geometry.plucker import plucker_map
 from model.text.encoder import TextEncoder
 from model.training.state import generator_for
 from model.vae.video_vae import VideoVAE
@@ -91,9 +90,8 @@ class DecoderStep:
         times = self.schedule[start:].to(latents.device)
         noise = torch.empty_like(true).normal_(generator=generator)
         is_context = torch.arange(latents.shape[2], device=latents.device).expand(len(latents), -1) < 1
-        cameras = {"plucker": plucker_map(batch.c2w, batch.intrinsics, *latents.shape[-2:])}
-        if self.dit.config.camera_attention:
-            cameras["projection"] = projection_matrix(batch.c2w, batch.intrinsics)
+        height, width = latents.shape[-2:]
+        cameras = camera_inputs(self.dit.config, batch.c2w, batch.intrinsics, height, width, num_context=1)
 
         def velocity(x: Tensor, t: Tensor) -> Tensor:
             frame_t = t[:, None] * ~is_context

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from model.diffusion.rectified_flow import interpolate, velocity_loss
 from model.diffusion.timesteps import DENSITIES, sample_timesteps
-from model.training.windows import LatentBatch, WindowConfig, WindowSampler, task_name
+from model.dit.camera_injection.ac3d import sample_camera_times
+from model.dit.video_dit import VideoDiTConfig
+from model.training.windows import LatentBatch, TrainingWindow, WindowConfig, WindowSampler, task_name
 
 
 @dataclass(kw_only=True)
@@ -32,7 +34,10 @@ class FlowMatchingConfig(WindowConfig):
 
 
 class FlowMatchingStep:
-    """Step function of `fit` for a VideoDiT and a LatentBatch; `channel_weights` as in `velocity_loss`.
+    """Step function of `fit` for a VideoDiT, of configuration `dit`, and a LatentBatch.
+
+    `channel_weights` as in `velocity_loss`. For `camera_injection=ac3d` clips with a camera are trained at the times
+    at which it is given; those without, which also learn the rest, as in every other network.
 
     Source: the paper, Sec. 3.3 (unlabelled video trains with an all-zero Plucker map) and Sec. 3.4 (clean context
     frames with a mask, loss on the new ones, joint with single clips).
@@ -44,10 +49,10 @@ class FlowMatchingStep:
         null_text: Float[Tensor, "n d"],
         *,
         channel_weights: Float[Tensor, " c"] | None = None,
-        camera_attention: bool = False,
+        dit: VideoDiTConfig | None = None,
     ) -> None:
         self.config, self.channel_weights = config, channel_weights
-        self.windows = WindowSampler(config, null_text, camera_attention)
+        self.windows = WindowSampler(config, null_text, dit)
 
     def __call__(
         self, module: nn.Module, batch: LatentBatch, generator: torch.Generator
@@ -55,7 +60,7 @@ class FlowMatchingStep:
         """Returns the mean loss of the new frames, and the same under the task's name (t2v, i2v or ext)."""
         window = self.windows.draw_window(batch, generator)
         x0, context, num_context = window.latents, window.is_context, window.num_context
-        t = sample_timesteps(len(x0), generator, self.config.density, self.config.shift)[:, None].expand_as(context)
+        t = self.draw_times(window, generator)[:, None].expand_as(context)
         t = torch.where(context, self.windows.draw_context_times(window, generator), t)
         noise = torch.empty_like(x0).normal_(generator=generator)
         x_t = interpolate(x0, noise, t)
@@ -63,3 +68,11 @@ class FlowMatchingStep:
         prediction = module(x_t, t, text, context_mask=context, num_context=num_context, **window.cameras)
         loss = velocity_loss(prediction, (noise - x0)[:, :, num_context:], self.channel_weights).mean()
         return loss, {f"loss_{task_name(num_context)}": loss.detach()}
+
+    def draw_times(self, window: TrainingWindow, generator: torch.Generator) -> Float[Tensor, " b"]:
+        """The diffusion time of each row's new frames."""
+        num = len(window.latents)
+        t = sample_timesteps(num, generator, self.config.density, self.config.shift)
+        if self.windows.dit.camera_injection == "ac3d":
+            t = torch.where(window.labelled, sample_camera_times(num, generator), t)
+        return t

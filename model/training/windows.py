@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from model.dit.camera_inputs import camera_inputs
+from model.dit.video_dit import VideoDiTConfig
 from model.geometry import se3
-from model.geometry.camera import projection_matrix
-from model.geometry.plucker import plucker_map
 from model.training import distributed
 
 _MAX_PITCH = math.radians(15)
@@ -97,7 +97,7 @@ class LatentBatch(NamedTuple):
 class TrainingWindow(NamedTuple):
     """Latents of clips, the first `num_context` of them context: memory frames, if any, and then consecutive ones.
 
-    `cameras`: `plucker` and, for a network with `camera_attention`, `projection`, as `VideoDiT` takes them.
+    `cameras`: as `VideoDiT` takes them (`camera_inputs`); null cameras of rows that are not `labelled`.
     """
 
     latents: Float[Tensor, "b c f h w"]
@@ -105,16 +105,30 @@ class TrainingWindow(NamedTuple):
     is_context: Bool[Tensor, "b f"]
     num_context: int
     cameras: dict[str, Tensor]
+    labelled: Bool[Tensor, "b"]
 
 
 class WindowSampler:
-    """Draws the task, the windows and the texts of a step; `null_text` is the empty prompt's code.
+    """Draws the task, the windows and the texts of a step.
 
-    With `camera_attention` windows also hold the projection of each pose.
+    Args:
+        config: Settings.
+        null_text: The empty prompt's code.
+        dit: The network's configuration, which says what it reads of cameras.
+
+    Raises:
+        ValueError: The reference is to be moved for a network whose poses are relative to each clip.
     """
 
-    def __init__(self, config: WindowConfig, null_text: Float[Tensor, "n d"], camera_attention: bool = False) -> None:
-        self.config, self.null_text, self.camera_attention = config, null_text, camera_attention
+    def __init__(
+        self, config: WindowConfig, null_text: Float[Tensor, "n d"], dit: VideoDiTConfig | None = None
+    ) -> None:
+        self.config, self.null_text, self.dit = config, null_text, dit or VideoDiTConfig()
+        if self.dit.camera_reference == "clip" and config.reference_jitter > 0:
+            raise ValueError(
+                f"reference_jitter: expected 0, it has no effect with camera_reference=clip, got "
+                f"{config.reference_jitter}; set diffusion.reference_jitter=0"
+            )
 
     def draw_window(self, batch: LatentBatch, generator: torch.Generator) -> TrainingWindow:
         """Chooses the task, and what of each clip is its context, its new frames and its world frame.
@@ -145,13 +159,14 @@ class WindowSampler:
             moved = jitter_reference(c2w, config.reference_jitter, generator)
             c2w = torch.where((start > 0)[:, None, None, None], moved, c2w)
         b, _, f, height, width = window.latents.shape
-        plucker = plucker_map(c2w, intrinsics, height, width).float()
-        cameras = {"plucker": torch.where(window.labelled[:, None, None, None, None], plucker, 0.0)}
-        if self.camera_attention:
-            projection, null = projection_matrix(c2w, intrinsics).float(), torch.eye(4, device=start.device)
-            cameras["projection"] = torch.where(window.labelled[:, None, None, None], projection, null)
+        inputs = camera_inputs(self.dit, c2w, intrinsics, height, width, num_context)
+        null = {"plucker": torch.zeros((), device=start.device), "projection": torch.eye(4, device=start.device)}
+        cameras = {
+            name: torch.where(window.labelled.view(-1, *[1] * (value.ndim - 1)), value.float(), null[name])
+            for name, value in inputs.items()
+        }
         is_context = torch.arange(f, device=start.device).expand(b, f) < num_context
-        return TrainingWindow(window.latents, window.text, is_context, num_context, cameras)
+        return TrainingWindow(window.latents, window.text, is_context, num_context, cameras, window.labelled)
 
     def choose_task(self, generator: torch.Generator) -> tuple[int, int]:
         """Returns the numbers of context and new frames of this step, the same for all rows and processes."""

@@ -11,10 +11,9 @@ from model.diffusion.guidance import guidance_branches, guided_velocity
 from model.diffusion.solver import evaluations_of, solver_named
 from model.diffusion.timesteps import sampling_schedule
 from model.dit.attention import KeyValue
+from model.dit.camera_inputs import camera_inputs
 from model.dit.projective import ProjectiveEncoding, projective_encoding
 from model.dit.video_dit import VideoDiT
-from model.geometry.camera import projection_matrix
-from model.geometry.plucker import plucker_map
 
 
 @dataclass(kw_only=True)
@@ -66,16 +65,16 @@ def sample_clip(
     b, _, num_new, h, w = noise.shape
     num_context = context.shape[2]
     is_context = torch.arange(num_context + num_new, device=noise.device).expand(b, -1) < num_context
-    plucker = plucker_map(c2w, intrinsics, h, w) if dit.config.camera else None
+    cameras = camera_inputs(dit.config, c2w, intrinsics, h, w, num_context)
     guided = guided_velocity(
         _Conditioned(dit, num_context),
         text,
         null_text,
-        plucker,
+        cameras.get("plucker"),
         sampler.guidance_text,
         sampler.guidance_camera,
         is_context,
-        projection_matrix(c2w, intrinsics) if dit.config.camera_attention else None,
+        cameras.get("projection"),
     )
 
     def velocity(x: Tensor, t: Tensor) -> Tensor:

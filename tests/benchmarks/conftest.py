@@ -6,11 +6,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from model.checkpoint import load_component
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
+from model.evaluation import network_cost
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.folder import world_folder
 
@@ -38,14 +37,7 @@ def shipped_vae() -> VideoVAE:
 @pytest.fixture
 def count_flops() -> Callable[[Callable[[], object]], int]:
     """Floating-point operations of the matrix products of a call (multiply-adds count two)."""
-
-    def count(call: Callable[[], object]) -> int:
-        # the counter sees into attention only where it is spelled out as matrix products
-        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-            call()
-        return counter.get_total_flops()
-
-    return count
+    return network_cost.count_flops
 
 
 @pytest.fixture

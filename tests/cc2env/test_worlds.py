@@ -16,6 +16,10 @@ from gymnasium.utils.env_checker import check_env
 
 import cc2env
 from cc2env.torchrl_env import CameraCtrlWorldTorchRLEnv
+from model.checkpoint import load_config
+from model.dit.camera_injection import INJECTIONS
+from model.dit.video_dit import VideoDiT, VideoDiTConfig
+from model.world.folder import world_folder
 
 
 @pytest.fixture(params=["synthetic", "random", "tiny"])
@@ -131,3 +135,27 @@ def test_long_flights_do_not_fill_the_memory(learned_folder):
         sizes.append((len(held), sum(item.numel() for item in held)))
         del held
     assert len(set(sizes[9:])) == 1
+
+
+@pytest.mark.parametrize("injection", [*INJECTIONS, "first_by_clip"])
+def test_a_world_whose_camera_enters_another_way_flies_like_any_other(random_world, tmp_path, injection):
+    name, _, by_clip = injection.partition("_by_")
+    config = dataclasses.replace(random_world.dit.config, camera_injection=name, camera_reference=by_clip or "episode")
+    dit = VideoDiT(config)
+    for weight in dit.parameters():
+        torch.nn.init.normal_(weight, std=0.2)
+    dataclasses.replace(random_world, dit=dit).save(tmp_path)
+    env = gym.make(cc2env.ENV_ID, world=str(tmp_path))
+    actions = [np.full(env.action_space.shape, speed, np.float32) for speed in (0.0, 0.15)]
+    films = []
+    for action in actions:
+        env.reset(seed=3)
+        films.append(np.concatenate([env.step(action)[0] for _ in range(2)]))
+    assert films[0].shape == (32, 16, 32, 3) and (films[0] != films[1]).any()
+
+
+def test_a_folder_from_before_there_were_other_ways_of_the_camera_has_the_papers():
+    folder = world_folder("tiny") / "dit"
+    assert "camera_injection" not in (folder / "config.yaml").read_text()
+    config = load_config(folder, VideoDiTConfig)
+    assert (config.camera_injection, config.camera_reference, config.still_channels) == ("first", "episode", 0)

@@ -36,7 +36,7 @@ def clips() -> LatentBatch:
 def windows(num_context: int, camera_attention: bool = False, **changes: Any) -> WindowSampler:
     settings: dict[str, Any] = {"single_latent_share": 0.0, "text_dropout": 0.0, "reference_jitter": 0.0}
     config = WindowConfig(context_shares={num_context: 1.0}, **{**settings, **changes})
-    return WindowSampler(config, NULL_TEXT, camera_attention)
+    return WindowSampler(config, NULL_TEXT, VideoDiTConfig(camera_attention=camera_attention))
 
 
 class Field(nn.Module):

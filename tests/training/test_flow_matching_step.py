@@ -75,6 +75,10 @@ def step_with(num_context: int, **changes: Any) -> FlowMatchingStep:
     return FlowMatchingStep(config_with(num_context, **changes), NULL_TEXT)
 
 
+def attentive_step() -> FlowMatchingStep:
+    return FlowMatchingStep(config_with(1), NULL_TEXT, dit=VideoDiTConfig(camera_attention=True))
+
+
 @pytest.mark.parametrize("num_context", [0, 1, 4])
 def test_context_is_clean_at_time_zero_and_marked(num_context: int) -> None:
     spy = Spy()
@@ -214,7 +218,7 @@ def test_camera_attention_sees_projections_and_unlabelled_rows_identities() -> N
     poses = batch.c2w.clone()
     poses[~batch.labelled] = float("nan")
     spy = CameraSpy()
-    FlowMatchingStep(config_with(1), NULL_TEXT, camera_attention=True)(spy, batch._replace(c2w=poses), generator())
+    attentive_step()(spy, batch._replace(c2w=poses), generator())
     seen, labelled = spy.seen["projection"], batch.labelled
     assert torch.equal(seen[~labelled], torch.eye(4).expand_as(seen[~labelled]))
     torch.testing.assert_close(seen[labelled], projection_matrix(batch.c2w[:, :5], batch.intrinsics)[labelled])
@@ -278,9 +282,9 @@ def test_a_first_picture_is_never_noised() -> None:
 def test_float32_products_in_tf32_or_bfloat16_would_blur_cameras_so_they_are_made_in_float64() -> None:
     spy, exact = CameraSpy(), CameraSpy()
     batch = clips()._replace(labelled=torch.ones(B, dtype=torch.bool))
-    FlowMatchingStep(config_with(1), NULL_TEXT, camera_attention=True)(exact, batch, generator())
+    attentive_step()(exact, batch, generator())
     with torch.autocast("cpu", torch.bfloat16):
-        FlowMatchingStep(config_with(1), NULL_TEXT, camera_attention=True)(spy, batch, generator())
+        attentive_step()(spy, batch, generator())
     for name in ("plucker", "projection"):
         assert torch.equal(spy.seen[name], exact.seen[name])
 
@@ -328,3 +332,24 @@ def test_a_small_dit_learns_one_batch_in_all_tasks() -> None:
     settings = FitConfig(schedule=ScheduleConfig(warmup_steps=5), progress=False)
     fit(recorded, state, lambda step, micro: batch, num_steps=50, config=settings)
     assert sum(curve[-10:]) < 0.8 * sum(curve[:10])
+
+
+def test_ac3d_learns_clips_with_a_camera_at_high_noise_alone() -> None:
+    spy, batch = Spy(), clips(64)
+    step = FlowMatchingStep(config_with(1), NULL_TEXT, dit=VideoDiTConfig(camera_injection="ac3d"))
+    step(spy, batch, generator())
+    t, labelled = spy.seen["t"][:, -1], batch.labelled
+    assert (t[labelled] >= 0.6).all() and (t[~labelled] < 0.6).any()
+
+
+def test_with_a_reference_for_each_clip_both_parts_of_a_window_begin_at_identity() -> None:
+    spy, batch = Spy(), clips()
+    step = FlowMatchingStep(config_with(4), NULL_TEXT, dit=VideoDiTConfig(camera_reference="clip"))
+    step(spy, batch, generator())
+    plucker = spy.seen["plucker"]
+    identity = plucker_map(torch.eye(4)[None, None], batch.intrinsics[:1], H, W)[0, 0]
+    for row in torch.nonzero(batch.labelled).flatten():
+        for first in (0, 4):
+            torch.testing.assert_close(plucker[row, first], identity, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="reference_jitter: expected 0, it has no effect"):
+        FlowMatchingStep(FlowMatchingConfig(), NULL_TEXT, dit=VideoDiTConfig(camera_reference="clip"))
