@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: explore test benchmark docs lint clean
+.PHONY: explore fly test benchmark docs lint clean
 
 # The stamp is rebuilt only when the list of dependencies changes.
 $(VENV)/.installed: pyproject.toml
@@ -15,6 +15,9 @@ $(VENV)/.installed: pyproject.toml
 
 explore: $(VENV)/.installed  ## an agent flies a tour of a generated scene
 	$(BIN)/python -m agents.explore
+
+fly: $(VENV)/.installed  ## fly through a generated world yourself, in the browser
+	$(BIN)/python -m agents.fly
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -1,0 +1,6 @@
+"""`python -m agents.fly`."""
+
+from agents.fly import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""What one open page does: it holds keys, and clips follow each other, one ahead of the one that plays."""
+
+import functools
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from agents.fly.clip_facts import clip_facts
+from agents.fly.session import ROOT, Clip, Session, open_session
+from agents.fly.settings import CHOICES, Settings, read_settings
+from agents.fly.worker import Worker
+from cc2env.pictures import load_picture
+from cc2env.viewer.clip_message import clip_message
+from cc2env.viewer.page_server import Tab
+
+# On top of the letters of the key map: the arrows turn.
+ARROWS = {"ArrowLeft": "pan_left", "ArrowRight": "pan_right", "ArrowUp": "tilt_up", "ArrowDown": "tilt_down"}
+_MOST_JOBS = 8  # that one page may ask for before the first is done
+
+
+class PageController:
+    """Joins a tab, its session and the worker.
+
+    The page says which key is held and which clip it shows. The worker makes the next clip while that one plays. A
+    clip that was made ahead for a key that is no longer held is dropped: steering is felt with the next clip.
+
+    Args:
+        tab: The page.
+        worker: Makes the clips of all tabs.
+        settings: Of the first session.
+        worlds: Those that the page may choose from.
+        folder: Of this tab, for what it saves; made when something is.
+        ready: A session that is already open with these settings.
+    """
+
+    def __init__(
+        self,
+        tab: Tab,
+        worker: Worker,
+        settings: Settings,
+        worlds: Sequence[str],
+        folder: Path,
+        ready: Session | None = None,
+    ) -> None:
+        self._tab, self._worker, self._worlds, self._folder = tab, worker, worlds, folder
+        self._settings, self._image = settings, settings.image
+        self._session = ready
+        # Of the page: the clip that it shows, the key that it holds, and what it has not shown yet.
+        self._shown, self._held = ROOT, ""
+        self._ahead: Clip | None = None
+        self._jobs: deque[Callable[[], None]] = deque()
+        self._lock = threading.RLock()  # of these; the session itself is only touched by the worker
+        self._calls: dict[Any, Callable[[dict[str, Any]], None]] = {
+            "hold": self._hold,
+            "playing": self._playing,
+            "go": self._go,
+            "reset": self._reset,
+            "no_picture": self._no_picture,
+        }
+
+    def run(self) -> None:
+        """Serves the page until it is closed; then the session is freed."""
+        self._tab.send({"type": "hello", "mode": "fly", "worlds": self._worlds, **CHOICES})
+        self._submit(self._show_start if self._session else functools.partial(self._open, self._settings))
+        try:
+            for message in self._tab.messages():
+                self._receive(message)
+        finally:
+            self._worker.cancel(self)
+            if self._session is not None:
+                self._session.close()
+
+    def show_queue(self) -> None:
+        """Tells the page how many jobs of others come before its own."""
+        self._tab.send({"type": "queue", "before": self._worker.before(self)})
+
+    def _receive(self, message: dict[str, Any] | bytes) -> None:
+        try:
+            if isinstance(message, bytes):
+                self._take_picture(message)
+            elif (call := self._calls.get(_word(message.get("type")))) is not None:
+                call(message)
+            else:
+                raise ValueError(f"message: expected one of {list(self._calls)}, got {message.get('type')!r:.80}")
+        except ValueError as error:
+            self._complain(error)
+
+    def _complain(self, error: Exception) -> None:
+        self._tab.send({"type": "error", "text": str(error)})
+
+    def _submit(self, job: Callable[[], None]) -> None:
+        with self._lock:
+            if len(self._jobs) >= _MOST_JOBS:
+                raise ValueError("too much at once: wait for the answer")
+            if job not in self._jobs:
+                self._jobs.append(job)
+        self._worker.submit(self, self._work)
+        self.show_queue()
+
+    def _work(self) -> None:
+        """Runs the next job in the worker; what was wrong with the input is a message in the page."""
+        with self._lock:
+            job = self._jobs.popleft()
+        try:
+            job()
+        except (ValueError, OSError) as error:
+            self._complain(error)
+        with self._lock:
+            goes_on = bool(self._jobs)
+        if goes_on:
+            self._worker.submit(self, self._work)  # behind the others
+        self.show_queue()
+
+    # What the page asks for
+
+    def _hold(self, message: dict[str, Any]) -> None:
+        key = message.get("key")
+        if key and (self._session is None or key not in self._session.keys):
+            raise ValueError(f"key: expected a name of the key map, got {key!r:.80}")
+        with self._lock:
+            self._held = key or ""
+        self._plan()
+
+    def _playing(self, message: dict[str, Any]) -> None:
+        with self._lock:
+            if self._ahead is None or self._ahead.index != message.get("clip"):
+                self._tab.send({"type": "at", "clip": self._shown})  # it was dropped meanwhile
+                return
+            self._ahead.was_shown = True
+            self._shown, self._ahead = self._ahead.index, None
+        self._plan()
+
+    def _go(self, message: dict[str, Any]) -> None:
+        with self._lock:
+            self._held = ""
+        self._submit(functools.partial(self._jump, message.get("clip")))
+
+    def _reset(self, message: dict[str, Any]) -> None:
+        settings = read_settings(message, self._worlds, self._image)
+        with self._lock:
+            self._held = ""
+        self._submit(functools.partial(self._open, settings))
+
+    def _take_picture(self, data: bytes) -> None:
+        """Keeps a picture for the next reset: written under our own name, its size checked before it is decoded."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / "first_frame"
+        path.write_bytes(data)
+        load_picture(path, 8, 8)
+        self._image = str(path)
+        self._tab.send({"type": "picture", "bytes": len(data)})
+
+    def _no_picture(self, message: dict[str, Any]) -> None:
+        self._image = None
+        self._tab.send({"type": "picture", "bytes": 0})
+
+    # What the worker does
+
+    def _open(self, settings: Settings) -> None:
+        """Opens an episode, in a new environment where another one is needed; if that fails, the old one stays."""
+        old = self._session
+        if old is not None and settings.has_env_of(self._settings):
+            old.reset(settings.seed, settings.options())
+            session = old
+        else:
+            self._tab.send({"type": "note", "text": f"loading the world {settings.world} ..."})
+            session = open_session(settings)
+            if old is not None:
+                old.close()
+        with self._lock:
+            self._session, self._settings = session, settings
+            self._shown, self._ahead, self._held = ROOT, None, ""
+        self._show_start()
+
+    def _show_start(self) -> None:
+        session, settings = self._session, self._settings
+        assert session is not None
+        keys = {**session.letters, **ARROWS, " ": "stay"}
+        opened = {**settings.as_json(), "image": settings.image is not None, "fps": session.fps, "keys": keys}
+        self._tab.send({"type": "opened", **opened, "key_map": session.key_map})
+        self._send_clip(session.clips[ROOT])
+
+    def _plan(self) -> None:
+        """Has the next clip made, if a key is held and the clip after the shown one is not there yet."""
+        with self._lock:
+            is_wanted = bool(self._held) and (self._ahead is None or self._ahead.key != self._held)
+        if is_wanted:
+            self._submit(self._make_next)
+
+    def _make_next(self) -> None:
+        with self._lock:
+            session, shown, key = self._session, self._shown, self._held
+            if session is None or not key or (self._ahead is not None and self._ahead.key == key):
+                return
+            self._drop_ahead(session)
+        clip = session.fly(shown, key)
+        with self._lock:
+            self._ahead = clip
+        self._send_clip(clip)
+
+    def _drop_ahead(self, session: Session) -> None:
+        if self._ahead is not None:
+            session.drop(self._ahead.index)
+            self._tab.send({"type": "dropped", "clip": self._ahead.index})
+            self._ahead = None
+
+    def _jump(self, index: Any) -> None:
+        """Goes back to a clip: the next key flies on from there."""
+        session = self._session
+        if session is None:
+            return
+        with self._lock:
+            self._drop_ahead(session)
+            session.path(index)  # raises where there is no such clip
+            self._shown = index
+        self._tab.send({"type": "at", "clip": index})
+
+    def _send_clip(self, clip: Clip) -> None:
+        assert self._session is not None
+        self._tab.send(clip_message(clip_facts(clip), clip.frames))
+
+
+def _word(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,198 @@
+"""A flight with branches: every clip is a node of a tree, and a key flown from any of them grows a new branch."""
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+import numpy as np
+
+from agents.fly.settings import Settings
+from cc2env.wrappers import DiscreteActions
+
+if TYPE_CHECKING:
+    from cc2env.snapshot import EnvSnapshot
+
+ROOT = 0
+
+
+@dataclass(eq=False, kw_only=True)
+class Clip:
+    """A node of the tree: what one key showed.
+
+    Attributes:
+        index: In the session; 0 is the first frame.
+        parent: The clip that it continues; None of the first frame.
+        key: The name that was flown, in the session's key map; "" of the first frame.
+        frames: uint8 [f, h, w, 3]; of index 0 one frame.
+        info: Gymnasium's, of this step.
+        reward: Of the session's task.
+        is_over: Whether the episode ended with this clip.
+        seconds: The computer's time to make it.
+        was_shown: Whether somebody has seen it; one that nobody has may be dropped.
+    """
+
+    index: int
+    parent: int | None
+    key: str
+    frames: np.ndarray
+    info: dict[str, Any]
+    reward: float = 0.0
+    is_over: bool = False
+    seconds: float = 0.0
+    was_shown: bool = False
+    snapshot: "EnvSnapshot | None" = field(default=None, repr=False)
+
+
+class Session:
+    """One episode and all its branches. Not safe for threads: one caller at a time.
+
+    A clip is a function of the way to it, so that a session may forget the snapshots of far clips: it flies there
+    again from the nearest that it has kept, and comes to the same bytes.
+
+    Args:
+        env: A CameraCtrlWorld without a limit of steps; its actions as they are.
+        key_map: A version in `cc2env.wrappers.KEY_MAPS`.
+        most_clips: That a session holds; frames take nearly all of their memory.
+        most_snapshots: That it holds beside that of the first frame.
+
+    Attributes:
+        clips: By index.
+    """
+
+    def __init__(
+        self, env: gym.Env[Any, Any], *, key_map: str = "v1", most_clips: int = 400, most_snapshots: int = 24
+    ) -> None:
+        self._env = DiscreteActions(env, key_map)
+        self._most_clips, self._most_snapshots = most_clips, most_snapshots
+        self.key_map, self.clips = key_map, dict[int, Clip]()
+        self.seed, self.options = 0, dict[str, Any]()
+        self._next, self._at = 0, ROOT
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The names that can be flown."""
+        return self._env.names
+
+    @property
+    def letters(self) -> dict[str, str]:
+        """The name of each key of the keyboard."""
+        return {letter: self.keys[key] for letter, key in self._env.get_keys_to_action().items()}
+
+    @property
+    def fps(self) -> float:
+        """Frames a second of the film."""
+        return float(self._env.get_wrapper_attr("fps"))
+
+    def reset(self, seed: int, options: dict[str, Any] | None = None) -> Clip:
+        """Opens an episode and forgets the one before.
+
+        Raises:
+            ValueError: The seed or an option cannot be used; the old episode stays.
+        """
+        started = time.perf_counter()
+        observation, info = self._env.reset(seed=seed, options=options)
+        self.seed, self.options, self.clips, self._next, self._at = seed, options or {}, {}, 1, ROOT
+        seconds = time.perf_counter() - started
+        first = Clip(index=ROOT, parent=None, key="", frames=observation[:1], info=info, seconds=seconds)
+        first.was_shown, first.snapshot = True, self._world.snapshot()
+        self.clips[ROOT] = first
+        return first
+
+    def fly(self, parent: int, key: str) -> Clip:
+        """Returns the clip that a key shows after another one; a branch that is there already is not made again.
+
+        Raises:
+            ValueError: There is no such clip or key, the episode is over, or the session is full.
+        """
+        self._check(parent)
+        if key not in self.keys:
+            raise ValueError(f"key: expected one of {list(self.keys)}, got {key!r:.80}; see KEY_MAPS")
+        if (known := self._child(parent, key)) is not None:
+            return known
+        if self.clips[parent].is_over:
+            raise ValueError("the episode is over: go back to an earlier clip, or reset")
+        if len(self.clips) >= self._most_clips:
+            raise ValueError(f"this session is full ({self._most_clips} clips): save it, then reset")
+        self._go_to(parent)
+        started = time.perf_counter()
+        frames, reward, terminated, truncated, info = self._env.step(self.keys.index(key))
+        clip = Clip(index=self._next, parent=parent, key=key, frames=frames, info=info, reward=float(reward))
+        clip.seconds, clip.is_over = time.perf_counter() - started, terminated or truncated
+        clip.snapshot = self._world.snapshot()
+        self.clips[clip.index], self._at, self._next = clip, clip.index, self._next + 1
+        self._forget()
+        return clip
+
+    def drop(self, index: int) -> bool:
+        """Takes a clip out that nobody has seen and that nothing continues; returns whether it did."""
+        clip = self.clips.get(index)
+        if clip is None or clip.was_shown or any(other.parent == index for other in self.clips.values()):
+            return False
+        del self.clips[index]
+        return True
+
+    def path(self, index: int) -> list[Clip]:
+        """Returns the clips from the first frame to this one.
+
+        Raises:
+            ValueError: There is no such clip.
+        """
+        self._check(index)
+        way = [self.clips[index]]
+        while (parent := way[-1].parent) is not None:
+            way.append(self.clips[parent])
+        return way[::-1]
+
+    def close(self) -> None:
+        """Forgets everything and closes the environment."""
+        self.clips = {}
+        self._env.close()
+
+    @property
+    def _world(self) -> Any:
+        return self._env.unwrapped
+
+    def _check(self, index: object) -> None:
+        if type(index) is not int or index not in self.clips:
+            raise ValueError(f"clip: expected one of this session's, got {index!r:.80}; choose another")
+
+    def _child(self, parent: int, key: str) -> Clip | None:
+        return next((clip for clip in self.clips.values() if (clip.parent, clip.key) == (parent, key)), None)
+
+    def _go_to(self, index: int) -> None:
+        """Brings the environment to a clip, from the nearest clip before it that has a snapshot."""
+        if self._at == index:
+            return
+        way = self.path(index)
+        start = max(place for place, clip in enumerate(way) if clip.snapshot is not None)
+        self._at = -1  # nowhere, should this be interrupted
+        self._world.restore(way[start].snapshot)
+        for clip in way[start + 1 :]:
+            frames, *_ = self._env.step(self.keys.index(clip.key))
+            assert np.array_equal(frames, clip.frames), "a world must be a function of its seed and actions"
+            clip.snapshot = self._world.snapshot()
+        self._at = index
+        self._forget(keep=index)
+
+    def _forget(self, keep: int = -1) -> None:
+        """Drops the snapshots of the oldest clips beyond the limit; that of the first frame stays."""
+        held = [clip for clip in self.clips.values() if clip.snapshot is not None and clip.index not in (ROOT, keep)]
+        for clip in held[: max(0, len(held) - self._most_snapshots)]:
+            clip.snapshot = None
+
+
+def open_session(settings: Settings) -> Session:
+    """Returns a session of a new environment, reset.
+
+    Raises:
+        ValueError: The environment or its reset refuses a setting.
+        FileNotFoundError: There is no such world.
+    """
+    session = Session(settings.make_env())
+    try:
+        session.reset(settings.seed, settings.options())
+    except ValueError:
+        session.close()
+        raise
+    return session

@@ -1,0 +1,66 @@
+"""One thread that makes all clips: tabs share the processor in turn, and each can see how many are before it."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+
+class Worker:
+    """Runs jobs one after another in the order in which they came; each owner has at most one that waits.
+
+    Args:
+        on_change: Is called, in this thread, whenever the queue has moved on.
+    """
+
+    def __init__(self, on_change: Callable[[], None] = lambda: None) -> None:
+        self._on_change = on_change
+        self._jobs: dict[Any, Callable[[], None]] = {}  # in order of arrival
+        self._running: Any = None
+        self._is_closed = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
+        self._thread.start()
+
+    def submit(self, owner: Any, job: Callable[[], None]) -> None:
+        """Puts a job at the end of the queue, or, if one of this owner waits already, in its place there."""
+        with self._changed:
+            self._jobs[owner] = job
+            self._changed.notify_all()
+
+    def before(self, owner: Any) -> int | None:
+        """Returns how many jobs of others come first; None where the owner has none that waits."""
+        with self._changed:
+            if owner not in self._jobs:
+                return None
+            others = list(self._jobs).index(owner)
+            return others + (self._running is not None and self._running is not owner)
+
+    def cancel(self, owner: Any) -> None:
+        """Takes an owner's waiting job out, and waits until none of its jobs runs."""
+        with self._changed:
+            self._jobs.pop(owner, None)
+            self._changed.wait_for(lambda: self._running is not owner)
+
+    def close(self) -> None:
+        """Ends after the job that runs."""
+        with self._changed:
+            self._is_closed = True
+            self._jobs.clear()
+            self._changed.notify_all()
+        self._thread.join(timeout=60)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: bool(self._jobs) or self._is_closed)
+                if self._is_closed:
+                    return
+                self._running = next(iter(self._jobs))
+                job = self._jobs.pop(self._running)
+            self._on_change()
+            try:
+                job()
+            finally:
+                with self._changed:
+                    self._running = None
+                    self._changed.notify_all()

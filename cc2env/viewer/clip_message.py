@@ -1,0 +1,37 @@
+"""A clip as one message for the page: its numbers as JSON, its frames as one picture, one below the other."""
+
+import io
+import json
+import struct
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+_MOST_ROWS = 65_500  # of a JPEG
+
+
+def clip_message(facts: dict[str, Any], frames: UInt8[np.ndarray, "f h w 3"]) -> bytes:
+    """Returns the length of the JSON (4 bytes, big-endian), the JSON, and a JPEG of all frames, oldest on top.
+
+    Args:
+        facts: What JSON can say of the clip; the number and size of its frames are added.
+        frames: At least one. Larger ones are made smaller until all fit into one picture.
+    """
+    count, height, width = frames.shape[:3]
+    strip = Image.fromarray(frames.reshape(count * height, width, 3))
+    if len(frames) * height > _MOST_ROWS:
+        share = _MOST_ROWS // count / height
+        height, width = int(height * share), int(width * share)
+        strip = strip.resize((width, height * count))
+    header = json.dumps({**facts, "type": "clip", "frames": count, "height": height, "width": width}).encode()
+    picture = io.BytesIO()
+    strip.save(picture, "JPEG", quality=92, subsampling=0)
+    return struct.pack(">I", len(header)) + header + picture.getvalue()
+
+
+def plain_poses(c2w: Float[np.ndarray, "n 4 4"]) -> list[list[float]]:
+    """Returns poses as rows of 12 numbers, the upper three rows of each matrix, to a tenth of a millimetre."""
+    rows: list[list[float]] = np.round(c2w[:, :3].reshape(len(c2w), 12).astype(float), 4).tolist()
+    return rows
