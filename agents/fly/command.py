@@ -6,8 +6,13 @@ import webbrowser
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from configs.command_line import hydra_command
+
+if TYPE_CHECKING:
+    from agents.fly.record import Flight
+    from agents.fly.settings import Settings
 
 
 @dataclass(kw_only=True)
@@ -26,29 +31,41 @@ class FlyConfig:
     port: int = 8010
     token: str | None = None
     browser: bool = True
+    load: str | None = None
+    replay: str | None = None
     most_tabs: int = 8
     out: str | None = None
 
 
 def fly(config: FlyConfig) -> None:
-    """Serves the page until the command is stopped.
+    """Serves the page until the command is stopped, or flies a saved flight again.
 
     Raises:
-        ValueError: A setting cannot be used, or the place is taken.
+        ValueError: A setting cannot be used, the place is taken, or a flight did not come out the same.
         FileNotFoundError: There is no such world.
     """
-    from agents.fly.server import FlyServer
+    from agents.fly.record import load_flight
+    from agents.fly.replay import replay_flight
     from agents.fly.settings import read_settings
     from cc2env.pictures import load_picture
 
-    worlds = list(dict.fromkeys([config.world, *config.worlds]))
+    if config.replay is not None:
+        return replay_flight(load_flight(config.replay))
     if config.image is not None:
         load_picture(config.image, 8, 8)
-    settings = read_settings(vars(config), worlds, config.image)
-    print(f"world {config.world}: loading", flush=True)
+    settings = read_settings(vars(config), [config.world], config.image)
+    flight = None if config.load is None else load_flight(config.load)
+    _serve(config, settings if flight is None else flight.settings, flight)
+
+
+def _serve(config: FlyConfig, settings: "Settings", flight: "Flight | None") -> None:
+    from agents.fly.server import FlyServer
+
+    print(f"world {settings.world}: loading", flush=True)
+    worlds = list(dict.fromkeys([settings.world, config.world, *config.worlds]))
     out = _new_folder() if config.out is None else Path(config.out)
     place = {"host": config.host, "port": config.port, "token": config.token, "most_tabs": config.most_tabs}
-    server = FlyServer(settings, worlds, out, **place)
+    server = FlyServer(settings, worlds, out, [] if flight is None else flight.moves, **place)
     print(f"fly at {server.address} (stop with Ctrl-C)", flush=True)
     if config.browser:
         webbrowser.open(server.address)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.fly.clip_facts import clip_facts
+from agents.fly.record import load_flight, save_flight, saved_flights
 from agents.fly.session import ROOT, Clip, Session, open_session
 from agents.fly.settings import CHOICES, Settings, read_settings
 from agents.fly.worker import Worker
@@ -17,6 +18,7 @@ from cc2env.viewer.page_server import Tab
 
 # On top of the letters of the key map: the arrows turn.
 ARROWS = {"ArrowLeft": "pan_left", "ArrowRight": "pan_right", "ArrowUp": "tilt_up", "ArrowDown": "tilt_down"}
+Moves = Sequence[tuple[str, str | None]]  # keys, and prompts where they change
 _MOST_JOBS = 8  # that one page may ask for before the first is done
 
 
@@ -33,6 +35,7 @@ class PageController:
         worlds: Those that the page may choose from.
         folder: Of this tab, for what it saves; made when something is.
         ready: A session that is already open with these settings.
+        moves: That are flown at first.
     """
 
     def __init__(
@@ -43,12 +46,14 @@ class PageController:
         worlds: Sequence[str],
         folder: Path,
         ready: Session | None = None,
+        moves: Moves = (),
     ) -> None:
         self._tab, self._worker, self._worlds, self._folder = tab, worker, worlds, folder
-        self._settings, self._image = settings, settings.image
-        self._session = ready
-        # Of the page: the clip that it shows, the key that it holds, and what it has not shown yet.
+        self._settings, self._image, self._moves = settings, settings.image, moves
+        self._session, self._opened = ready, 0
+        # Of the page: the clip that it shows, the key that it holds, a new prompt, and what it has not shown yet.
         self._shown, self._held = ROOT, ""
+        self._prompt: str | None = None
         self._ahead: Clip | None = None
         self._jobs: deque[Callable[[], None]] = deque()
         self._lock = threading.RLock()  # of these; the session itself is only touched by the worker
@@ -56,14 +61,17 @@ class PageController:
             "hold": self._hold,
             "playing": self._playing,
             "go": self._go,
+            "prompt": self._set_prompt,
             "reset": self._reset,
+            "save": self._save,
+            "load": self._load,
             "no_picture": self._no_picture,
         }
 
     def run(self) -> None:
         """Serves the page until it is closed; then the session is freed."""
-        self._tab.send({"type": "hello", "mode": "fly", "worlds": self._worlds, **CHOICES})
-        self._submit(self._show_start if self._session else functools.partial(self._open, self._settings))
+        self._tab.send({"type": "hello", "mode": "fly", "worlds": self._worlds, **CHOICES, "flights": self._flights()})
+        self._submit(functools.partial(self._start, self._settings, self._moves))
         try:
             for message in self._tab.messages():
                 self._receive(message)
@@ -137,6 +145,20 @@ class PageController:
             self._held = ""
         self._submit(functools.partial(self._jump, message.get("clip")))
 
+    def _set_prompt(self, message: dict[str, Any]) -> None:
+        with self._lock:
+            self._prompt = read_settings({"prompt": message.get("text")}, [Settings.world], None).prompt
+
+    def _save(self, message: dict[str, Any]) -> None:
+        self._submit(functools.partial(self._write, message.get("clip")))
+
+    def _load(self, message: dict[str, Any]) -> None:
+        flights = {f"{path.parent.name}/{path.name}": path for path in saved_flights(self._folder.parent)}
+        if (name := message.get("name")) not in flights:
+            raise ValueError(f"flight: expected one of {list(flights)}, got {name!r:.80}; save one first")
+        flight = load_flight(flights[name], self._worlds)
+        self._submit(functools.partial(self._start, flight.settings, flight.moves))
+
     def _reset(self, message: dict[str, Any]) -> None:
         settings = read_settings(message, self._worlds, self._image)
         with self._lock:
@@ -158,6 +180,14 @@ class PageController:
 
     # What the worker does
 
+    def _start(self, settings: Settings, moves: Moves) -> None:
+        """Opens an episode and flies moves; clip by clip, each behind what others wait for."""
+        if self._opened or self._session is None:
+            self._open(settings)
+        else:
+            self._show_start()
+        self._jobs.append(functools.partial(self._refly_next, self._opened, ROOT, moves))
+
     def _open(self, settings: Settings) -> None:
         """Opens an episode, in a new environment where another one is needed; if that fails, the old one stays."""
         old = self._session
@@ -170,8 +200,8 @@ class PageController:
             if old is not None:
                 old.close()
         with self._lock:
-            self._session, self._settings = session, settings
-            self._shown, self._ahead, self._held = ROOT, None, ""
+            self._session, self._settings, self._opened = session, settings, self._opened + 1
+            self._shown, self._ahead, self._held, self._prompt = ROOT, None, "", None
         self._show_start()
 
     def _show_start(self) -> None:
@@ -185,20 +215,30 @@ class PageController:
     def _plan(self) -> None:
         """Has the next clip made, if a key is held and the clip after the shown one is not there yet."""
         with self._lock:
-            is_wanted = bool(self._held) and (self._ahead is None or self._ahead.key != self._held)
+            is_wanted = bool(self._held) and not self._is_ready(self._held)
         if is_wanted:
             self._submit(self._make_next)
 
     def _make_next(self) -> None:
         with self._lock:
-            session, shown, key = self._session, self._shown, self._held
-            if session is None or not key or (self._ahead is not None and self._ahead.key == key):
+            session, shown, key, prompt = self._session, self._shown, self._held, self._prompt
+            if session is None or not key or self._is_ready(key):
                 return
             self._drop_ahead(session)
-        clip = session.fly(shown, key)
+        try:
+            clip = session.fly(shown, key, prompt)
+        except ValueError:
+            with self._lock:
+                self._prompt = None  # or nothing could be flown any more
+            raise
         with self._lock:
             self._ahead = clip
         self._send_clip(clip)
+
+    def _is_ready(self, key: str) -> bool:
+        """Returns whether the clip that this key would show next is made already."""
+        ahead = self._ahead
+        return ahead is not None and ahead.key == key and self._prompt in (None, ahead.info["prompt"])
 
     def _drop_ahead(self, session: Session) -> None:
         if self._ahead is not None:
@@ -214,12 +254,35 @@ class PageController:
         with self._lock:
             self._drop_ahead(session)
             session.path(index)  # raises where there is no such clip
-            self._shown = index
+            self._shown, self._prompt = index, None  # the prompt there is that clip's
         self._tab.send({"type": "at", "clip": index})
 
-    def _send_clip(self, clip: Clip) -> None:
+    def _write(self, index: Any) -> None:
+        if self._session is not None:
+            path = save_flight(self._folder, self._session, index, self._settings)
+            command = f"python -m agents.fly replay={path}"
+            self._tab.send({"type": "saved", "folder": str(path), "command": command, "flights": self._flights()})
+
+    def _flights(self) -> list[str]:
+        return [f"{path.parent.name}/{path.name}" for path in saved_flights(self._folder.parent)]
+
+    def _refly_next(self, opened: int, at: int, moves: Moves) -> None:
+        session = self._session
+        if session is None or opened != self._opened or not moves:
+            return  # the page went on to another episode
+        clip = session.fly(at, *moves[0])
+        clip.was_shown = True
+        with self._lock:
+            self._shown = clip.index
+        self._send_clip(clip, is_loaded=True)
+        if moves[1:]:
+            self._jobs.append(functools.partial(self._refly_next, opened, clip.index, moves[1:]))
+        else:
+            self._tab.send({"type": "at", "clip": clip.index})
+
+    def _send_clip(self, clip: Clip, is_loaded: bool = False) -> None:
         assert self._session is not None
-        self._tab.send(clip_message(clip_facts(clip), clip.frames))
+        self._tab.send(clip_message({**clip_facts(clip), "loaded": is_loaded}, clip.frames))
 
 
 def _word(value: Any) -> str | None:

@@ -19,6 +19,7 @@ class FlyServer:
         settings: With which every tab opens.
         worlds: Names and folders that a page may choose from.
         out: Folder of what is saved, a folder in it for each tab.
+        moves: That every tab flies at first: keys, and prompts where they change.
         place: Host, port, token and most_tabs of the `PageServer`.
 
     Attributes:
@@ -29,8 +30,15 @@ class FlyServer:
         FileNotFoundError: There is no such world.
     """
 
-    def __init__(self, settings: Settings, worlds: Sequence[str], out: Path, **place: Any) -> None:
-        self._settings, self._worlds, self._out = settings, worlds, out
+    def __init__(
+        self,
+        settings: Settings,
+        worlds: Sequence[str],
+        out: Path,
+        moves: Sequence[tuple[str, str | None]] = (),
+        **place: Any,
+    ) -> None:
+        self._settings, self._worlds, self._out, self._moves = settings, worlds, out, list(moves)
         self._ready: Session | None = open_session(settings)  # for the first tab, which then opens at once
         self._controllers: list[PageController] = []
         self._worker = Worker(self._show_queues)
@@ -52,7 +60,7 @@ class FlyServer:
         folder = self._out / f"session-{tab.number}"
         with self._lock:
             ready, self._ready = self._ready, None
-        controller = PageController(tab, self._worker, self._settings, self._worlds, folder, ready)
+        controller = PageController(tab, self._worker, self._settings, self._worlds, folder, ready, self._moves)
         self._controllers.append(controller)
         try:
             controller.run()

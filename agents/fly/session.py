@@ -24,6 +24,7 @@ class Clip:
         index: In the session; 0 is the first frame.
         parent: The clip that it continues; None of the first frame.
         key: The name that was flown, in the session's key map; "" of the first frame.
+        prompt: The text that was set with this clip; None where none was.
         frames: uint8 [f, h, w, 3]; of index 0 one frame.
         info: Gymnasium's, of this step.
         reward: Of the session's task.
@@ -35,6 +36,7 @@ class Clip:
     index: int
     parent: int | None
     key: str
+    prompt: str | None = None
     frames: np.ndarray
     info: dict[str, Any]
     reward: float = 0.0
@@ -99,16 +101,24 @@ class Session:
         self.clips[ROOT] = first
         return first
 
-    def fly(self, parent: int, key: str) -> Clip:
+    def fly(self, parent: int, key: str, prompt: str | None = None) -> Clip:
         """Returns the clip that a key shows after another one; a branch that is there already is not made again.
 
+        Args:
+            parent: The clip to go on from.
+            key: A name of the key map.
+            prompt: The text from this clip on; None leaves that of the parent.
+
         Raises:
-            ValueError: There is no such clip or key, the episode is over, or the session is full.
+            ValueError: There is no such clip or key, the world takes no such prompt, the episode is over, or the
+                session is full.
         """
         self._check(parent)
         if key not in self.keys:
             raise ValueError(f"key: expected one of {list(self.keys)}, got {key!r:.80}; see KEY_MAPS")
-        if (known := self._child(parent, key)) is not None:
+        if prompt == self.clips[parent].info["prompt"]:
+            prompt = None
+        if (known := self._child(parent, key, prompt)) is not None:
             return known
         if self.clips[parent].is_over:
             raise ValueError("the episode is over: go back to an earlier clip, or reset")
@@ -116,9 +126,10 @@ class Session:
             raise ValueError(f"this session is full ({self._most_clips} clips): save it, then reset")
         self._go_to(parent)
         started = time.perf_counter()
-        frames, reward, terminated, truncated, info = self._env.step(self.keys.index(key))
-        clip = Clip(index=self._next, parent=parent, key=key, frames=frames, info=info, reward=float(reward))
-        clip.seconds, clip.is_over = time.perf_counter() - started, terminated or truncated
+        frames, reward, terminated, truncated, info = self._step(key, prompt)
+        clip = Clip(index=self._next, parent=parent, key=key, prompt=prompt, frames=frames, info=info)
+        clip.reward, clip.is_over = float(reward), terminated or truncated
+        clip.seconds = time.perf_counter() - started
         clip.snapshot = self._world.snapshot()
         self.clips[clip.index], self._at, self._next = clip, clip.index, self._next + 1
         self._forget()
@@ -157,8 +168,15 @@ class Session:
         if type(index) is not int or index not in self.clips:
             raise ValueError(f"clip: expected one of this session's, got {index!r:.80}; choose another")
 
-    def _child(self, parent: int, key: str) -> Clip | None:
-        return next((clip for clip in self.clips.values() if (clip.parent, clip.key) == (parent, key)), None)
+    def _child(self, parent: int, key: str, prompt: str | None) -> Clip | None:
+        wanted = (parent, key, prompt)
+        return next((clip for clip in self.clips.values() if (clip.parent, clip.key, clip.prompt) == wanted), None)
+
+    def _step(self, key: str, prompt: str | None) -> Any:
+        if prompt is not None:
+            self._world.set_prompt(prompt)
+        self._at = -1  # nowhere, should the step be interrupted
+        return self._env.step(self.keys.index(key))
 
     def _go_to(self, index: int) -> None:
         """Brings the environment to a clip, from the nearest clip before it that has a snapshot."""
@@ -166,10 +184,9 @@ class Session:
             return
         way = self.path(index)
         start = max(place for place, clip in enumerate(way) if clip.snapshot is not None)
-        self._at = -1  # nowhere, should this be interrupted
         self._world.restore(way[start].snapshot)
         for clip in way[start + 1 :]:
-            frames, *_ = self._env.step(self.keys.index(clip.key))
+            frames, *_ = self._step(clip.key, clip.prompt)
             assert np.array_equal(frames, clip.frames), "a world must be a function of its seed and actions"
             clip.snapshot = self._world.snapshot()
         self._at = index

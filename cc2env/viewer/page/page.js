@@ -18,6 +18,8 @@ Object.assign(window, { flight: { clips, state, film, map } }); // for tests and
 
 function nextClip() {
   if (state.isWatching) return take(state.queue.shift());
+  if (state.again?.length && !state.held) return state.again.shift();
+  state.again = null;
   const clip = state.ahead;
   if (!clip || clip.parent !== state.shown || clip.key !== state.held) return null;
   state.ahead = null;
@@ -40,7 +42,10 @@ function show(clip) {
 }
 
 async function remember(clip) {
-  clips.set(clip.clip, clip);
+  if (!clips.has(clip.clip)) {
+    clips.set(clip.clip, clip);
+    listBranches();
+  }
   map.clips.set(clip.clip, clip);
   map.goal = clip.goal;
   map.target = [clip.achieved.at(-1)[3], clip.achieved.at(-1)[7], clip.achieved.at(-1)[11]];
@@ -60,6 +65,7 @@ function status(clip) {
   if (clip.blocked) said.push("blocked");
   if (clip.success) said.push("success");
   if (clip.over) said.push("the episode is over");
+  if (document.activeElement !== at("prompt") && !state.isWatching) at("prompt").value = clip.prompt;
   if (clip.prompt) said.push(`“${clip.prompt}”`);
   at("status").textContent = said.join(" · ");
 }
@@ -126,6 +132,9 @@ at("settings").addEventListener("submit", (event) => {
   const values = Object.fromEntries(["world", "sampler", "task", "collision", "prompt"].map((name) => [name, at(name).value]));
   send({ type: "reset", ...values, seed: Number(at("seed").value) });
 });
+at("prompt").addEventListener("change", () => send({ type: "prompt", text: at("prompt").value }));
+at("save").addEventListener("click", () => send({ type: "save", clip: state.shown }));
+at("load").addEventListener("click", () => send({ type: "load", name: at("flights").value }));
 at("undo").addEventListener("click", () => {
   const parent = clips.get(state.shown)?.parent;
   if (parent !== null && parent !== undefined) go(parent);
@@ -152,6 +161,40 @@ at("screen").addEventListener("drop", (event) => {
   if (!state.isWatching) sendPicture(event.dataTransfer.files[0]);
 });
 
+// Branches: the film of the way to a clip, alone or two of them side by side.
+
+function pathTo(number) {
+  const way = [];
+  for (let clip = clips.get(number); clip; clip = clips.get(clip.parent)) way.unshift(clip);
+  return way;
+}
+
+function listBranches() {
+  const parents = new Set([...clips.values()].map((clip) => clip.parent));
+  const leaves = [...clips.keys()].filter((number) => !parents.has(number));
+  for (const [name, chosen] of [["branch_a", leaves.at(-2)], ["branch_b", leaves.at(-1)]]) {
+    at(name).replaceChildren(...leaves.map((leaf) => new Option(`clip ${leaf} (${pathTo(leaf).length - 1} clips)`, leaf, false, leaf === chosen)));
+  }
+}
+
+function playPath(canvas, number) {
+  const way = pathTo(number), player = new Film(canvas, () => way.shift() ?? null);
+  player.fps = film.fps;
+  player.wake();
+  return player;
+}
+
+at("compare").addEventListener("click", () => {
+  at("pair").hidden = false;
+  state.pair?.forEach((player) => { player.isPlaying = false; });
+  state.pair = ["a", "b"].map((side) => playPath(at(`film_${side}`), Number(at(`branch_${side}`).value)));
+});
+at("replay").addEventListener("click", () => {
+  if (film.isPlaying) return;
+  state.again = pathTo(state.shown);
+  film.wake();
+});
+
 // What the server says
 
 const note = (text) => { at("note").textContent = text; };
@@ -168,7 +211,7 @@ const calls = {
     note(state.isWatching ? "waiting for an episode ..." : "");
     if (state.isWatching) return;
     choose(at("world"), message.worlds);
-    for (const name of ["sampler", "task", "collision"]) choose(at(name), message[name]);
+    for (const name of ["sampler", "task", "collision", "flights"]) choose(at(name), message[name]);
   },
   opened(message) {
     clips.clear();
@@ -187,6 +230,11 @@ const calls = {
       return [...boxes, ` ${key.replace("_", " ")} `];
     }));
     note("");
+  },
+  saved(message) {
+    at("saved").textContent = message.command;
+    at("saved").hidden = false;
+    choose(at("flights"), message.flights, message.flights.at(-1));
   },
   queue(message) {
     state.before = message.before;
@@ -218,7 +266,9 @@ function takeClip(data) {
   const length = new DataView(data).getUint32(0);
   const clip = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, length)));
   clip.blob = new Blob([new Uint8Array(data, 4 + length)], { type: "image/jpeg" });
-  if (clip.parent === null) {
+  if (clip.loaded) {
+    remember(clip);
+  } else if (clip.parent === null) {
     state.shown = map.here = clip.clip;
     film.still(clip);
     remember(clip);

@@ -65,6 +65,34 @@ def test_a_click_on_an_earlier_view_goes_back_and_the_same_key_shows_the_same_by
     assert [other.digests()[str(number)] for number in (1, 2)] == [page.digests()[str(n)] for n in (first, second)]
 
 
+def test_a_flight_is_saved_loaded_and_flown_on_and_two_branches_play_side_by_side(open_page, server):
+    page = open_page()
+    page.tap("w")
+    way = [0, 1, page.tap("ArrowLeft")]
+    saved = [page.digests()[str(number)] for number in way]
+    page.page.click("#save")
+    page.wait("!document.getElementById('saved').hidden")
+    assert page.page.inner_text("#saved").startswith("python -m agents.fly replay=")
+    page.page.click("#undo")
+    page.wait("flight.state.shown === 1")
+    page.tap("a")
+    page.page.click("#compare")
+    page.wait("flight.state.pair.every(film => film.isPlaying)")
+    page.wait("flight.state.pair.every(film => !film.isPlaying)")
+    assert page.get("flight.state.pair.map(film => film.clip.clip)") == [2, 3]
+    pictures = page.get("['a', 'b'].map(side => document.getElementById(`film_${side}`).toDataURL())")
+    assert pictures[0] != pictures[1]
+
+    other = open_page()
+    other.page.fill("#seed", "9")
+    other.page.click("#reset")
+    other.wait(f"flight.clips.get(0).sha256 !== '{saved[0]}'")
+    other.page.click("#load")
+    other.wait("flight.state.shown === 2")
+    assert list(other.digests().values()) == saved
+    assert other.tap("w") == 3 and other.get("flight.clips.get(3).parent") == 2
+
+
 def test_dragging_the_film_looks_around(open_page):
     page = open_page()
     page.page.mouse.move(300, 200)
