@@ -16,6 +16,7 @@ from model.evaluation.world_evaluator import EvaluationConfig
 from model.training.ema import ExponentialMovingAverage
 from model.training.flow_matching_step import FlowMatchingConfig
 from model.training.loop import FitConfig
+from model.training.lora import LoRAConfig, has_lora
 from model.training.optim import OptimizerConfig, build_optimizers
 from model.training.state import TrainState
 from model.training.windows import WindowConfig
@@ -138,14 +139,18 @@ class TrainConfig(RunConfig):
 
     Attributes:
         vae: The VAE's folder.
+        base: A downloaded Wan pipeline, or a world that was trained from one, in the place of `vae`, `dit` and `text`.
         initial_dit: Weights to start from, in the place of random ones.
         initial_world: `tiny` or a world's folder, in the place of both: training goes on from it, with its own VAE,
             network and words (fine-tuning), at the height and width of the clips; and with its own `sampler` and
             `opening`, unless others are given.
         initial_sampler: Of that world, the sampler whose network is trained; None: its default.
+        lora: Adapters in the place of all parameters.
+        gradient_checkpointing: Blocks are computed again on the way back: less memory, a third more time.
     """
 
     vae: str | None = None
+    base: str | None = None
     initial_dit: str | None = None
     initial_world: str | None = None
     initial_sampler: str | None = None
@@ -155,6 +160,8 @@ class TrainConfig(RunConfig):
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     opening: SamplerConfig = field(default_factory=SamplerConfig)
     num_preview_scenes: int = 16
+    lora: LoRAConfig = field(default_factory=LoRAConfig)
+    gradient_checkpointing: bool = False
     training: StageConfig = field(default_factory=StageConfig)
 
 
@@ -322,4 +329,5 @@ def train_state(
         ema=ExponentialMovingAverage(module, stage.ema_decay),
         seed=seed,
         inputs=dict(inputs or {}),
+        trained_only=has_lora(module),
     )

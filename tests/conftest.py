@@ -76,3 +76,45 @@ def random_world() -> RandomWorld:
         default_prompts=["red box", "blue dome", "blue box"],
     )
     return RandomWorld(dit, vae, config)
+
+
+@pytest.fixture(scope="session")
+def umt5_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`text_encoder/` and `tokenizer/` as in a downloaded Wan pipeline, with random weights and a dozen words."""
+    transformers = pytest.importorskip("transformers")
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    folder = tmp_path_factory.mktemp("umt5")
+    words = ["<pad>", "</s>", "<unk>", "a", "red", "blue", "box", "ball", "&", "desert"]
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    ).save_pretrained(folder / "tokenizer")
+    torch.manual_seed(0)
+    config = transformers.UMT5Config(vocab_size=len(words), d_model=16, d_kv=4, d_ff=32, num_layers=2, num_heads=4)
+    transformers.UMT5EncoderModel(config).save_pretrained(folder / "text_encoder")
+    return folder
+
+
+@pytest.fixture
+def wan_base(tmp_path: Path, umt5_folder: Path) -> Path:
+    """A downloaded Wan pipeline in small, with random weights."""
+    import shutil
+
+    from model.dit.video_dit import VideoDiT, VideoDiTConfig
+    from model.pretrained import wan
+    from model.vae.video_vae import VideoVAE, VideoVAEConfig
+    from model.world.config import TextEncoderConfig, WorldConfig, write_world_config
+
+    folder = tmp_path / "base"
+    shape = VideoDiTConfig(width=24, num_heads=2, num_blocks=2, ffn_dim=32, text_dim=16, freq_dim=8)
+    dit, vae = VideoDiT(shape), VideoVAE(VideoVAEConfig(base_dim=4, num_res_blocks=1))
+    torch.nn.init.normal_(dit.head.linear.weight, std=0.1)  # a base that has learned something
+    wan.save_dit(dit, folder / "transformer")
+    wan.save_vae(vae, folder / "vae")
+    for part in ("text_encoder", "tokenizer"):
+        shutil.copytree(umt5_folder / part, folder / part)
+    write_world_config(folder, WorldConfig(text_encoder=TextEncoderConfig(kind="umt5", num_tokens=12)))
+    return folder

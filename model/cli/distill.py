@@ -9,23 +9,29 @@ import torch
 
 from configs.command_line import hydra_command
 from model.build import DistillConfig, train_state
-from model.checkpoint import component_exists, copy_component, load_component, load_meta
+from model.checkpoint import component_exists, copy_component, load_meta
 from model.cli.fine_tuning import check_size
-from model.cli.joint_training import check_windows, encoded_clips, held_out_scenes, latent_batches
+from model.cli.joint_training import (
+    check_windows,
+    encoded_clips,
+    held_out_scenes,
+    latent_batches,
+    training_text_encoder,
+)
 from model.cli.world_saver import WorldSaver
 from model.curation.training_clips import is_data_set
 from model.distillation.flights import MixedBatches, flights_of
 from model.distillation.progressive import ProgressiveStep, StepPlan
-from model.dit.video_dit import VideoDiT, VideoDiTConfig
+from model.dit.video_dit import VideoDiT
 from model.training import distributed, run_folder
 from model.training.latent_set import encoder_fingerprint, weights_fingerprint
 from model.training.loop import fit
 from model.training.windows import WindowSampler
-from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.clip_sampler import SamplerConfig
-from model.world.config import WorldConfig, read_world_config
+from model.world.config import WorldConfig
 from model.world.folder import world_folder
-from model.world.load import DEPTH_FOLDER, build_text_encoder, copy_world, join_worlds, sampled_config
+from model.world.load import DEPTH_FOLDER, copy_world, join_worlds, sampled_config
+from model.world.networks import is_wan, read_dit, read_vae, read_world
 from model.world.options import WorldOptions
 
 
@@ -33,7 +39,7 @@ def distill(config: DistillConfig) -> Path:
     """Runs (or resumes) all phases; returns the folder of the last one's world, or of the world of several samplers."""
     device = distributed.start(config.device)
     folder = world_folder(config.world)
-    teacher = sampled_config(read_world_config(folder), config.teacher)
+    teacher = sampled_config(read_world(folder), config.teacher)
     worlds = plan_worlds(config, teacher)
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
@@ -60,11 +66,10 @@ class Phases:
 
     def __init__(self, config: DistillConfig, folder: Path, device: torch.device) -> None:
         self.config, self.device = config, device
-        self.vae = load_component(folder / "vae", VideoVAEConfig, VideoVAE).to(device)
+        self.vae = read_vae(folder).to(device)
         self.vae.requires_grad_(False).eval()
-        self.vae_meta, self.depth = load_meta(folder / "vae"), folder / DEPTH_FOLDER
-        world = read_world_config(folder)
-        self.text_encoder = build_text_encoder(world.text_encoder, folder)
+        self.vae_meta, self.depth = {} if is_wan(folder) else load_meta(folder / "vae"), folder / DEPTH_FOLDER
+        world = read_world(folder)
         # a bad setting is named before hours of rendering
         check_windows(config.diffusion, config.data.clips)
         if not is_data_set(config.data.source):  # the clips of films have a size of their own
@@ -73,12 +78,14 @@ class Phases:
         with distributed.local_main_first():
             self.scenes = held_out_scenes(config, clips.config, config.diffusion.num_new)
         self.num_clips = len(clips)
+        prompts = [*clips.captions, *(self.scenes.captions if self.scenes else [])]
+        self.text_encoder = training_text_encoder(world.text_encoder, prompts, config.data.source, config.device)
         self.batches, self.weights = latent_batches(config, clips, latents, self.vae, self.text_encoder)
 
     def run(self, number: int, folder: Path, before: WorldConfig, after: WorldConfig) -> Path:
         """Trains a student of the world in `folder`, from `before` to `after`; returns the folder of its world."""
         config, run = self.config, Path(self.config.out) / f"phase_{number}"
-        teacher = load_component(folder / "dit", VideoDiTConfig, VideoDiT).to(self.device)
+        teacher = read_dit(folder).to(self.device)
         inputs = {"vae": encoder_fingerprint(self.vae), "teacher": weights_fingerprint(teacher)}
         run_folder.check_inputs(run, inputs)
         state = train_state(copy.deepcopy(teacher), config.training, config.seed, inputs)

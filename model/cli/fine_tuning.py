@@ -1,15 +1,24 @@
-"""Where a training of the DiT starts: from nothing, from weights, or (fine-tuning) from a world that is trained."""
+"""Where a training of the DiT starts: from nothing, from weights, from a trained world, or from an open base."""
 
 import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from model.build import TextConfig, TrainConfig
-from model.checkpoint import load_config
+from model.build import TextConfig, TrainConfig, require_component
+from model.checkpoint import load_component, load_config, load_meta, load_weights
 from model.data.clips import ClipSetConfig
 from model.data.synthetic.captions import VOCABULARY
-from model.dit.video_dit import VideoDiTConfig
+from model.dit.video_dit import VideoDiT, VideoDiTConfig
+from model.fingerprint import fingerprint
+from model.pretrained.diffusers_folder import read_config
+from model.pretrained.wan import check_base
+from model.pretrained.wan_dit import dit_config_from_diffusers
+from model.training.lora import add_lora
+from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.config import DEFAULT_SAMPLER, TextEncoderConfig, WorldConfig, read_world_config
 from model.world.folder import world_fingerprint, world_folder
+from model.world.networks import read_dit, read_vae, read_world
 
 
 def starting_point(config: TrainConfig) -> tuple[TrainConfig, WorldConfig]:
@@ -19,16 +28,16 @@ def starting_point(config: TrainConfig) -> tuple[TrainConfig, WorldConfig]:
         FileNotFoundError: There is no such world.
         ValueError: A setting is the initial world's own, or nothing says what to train.
     """
+    if config.initial_world is None and config.initial_sampler is not None:
+        raise ValueError(f"initial_sampler: expected none without initial_world, got {config.initial_sampler!r}")
+    if config.base is not None:
+        return start_from_base(config)
     if config.initial_world is None:
-        if config.initial_sampler is not None:
-            raise ValueError(f"initial_sampler: expected none without initial_world, got {config.initial_sampler!r}")
         if config.vae is None:
             raise ValueError("vae: expected the folder of a trained VAE, got none; name one, or initial_world=tiny")
         return config, WorldConfig(text_encoder=TextEncoderConfig(vocabulary=list(VOCABULARY)))
     unset = TrainConfig(out="")
-    for name in ("vae", "initial_dit", "dit", "text"):
-        if getattr(config, name) != getattr(unset, name):
-            raise ValueError(f"{name}: expected none beside initial_world, whose own it is; leave it out")
+    check_unset(config, "initial_world", ("vae", "initial_dit", "dit", "text"))
     folder = world_folder(config.initial_world)
     parent = read_world_config(folder)
     if parent.text_encoder.kind != "tiny_vocabulary":
@@ -62,6 +71,68 @@ def starting_point(config: TrainConfig) -> tuple[TrainConfig, WorldConfig]:
     return dataclasses.replace(config, **parts), world
 
 
+def start_from_base(config: TrainConfig) -> tuple[TrainConfig, WorldConfig]:
+    """The settings with the network of the open base; and its world, at the size and rate of the clips.
+
+    Raises:
+        FileNotFoundError: There is no such folder, or one of its files is missing.
+        ValueError: A setting is the base's own, or the folder holds no base that is covered.
+    """
+    assert config.base is not None
+    check_unset(config, "base", ("vae", "initial_dit", "initial_world", "dit", "text"))
+    folder, clips = check_base(config.base), config.data.clips
+    stored = read_world(folder)
+    dit = dit_config_from_diffusers(read_config(folder / "transformer"))
+    text_folder = str((folder / stored.text_encoder.folder).resolve())
+    text_encoder = dataclasses.replace(stored.text_encoder, dim=dit.text_dim, folder=text_folder)
+    world = dataclasses.replace(
+        stored, height=clips.height, width=clips.width, fps=clips.fps, text_encoder=text_encoder
+    )
+    text = TextConfig(dim=text_encoder.dim, num_tokens=text_encoder.num_tokens)
+    return dataclasses.replace(config, dit=dit, text=text), world
+
+
+def check_unset(config: TrainConfig, beside: str, names: Sequence[str]) -> None:
+    """Raises ValueError for settings that are another setting's own."""
+    unset = TrainConfig(out="")
+    for name in names:
+        if getattr(config, name) != getattr(unset, name):
+            raise ValueError(f"{name}: expected none beside {beside}, whose own it is; leave it out")
+
+
+def starting_vae(config: TrainConfig) -> tuple[VideoVAE, dict[str, Any]]:
+    """The VAE to train on, and its record."""
+    if config.base is not None:
+        return read_vae(Path(config.base)), {}
+    folder = require_component("vae", str(config.vae))
+    return load_component(folder, VideoVAEConfig, VideoVAE), load_meta(folder)
+
+
+def starting_dit(config: TrainConfig) -> VideoDiT:
+    """The network to train: random, from weights, or the open base's; with adapters, if the settings say so."""
+    if config.base is not None:
+        dit = read_dit(Path(config.base))
+    else:
+        dit = VideoDiT(config.dit)
+        if config.initial_dit is not None:
+            load_weights(require_component("initial_dit", config.initial_dit), dit)
+    dit.gradient_checkpointing = config.gradient_checkpointing
+    return add_lora(dit, config.lora) if config.lora.rank else dit
+
+
+def frozen_base(config: TrainConfig) -> dict[str, str]:
+    """A fingerprint of the base whose matrices stay, as adapters are of no use beside another; else nothing.
+
+    Raises:
+        ValueError: There is no base to add adapters to.
+    """
+    if not config.lora.rank:
+        return {}
+    if config.base is None:
+        raise ValueError(f"lora.rank: expected 0 without base, got {config.lora.rank}; name a base, or train in full")
+    return {"base": fingerprint(*sorted((Path(config.base) / "transformer").glob("*.safetensors")))[:12]}
+
+
 def at_size(dit: VideoDiTConfig, trained: WorldConfig, wanted: WorldConfig) -> VideoDiTConfig:
     """The network of a world, for another height and width: a token keeps its place in the picture.
 
@@ -73,7 +144,9 @@ def at_size(dit: VideoDiTConfig, trained: WorldConfig, wanted: WorldConfig) -> V
 
 
 def parent_of(config: TrainConfig) -> dict[str, Any] | None:
-    """What a trained world's record says of its initial world; None without one."""
+    """What a trained world's record says of its initial world or open base; None without one."""
+    if config.base is not None:
+        return {"base": config.base}
     if config.initial_world is None:
         return None
     folder = world_folder(config.initial_world)

@@ -1,6 +1,8 @@
 """What `train`, `distill` and `adversarial` share: checked windows, clips, batches of latents, scenes of previews."""
 
 import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
 
 from torch import Tensor
 
@@ -12,11 +14,14 @@ from model.data.synthetic.seeds import PREVIEW_SEED
 from model.evaluation.oracle import OracleScenes
 from model.evaluation.preview import preview_scenes
 from model.text.encoder import TextEncoder
+from model.text.stored import StoredTextEncoder, store_embeddings
+from model.text.umt5 import umt5_fingerprint
 from model.training import distributed
 from model.training.latent_set import LatentBatches, channel_weights, encode_clip_set
 from model.training.windows import WindowConfig
 from model.vae.video_vae import VideoVAE
-from model.world.config import WorldConfig
+from model.world.config import TextEncoderConfig, WorldConfig
+from model.world.load import build_text_encoder
 
 
 def check_windows(config: WindowConfig, clips: ClipSetConfig) -> None:
@@ -77,3 +82,18 @@ def latent_batches(
         device=next(vae.parameters()).device,
     )
     return batches, channel_weights(vae, latents[:8].float(), config.diffusion.channel_weight_power)
+
+
+def training_text_encoder(config: TextEncoderConfig, prompts: Iterable[str], folder: Path, device: str) -> TextEncoder:
+    """The text encoder of a world in training, for these prompts and the empty one.
+
+    Of UMT5, which is larger than most networks that are trained, only the prompts' embeddings stay: they are made once
+    and kept in `folder`/text.
+    """
+    if config.kind != "umt5":
+        return build_text_encoder(config, Path("."))
+    pipeline = Path(config.folder)
+    store = folder / "text" / f"{umt5_fingerprint(pipeline)}_{config.num_tokens}"
+    with distributed.local_main_first():
+        store_embeddings(prompts, store, lambda: build_text_encoder(config, pipeline, device))
+    return StoredTextEncoder(store, config.dim, config.num_tokens)

@@ -7,13 +7,19 @@ from pathlib import Path
 import torch
 
 from configs.command_line import hydra_command
-from model.build import TrainConfig, require_component, train_state
-from model.checkpoint import load_component, load_meta, load_weights
-from model.cli.fine_tuning import parent_of, starting_point
-from model.cli.joint_training import check_windows, encoded_clips, held_out_scenes, latent_batches
+from model.build import TrainConfig, train_state
+from model.cli.fine_tuning import frozen_base, parent_of, starting_dit, starting_point, starting_vae
+from model.cli.joint_training import (
+    check_windows,
+    encoded_clips,
+    held_out_scenes,
+    latent_batches,
+    training_text_encoder,
+)
 from model.cli.world_saver import WorldSaver
 from model.data.clips import ClipSetConfig
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
+from model.text.stored import StoredTextEncoder
 from model.text.tiny_vocabulary import split_words
 from model.training import distributed, run_folder
 from model.training.flow_matching_step import FlowMatchingStep
@@ -21,7 +27,7 @@ from model.training.latent_set import encoder_fingerprint
 from model.training.loop import fit
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.config import TextEncoderConfig, WorldConfig
-from model.world.load import assemble_world, build_text_encoder
+from model.world.load import assemble_world
 
 
 def train(config: TrainConfig) -> Path:
@@ -32,24 +38,21 @@ def train(config: TrainConfig) -> Path:
     torch.manual_seed(config.seed)
     given = config
     config, initial = starting_point(config)
-    vae_folder = require_component("vae", str(config.vae))
-    vae = load_component(vae_folder, VideoVAEConfig, VideoVAE).to(device)
-    vae.requires_grad_(False).eval()
+    vae, vae_meta = starting_vae(config)
+    vae.requires_grad_(False).eval().to(device)
     check_settings(config, vae, initial)
-    inputs = {"vae": encoder_fingerprint(vae)}
+    inputs = {"vae": encoder_fingerprint(vae), **frozen_base(config)}
     run_folder.check_inputs(Path(config.out), inputs)
     run_folder.check_settings(config.out, given)
-    clips, latents = encoded_clips(config.data, vae, None if config.initial_world is None else initial)
+    goes_on = config.initial_world is not None or config.base is not None
+    clips, latents = encoded_clips(config.data, vae, initial if goes_on else None)
     world = world_config(config, initial, clips.config, clips.captions)
-    text_encoder = build_text_encoder(world.text_encoder, Path(config.out))
-    batches, weights = latent_batches(config, clips, latents, vae, text_encoder)
-    dit = VideoDiT(config.dit)
-    if config.initial_dit is not None:
-        load_weights(require_component("initial_dit", config.initial_dit), dit)
-    state = train_state(dit.to(device), config.training, config.seed, inputs)
     with distributed.local_main_first():  # held-out films are decoded once
         scenes = held_out_scenes(config, clips.config, config.diffusion.num_new)
-    meta = load_meta(vae_folder)
+    prompts = [*clips.captions, *(scenes.captions if scenes else [])]
+    text_encoder = training_text_encoder(world.text_encoder, prompts, config.data.source, config.device)
+    batches, weights = latent_batches(config, clips, latents, vae, text_encoder)
+    state = train_state(starting_dit(config).to(device), config.training, config.seed, inputs)
     sample = WorldSaver(
         Path(config.out),
         state,
@@ -58,7 +61,7 @@ def train(config: TrainConfig) -> Path:
         text_encoder,
         scenes,
         num_clips=len(clips),
-        vae_meta=meta,
+        vae_meta=vae_meta,
         parent=parent_of(given),
     )
     run_folder.keep_settings(config.out, given)
@@ -92,7 +95,8 @@ def check_settings(config: TrainConfig, vae: VideoVAE, initial: WorldConfig) -> 
     if config.num_preview_scenes < 1:
         raise ValueError(f"num_preview_scenes: expected at least 1, got {config.num_preview_scenes}")
     world = world_config(config, initial, config.data.clips)
-    text_encoder = build_text_encoder(world.text_encoder, Path(config.out))
+    text = world.text_encoder
+    text_encoder = StoredTextEncoder(Path(config.out), text.dim, text.num_tokens)  # none is asked for a prompt
     check_windows(config.diffusion, config.data.clips)
     with torch.device("meta"):
         dit = VideoDiT(config.dit)
@@ -127,8 +131,9 @@ def world_config(
         memory_latents=config.diffusion.memory_latents,
         sampler=config.sampler,
         opening=config.opening,
-        text_encoder=TextEncoderConfig(
-            vocabulary=vocabulary(initial.text_encoder.vocabulary, captions),
+        text_encoder=dataclasses.replace(
+            initial.text_encoder,
+            vocabulary=vocabulary(initial.text_encoder, captions),
             dim=config.text.dim,
             num_tokens=config.text.num_tokens,
         ),
@@ -136,9 +141,12 @@ def world_config(
     )
 
 
-def vocabulary(known: Sequence[str], captions: Sequence[str]) -> list[str]:
-    """The words that are known, and those of the clips' own captions."""
-    return list(dict.fromkeys([*known, *sorted({w for caption in captions for w in split_words(caption)})]))
+def vocabulary(encoder: TextEncoderConfig, captions: Sequence[str]) -> list[str]:
+    """The words that are known, and those of the clips' own captions; none for an encoder that reads any text."""
+    if encoder.kind != "tiny_vocabulary":
+        return []
+    words = {word for caption in captions for word in split_words(caption)}
+    return list(dict.fromkeys([*encoder.vocabulary, *sorted(words)]))
 
 
 def run(config: TrainConfig) -> None:

@@ -12,14 +12,18 @@ from model.distillation.adversarial import AdversarialPair
 from model.dit.video_dit import VideoDiT
 from model.evaluation.oracle import OracleScenes
 from model.evaluation.preview import WorldPreview
+from model.tensor_file import save_tensors
 from model.text.encoder import TextEncoder
+from model.training.lora import has_lora, lora_tensors, merged
 from model.training.state import TrainState
 from model.vae.video_vae import VideoVAE
 from model.whole_file import write_text
 from model.world.config import WorldConfig
 from model.world.load import save_world
+from model.world.networks import save_wan_world
 
 CARD_FILE = "card.md"
+LORA_FILE = "pytorch_lora_weights.safetensors"  # as diffusers calls it
 
 
 class WorldSaver:
@@ -74,7 +78,13 @@ class WorldSaver:
         if self.parent is not None:
             meta["parent"] = self.parent
         self.last_step = step
-        save_world(self.folder, module, self.vae, self.world, meta=meta, vae_meta=self.vae_meta)
+        if has_lora(module):
+            save_tensors(self.folder / LORA_FILE, lora_tensors(module), {"format": "pt"})
+            module = merged(module)
+        if self.world.text_encoder.kind == "umt5":
+            save_wan_world(self.folder, module, self.vae, self.world)
+        else:
+            save_world(self.folder, module, self.vae, self.world, meta=meta, vae_meta=self.vae_meta)
         write_text(self.folder / CARD_FILE, world_card(self.world, module, meta))
         print(f"\nstep {step}, {hours} h: {figures or self.folder}", flush=True)
 
@@ -97,7 +107,10 @@ def world_card(world: WorldConfig, dit: VideoDiT, meta: dict[str, Any]) -> str:
         f"A video DiT of {parameters:,} parameters, made by `model.cli`: {meta['steps']:,} steps on "
         f"{meta['clips']:,} clips, {meta['hours']} hours.",
     ]
-    if parent := meta.get("parent"):
+    parent = meta.get("parent")
+    if parent and "base" in parent:
+        lines += ["", f"Open base: `{parent['base']}`."]
+    elif parent:
         lines += [
             "",
             f"Parent: the world `{parent['world']}` of {parent['height']}x{parent['width']} (fingerprint "

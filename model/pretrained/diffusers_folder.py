@@ -48,6 +48,16 @@ def iterate_tensors(folder: str | Path) -> Iterator[tuple[str, Tensor]]:
         yield from _iterate_file(_require(folder / WEIGHTS_NAME), expected=None)
 
 
+def check_shards(folder: str | Path) -> None:
+    """Raises as `iterate_tensors` if a file of weights is missing, without opening one."""
+    folder = Path(folder)
+    if (folder / INDEX_NAME).is_file() and not (folder / WEIGHTS_NAME).is_file():
+        for shard in _read_index(folder):
+            _require(folder / shard)
+    else:
+        _require(folder / WEIGHTS_NAME)
+
+
 def write_folder(
     folder: str | Path,
     config: dict[str, Any],

@@ -85,8 +85,10 @@ def load_dit(folder: str | Path, dtype: torch.dtype | None = None) -> VideoDiT:
     return dit
 
 
-def save_dit(dit: VideoDiT, folder: str | Path, max_shard_bytes: float = 5e9) -> None:
+def save_dit(dit: VideoDiT, folder: str | Path, max_shard_bytes: float = 5e9, dtype: torch.dtype | None = None) -> None:
     """Writes a folder that `load_dit` and diffusers' `WanTransformer3DModel.from_pretrained` read.
+
+    `dtype`: what the weights are stored in; None keeps theirs.
 
     Raises:
         ValueError: diffusers has no setting for this network's `rope_theta`.
@@ -94,7 +96,8 @@ def save_dit(dit: VideoDiT, folder: str | Path, max_shard_bytes: float = 5e9) ->
     config = diffusers_from_dit_config(dit.config)
     state = dit.state_dict()
     names = [name for name in state if name not in ADDITIONS or state[name].any()]
-    write_folder(folder, config, ((_diffusers_name(name), state[name]) for name in names), max_shard_bytes)
+    stored = ((diffusers_name(name), state[name] if dtype is None else state[name].to(dtype)) for name in names)
+    write_folder(folder, config, stored, max_shard_bytes)
 
 
 def dit_config_from_diffusers(stored: dict[str, Any]) -> VideoDiTConfig:
@@ -188,7 +191,7 @@ def diffusers_from_dit_config(config: VideoDiTConfig) -> dict[str, Any]:
 def _named_as_ours(dit: VideoDiT, tensors: Iterator[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
     """Renames a folder's tensors; zeros for additions that the folder lacks."""
     state = dit.state_dict()
-    ours = {_diffusers_name(name): name for name in state}
+    ours = {diffusers_name(name): name for name in state}
     zero_additions = {name for name in ADDITIONS if name in state}
     dtype = torch.float32
     for name, tensor in tensors:
@@ -199,7 +202,8 @@ def _named_as_ours(dit: VideoDiT, tensors: Iterator[tuple[str, Tensor]]) -> Iter
         yield name, torch.zeros(state[name].shape, dtype=dtype)
 
 
-def _diffusers_name(name: str) -> str:
+def diffusers_name(name: str) -> str:
+    """What diffusers calls one of our tensors."""
     for ours, theirs in DIT_NAMES:
         name = name.replace(ours, theirs)
     return name

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from model.fingerprint import fingerprint
+
 
 class UMT5Encoder:
     """Embeds prompts as Wan's pipelines do: cleaned text, UMT5, zeros after the prompt's own tokens."""
@@ -77,3 +79,10 @@ class UMT5Encoder:
         # Twice unescaped, as Wan's training text was.
         text = html.unescape(html.unescape(self._fix_text(prompt)))
         return re.sub(r"\s+", " ", text).strip()
+
+
+def umt5_fingerprint(folder: Path) -> str:
+    """Twelve digits of an encoder: its settings, its tokenizer, and the names and sizes of its weights (11 GB)."""
+    texts = sorted(path for part in ("text_encoder", "tokenizer") for path in (folder / part).glob("*.json"))
+    weights = [f"{path.name} {path.stat().st_size}" for path in sorted((folder / "text_encoder").glob("*.safetensors"))]
+    return fingerprint(*texts, *weights)[:12]

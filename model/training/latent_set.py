@@ -1,7 +1,7 @@
 """Latents of a clip set, encoded once, and the batches that joint training draws from them."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from model.data.clips import ClipSet
 from model.data.video_io import to_float
 from model.fingerprint import fingerprint
 from model.text.encoder import TextEncoder
+from model.text.stored import StoredTextEncoder
 from model.training.windows import LatentBatch
 from model.vae.video_vae import VideoVAE
 from model.whole_file import whole_file
@@ -75,6 +76,8 @@ def channel_weights(
     Source: ours, because a VAE that starts from whitened principal components gives the same variance to channels of
     very different worth; power 1 would be the error in pixels, 0 the plain loss.
     """
+    if power == 0:
+        return torch.ones(latents.shape[1])
     device = next(vae.parameters()).device
     latents = latents.to(device)
     plain = vae.decode(latents)
@@ -87,6 +90,25 @@ def channel_weights(
         answers.append((vae.decode(moved) - plain).square().mean())
     weights = torch.stack(answers).pow(power)
     return (weights / weights.mean()).cpu()
+
+
+class TextTable:
+    """The embedded caption of every clip: all in memory, on `device`, but for those that are stored on disk."""
+
+    def __init__(self, text_encoder: TextEncoder, captions: Sequence[str], device: torch.device) -> None:
+        self.device, self.captions = device, captions
+        self.stored = text_encoder if isinstance(text_encoder, StoredTextEncoder) else None
+        if self.stored is None:
+            known = sorted(set(captions))
+            self.table = text_encoder.encode(known).half().to(device)
+            position = {caption: i for i, caption in enumerate(known)}
+            self.index = torch.tensor([position[caption] for caption in captions], device=device)
+
+    def take(self, rows: Int[Tensor, " b"]) -> Float[Tensor, "b n d"]:
+        """The embeddings of these clips' captions, float32."""
+        if self.stored is None:
+            return self.table[self.index[rows]].float()
+        return self.stored.encode([self.captions[row] for row in rows.tolist()]).to(self.device)
 
 
 class LatentBatches:
@@ -116,10 +138,7 @@ class LatentBatches:
             raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
         device = device or latents.device
         self.latents, self.poses = latents.to(device), clips.poses.to(device)
-        captions = sorted(set(clips.captions))
-        self.text = text_encoder.encode(captions).half().to(device)
-        position = {caption: i for i, caption in enumerate(captions)}
-        self.caption_index = torch.tensor([position[c] for c in clips.captions], device=device)
+        self.text = TextTable(text_encoder, clips.captions, device)
         self.intrinsics = clips.intrinsics.to(device)
         order = torch.randperm(len(clips), generator=torch.Generator().manual_seed(20 + seed))
         order = order[torch.argsort(~clips.labelled[order], stable=True)]  # those with a camera first
@@ -153,6 +172,6 @@ class LatentBatches:
             latents=self.latents[rows].float(),
             c2w=self.poses[rows],
             intrinsics=self.intrinsics[rows],
-            text=self.text[self.caption_index[rows]].float(),
+            text=self.text.take(rows),
             labelled=self.labelled[rows],
         )

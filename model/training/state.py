@@ -16,6 +16,7 @@ class TrainState:
 
     `inputs` are fingerprints, by name, of the frozen networks that it is trained for: with others it is of no use.
     `parts` are parts of the module, by name, whose gradients are clipped each by its own norm; none: all by one norm.
+    `trained_only`: what is frozen is not kept with the state; `inputs` say where it is from.
     """
 
     module: nn.Module
@@ -27,6 +28,7 @@ class TrainState:
     skipped_steps: int = 0
     inputs: dict[str, str] = field(default_factory=dict)
     parts: dict[str, nn.Module] = field(default_factory=dict)
+    trained_only: bool = False
 
     @property
     def device(self) -> torch.device:
@@ -35,7 +37,12 @@ class TrainState:
 
     def tensors(self) -> dict[str, Tensor]:
         """Module, optimisers and average as one flat dictionary."""
-        named = {f"module/{name}": tensor for name, tensor in self.module.state_dict().items()}
+        module = self.module.state_dict()
+        if self.trained_only:
+            module = {
+                name: module[name] for name, parameter in self.module.named_parameters() if parameter.requires_grad
+            }
+        named = {f"module/{name}": tensor for name, tensor in module.items()}
         names: dict[Tensor, str] = {parameter: name for name, parameter in self.module.named_parameters()}
         for index, optimizer in enumerate(self.optimizers):
             for parameter, values in optimizer.state.items():

@@ -12,8 +12,7 @@ import torch
 from model.checkpoint import component_exists, copy_component, load_component, load_meta, read_unmixed, save_component
 from model.data.synthetic.themes import known_style
 from model.device import usable_device
-from model.dit.video_dit import VideoDiT, VideoDiTConfig
-from model.pretrained import wan
+from model.dit.video_dit import VideoDiT
 from model.text.encoder import TextEncoder
 from model.text.tiny_vocabulary import TinyVocabularyEncoder
 from model.text.umt5 import UMT5Encoder
@@ -23,16 +22,15 @@ from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.camera_world import CameraWorld
 from model.world.config import (
     DEFAULT_SAMPLER,
-    WORLD_FILE,
     NamedSamplerConfig,
     TextEncoderConfig,
     WorldConfig,
     read_world_config,
-    wan_config,
     write_world_config,
 )
 from model.world.folder import world_folder
 from model.world.free_space import SolidCameraWorld
+from model.world.networks import read_dit, read_vae, read_world
 from model.world.options import WorldOptions
 from model.world.protocol import WorldModel
 from model.world.synthetic_world import SyntheticWorld
@@ -207,13 +205,7 @@ def _stamp(folder: Path) -> int:
 def _load_folder(folder: Path, device: str, stamp: int) -> _Components:
     """All of a folder but the DiT, of which its samplers have several; the stamp is for the cache's key only."""
     with _named_errors(folder):
-        if _is_wan(folder):
-            wan.check_pipeline(folder)
-            config = read_world_config(folder) if (folder / WORLD_FILE).is_file() else wan_config()
-            vae = wan.load_vae(folder / "vae")
-        else:
-            config = read_world_config(folder)
-            vae = load_component(folder / "vae", VideoVAEConfig, VideoVAE)
+        config, vae = read_world(folder), read_vae(folder)
         text_encoder = build_text_encoder(config.text_encoder, folder, device)
         depth = _load_depth(folder / DEPTH_FOLDER, vae)
     for network in (vae, *([] if depth is None else [depth])):
@@ -225,17 +217,9 @@ def _load_folder(folder: Path, device: str, stamp: int) -> _Components:
 def _load_dit(folder: Path, device: str, stamp: int, name: str) -> VideoDiT:
     """The DiT in the folder's folder `name`, or a Wan pipeline's."""
     with _named_errors(folder):
-        if _is_wan(folder):
-            # what is stored (bfloat16) suits accelerators; CPUs without bfloat16 units would crawl
-            dtype = torch.float32 if torch.device(device).type == "cpu" else None
-            dit = wan.load_dit(folder / "transformer", dtype)
-        else:
-            dit = load_component(folder / name, VideoDiTConfig, VideoDiT)
+        # what is stored (bfloat16) suits accelerators; CPUs without bfloat16 units would crawl
+        dit = read_dit(folder, name, torch.float32 if torch.device(device).type == "cpu" else None)
     return dit.requires_grad_(False).eval().to(device)
-
-
-def _is_wan(folder: Path) -> bool:
-    return (folder / "transformer").is_dir()
 
 
 @contextmanager

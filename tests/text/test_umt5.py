@@ -16,27 +16,8 @@ PROMPTS = ["a red  box &amp; a blue ball", "desert", ""]
 
 
 @pytest.fixture(scope="module")
-def pipeline_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`text_encoder/` and `tokenizer/` as in a downloaded Wan pipeline, with random weights and a dozen words."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-
-    folder = tmp_path_factory.mktemp("pipeline")
-    words = ["<pad>", "</s>", "<unk>", "a", "red", "blue", "box", "ball", "&", "desert"]
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
-    ).save_pretrained(folder / "tokenizer")
-    torch.manual_seed(0)
-    config = transformers.UMT5Config(vocab_size=len(words), d_model=16, d_kv=4, d_ff=32, num_layers=2, num_heads=4)
-    transformers.UMT5EncoderModel(config).save_pretrained(folder / "text_encoder")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def encoder(pipeline_folder: Path) -> UMT5Encoder:
-    return UMT5Encoder(pipeline_folder, num_tokens=12)
+def encoder(umt5_folder: Path) -> UMT5Encoder:
+    return UMT5Encoder(umt5_folder, num_tokens=12)
 
 
 def test_it_is_a_text_encoder(encoder: UMT5Encoder) -> None:
@@ -45,12 +26,12 @@ def test_it_is_a_text_encoder(encoder: UMT5Encoder) -> None:
     assert encoder.encode(PROMPTS).shape == (3, 12, 16)
 
 
-def test_embeddings_are_those_of_the_diffusers_pipeline(encoder: UMT5Encoder, pipeline_folder: Path) -> None:
+def test_embeddings_are_those_of_the_diffusers_pipeline(encoder: UMT5Encoder, umt5_folder: Path) -> None:
     wan = pytest.importorskip("diffusers.pipelines.wan.pipeline_wan")
     oracle = wan.WanPipeline.__new__(wan.WanPipeline)  # The pipeline needs no other part to embed a prompt.
     oracle.__dict__.update(
-        tokenizer=transformers.AutoTokenizer.from_pretrained(pipeline_folder / "tokenizer"),
-        text_encoder=transformers.UMT5EncoderModel.from_pretrained(pipeline_folder / "text_encoder").eval(),
+        tokenizer=transformers.AutoTokenizer.from_pretrained(umt5_folder / "tokenizer"),
+        text_encoder=transformers.UMT5EncoderModel.from_pretrained(umt5_folder / "text_encoder").eval(),
     )
     with torch.no_grad():
         expected = oracle._get_t5_prompt_embeds(PROMPTS, max_sequence_length=12, device="cpu")
@@ -76,7 +57,7 @@ def test_a_folder_without_its_parts_is_named(tmp_path: Path) -> None:
         UMT5Encoder(tmp_path)
 
 
-def test_a_missing_package_names_the_extra(pipeline_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_names_the_extra(umt5_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ftfy", None)
     with pytest.raises(ImportError, match=r"pip install 'cameractrlworld\[wan\]'"):
-        UMT5Encoder(pipeline_folder)
+        UMT5Encoder(umt5_folder)

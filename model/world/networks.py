@@ -1,0 +1,68 @@
+"""The networks of a world's folder, in our layout (`dit/ vae/`) or in that of diffusers' Wan pipelines."""
+
+from pathlib import Path
+
+import torch
+
+from model.checkpoint import load_component
+from model.dit.video_dit import VideoDiT, VideoDiTConfig
+from model.pretrained import wan
+from model.vae.video_vae import VideoVAE, VideoVAEConfig
+from model.world.config import WORLD_FILE, WorldConfig, read_world_config, wan_config, write_world_config
+
+
+def is_wan(folder: Path) -> bool:
+    """Whether a folder has the layout of diffusers' Wan pipelines."""
+    return (folder / "transformer").is_dir()
+
+
+def read_world(folder: Path) -> WorldConfig:
+    """The settings of a world's folder; a downloaded pipeline without a `world.yaml` has Wan's own.
+
+    Raises:
+        FileNotFoundError: There is no `world.yaml` in a folder of our layout.
+        ValueError: It is damaged, or the pipeline is one of two transformers.
+    """
+    if not is_wan(folder):
+        return read_world_config(folder)
+    wan.check_pipeline(folder)
+    return read_world_config(folder) if (folder / WORLD_FILE).is_file() else wan_config()
+
+
+def read_vae(folder: Path) -> VideoVAE:
+    """The folder's VAE, in float32. Raises as `load_component` and `wan.load_vae`."""
+    if is_wan(folder):
+        return wan.load_vae(folder / "vae")
+    return load_component(folder / "vae", VideoVAEConfig, VideoVAE)
+
+
+def read_dit(folder: Path, component: str = "dit", dtype: torch.dtype | None = torch.float32) -> VideoDiT:
+    """The folder's DiT, or one of its samplers' (`component`); ours is always read in float32.
+
+    Args:
+        folder: A world's folder.
+        component: The DiT's folder in it; a pipeline has one transformer.
+        dtype: Of a pipeline's weights; None keeps what is stored.
+
+    Raises:
+        FileNotFoundError: A file is missing.
+        ValueError: As `load_component` and `wan.load_dit`.
+    """
+    if is_wan(folder):
+        return wan.load_dit(folder / "transformer", dtype)
+    return load_component(folder / component, VideoDiTConfig, VideoDiT)
+
+
+def save_wan_world(folder: Path, dit: VideoDiT, vae: VideoVAE, config: WorldConfig) -> None:
+    """Writes a world in the layout of diffusers' Wan pipelines, which `load_world` and diffusers read.
+
+    The DiT is stored in bfloat16, as Wan's own is; the VAE, which is not trained, only once. `config.text_encoder`
+    says where the text encoder lies, which is not copied.
+
+    Raises:
+        ValueError: diffusers has no setting for this network (`wan.save_dit`).
+    """
+    wan.save_dit(dit, folder / "transformer", dtype=torch.bfloat16)
+    if not (folder / "vae").is_dir():
+        wan.save_vae(vae, folder / "vae")
+    write_world_config(folder, config)

@@ -1,0 +1,187 @@
+"""An open base is trained, in full and with adapters: what comes out flies, goes on, and is distilled."""
+
+import dataclasses
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+
+import cc2env
+from model.build import DistillConfig, TrainConfig
+from model.checkpoint import load_training_state
+from model.cli import joint_training
+from model.cli.distill import distill
+from model.cli.fine_tuning import frozen_base, starting_point
+from model.cli.train import train
+from model.data.clips import ClipSetConfig, render_clip_set
+from model.pretrained import wan
+from model.training.flow_matching_step import FlowMatchingStep
+from model.training.lora import LoRAConfig
+from model.world.networks import read_dit, read_world
+
+diffusers = pytest.importorskip("diffusers")
+pytest.importorskip("ftfy")
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clips")
+    config = ClipSetConfig(num_clips=4, num_latents=6, height=32, width=32, fps=12.0, shard_size=4)
+    render_clip_set(folder, config, num_workers=1)
+    return folder
+
+
+def settings(experiment: str, base: Path, clips: Path, out: Path, *more: str) -> TrainConfig:
+    """An experiment of the page at a size of seconds."""
+    given = [
+        f"experiment={experiment}", f"base={base}", f"data.folder={clips}", f"out={out}", "num_preview_scenes=1",
+        "data.clips.num_latents=6", "data.clips.height=32", "data.clips.width=32", "data.clips.shard_size=4",
+        "diffusion.num_new=2", "sampler.num_steps=1", "opening.num_steps=1", "training.num_steps=3",
+        "training.fit.accumulation=2", "training.fit.sample_every=0", "training.fit.checkpoint_steps=1",
+    ]  # fmt: skip
+    with initialize_config_module(config_module="configs.train", version_base=None):
+        config = OmegaConf.to_object(compose("config", [*given, *more]))
+    assert isinstance(config, TrainConfig)
+    shares = {0: 0.2, 1: 0.4, 2: 0.4} if experiment != "wan_phase1" else {0: 0.5, 1: 0.5}
+    config.diffusion = dataclasses.replace(config.diffusion, context_shares=shares)
+    return config
+
+
+def fly(folder: Path) -> np.ndarray:
+    """The frames of one clip."""
+    env = gym.make(cc2env.ENV_ID, world=str(folder))
+    env.reset(seed=3, options={"prompt": "a red box"})
+    frames = env.step(np.zeros(env.action_space.shape, dtype=np.float32))[0]
+    env.close()
+    return frames
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return read_dit(folder).state_dict()
+
+
+def test_both_phases_then_the_world_flies_and_is_distilled(
+    wan_base: Path, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = train(settings("wan_phase1", wan_base, clips, tmp_path / "one"))
+    before, after = weights(wan_base), weights(first)
+    assert all(not torch.equal(before[name], after[name]) for name in ("blocks.0.self_attention.query.weight",))
+    assert after["camera_embedding.patchify.weight"].any()  # zero in the base
+    # embeddings are in the data's folder now: the encoder, larger than the network, is not loaded again
+    monkeypatch.setattr(joint_training, "build_text_encoder", None)
+    second = train(settings("wan_phase2", first, clips, tmp_path / "two"))
+    world = read_world(second)
+    assert (world.height, world.width, world.context_latents) == (32, 32, 2)
+    assert Path(world.text_encoder.folder) == wan_base  # the pipeline's, not copied
+    assert fly(second).shape == (8, 32, 32, 3)
+    diffusers.WanTransformer3DModel.from_pretrained(second / "transformer")
+    with initialize_config_module(config_module="configs.distill", version_base=None):
+        given = [
+            "experiment=debug", f"world={second}", f"out={tmp_path}/fast", "data.render_into=null",
+            f"data.folder={clips}", "data.clips.num_latents=6", "data.clips.height=32", "data.clips.width=32",
+            "diffusion.num_new=2", "diffusion.memory_latents=0", "flights.share=0", "training.num_steps=1",
+            "teacher.sampler_steps=null", "num_preview_scenes=1", "training.fit.sample_every=0",
+        ]  # fmt: skip
+        config = OmegaConf.to_object(compose("config", given))
+    assert isinstance(config, DistillConfig)
+    config.diffusion = dataclasses.replace(config.diffusion, context_shares={1: 1.0})
+    student = distill(config)
+    assert read_world(student).sampler.guidance_text == 1.0 and fly(student).shape == (8, 32, 32, 3)
+
+
+def test_adapters_are_resumed_exactly_and_come_out_merged_and_alone(
+    wan_base: Path, clips: Path, tmp_path: Path
+) -> None:
+    whole = train(settings("wan_lora", wan_base, clips, tmp_path / "whole", "lora.rank=2"))
+    killed = settings("wan_lora", wan_base, clips, tmp_path / "killed", "lora.rank=2")
+    step = FlowMatchingStep.__call__
+
+    def until_the_third(self: FlowMatchingStep, module: torch.nn.Module, batch: Any, generator: torch.Generator) -> Any:
+        if (tmp_path / "killed/training_state.safetensors").exists() and len(seen) == 4:
+            raise KeyboardInterrupt
+        seen.append(1)
+        return step(self, module, batch, generator)
+
+    seen: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FlowMatchingStep, "__call__", until_the_third)
+        with pytest.raises(KeyboardInterrupt):
+            train(killed)
+    parts = train(killed)
+    for name, tensor in weights(whole).items():
+        assert torch.equal(tensor, weights(parts)[name]), name
+    state = load_training_state(tmp_path / "whole/training_state.safetensors")
+    kept = {name for name in state["tensors"] if name.startswith("module/")}
+    assert kept and not any("base_layer" in name for name in kept)  # the base is not kept with the state
+    pipeline = diffusers.WanTransformer3DModel.from_pretrained(wan_base / "transformer")
+    pipeline.load_lora_adapter(str(whole / "pytorch_lora_weights.safetensors"), prefix="transformer")
+    assert fly(whole).shape == (8, 32, 32, 3)
+
+
+def test_adapters_of_another_base_are_refused(wan_base: Path, clips: Path, tmp_path: Path) -> None:
+    config = settings("wan_lora", wan_base, clips, tmp_path / "run", "lora.rank=2", "training.num_steps=1")
+    train(config)
+    dit = wan.load_dit(wan_base / "transformer")
+    torch.nn.init.normal_(dit.head.linear.weight)
+    wan.save_dit(dit, wan_base / "transformer")
+    with pytest.raises(ValueError, match=r"^base: expected the one that"):
+        train(dataclasses.replace(config, training=dataclasses.replace(config.training, num_steps=2)))
+
+
+def one_file(base: Path) -> Path:
+    (base.parent / "wan.gguf").touch()
+    return base.parent / "wan.gguf"
+
+
+def adapters(base: Path) -> Path:
+    (base.parent / "lora").mkdir()
+    (base.parent / "lora/pytorch_lora_weights.safetensors").touch()
+    return base.parent / "lora"
+
+
+def half_a_checkpoint(base: Path) -> Path:
+    wan.save_dit(wan.load_dit(base / "transformer"), base / "transformer", max_shard_bytes=2e4)
+    sorted((base / "transformer").glob("*.safetensors"))[0].unlink()
+    return base
+
+
+def another_family(base: Path) -> Path:
+    path = base / "transformer/config.json"
+    path.write_text(path.read_text().replace("WanTransformer3DModel", "LTXVideoTransformer3DModel"))
+    return base
+
+
+def two_experts(base: Path) -> Path:
+    shutil.copytree(base / "transformer", base / "transformer_2")
+    return base
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (one_file, r"^base: expected a folder .* got quantised weights \(GGUF\)"),
+        (adapters, r"^base: expected a folder .* got adapters \(LoRA"),
+        (half_a_checkpoint, r"expected a file diffusion_pytorch_model-00001-of"),
+        (another_family, r"_class_name WanTransformer3DModel, got LTXVideo"),
+        (two_experts, r"two experts"),
+        (lambda base: base / "nowhere", r"^base: expected a folder .* there is no"),
+    ],
+)
+def test_what_is_no_base_is_named(spoil: Callable[[Path], Path], message: str, wan_base: Path, tmp_path: Path) -> None:
+    config = settings("wan_phase1", spoil(wan_base), tmp_path, tmp_path / "run")
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        starting_point(config)
+
+
+def test_settings_of_the_bases_own_are_refused(wan_base: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^dit: expected none beside base"):
+        starting_point(settings("wan_phase1", wan_base, tmp_path, tmp_path / "run", "dit.num_blocks=2"))
+    with pytest.raises(ValueError, match=r"^lora.rank: expected 0 without base"):
+        frozen_base(TrainConfig(out="", lora=LoRAConfig(rank=4)))
