@@ -58,7 +58,7 @@ def adversarial(config: TrainAdversarialConfig) -> Path:
     clips, latents = encoded_clips(config.data, vae, world)
     with distributed.local_main_first():
         scenes = held_out_scenes(config, clips.config, world.poses_per_clip)
-    weights = channel_weights(vae, latents[:8].float(), config.adversarial.channel_weight_power)
+    weights = channel_weights(clips, vae, latents, config.adversarial.channel_weight_power)
     run_folder.keep_settings(config.out, config)
 
     def batches(stage: StageConfig, seed: int) -> LatentBatches:

@@ -81,7 +81,7 @@ def latent_batches(
         world_size=distributed.world_size(),
         device=next(vae.parameters()).device,
     )
-    return batches, channel_weights(vae, latents[:8].float(), config.diffusion.channel_weight_power)
+    return batches, channel_weights(clips, vae, latents, config.diffusion.channel_weight_power)
 
 
 def training_text_encoder(config: TextEncoderConfig, prompts: Iterable[str], folder: Path, device: str) -> TextEncoder:

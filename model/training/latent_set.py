@@ -65,19 +65,25 @@ def _encode_rows(clips: ClipSet, rows: range, vae: VideoVAE, part: Path) -> None
         np.save(partial, latents.numpy())
 
 
-@torch.no_grad()
-def channel_weights(
-    vae: VideoVAE, latents: Float[Tensor, "b c f h w"], power: float, size: float = 0.1
-) -> Float[Tensor, " c"]:
-    """How much each latent channel matters in pixels, to the power `power`, mean 1.
-
-    Measured: the decoder's mean squared answer to noise of standard deviation `size` in one channel at a time.
-
-    Source: ours, because a VAE that starts from whitened principal components gives the same variance to channels of
-    very different worth; power 1 would be the error in pixels, 0 the plain loss.
-    """
+def channel_weights(clips: ClipSet, vae: VideoVAE, latents: Float[Tensor, "n c f h w"], power: float) -> Tensor:
+    """How much each latent channel matters in pixels, `[c]`, kept beside the clips; see `measure_channels`."""
     if power == 0:
         return torch.ones(latents.shape[1])
+    path = clips.folder / f"channels_{weights_fingerprint(vae)}_{clips.name}.npy"
+    if not path.exists():
+        with whole_file(path) as partial:
+            np.save(partial, measure_channels(vae, latents[:8].float()).numpy())
+    weights = torch.from_numpy(np.load(path)).pow(power)
+    return weights / weights.mean()
+
+
+@torch.no_grad()
+def measure_channels(vae: VideoVAE, latents: Float[Tensor, "b c f h w"], size: float = 0.1) -> Float[Tensor, " c"]:
+    """The decoder's mean squared answer to noise of standard deviation `size` in one channel at a time.
+
+    Source: ours, because a VAE that starts from whitened principal components gives the same variance to channels of
+    very different worth. As weights of the loss, to the power 1 they would be the error in pixels, to 0 the plain loss.
+    """
     device = next(vae.parameters()).device
     latents = latents.to(device)
     plain = vae.decode(latents)
@@ -88,8 +94,7 @@ def channel_weights(
         noise = torch.empty_like(moved[:, channel]).normal_(generator=generator)
         moved[:, channel] += size * noise
         answers.append((vae.decode(moved) - plain).square().mean())
-    weights = torch.stack(answers).pow(power)
-    return (weights / weights.mean()).cpu()
+    return torch.stack(answers).cpu()
 
 
 class TextTable:
