@@ -1,5 +1,6 @@
 """From configuration to objects: the schemas of every main, and the plain code that builds what they name."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,11 @@ class DataConfig:
         num_workers: Processes that render or decode.
         clips: Size, rate, length and number of the clips.
         mirror: The DiT also learns from every clip's mirror image.
+        scale_spread: The DiT learns paths in a unit that is drawn anew for each scene, from 1 / this to this metres; 1:
+            metres. The paper's Table 3, "without scale calibration".
+
+    Raises:
+        ValueError: The spread is less than 1, or a setting of rendered clips is given beside `folder`.
     """
 
     folder: str | None = None
@@ -43,6 +49,18 @@ class DataConfig:
     num_workers: int = 2
     clips: ClipSetConfig = field(default_factory=ClipSetConfig)
     mirror: bool = False
+    scale_spread: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.scale_spread < math.inf:
+            raise ValueError(f"data.scale_spread: expected 1 or more, got {self.scale_spread}; 1 leaves metres")
+        rendered = ClipSetConfig()
+        for name in ("moving_objects", "paths"):
+            if self.folder is not None and getattr(self.clips, name) != getattr(rendered, name):
+                raise ValueError(
+                    f"data.clips.{name}: expected the default, it has no effect on clips that are read from "
+                    f"data.folder={self.folder}, got {getattr(self.clips, name)!r}"
+                )
 
     @property
     def source(self) -> Path:

@@ -184,7 +184,13 @@ def fewer_steps(sampler: SamplerConfig, least: int) -> SamplerConfig:
 
 
 def step_plan(teacher: SamplerConfig, student: SamplerConfig) -> StepPlan:
-    """What one phase does to one sampler."""
+    """What one phase does to one sampler.
+
+    Raises:
+        ValueError: The teacher noises its context, which no student has learnt.
+    """
+    if teacher.context_noise > 0:
+        raise ValueError(f"teacher: expected a sampler with context_noise 0, got {teacher.context_noise}")
     return StepPlan(
         teacher_steps=teacher.num_steps,
         student_steps=student.num_steps,

@@ -1,9 +1,12 @@
 """What `train`, `distill` and `adversarial` share: checked windows, clips, batches of latents, scenes of previews."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
+import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from model.build import DataConfig, DistillConfig, TrainAdversarialConfig, TrainConfig
@@ -62,7 +65,19 @@ def encoded_clips(data: DataConfig, vae: VideoVAE, world: WorldConfig | None) ->
             check_size(clips.config, world)
         if data.mirror:
             clips = MirroredClipSet(clips.folder, len(clips))
+        clips.poses = with_random_units(clips.poses, clips.seeds, data.scale_spread)
         return clips, encode_clip_set(clips, vae)
+
+
+def with_random_units(poses: Float[Tensor, "n f 4 4"], seeds: Sequence[int], spread: float) -> Float[Tensor, "n f 4 4"]:
+    """Paths whose translations are multiplied by a factor for each scene, from 1 / `spread` to `spread`."""
+    if spread == 1:
+        return poses
+    exponents = [2 * np.random.default_rng([0x5CA1E, seed]).random() - 1 for seed in seeds]
+    factors = spread ** torch.tensor(exponents, dtype=poses.dtype)
+    scaled = poses.clone()
+    scaled[..., :3, 3] *= factors[:, None, None]
+    return scaled
 
 
 def latent_batches(

@@ -22,9 +22,9 @@ from tqdm import tqdm
 
 from model.data.synthetic.captions import caption
 from model.data.synthetic.renderer import render_frames
-from model.data.synthetic.scene import sample_scene
+from model.data.synthetic.scene import sample_scene, static_scene
 from model.data.synthetic.seeds import TRAINING_SEED
-from model.data.synthetic.trajectories import sample_trajectory
+from model.data.synthetic.trajectories import PATHS, sample_trajectory
 from model.geometry import se3
 from model.geometry.camera import intrinsics_from_fov
 from model.parent_watch import exit_with
@@ -35,7 +35,15 @@ FRAMES_PER_LATENT = 4
 
 @dataclass(kw_only=True)
 class ClipSetConfig:
-    """What to render. Training seeds start far above those that people and evaluations use (0, 1, 2 ...)."""
+    """What to render. Training seeds start far above those that people and evaluations use (0, 1, 2 ...).
+
+    Attributes:
+        moving_objects: With false the scenes are shown without those of their objects that move.
+        paths: `balanced` over all moves, or `forward`: most moves go straight ahead, as in films as they are found.
+
+    Raises:
+        ValueError: `paths` is another word.
+    """
 
     num_clips: int = 4096
     num_latents: int = 9
@@ -46,6 +54,12 @@ class ClipSetConfig:
     style: str = "soft"
     first_seed: int = TRAINING_SEED
     shard_size: int = 32
+    moving_objects: bool = True
+    paths: str = "balanced"
+
+    def __post_init__(self) -> None:
+        if self.paths not in PATHS:
+            raise ValueError(f"data.clips.paths: expected one of {list(PATHS)}, got {self.paths!r}")
 
     @property
     def num_frames(self) -> int:
@@ -75,7 +89,9 @@ class RenderedRecord:
 def render_record(config: ClipSetConfig, seed: int) -> RenderedRecord:
     """Scene `seed` along its own trajectory, from time 0."""
     scene = sample_scene(seed, style=config.style)
-    trajectory, kind = sample_trajectory(scene, seed, config.num_latents)
+    trajectory, kind = sample_trajectory(scene, seed, config.num_latents, config.paths)
+    if not config.moving_objects:
+        scene = static_scene(scene)
     frames = trajectory.upsample(FRAMES_PER_LATENT)
     times = torch.arange(config.num_frames) / config.fps
     pixels = render_frames(scene, frames.c2w, config.intrinsics(), times, config.height, config.width)

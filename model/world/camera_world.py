@@ -244,7 +244,12 @@ class CameraWorld:
     ) -> Tensor:
         null = self._text_encoder.null(len(rows)).to(self._device)
         text = state.memory["text"][rows]
-        return sample_clip(self._dit, noise, context, c2w, state.intrinsics[rows], text, null, sampler)
+        context_noise = None
+        if sampler.context_noise > 0 and context.shape[2] > 1:  # a given first frame stays as it is
+            # steps below -1 (which draws prompts) are no clip's: a stream of their own
+            steps = -2 - state.step[rows]
+            context_noise = episode_noise(state.seed[rows], steps, context.shape[1:]).to(self._device)
+        return sample_clip(self._dit, noise, context, c2w, state.intrinsics[rows], text, null, sampler, context_noise)
 
     def _latent_shape(self, num_latents: int) -> tuple[int, int, int, int]:
         stride = self._vae.spatial_stride

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from model.diffusion.guidance import guidance_branches, guided_velocity
+from model.diffusion.rectified_flow import interpolate
 from model.diffusion.solver import evaluations_of, solver_named
 from model.diffusion.timesteps import sampling_schedule
 from model.dit.attention import KeyValue
@@ -20,6 +21,9 @@ from model.dit.video_dit import VideoDiT
 class SamplerConfig:
     """How a clip is solved for. Weights of 1 are the plain conditional velocity and cost one evaluation a call.
 
+    `context_noise` is the diffusion time to which an extension's context is noised, which the network is told; it was
+    trained on such contexts with `diffusion.context_noise`. 0: clean, as the paper advises (Table 5).
+
     Raises:
         ValueError: for a setting out of range.
     """
@@ -29,6 +33,7 @@ class SamplerConfig:
     shift: float = 1.0
     guidance_text: float = 1.0
     guidance_camera: float = 1.0
+    context_noise: float = 0.0
 
     def __post_init__(self) -> None:
         if not isinstance(self.num_steps, int) or self.num_steps < 1:
@@ -40,6 +45,8 @@ class SamplerConfig:
         for name in ("guidance_text", "guidance_camera"):
             if not math.isfinite(getattr(self, name)):
                 raise ValueError(f"{name}: expected a finite number, got {getattr(self, name)}")
+        if not 0 <= self.context_noise < 1:
+            raise ValueError(f"context_noise: expected a number in [0, 1), got {self.context_noise}")
 
     def evaluations(self, has_text: bool = True, has_camera: bool = True) -> int:
         """Network evaluations per sample for what is solved for with or without a prompt, by a network that reads
@@ -57,13 +64,19 @@ def sample_clip(
     text: Float[Tensor, "b tokens d"],
     null_text: Float[Tensor, "b tokens d"],
     sampler: SamplerConfig,
+    context_noise: Float[Tensor, "b c n h w"] | None = None,
 ) -> Float[Tensor, "b c new h w"]:
     """New latents, float32, that continue `context` (n may be 0) along the poses of context and new latents.
 
     All poses are in the one world frame. Context tokens are clean, marked in the mask channel, and carry timestep 0.
+    With `context_noise` (standard normal) they are noised to the time `sampler.context_noise`, and carry that.
     """
     b, _, num_new, h, w = noise.shape
     num_context = context.shape[2]
+    context_t = torch.zeros((), device=noise.device)
+    if context_noise is not None:
+        context_t = context_t + sampler.context_noise
+        context = interpolate(context, context_noise, context_t)
     is_context = torch.arange(num_context + num_new, device=noise.device).expand(b, -1) < num_context
     cameras = camera_inputs(dit.config, c2w, intrinsics, h, w, num_context)
     guided = guided_velocity(
@@ -78,7 +91,7 @@ def sample_clip(
     )
 
     def velocity(x: Tensor, t: Tensor) -> Tensor:
-        frame_t = t[:, None] * ~is_context
+        frame_t = torch.where(is_context, context_t, t[:, None])
         return guided(torch.cat([context, x], dim=2), frame_t)
 
     schedule = sampling_schedule(sampler.num_steps, sampler.shift, noise.device)

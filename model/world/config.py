@@ -79,6 +79,7 @@ class NamedSamplerConfig:
         """
         if not re.fullmatch(r"\w+", self.dit):
             raise ValueError(f"samplers: expected the name of a folder in the world's for dit, got {self.dit!r}")
+        _check_opening(self.opening)
 
 
 @dataclass(kw_only=True)
@@ -127,6 +128,7 @@ class WorldConfig:
             ValueError: for a number out of range.
         """
         _check_ranges(self, _RANGES)
+        _check_opening(self.opening)
 
     def sampler_named(self, name: str | None) -> NamedSamplerConfig:
         """The sampler of this name; None and `default` are the world's own.
@@ -188,6 +190,11 @@ def write_world_config(folder: Path, config: WorldConfig) -> None:
     """Writes `world.yaml`, whole or not at all."""
     text = yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True)
     write_text(folder / WORLD_FILE, text)
+
+
+def _check_opening(opening: SamplerConfig) -> None:
+    if opening.context_noise != 0:
+        raise ValueError(f"opening.context_noise: expected 0, an opening has no context, got {opening.context_noise}")
 
 
 def _check_ranges(config: object, ranges: dict[str, tuple[float, float]], prefix: str = "") -> None:

@@ -1,6 +1,7 @@
 """Clip sets: rendered once, the same whoever renders them, resumed where a killed run stopped."""
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 
@@ -8,7 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from model.build import DataConfig
+from model.cli.joint_training import with_random_units
 from model.data.clips import ClipSet, ClipSetConfig, MirroredClipSet, open_clip_set, render_clip_set, render_record
+from model.data.synthetic.captions import caption
+from model.data.synthetic.scene import sample_scene, static_scene
+from model.data.synthetic.trajectories import sample_trajectory
 from model.geometry import se3
 from model.geometry.camera import project
 
@@ -121,3 +127,55 @@ def test_a_clip_set_that_is_read_is_opened_as_it_is_and_not_rendered_further(tmp
     (tmp_path / "records_00000.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"its part 0 is missing; finish rendering with .*render_into="):
         open_clip_set(tmp_path, CONFIG)
+
+
+def test_without_moving_objects_the_scene_and_its_path_stay() -> None:
+    config = ClipSetConfig(num_latents=9, height=16, width=24)
+    for seed in range(3):
+        moving, still = (
+            render_record(dataclasses.replace(config, moving_objects=each), seed) for each in (True, False)
+        )
+        assert np.array_equal(moving.poses, still.poses) and not np.array_equal(moving.frames, still.frames)
+        scene = static_scene(sample_scene(seed))
+        assert still.caption == caption(scene) and all(item.motion is None for item in scene.objects)
+
+
+def test_paths_that_are_mostly_forward_are() -> None:
+    shares = {}
+    for paths in ("balanced", "forward"):
+        kinds = [sample_trajectory(sample_scene(seed), seed, 2, paths)[1] for seed in range(40)]
+        shares[paths] = kinds.count("forward") / len(kinds)
+    assert shares["forward"] > 0.6 > 0.3 > shares["balanced"]
+    with pytest.raises(ValueError, match=r"^data.clips.paths: expected one of .*, got 'back'"):
+        ClipSetConfig(paths="back")
+
+
+def test_a_set_that_was_rendered_before_there_were_these_settings_goes_on(folder: Path, tmp_path: Path) -> None:
+    old = shutil.copytree(folder, tmp_path / "old")
+    held = json.loads((old / "clip_set.json").read_text())
+    (old / "clip_set.json").write_text(
+        json.dumps({k: v for k, v in held.items() if k not in ("moving_objects", "paths")})
+    )
+    assert len(render_clip_set(old, CONFIG, num_workers=1)) == 3
+
+
+def test_units_are_drawn_for_each_scene() -> None:
+    poses = torch.eye(4).repeat(3, 2, 1, 1)
+    poses[:, 1, :3, 3] = torch.tensor([0.3, -0.4, 1.2])  # 1.3 metres
+    scaled = with_random_units(poses, [5, 6, 5], 4.0)
+    assert torch.equal(scaled[..., :3, :3], poses[..., :3, :3])
+    assert torch.equal(with_random_units(poses, [5, 6, 5], 1), poses)
+    factors = scaled[:, 1, :3, 3].norm(dim=-1) / 1.3
+    torch.testing.assert_close(scaled[..., :3, 3], poses[..., :3, 3] * factors[:, None, None])
+    assert factors[0] == factors[2] != factors[1]
+    many = with_random_units(poses[:1].expand(400, -1, -1, -1), range(400), 4.0)[:, 1, :3, 3].norm(dim=-1)
+    logs = (many / 1.3).log2()
+    assert -2 <= logs.min() < -1.8 and 1.8 < logs.max() <= 2 and abs(logs.mean()) < 0.2
+
+
+def test_settings_of_rendered_clips_have_no_effect_on_clips_that_are_read() -> None:
+    for change in ({"moving_objects": False}, {"paths": "forward"}):
+        with pytest.raises(ValueError, match=r"^data.clips.*no effect on clips that are read"):
+            DataConfig(folder="films", clips=ClipSetConfig(**change))
+    with pytest.raises(ValueError, match=r"^data.scale_spread: expected 1 or more"):
+        DataConfig(scale_spread=0.5)

@@ -14,6 +14,7 @@ from model.geometry.plucker import plucker_map
 from model.vae.video_vae import VideoVAE
 from model.world.camera_world import CameraWorld
 from model.world.clip_sampler import SamplerConfig
+from model.world.config import WorldConfig
 from model.world.noise import episode_noise, noise_seed
 
 _PLAIN = SamplerConfig(num_steps=1)
@@ -235,3 +236,24 @@ def test_bad_conditions_are_refused(world: CameraWorld, argument: str, value: li
 def test_bad_sampler_settings_are_refused(settings: dict[str, float], name: str) -> None:
     with pytest.raises(ValueError, match=f"^{name}: expected"):
         SamplerConfig(**settings)
+
+
+def test_a_context_that_is_noised_says_so_and_its_noise_is_the_seeds(
+    recorder: RecordingDiT, make_world: Callable[..., CameraWorld]
+) -> None:
+    world = make_world(recorder, sampler=SamplerConfig(num_steps=1, context_noise=0.25))
+    state, _ = world.start([1, 2])
+    state, _ = world.extend(state, _path(4).expand(2, -1, -1, -1))
+    assert recorder.t[:, 0].tolist() == [0, 0]  # the first frame alone is no clip of its own
+    clean = state.memory["window", "latents"]
+    world.extend(state, _path(4).expand(2, -1, -1, -1))
+    assert recorder.t.tolist() == [[0.25] * 5 + [1] * 4] * 2
+    noise = (recorder.latents[:, :, :5] - 0.75 * clean) / 0.25
+    assert noise.std() == pytest.approx(1, abs=0.1) and not torch.equal(noise[0], noise[1])
+    alone = state[1:]
+    world.extend(alone, _path(4))
+    torch.testing.assert_close((recorder.latents[:, :, :5] - 0.75 * clean[1:]) / 0.25, noise[1:])
+    with pytest.raises(ValueError, match="context_noise: expected a number in"):
+        SamplerConfig(context_noise=1.0)
+    with pytest.raises(ValueError, match=r"opening\.context_noise: expected 0"):
+        WorldConfig(opening=SamplerConfig(context_noise=0.1))

@@ -1,6 +1,7 @@
 """Samples camera paths through a scene: every named move, changes of speed, stops, never through anything solid."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +49,7 @@ _RATES: dict[str, tuple[float, float, float, float, float, float]] = {
 KINDS: tuple[str, ...] = (*_RATES, "orbit_left", "orbit_right", "wander", "sequence")
 _FREQUENT = {"still": 0.6, "forward": 2.5, "tilt_up": 0.6, "tilt_down": 0.6, "roll_left": 0.4, "roll_right": 0.4}
 _FREQUENT |= {"pan_left": 1.6, "pan_right": 1.6, "arc_left": 1.5, "arc_right": 1.5, "wander": 3.0}
+PATHS = {"balanced": _FREQUENT, "forward": {"forward": 80.0}}  # weights of the moves; of the others 1
 
 
 @dataclass(frozen=True)
@@ -82,13 +84,15 @@ class _Body:
         return pose
 
 
-def sample_trajectory(scene: Scene, seed: int, num_latents: int) -> tuple[CameraTrajectory, str]:
+def sample_trajectory(
+    scene: Scene, seed: int, num_latents: int, paths: str = "balanced"
+) -> tuple[CameraTrajectory, str]:
     """A path of `num_latents` latent poses in scene coordinates from the scene's start pose, and its kind.
 
     The kind is one of `KINDS`: the only move of a short path, or "sequence" where several follow each other. At any
     time, and on the geodesics between poses, the camera keeps `CAMERA_MARGIN` from every surface; successive poses
     are at most `MAX_TRANSLATION_PER_POSE` and `MAX_ROTATION_PER_POSE` apart. Intrinsics are those of `HORIZONTAL_FOV`
-    at 48x80 pixels.
+    at 48x80 pixels. `paths`: which moves are frequent, a name of `PATHS`.
 
     Raises:
         ValueError: `num_latents` is less than 1 or the seed is negative.
@@ -104,7 +108,7 @@ def sample_trajectory(scene: Scene, seed: int, num_latents: int) -> tuple[Camera
     while len(bodies) < num_latents:
         missing = num_latents - len(bodies)
         steps = missing if single and missing <= _LONG else min(missing, int(rng.integers(3, 10)))
-        part, kind = _segment(scene, rng, bodies[-1], steps, num_latents > _LONG)
+        part, kind = _segment(scene, rng, bodies[-1], steps, num_latents > _LONG, PATHS[paths])
         bodies.extend(part)
         kinds.append(kind)
     poses = torch.from_numpy(np.stack([body.pose() for body in bodies])).float()
@@ -114,14 +118,19 @@ def sample_trajectory(scene: Scene, seed: int, num_latents: int) -> tuple[Camera
 
 
 def _segment(
-    scene: Scene, rng: np.random.Generator, start: _Body, steps: int, keep_in_view: bool
+    scene: Scene,
+    rng: np.random.Generator,
+    start: _Body,
+    steps: int,
+    keep_in_view: bool,
+    frequent: Mapping[str, float],
 ) -> tuple[list[_Body], str]:
     """The next `steps` bodies and the name of the move.
 
     Tries moves until one is clear (and, if asked, ends with something in view), and turns on the spot otherwise.
     """
     names = [name for name in KINDS if name != "sequence"]
-    weights = np.array([_FREQUENT.get(name, 1.0) for name in names])
+    weights = np.array([frequent.get(name, 1.0) for name in names])
     for attempt in range(24):
         kind = str(rng.choice(names, p=weights / weights.sum()))
         speed = _speeds(rng, steps) * (0.85**attempt)
