@@ -20,7 +20,7 @@ from agents.ppo import PPOPolicy, agent_folder
 from agents.random import RandomPolicy
 from agents.rollout import Policy, rollout
 from agents.scripted import ScriptedPolicy
-from cc2env import TASK_IDS
+from cc2env import TASK_IDS, world_names
 from cc2env.env import CameraCtrlWorldEnv
 from cc2env.files import fingerprint, lock_folder, world_fingerprint, write_text
 from configs.command_line import hydra_command
@@ -41,7 +41,7 @@ class EvaluateConfig:
         budgets: Of the planner, by task.
         imagination: Of the planner: `poses` or `forks`.
         ppo: Folder of the trained agents, one by task; None: the shipped ones.
-        sampler: Arguments of `gymnasium.make` for worlds other than `synthetic`.
+        sampler: Arguments of `gymnasium.make` for learned worlds: not for `synthetic` or what a package registers.
     """
 
     tasks: list[str] = field(default_factory=list)
@@ -122,7 +122,7 @@ def _cells(config: EvaluateConfig, worlds: dict[str, Any]) -> Iterator[Cell]:
 def _settings(config: EvaluateConfig, world: str, task: str, agent: str) -> dict[str, Any] | None:
     """What a cell's numbers depend on; None where the agent is not made for the task."""
     settings: dict[str, Any] = {"num_clips": config.num_clips[task]}
-    if world != "synthetic":
+    if _is_learned(world):
         settings["sampler"] = dict(config.sampler)
     match agent:
         case "scripted":
@@ -140,6 +140,10 @@ def _settings(config: EvaluateConfig, world: str, task: str, agent: str) -> dict
     return settings
 
 
+def _is_learned(world: str) -> bool:
+    return world == "tiny" or world not in world_names()
+
+
 def _ppo_source(config: EvaluateConfig, task: str) -> Path | None:
     try:
         return agent_folder(task if config.ppo is None else Path(config.ppo) / task)
@@ -150,7 +154,7 @@ def _ppo_source(config: EvaluateConfig, task: str) -> Path | None:
 def _make(config: EvaluateConfig, cell: Cell, worlds: dict[str, Any]) -> gym.Env[Any, Any]:
     if cell.world in worlds:
         return CameraCtrlWorldEnv(worlds[cell.world], task=cell.task)
-    sampler: dict[str, Any] = {} if cell.world == "synthetic" else dict(config.sampler)
+    sampler: dict[str, Any] = dict(config.sampler) if _is_learned(cell.world) else {}
     if "sampler_steps" in sampler:
         sampler["sampler_steps"] = int(sampler["sampler_steps"])
     return gym.make(TASK_IDS[cell.task], max_episode_steps=_NO_LIMIT, world=cell.world, **sampler)

@@ -6,7 +6,9 @@ Importing this package registers the environment and nothing more: no network, n
 import importlib
 import os
 import sys
+from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 from gymnasium.envs.registration import register
 
@@ -43,11 +45,25 @@ for _task, _steps in TASK_EPISODE_STEPS.items():
     )
 
 
+def register_world(name: str, factory: Callable[..., Any]) -> None:
+    """Makes `world=name` mean what the factory builds; see `model.world.registry.register_world`."""
+    from model.world import registry
+
+    registry.register_world(name, factory)
+
+
+def world_names() -> list[str]:
+    """Returns all names that `world=` takes; folders come beside them."""
+    from model.world import registry
+
+    return registry.world_names()
+
+
 def __getattr__(name: str) -> ModuleType:
-    """`cc2env.wrappers` and `cc2env.tasks` work after `import cc2env` alone, and load torch only when they are used."""
-    if name in ("tasks", "wrappers"):
+    """`cc2env.wrappers`, `tasks` and `testing` work after `import cc2env` alone; torch is loaded when they are used."""
+    if name in ("tasks", "testing", "wrappers"):
         return importlib.import_module(f"cc2env.{name}")
     raise AttributeError(f"module 'cc2env' has no attribute '{name}'")
 
 
-__all__ = ["ENV_ID", "MAX_EPISODE_STEPS", "TASK_EPISODE_STEPS", "TASK_IDS"]
+__all__ = ["ENV_ID", "MAX_EPISODE_STEPS", "TASK_EPISODE_STEPS", "TASK_IDS", "register_world", "world_names"]

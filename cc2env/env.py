@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 
 from cc2env import spaces
 from cc2env.actions import check_action
@@ -12,6 +13,7 @@ from cc2env.arguments import read_arguments, read_options
 from cc2env.episodes import Episodes
 from cc2env.render_modes import RENDER_MODES, Renderer, check_render_mode
 from cc2env.rewards import RewardFunction
+from cc2env.shared_world import SharedWorld, with_shared_world
 from cc2env.snapshot import EnvSnapshot
 from cc2env.tasks import Task
 from model.world.protocol import WorldModel
@@ -99,7 +101,8 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
 
     | Argument          | Default    | Meaning                                                                      |
     |-------------------|------------|------------------------------------------------------------------------------|
-    | `world`           | `"tiny"`   | `"tiny"` (shipped weights), `"synthetic"` (renderer), a world's folder       |
+    | `world`           | `"tiny"`   | `"tiny"` (shipped weights), `"synthetic"` (renderer), a world's folder, the  |
+    |                   |            | name of one that is registered, or an object with the protocol's methods     |
     | `sampler`         | world's    | `"quality"`, `"default"` or `"fast"`, where the world has them               |
     | `sampler_steps`   | world's    | steps of the ODE solver for each clip                                        |
     | `guidance_text`   | world's    | guidance weight of the prompt for each clip (the paper, Eq. 3); 1 is none    |
@@ -115,7 +118,7 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
     | `reward`          | task's     | a function of a `Transition` in the place of the task's reward               |
     | `render_mode`     | `None`     | `"rgb_array"`: the last frame; `"rgb_array_list"`: all frames of a clip      |
 
-    The class itself (not `gym.make`, which copies its arguments) also takes any `WorldModel` as `world`.
+    An object as `world` is shared by all copies of the environment and of its spec, never copied.
 
     `env.unwrapped.snapshot()` and `.restore(snapshot)` keep and bring back a moment of an episode, the random
     generator with it. (Wrappers do not go back with it: `TimeLimit` goes on counting.) A snapshot can be saved to disk
@@ -127,11 +130,12 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
     * v0: first version.
     """
 
+    _spec: EnvSpec | None = None
     metadata: dict[str, Any] = {"render_modes": RENDER_MODES, "render_fps": 12}  # noqa: RUF012
 
     def __init__(
         self,
-        world: str | Path | WorldModel = "tiny",
+        world: str | Path | WorldModel | SharedWorld = "tiny",
         *,
         render_mode: str | None = None,
         **arguments: Any,
@@ -197,6 +201,15 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
     def fps(self) -> float:
         """Frames of a clip for each second of the scene; `metadata["render_fps"]` is the nearest integer."""
         return self._session.world.spec.fps
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """How `gymnasium.make` made this; a world that was given as an object is not copied with it."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        self._spec = with_shared_world(spec)
 
     @property
     def abilities(self) -> frozenset[str]:

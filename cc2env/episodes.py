@@ -13,6 +13,7 @@ from jaxtyping import Float, UInt8
 from cc2env.options import EnvOptions
 from cc2env.pictures import load_picture
 from cc2env.session import Session
+from cc2env.shared_world import SharedWorld
 from cc2env.snapshot import EnvSnapshot, positive_integer, random_state
 from cc2env.task_runner import TaskConfig
 from model.world.protocol import WorldModel
@@ -27,7 +28,7 @@ class Episodes:
         seeds: Of each generator.
 
     Args:
-        world: A name, a folder, or a world that is already built.
+        world: A name, a folder, or a world that is already built, shared or not.
         options: Of the world and the clips.
         task_config: The task, its reward, and what obstacles do.
         num_rows: The number b of episodes.
@@ -40,7 +41,7 @@ class Episodes:
 
     def __init__(
         self,
-        world: str | Path | WorldModel,
+        world: str | Path | WorldModel | SharedWorld,
         options: EnvOptions,
         task_config: TaskConfig,
         num_rows: SupportsIndex = 1,

@@ -13,11 +13,12 @@ from jaxtyping import Float, Int, UInt8
 from tensordict import TensorDict
 from torch import Tensor
 
+from cc2env import shared_world
 from cc2env.actions import to_poses
 from cc2env.options import EnvOptions
+from cc2env.shared_world import SharedWorld
 from cc2env.task_runner import TaskConfig, TaskRunner, task_state
 from model.geometry.camera import intrinsics_from_fov
-from model.world.load import load_world
 from model.world.protocol import (
     ChangesPrompts,
     CountsEvaluations,
@@ -106,14 +107,14 @@ class Session:
 
     def __init__(
         self,
-        world: str | Path | WorldModel,
+        world: str | Path | WorldModel | SharedWorld,
         num_rows: int = 1,
         options: EnvOptions | None = None,
         task_config: TaskConfig | None = None,
     ) -> None:
         options = options or EnvOptions()
-        self._world_name, self._options = world, options
-        world = load_world(world, options)
+        self._world_name, self._options = shared_world.shared(world), options
+        world = shared_world.load(world, options)
         segment, poses_per_clip = world.spec.poses_per_clip, options.poses_per_clip
         self.poses_per_clip = segment if poses_per_clip is None else poses_per_clip
         if self.poses_per_clip < 1 or self.poses_per_clip % segment:
@@ -138,7 +139,7 @@ class Session:
         return {**self.__dict__, "world": None, "_runner": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update({**state, "world": load_world(state["_world_name"], state["_options"])})
+        self.__dict__.update({**state, "world": shared_world.load(state["_world_name"], state["_options"])})
         self._runner = TaskRunner(self.world, self.poses_per_clip, self.task_config)
 
     @property

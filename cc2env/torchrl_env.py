@@ -14,6 +14,7 @@ from cc2env import MAX_EPISODE_STEPS, TASK_EPISODE_STEPS, spaces
 from cc2env.actions import check_action
 from cc2env.arguments import read_arguments
 from cc2env.episodes import Episodes
+from cc2env.shared_world import SharedWorld
 from cc2env.snapshot import EnvSnapshot
 from model.world.protocol import WorldModel
 
@@ -63,7 +64,7 @@ class CameraCtrlWorldTorchRLEnv(EnvBase):
     def __init__(
         self,
         num_envs: SupportsIndex = 1,
-        world: str | Path | WorldModel = "tiny",
+        world: str | Path | WorldModel | SharedWorld = "tiny",
         *,
         max_episode_steps: SupportsIndex | Literal["registered"] | None = "registered",
         prompt: str | Sequence[str] | None = None,
@@ -71,7 +72,9 @@ class CameraCtrlWorldTorchRLEnv(EnvBase):
         device: str | torch.device = "cpu",
         **arguments: Any,
     ) -> None:
-        options, task_config = read_arguments(type(self).__init__, {**arguments, "device": str(device)})
+        if isinstance(world, str | Path):  # a built world is where it is
+            arguments["device"] = str(device)
+        options, task_config = read_arguments(type(self).__init__, arguments)
         task = arguments.get("task")
         if max_episode_steps == "registered":
             max_episode_steps = TASK_EPISODE_STEPS[task] if isinstance(task, str) else MAX_EPISODE_STEPS
@@ -158,7 +161,7 @@ class CameraCtrlWorldTorchRLEnv(EnvBase):
         """
         snapshot = self.snapshot()[row].fork(num_futures)
         arguments = self._episodes.fork_arguments()
-        futures = CameraCtrlWorldTorchRLEnv(num_futures, max_episode_steps=None, **arguments)
+        futures = CameraCtrlWorldTorchRLEnv(num_futures, max_episode_steps=None, device=self.device, **arguments)
         futures.restore(snapshot)
         return futures
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, SupportsIndex
 
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
@@ -14,6 +15,7 @@ from cc2env.actions import check_action
 from cc2env.arguments import read_arguments, read_options
 from cc2env.episodes import Episodes
 from cc2env.render_modes import RENDER_MODES, Renderer, check_render_mode
+from cc2env.shared_world import SharedWorld, with_shared_world
 from cc2env.snapshot import EnvSnapshot
 from model.world.protocol import WorldModel
 
@@ -45,6 +47,7 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         ValueError: An argument is out of range or has no effect.
     """
 
+    _spec: EnvSpec | None = None
     metadata: dict[str, Any] = {  # noqa: RUF012
         "render_modes": RENDER_MODES,
         "render_fps": 12,
@@ -54,7 +57,7 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     def __init__(
         self,
         num_envs: SupportsIndex = 1,
-        world: str | Path | WorldModel = "tiny",
+        world: str | Path | WorldModel | SharedWorld = "tiny",
         *,
         max_episode_steps: SupportsIndex | None = None,
         autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
@@ -75,6 +78,15 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self.single_observation_space = spaces.observation_space(self._session.frames_per_clip, spec.height, spec.width)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """How `gymnasium.make` made this; a world that was given as an object is not copied with it."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        self._spec = with_shared_world(spec)
 
     @property
     def abilities(self) -> frozenset[str]:

@@ -22,14 +22,7 @@ def read_yaml(path: Path, schema: type[C]) -> C:
         ValueError: It is no YAML, has aliases, more than 16 MiB or unknown keys, or a value is of the wrong type or out
             of range.
     """
-    if path.stat().st_size > _MOST_BYTES:
-        raise ValueError(f"{path}: expected at most {_MOST_BYTES} bytes, got {path.stat().st_size}; shorten it")
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _PlainLoader)
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: expected YAML, got {_one_line(error)}; correct it or fetch it again") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{path}: expected a mapping of settings, got {type(values).__name__}; correct it")
+    values = read_mapping(path)
     known = {field.name for field in dataclasses.fields(schema)}  # type: ignore[arg-type]
     if unknown := sorted(map(str, values.keys() - known)):
         raise ValueError(f"{path}: expected settings of {schema.__name__}, got unknown {unknown}; remove them")
@@ -41,6 +34,23 @@ def read_yaml(path: Path, schema: type[C]) -> C:
         ) from error
     assert isinstance(config, schema)
     return config
+
+
+def read_mapping(path: Path) -> dict[Any, Any]:
+    """Returns the settings of a YAML file as they stand.
+
+    Raises:
+        ValueError: It is no YAML, has aliases or more than 16 MiB, or is no mapping.
+    """
+    if path.stat().st_size > _MOST_BYTES:
+        raise ValueError(f"{path}: expected at most {_MOST_BYTES} bytes, got {path.stat().st_size}; shorten it")
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), _PlainLoader)
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: expected YAML, got {_one_line(error)}; correct it or fetch it again") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: expected a mapping of settings, got {type(values).__name__}; correct it")
+    return values
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from model.config_file import read_yaml
+from model.config_file import read_mapping, read_yaml
 from model.geometry.camera import intrinsics_from_fov
 from model.whole_file import write_text
 from model.world.clip_sampler import SamplerConfig
@@ -171,6 +171,17 @@ def wan_config() -> WorldConfig:
         opening=SamplerConfig(num_steps=50, shift=3.0, guidance_text=5.0, guidance_camera=5.0),
         text_encoder=TextEncoderConfig(kind="umt5", dim=4096, num_tokens=512),
     )
+
+
+def world_kind(folder: Path) -> str | None:
+    """The name of the registered world that this folder is for, `kind` of its `world.yaml`; None where it is ours.
+
+    Raises:
+        ValueError: for broken YAML.
+    """
+    path = folder / WORLD_FILE
+    kind = read_mapping(path).get("kind") if path.is_file() else None
+    return None if kind is None else str(kind)
 
 
 def read_world_config(folder: Path) -> WorldConfig:

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from model import pretrained
 from model.fingerprint import fingerprint
+from model.world.registry import factory_version, world_factory, world_names
 
 
 def world_folder(world: str | Path) -> Path:
-    """Returns the folder of a world that is not `synthetic`.
+    """Returns the folder of a world that is not rendered or registered by name.
 
     Raises:
         FileNotFoundError: There is none.
@@ -16,7 +17,8 @@ def world_folder(world: str | Path) -> Path:
     folder = Path(str(files(pretrained))) / "tiny" if world == "tiny" else Path(world)
     if not folder.is_dir():
         raise FileNotFoundError(
-            f"world: expected 'tiny', 'synthetic' or a folder, got {str(world)!r} but there is no {folder}; "
+            f"world: expected {', '.join(map(repr, world_names()))} or a folder, got {str(world)!r} but there is no "
+            f"{folder}; "
             "check the path, or train a world first"
         )
     return folder.resolve()
@@ -25,9 +27,13 @@ def world_folder(world: str | Path) -> Path:
 def world_fingerprint(world: str | Path) -> str:
     """Returns 16 digits of a world's weights and settings: trained anew, it is another world of the same name.
 
+    Of a registered world only the place and the version of its factory are known, not its weights.
+
     Raises:
         FileNotFoundError: There is no such folder.
     """
+    if world_factory(str(world)) is not None:
+        return fingerprint(factory_version(str(world)).encode())[:16]
     folder = world_folder(world)
     paths = sorted(path for path in folder.rglob("*") if path.suffix in (".safetensors", ".yaml"))
     return fingerprint(*(part for path in paths for part in (str(path.relative_to(folder)), path)))[:16]

@@ -1,8 +1,8 @@
-"""A world by name or folder: `tiny` (shipped), `synthetic`, a folder of ours, or a downloaded Wan pipeline."""
+"""A world by name or folder: shipped, rendered or registered, a folder of ours, or a downloaded Wan pipeline."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from model.world.config import (
     TextEncoderConfig,
     WorldConfig,
     read_world_config,
+    world_kind,
     write_world_config,
 )
 from model.world.folder import world_folder
@@ -33,6 +34,7 @@ from model.world.free_space import SolidCameraWorld
 from model.world.networks import read_dit, read_vae, read_world
 from model.world.options import WorldOptions
 from model.world.protocol import WorldModel
+from model.world.registry import build_world, checked_world, world_factory, world_names
 from model.world.synthetic_world import SyntheticWorld
 
 DEPTH_FOLDER = "depth"  # of a world's folder: its depth head, if it has one (`python -m model.cli.train_depth`)
@@ -50,9 +52,10 @@ def load_world(world: str | Path | WorldModel = "tiny", options: WorldOptions | 
     """The world of this name or folder. Weights are read once per process and shared by worlds of other options.
 
     Args:
-        world: `tiny`, `synthetic`, a folder that `save_world` wrote, or one in the layout of diffusers' Wan pipelines
-            (`transformer/ vae/ text_encoder/ tokenizer/`, with a `world.yaml` if other than the defaults). A world that
-            is already built is returned as it is.
+        world: `tiny`, `synthetic`, a name that `model.world.registry` knows, or a folder: one that `save_world` wrote,
+            one in the layout of diffusers' Wan pipelines (`transformer/ vae/ text_encoder/ tokenizer/`, with a
+            `world.yaml` if other than the defaults), or one whose `world.yaml` says `kind:`, a registered name. A world
+            that is already built is returned as it is.
         options: Where it runs and how it samples.
 
     Raises:
@@ -60,35 +63,39 @@ def load_world(world: str | Path | WorldModel = "tiny", options: WorldOptions | 
         ValueError: for an unknown name, damaged files, an option out of range or one without effect.
     """
     options = options or WorldOptions()
+    usable_device(options.device)
     settings = _given(options)
     if not isinstance(world, str | Path):
-        if not isinstance(world, WorldModel):
-            raise ValueError(
-                f"world: expected a name, a folder or a WorldModel, got {type(world).__name__}; "
-                'choose "tiny" or "synthetic"'
-            )
-        if settings or options.device != "cpu":
-            name = next(iter(settings), "device")
+        if settings:
+            name = next(iter(settings))
             raise ValueError(
                 f"{name}: expected the default beside a world that is already built, got {getattr(options, name)!r}; "
                 "build the world with it"
             )
-        return world
-    usable_device(options.device)
-    if world == "synthetic":
-        style = settings.pop("style", "soft")
-        if settings or torch.device(options.device).type != "cpu":
-            name = next(iter(settings), "device")
-            raise ValueError(f"{name}: expected the default, it has no effect on world='synthetic', which is rendered")
-        return SyntheticWorld(style=known_style(style))
+        return checked_world(world)
+    factory = _synthetic if world == "synthetic" else world_factory(str(world))
+    if factory is not None:
+        return build_world(str(world), factory, settings)
+    folder = world_folder(world)
+    if (kind := world_kind(folder)) is not None:
+        factory = world_factory(kind)
+        if factory is None:
+            raise ValueError(
+                f"world: expected a kind that is registered, of {world_names()}, got {kind!r} in {folder}; install or "
+                "import the package that registers it"
+            )
+        return build_world(kind, factory, settings, folder, _stamp(folder))
     if options.style is not None:
         raise ValueError(f"style: expected none, only world='synthetic' has one, got {options.style!r} for {world}")
-    folder = world_folder(world)
     key = (folder, options.device, _stamp(folder))
     parts = _load_folder(*key)
     config = sampled_config(parts.config, options)
     dit = _load_dit(*key, parts.config.sampler_named(options.sampler).dit)
     return assemble_world(dit, parts.vae, parts.text_encoder, config, parts.depth)
+
+
+def _synthetic(style: str = "soft") -> WorldModel:
+    return SyntheticWorld(style=known_style(style))
 
 
 def assemble_world(
@@ -246,8 +253,10 @@ def _load_depth(folder: Path, vae: VideoVAE) -> LatentDepth | None:
 
 def _given(options: WorldOptions) -> dict[str, Any]:
     """The options that are not the world's own."""
-    names = ("sampler", "sampler_steps", "guidance_text", "guidance_camera", "memory_latents", "style")
-    return {name: value for name in names if (value := getattr(options, name)) is not None}
+    given = {field.name: value for field in fields(WorldOptions) if (value := getattr(options, field.name)) is not None}
+    if torch.device(given["device"]).type == "cpu":
+        del given["device"]
+    return given
 
 
 def sampled_config(config: WorldConfig, options: WorldOptions) -> WorldConfig:

@@ -188,7 +188,10 @@ def test_what_is_no_world_names_itself():
     """In a process without the tests' own checks of types."""
     code = "from cc2env.env import CameraCtrlWorldEnv; CameraCtrlWorldEnv(None)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "ValueError: world: expected a name, a folder or a WorldModel, got NoneType; choose" in done.stderr
+    assert (
+        "ValueError: world: expected a name, a folder or a WorldModel, got NoneType without spec, start, extend; choose"
+        in done.stderr
+    )
 
 
 def test_a_file_that_is_no_picture_is_an_error(env, tmp_path):
