@@ -72,8 +72,8 @@ def check_prompts(prompts: Sequence[str] | None, batch: int) -> None:
         raise ValueError(f"prompts: expected a list of {batch} strings, one per seed, got {prompts!r}")
 
 
-def check_segment(state: WorldState, c2w: Tensor, spec: WorldSpec) -> Tensor:
-    """The commanded poses as float32 on the state's device.
+def check_segment(state: WorldState, c2w: Tensor, spec: WorldSpec, *, joins: bool = False) -> Tensor:
+    """The commanded poses as float32 on the state's device; with `joins`, those of several clips too.
 
     Raises:
         ValueError: for a wrong shape, or poses that are not finite rigid motions.
@@ -82,7 +82,10 @@ def check_segment(state: WorldState, c2w: Tensor, spec: WorldSpec) -> Tensor:
         raise ValueError(
             f"state: expected batch size [b], got {list(state.batch_size)}; index with a list: state[[0]], not state[0]"
         )
-    expected = [state.batch_size[0], spec.poses_per_clip, 4, 4]
+    count = spec.poses_per_clip
+    if joins and c2w.ndim == 4 and c2w.shape[1] and c2w.shape[1] % count == 0:
+        count = c2w.shape[1]
+    expected = [state.batch_size[0], count, 4, 4]
     if list(c2w.shape) != expected:
         raise ValueError(f"c2w: expected poses of shape {expected}, got {list(c2w.shape)}")
     se3.check_poses("c2w", c2w)

@@ -182,6 +182,17 @@ class CountsEvaluations(Protocol):
 
 
 @runtime_checkable
+class JoinsSegments(Protocol):
+    """A world whose `extend` also takes a multiple of `poses_per_clip` poses, and gives what as many calls would.
+
+    Attributes:
+        joins_segments: Whether it does.
+    """
+
+    joins_segments: bool
+
+
+@runtime_checkable
 class KnowsFreeSpace(Protocol):
     """A world that can say where a solid camera would have to stop.
 

@@ -37,6 +37,7 @@ class SyntheticWorld:
     """
 
     free_space_is_exact = True
+    joins_segments = True
     start_arguments = frozenset({"intrinsics"})
 
     def __init__(
@@ -97,17 +98,17 @@ class SyntheticWorld:
         clips = [render_frames(*view) for view in self._views(state, c2w)]
         extended = state.clone()
         extended.c2w = c2w[:, -1].to(torch.float32).clone()
-        extended.step = state.step + 1
+        extended.step = state.step + c2w.shape[1] // self._spec.poses_per_clip
         return extended, torch.stack(clips)
 
     def _views(self, state: WorldState, c2w: Tensor) -> list[View]:
         """The renderer's arguments for the next clip, one tuple a row."""
         if not self.recognises(state):
             raise ValueError("state: expected one of this world, got another world's; start an episode here")
-        c2w = check_segment(state, c2w, self._spec)
+        c2w = check_segment(state, c2w, self._spec, joins=True)
         poses = frame_poses(state.c2w, c2w, self._spec.frames_per_pose)
         first = state.step * self._spec.frames_per_clip + 1
-        seconds = (first[:, None] + torch.arange(self._spec.frames_per_clip)) / self._spec.fps
+        seconds = (first[:, None] + torch.arange(poses.shape[1])) / self._spec.fps
         return [self._view(state, row, poses[row], seconds[row]) for row in range(len(poses))]
 
     def recognises(self, state: WorldState) -> bool:

@@ -1,0 +1,5 @@
+"""For those who bring a world: `check_world` says what of the protocol it breaks."""
+
+from cc2env.testing.check import WorldCheckError, check_world
+
+__all__ = ["WorldCheckError", "check_world"]
