@@ -77,7 +77,9 @@ def load_world(world: str | Path | WorldModel = "tiny", options: WorldOptions | 
     if factory is not None:
         return build_world(str(world), factory, settings)
     folder = world_folder(world)
-    if (kind := world_kind(folder)) is not None:
+    with _named_errors(folder):
+        kind = world_kind(folder)
+    if kind is not None:
         factory = world_factory(kind)
         if factory is None:
             raise ValueError(
