@@ -257,6 +257,19 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
         image: np.ndarray = info["goal_image"]
         return image
 
+    def depth(self) -> np.ndarray:
+        """Returns how far away is what the last clip shows: z-depth at its poses, float32 [poses, h, w], metres.
+
+        It is infinite where nothing is near enough to tell. In the synthetic world it is exact and as large as the
+        frames; in a learned one it is estimated, and smaller. After `reset` the first frame's is repeated.
+
+        Raises:
+            ResetNeeded: `reset` has not been called.
+            ValueError: This world sees no depth.
+        """
+        self._episodes.require_reset("depth")
+        return self._session.depth()[0]
+
     def set_prompt(self, prompt: object) -> None:
         """Changes the prompt of this episode from its next clip on; `info["prompt"]` is that of the clip.
 

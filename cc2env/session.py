@@ -25,6 +25,7 @@ from model.world.protocol import (
     HasVocabulary,
     NamesItsPrompt,
     RecognisesStates,
+    SeesDepth,
     WorldModel,
     WorldState,
     abilities,
@@ -264,6 +265,25 @@ class Session:
     def blank_task_info(self) -> dict[str, Any]:
         """Returns the `task_info` of an episode in an empty world: the keys, shapes and types of every other."""
         return self.task_config.task.info(task_state(self._runner.blank(), 0))
+
+    def depth(self) -> Float[np.ndarray, "b p h w"]:
+        """Returns the z-depth at the poses of every row's last clip, metres; see `SeesDepth`.
+
+        Raises:
+            ValueError: This world sees none.
+        """
+        if not isinstance(self.world, SeesDepth):
+            raise ValueError(
+                f"depth: expected a world that sees depth, got {type(self.world).__name__} without it; "
+                "train a depth head (python -m model.cli.train_depth)"
+            )
+        now = self.current
+        achieved = now.episode_data["achieved"].to(now.state.c2w.device)
+        depth = self.world.clip_depth(now.state, achieved)
+        opened = now.clip_index == 0
+        depth[opened] = depth[opened][:, -1:]  # a reset has one frame
+        found: np.ndarray = depth.cpu().numpy()
+        return found
 
     def snapshot(self) -> SessionSnapshot:
         """Returns a copy of everything that `step` depends on."""

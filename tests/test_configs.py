@@ -22,7 +22,7 @@ from model.vae.video_vae import VideoVAE
 
 for _verb in ("train_vae", "train", "distill", "adversarial", "train_depth", "evaluate", "curate", "train_lab_network"):
     importlib.import_module(f"model.cli.{_verb}")  # each command registers its schema
-for _verb in ("explore", "fly", "gallery", "evaluate", "train_ppo"):
+for _verb in ("explore", "fly", "gallery", "reconstruct", "evaluate", "train_ppo"):
     importlib.import_module(f"agents.{_verb}")
 
 CONFIGS = Path(__file__).parents[1] / "configs"

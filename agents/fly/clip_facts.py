@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from agents.fly.session import Clip
-from cc2env.viewer.clip_message import plain_poses
+from cc2env.viewer.messages import plain_poses
 
 _GOALS = ("goal_c2w", "reference_c2w")  # of the tasks' `info`
 

@@ -12,8 +12,10 @@ from agents.fly.record import load_flight, save_flight, saved_flights
 from agents.fly.session import ROOT, Clip, Session, open_session
 from agents.fly.settings import CHOICES, Settings, read_settings
 from agents.fly.worker import Worker
+from agents.point_cloud import fuse
+from agents.reconstruct import session_views, write_scene
 from cc2env.pictures import load_picture
-from cc2env.viewer.clip_message import clip_message
+from cc2env.viewer.messages import clip_message, points_message
 from cc2env.viewer.page_server import Tab
 
 # On top of the letters of the key map: the arrows turn.
@@ -64,6 +66,7 @@ class PageController:
             "prompt": self._set_prompt,
             "reset": self._reset,
             "save": self._save,
+            "points": self._points,
             "load": self._load,
             "no_picture": self._no_picture,
         }
@@ -151,6 +154,9 @@ class PageController:
 
     def _save(self, message: dict[str, Any]) -> None:
         self._submit(functools.partial(self._write, message.get("clip")))
+
+    def _points(self, message: dict[str, Any]) -> None:
+        self._submit(functools.partial(self._reconstruct, message.get("clip")))
 
     def _load(self, message: dict[str, Any]) -> None:
         flights = {f"{path.parent.name}/{path.name}": path for path in saved_flights(self._folder.parent)}
@@ -262,6 +268,17 @@ class PageController:
             path = save_flight(self._folder, self._session, index, self._settings)
             command = f"python -m agents.fly replay={path}"
             self._tab.send({"type": "saved", "folder": str(path), "command": command, "flights": self._flights()})
+
+    def _reconstruct(self, index: Any) -> None:
+        """Shows the scene along the way to a clip as points, and writes it beside the saved flights."""
+        if (session := self._session) is None:
+            return
+        views = session_views(session, index)
+        points = fuse(views)
+        folder = self._folder / f"reconstruction-{index:04d}"
+        write_scene(folder, views, points)
+        self._tab.send(points_message(points.xyz, points.rgb))
+        self._tab.send({"type": "note", "text": f"{len(points.xyz)} points: {folder}"})
 
     def _flights(self) -> list[str]:
         return [f"{path.parent.name}/{path.name}" for path in saved_flights(self._folder.parent)]

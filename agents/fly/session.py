@@ -155,6 +155,16 @@ class Session:
             way.append(self.clips[parent])
         return way[::-1]
 
+    def depth(self, index: int) -> np.ndarray:
+        """Returns the z-depth at the poses of a clip, [p, h, w]; see `CameraCtrlWorldEnv.depth`.
+
+        Raises:
+            ValueError: There is no such clip, or the world sees no depth.
+        """
+        self._go_to(index)
+        depth: np.ndarray = self._world.depth()
+        return depth
+
     def close(self) -> None:
         """Forgets everything and closes the environment."""
         self.clips = {}

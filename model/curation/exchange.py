@@ -12,11 +12,12 @@ from omegaconf import MISSING
 
 from model.curation.film_folder import FilmFolder
 from model.curation.ledger import LedgerLine
-from model.data.colmap_model import colmap_record, write_colmap_text
+from model.data.colmap_model import colmap_record
 from model.data.manifest import ClipRecord, Manifest
 from model.data.nerfstudio import nerfstudio_record
 from model.data.realestate10k import read_realestate10k_folder, write_realestate10k_folder
 from model.data.scenes import Scene, colmap_scenes, nerfstudio_scenes, scene_id
+from model.geometry.colmap_text import write_colmap_text
 
 ImportKind = Literal["realestate10k", "colmap", "nerfstudio"]
 ExportKind = Literal["realestate10k", "colmap"]

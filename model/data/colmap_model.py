@@ -1,21 +1,18 @@
-"""COLMAP models, text or binary, read without COLMAP; and written as text. Pinhole cameras only, no sparse points."""
+"""COLMAP models, text or binary, read without COLMAP. Pinhole cameras only, no sparse points."""
 
 import struct
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import roma
 import torch
-from torch import Tensor
 
 from model.data.camera_checks import check_one_camera, natural_order, picture_sizes
 from model.data.manifest import ClipRecord
 from model.data.media import find_pictures
 from model.geometry import se3
 from model.geometry.trajectory import CameraTrajectory
-from model.whole_file import write_text
 
 # Name and number of parameters by COLMAP's model id; only the first two are free of distortion by design.
 _MODELS = (
@@ -87,41 +84,6 @@ def colmap_record(
         scale=scale,
         provenance={"reader": "colmap", "model": str(folder)},
     )
-
-
-def write_colmap_text(
-    folder: str | Path,
-    camera: CameraTrajectory,
-    height: int,
-    width: int,
-    names: Sequence[str] | None = None,
-) -> None:
-    """Writes `cameras.txt`, `images.txt` and an empty `points3D.txt`, with one camera for each different lens.
-
-    Raises:
-        ValueError: there is not one name, without white space, for each pose.
-    """
-    names = names or [f"{index:06d}.png" for index in range(len(camera))]
-    if len(names) != len(camera) or any(len(name.split()) != 1 for name in names):
-        raise ValueError(f"names: expected {len(camera)} without white space, one for each pose, got {len(names)}")
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    lenses, lens_of = torch.unique(camera.intrinsics.double(), dim=0, return_inverse=True)
-    in_pixels = lenses * torch.tensor([width, height, width, height], dtype=torch.float64)
-    cameras = [f"{k} PINHOLE {width} {height} {_numbers(row)}" for k, row in enumerate(in_pixels, start=1)]
-    w2c = se3.inverse(camera.c2w.double())
-    quaternions = roma.quat_xyzw_to_wxyz(roma.rotmat_to_unitquat(w2c[:, :3, :3]))
-    images = []
-    for number, name in enumerate(names):
-        pose = f"{_numbers(quaternions[number])} {_numbers(w2c[number, :3, 3])}"
-        images += [f"{number + 1} {pose} {int(lens_of[number]) + 1} {name}", ""]
-    # images last: a reader that finds them finds a whole model
-    for file, lines in (("cameras", cameras), ("points3D", []), ("images", images)):
-        write_text(folder / f"{file}.txt", "\n".join([f"# {file}", *lines]) + "\n")
-
-
-def _numbers(values: Tensor) -> str:
-    return " ".join(f"{value:.17g}" for value in values.tolist())
 
 
 _Camera = tuple[str, int, int, list[float]]  # model, width, height, parameters

@@ -62,6 +62,18 @@ class SolidCameraWorld(CameraWorld):
             ).unflatten(0, (batch, capacity))
         return (depth * (age >= 0)[..., None, None]).clone()
 
+    def clip_depth(self, state: WorldState, c2w: Float[Tensor, "b n 4 4"]) -> Float[Tensor, "b n h w"]:
+        """See `SeesDepth.clip_depth`: estimated from the latents; infinite where it is hardly known, far off.
+
+        Raises:
+            ValueError: There are more poses than latent frames that it looks at.
+        """
+        count = c2w.shape[1]
+        if count > self._num_seen:
+            raise ValueError(f"c2w: expected at most {self._num_seen} poses, got {count}; ask for fewer")
+        depth = self.depth(state)[:, -count:]
+        return torch.where((depth > 0) & (depth < _FAR * self._depth.config.max_depth), depth, torch.inf)
+
     def with_seen(
         self, state: WorldState, frames: UInt8[Tensor, "b f h w 3"], c2w: Float[Tensor, "b n 4 4"]
     ) -> WorldState:

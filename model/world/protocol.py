@@ -193,6 +193,20 @@ class JoinsSegments(Protocol):
 
 
 @runtime_checkable
+class SeesDepth(Protocol):
+    """A world that can say how far away is what it has just shown."""
+
+    def clip_depth(self, state: WorldState, c2w: Tensor) -> Float[Tensor, "b n h w"]:
+        """Z-depth in metres of the frames at the latest poses; infinite where it sees nothing near enough to tell.
+
+        Args:
+            state: Of `b` episodes.
+            c2w: `[b, n, 4, 4]`, the poses in the world frame of the `n` latest latent frames, oldest first.
+        """
+        ...
+
+
+@runtime_checkable
 class KnowsFreeSpace(Protocol):
     """A world that can say where a solid camera would have to stop.
 
@@ -219,11 +233,11 @@ def abilities(world: WorldModel) -> frozenset[str]:
     """What an environment can do in this world, by the names that the environment has for it.
 
     `prompt` and `image` (options of reset) and `horizontal_fov_deg`, unless `LimitsItsStart` leaves them out;
-    `set_prompt`, if it `ChangesPrompts`; `collision`, if it `KnowsFreeSpace`.
+    `set_prompt`, if it `ChangesPrompts`; `collision`, if it `KnowsFreeSpace`; `depth`, if it `SeesDepth`.
     """
     arguments = {"prompts": "prompt", "images": "image", "intrinsics": "horizontal_fov_deg"}
     taken = world.start_arguments if isinstance(world, LimitsItsStart) else frozenset(arguments)
-    parts = {"set_prompt": ChangesPrompts, "collision": KnowsFreeSpace}
+    parts = {"set_prompt": ChangesPrompts, "collision": KnowsFreeSpace, "depth": SeesDepth}
     return frozenset(
         [name for argument, name in arguments.items() if argument in taken]
         + [name for name, part in parts.items() if isinstance(world, part)]

@@ -10,7 +10,7 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from model.data.synthetic.free_space import free_fraction
-from model.data.synthetic.renderer import render_frames
+from model.data.synthetic.renderer import render, render_frames
 from model.data.synthetic.scene import Scene, sample_scene
 from model.data.synthetic.themes import Style
 from model.fingerprint import fingerprint_number
@@ -132,6 +132,15 @@ class SyntheticWorld:
                     shares[row, index] = share
                 pose = pose @ motion
         return shares
+
+    def clip_depth(self, state: WorldState, c2w: Tensor) -> Float[Tensor, "b n h w"]:
+        """See `SeesDepth.clip_depth`: exact, at the centre of each pixel, moving objects and all."""
+        poses_ago = torch.arange(c2w.shape[1] - 1, -1, -1, dtype=torch.float32)
+        seconds = (state.step[:, None] * self._spec.frames_per_clip - poses_ago * self._spec.frames_per_pose).clamp(
+            min=0
+        )
+        views = [self._view(state, row, c2w[row], seconds[row] / self._spec.fps) for row in range(len(c2w))]
+        return torch.stack([render(*view, supersample=1).depth for view in views])
 
     def _view(self, state: WorldState, row: int, c2w: Tensor, seconds: Tensor) -> View:
         scene = self.scene(int(state.seed[row]))

@@ -142,6 +142,6 @@ def test_recordings_keep_the_prompt_of_every_clip(learned_folder, tmp_path):
 
 def test_every_environment_says_what_its_world_can_do(env, learned_folder):
     assert env.abilities == {"prompt", "image", "horizontal_fov_deg", "set_prompt"}
-    rendered = {"horizontal_fov_deg", "collision"}
+    rendered = {"horizontal_fov_deg", "collision", "depth"}
     assert CameraCtrlWorldTorchRLEnv(1, "synthetic").abilities == rendered
     assert gym.make_vec(cc2env.ENV_ID, world="synthetic").unwrapped.abilities == rendered

@@ -9,10 +9,10 @@ import torch
 
 from model.cli import curate
 from model.curation.ledger import read_ledger
-from model.data.colmap_model import write_colmap_text
 from model.data.manifest import Manifest
 from model.data.video_io import write_image, write_video
 from model.geometry import se3
+from model.geometry.colmap_text import write_colmap_text
 from model.geometry.trajectory import CameraTrajectory
 
 

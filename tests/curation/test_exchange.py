@@ -10,10 +10,10 @@ import torch
 from model.curation.exchange import DataSetConfig, ImportKind, export_clips, import_clips, read_data_set
 from model.curation.ledger import read_ledger
 from model.curation.publish import PublishConfig, publish
-from model.data.colmap_model import write_colmap_text
 from model.data.manifest import ClipRecord, Manifest
 from model.data.video_io import write_image
 from model.geometry import se3
+from model.geometry.colmap_text import write_colmap_text
 from model.geometry.trajectory import CameraTrajectory
 
 LENS = torch.tensor([0.8, 1.2, 0.5, 0.5])

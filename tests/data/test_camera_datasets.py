@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from model.data.camera_checks import natural_order
-from model.data.colmap_model import colmap_record, read_colmap_model, write_colmap_text
+from model.data.colmap_model import colmap_record, read_colmap_model
 from model.data.nerfstudio import nerfstudio_record
+from model.geometry.colmap_text import write_colmap_text
 from model.geometry.trajectory import CameraTrajectory
 
 FRAMES = 5

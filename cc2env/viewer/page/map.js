@@ -8,7 +8,7 @@ const toWorld = (pose, p) => [0, 4, 8].map((row) => pose[row] * p[0] + pose[row 
 
 export class Map3D {
   constructor(canvas, onPick) {
-    Object.assign(this, { canvas, onPick, yaw: -0.6, pitch: 0.75, distance: 9, clips: new Map(), here: null, goal: [], points: null });
+    Object.assign(this, { canvas, onPick, yaw: -0.6, pitch: 0.75, distance: 7, clips: new Map(), here: null, goal: [], points: null });
     this.target = [0, 0, 0];
     let from = null, moved = 0;
     canvas.addEventListener("pointerdown", (e) => { from = [e.clientX, e.clientY]; moved = 0; canvas.setPointerCapture(e.pointerId); });
@@ -104,7 +104,7 @@ export class Map3D {
     for (const clip of this.clips.values()) this.paintClip(clip);
     for (const pose of this.goal) {
       const intrinsics = this.clips.get(0)?.intrinsics ?? [0.65, 1.09, 0.5, 0.5];
-      this.frustum(pose, intrinsics, 0.4, GOAL);
+      this.frustum(pose, intrinsics, 0.7, GOAL);
     }
   }
 
@@ -119,14 +119,14 @@ export class Map3D {
       }
     }
     const isHere = clip.clip === this.here;
-    this.frustum(last, clip.intrinsics, isHere ? 0.55 : 0.35, isHere ? HERE : PATH, clip.picture);
+    this.frustum(last, clip.intrinsics, isHere ? 0.9 : 0.6, isHere ? HERE : PATH, clip.picture);
   }
 
   paintPoints() {
     if (!this.points) return;
     const { xyz, rgb } = this.points, context = this.context;
-    for (let i = 0; i < xyz.length / 3; i++) {
-      const [x, y, depth] = this.project([xyz[3 * i], xyz[3 * i + 1], xyz[3 * i + 2]]);
+    const places = Array.from({ length: xyz.length / 3 }, (_, i) => [i, ...this.project(xyz.subarray(3 * i, 3 * i + 3))]);
+    for (const [i, x, y, depth] of places.sort((a, b) => b[3] - a[3])) { // far ones first
       if (depth < 0.1) continue;
       context.fillStyle = `rgb(${rgb[3 * i]} ${rgb[3 * i + 1]} ${rgb[3 * i + 2]})`;
       const size = Math.min(6, Math.max(1.5, 16 / depth));
@@ -136,7 +136,7 @@ export class Map3D {
 
   // Where the view of a clip is drawn, in pixels of the page.
   place(clip) {
-    const corners = this.corners(clip.achieved.at(-1), clip.intrinsics, clip.clip === this.here ? 0.55 : 0.35);
+    const corners = this.corners(clip.achieved.at(-1), clip.intrinsics, clip.clip === this.here ? 0.9 : 0.6);
     const middle = [0, 1, 2].map((axis) => (corners[0][axis] + corners[2][axis]) / 2);
     const [x, y, depth] = this.project(middle), scale = this.canvas.clientWidth / this.canvas.width;
     return [x * scale, y * scale, depth];

@@ -134,6 +134,7 @@ at("settings").addEventListener("submit", (event) => {
 });
 at("prompt").addEventListener("change", () => send({ type: "prompt", text: at("prompt").value }));
 at("save").addEventListener("click", () => send({ type: "save", clip: state.shown }));
+at("points").addEventListener("click", () => { note("reconstructing ..."); send({ type: "points", clip: state.shown }); });
 at("load").addEventListener("click", () => send({ type: "load", name: at("flights").value }));
 at("undo").addEventListener("click", () => {
   const parent = clips.get(state.shown)?.parent;
@@ -262,10 +263,20 @@ const calls = {
   },
 };
 
-function takeClip(data) {
+function takeBinary(data) {
   const length = new DataView(data).getUint32(0);
-  const clip = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, length)));
-  clip.blob = new Blob([new Uint8Array(data, 4 + length)], { type: "image/jpeg" });
+  const facts = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, length)));
+  const rest = data.slice(4 + length);
+  if (facts.type === "points") takePoints(facts.count, rest);
+  else takeClip({ ...facts, blob: new Blob([rest], { type: "image/jpeg" }) });
+}
+
+function takePoints(count, data) {
+  map.points = { xyz: new Float32Array(data, 0, 3 * count), rgb: new Uint8Array(data, 12 * count) };
+  map.draw();
+}
+
+function takeClip(clip) {
   if (clip.loaded) {
     remember(clip);
   } else if (clip.parent === null) {
@@ -281,7 +292,7 @@ function takeClip(data) {
 }
 
 socket.onmessage = (event) => {
-  if (event.data instanceof ArrayBuffer) takeClip(event.data);
+  if (event.data instanceof ArrayBuffer) takeBinary(event.data);
   else { const message = JSON.parse(event.data); calls[message.type]?.(message); }
 };
 socket.onclose = () => { state.isClosed = true; if (at("error").hidden) complain("The server is gone. Start it again and reload this page."); };

@@ -93,6 +93,18 @@ def test_a_flight_is_saved_loaded_and_flown_on_and_two_branches_play_side_by_sid
     assert other.tap("w") == 3 and other.get("flight.clips.get(3).parent") == 2
 
 
+def test_the_scene_is_shown_as_points(open_page):
+    page = open_page()
+    page.tap("ArrowLeft")
+    page.tap("d")
+    before = page.get("document.getElementById('map').toDataURL()")
+    page.page.click("#points")
+    page.wait("flight.map.points !== null && /points/.test(document.getElementById('note').innerText)")
+    assert page.get("flight.map.points.xyz.length") > 1000
+    time.sleep(0.2)
+    assert page.get("document.getElementById('map').toDataURL()") != before
+
+
 def test_dragging_the_film_looks_around(open_page):
     page = open_page()
     page.page.mouse.move(300, 200)

@@ -1,4 +1,4 @@
-"""A clip as one message for the page: its numbers as JSON, its frames as one picture, one below the other."""
+"""Binary messages for the page, with their numbers as JSON: a clip as one picture, a cloud of points."""
 
 import io
 import json
@@ -25,13 +25,22 @@ def clip_message(facts: dict[str, Any], frames: UInt8[np.ndarray, "f h w 3"]) ->
         share = _MOST_ROWS // count / height
         height, width = int(height * share), int(width * share)
         strip = strip.resize((width, height * count))
-    header = json.dumps({**facts, "type": "clip", "frames": count, "height": height, "width": width}).encode()
     picture = io.BytesIO()
     strip.save(picture, "JPEG", quality=92, subsampling=0)
-    return struct.pack(">I", len(header)) + header + picture.getvalue()
+    return _message({**facts, "type": "clip", "frames": count, "height": height, "width": width}, picture.getvalue())
+
+
+def points_message(xyz: Float[np.ndarray, "n 3"], rgb: UInt8[np.ndarray, "n 3"]) -> bytes:
+    """Returns a cloud of points as one message: after the JSON float32 places, then colours."""
+    return _message({"type": "points", "count": len(xyz)}, xyz.astype("<f4").tobytes() + rgb.tobytes())
 
 
 def plain_poses(c2w: Float[np.ndarray, "n 4 4"]) -> list[list[float]]:
     """Returns poses as rows of 12 numbers, the upper three rows of each matrix, to a tenth of a millimetre."""
     rows: list[list[float]] = np.round(c2w[:, :3].reshape(len(c2w), 12).astype(float), 4).tolist()
     return rows
+
+
+def _message(facts: dict[str, Any], data: bytes) -> bytes:
+    header = json.dumps(facts).encode()
+    return struct.pack(">I", len(header)) + header + data
