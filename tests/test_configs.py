@@ -20,7 +20,17 @@ from model.dit.video_dit import VideoDiT
 from model.vae.latent_depth import LatentDepth
 from model.vae.video_vae import VideoVAE
 
-for _verb in ("train_vae", "train", "distill", "adversarial", "train_depth", "evaluate", "curate", "train_lab_network"):
+for _verb in (
+    "train_vae",
+    "train",
+    "distill",
+    "adversarial",
+    "train_depth",
+    "evaluate",
+    "curate",
+    "train_lab_network",
+    "tables",
+):
     importlib.import_module(f"model.cli.{_verb}")  # each command registers its schema
 for _verb in ("explore", "fly", "gallery", "reconstruct", "evaluate", "train_ppo"):
     importlib.import_module(f"agents.{_verb}")
@@ -36,6 +46,8 @@ GROUPS = {
     "train_depth/experiment": "train_depth/config",
     "distill/experiment": "distill/config",
     "adversarial/experiment": "adversarial/config",
+    "tables/table": "tables/config",
+    "tables/budget": "tables/config",
 }
 FILES = sorted(path.relative_to(CONFIGS).with_suffix("").as_posix() for path in CONFIGS.rglob("*.yaml"))
 
@@ -44,7 +56,7 @@ def composed(file: str) -> object:
     """The settings that a file gives: a command's own file alone, a preset in the command of its group."""
     group, _, preset = file.rpartition("/")
     command = GROUPS.get(group, file)
-    overrides = [f"{group.rpartition('/')[2]}={preset}"] if group in GROUPS else []
+    overrides = [f"{group.rpartition('/')[2]}='{preset}'"] if group in GROUPS else []
     folder, _, name = command.rpartition("/")
     with hydra.initialize_config_module(".".join(["configs", *folder.split("/")]).rstrip("."), version_base=None):
         config = hydra.compose(name, overrides)

@@ -65,7 +65,7 @@ def test_the_pages_have_commands() -> None:
     assert len(PAGES) >= 6 and len(COMMANDS) >= 40
     assert {command.split()[2] for command in COMMANDS} == {
         *(f"model.cli.{verb}" for verb in ("train_vae", "train", "distill", "adversarial", "train_depth")),
-        *(f"model.cli.{verb}" for verb in ("evaluate", "curate", "train_lab_network")),
+        *(f"model.cli.{verb}" for verb in ("evaluate", "curate", "train_lab_network", "tables")),
         *(f"agents.{verb}" for verb in ("explore", "fly", "gallery", "reconstruct", "evaluate", "train_ppo")),
     }
 
@@ -136,7 +136,7 @@ def test_settings_in_the_text_exist(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     plain = {re.sub(r" (--help|[\w.]+=.*)", "", command) for command in COMMANDS}
     settings = [compose(command, monkeypatch, capsys) for command in sorted(plain)]
     known |= set(re.findall(r"^ *(\w+):", "\n".join(settings), re.MULTILINE))
-    known |= {"env", "agent", "task", "experiment"}  # groups of presets
+    known |= {"env", "agent", "task", "experiment", "table", "budget"}  # groups of presets
     known |= {"OMP_NUM_THREADS", "OMP_WAIT_POLICY", "unit"}  # of the shell, and of RealEstate10K texts
     named = {
         setting

@@ -80,6 +80,17 @@ class CameraAccuracy:
         return [[e.record() for e in track] for track in self.tracks]
 
 
+def searched(accuracy: CameraAccuracy) -> dict[str, float | None]:
+    """The search's figures by names of their own, which no structure from motion's bear."""
+    summary = accuracy.summary()
+    frames = int(summary["frames"] or 0)
+    return {
+        "search_rot_err_deg": summary["rot_err_deg"],
+        "search_trans_err_m": summary["trans_err_m"],
+        "search_solved_share": int(summary["solved"] or 0) / frames if frames else None,
+    }
+
+
 def usable_pixels(truth: SceneTruth, c2w: Float[Tensor, "f 4 4"], frame_numbers: list[int]) -> Bool[Tensor, "f h w"]:
     """Pixels that ought to look as the resting scene does: shown by the first frame, and no moving object passes them.
 

@@ -28,6 +28,7 @@ def test_every_command_of_the_model_has_a_console_script() -> None:
     [
         ("train", [], ["experiment", "out", "vae", "initial_dit", "diffusion.context_shares", "training.num_steps"]),
         ("train_vae", [], ["experiment", "out", "window_latents", "freeze_encoder", "training.num_steps"]),
+        ("tables", [], ["table", "budget", "out", "only", "num_seeds", "num_scenes", "train.training.num_steps"]),
         ("evaluate", ["oracle"], ["world", "num_scenes", "num_clips", "out", "batch_size"]),
         (
             "curate",

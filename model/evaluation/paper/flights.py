@@ -10,7 +10,7 @@ from torch import Tensor
 
 from model.data.clips import FRAMES_PER_LATENT, ClipSetConfig, save_array
 from model.data.video_io import write_video
-from model.evaluation.camera_accuracy import CameraAccuracy, measure_camera
+from model.evaluation.camera_accuracy import measure_camera, searched
 from model.evaluation.oracle import OracleScenes, fly, render_oracle_scenes
 from model.fingerprint import fingerprint
 from model.geometry.trajectory_io import read_trajectory
@@ -58,7 +58,7 @@ def fly_films(
         scenes = _along(scenes, _given_paths(Path(trajectories), clips))
     films = fly(world, scenes, scenes.poses, batch_size, "flying")
     paths = scenes.frame_poses()
-    found = _searched(measure_camera(scenes.truths(), films, paths)) if search else {}
+    found = searched(measure_camera(scenes.truths(), films, paths)) if search else {}
     with whole_folder(folder) as partial:  # films of other settings do not stay among these
         for index, (seed, kind) in enumerate(zip(scenes.seeds, scenes.kinds, strict=True)):
             name = f"scene_{seed}_{kind}"
@@ -99,13 +99,3 @@ def _along(scenes: OracleScenes, poses: Float[Tensor, "n p 4 4"]) -> OracleScene
     times = torch.arange((poses.shape[1] - 1) * FRAMES_PER_LATENT + 1) / scenes.fps
     pairs = zip(moved.truths(), moved.frame_poses(), strict=True)
     return dataclasses.replace(moved, frames=torch.stack([truth.clip(path, times).frames for truth, path in pairs]))
-
-
-def _searched(accuracy: CameraAccuracy) -> dict[str, float | None]:
-    summary = accuracy.summary()
-    frames = int(summary["frames"] or 0)
-    return {
-        "search_rot_err_deg": summary["rot_err_deg"],
-        "search_trans_err_m": summary["trans_err_m"],
-        "search_solved_share": int(summary["solved"] or 0) / frames if frames else None,
-    }
