@@ -20,17 +20,8 @@ from model.dit.video_dit import VideoDiT
 from model.vae.latent_depth import LatentDepth
 from model.vae.video_vae import VideoVAE
 
-for _verb in (
-    "train_vae",
-    "train",
-    "distill",
-    "adversarial",
-    "train_depth",
-    "evaluate",
-    "curate",
-    "train_lab_network",
-    "tables",
-):
+_TRAININGS = ("train_vae", "train", "plan", "distill", "adversarial", "train_depth", "train_lab_network")
+for _verb in (*_TRAININGS, "evaluate", "tables", "curate"):
     importlib.import_module(f"model.cli.{_verb}")  # each command registers its schema
 for _verb in ("explore", "fly", "gallery", "reconstruct", "evaluate", "train_ppo"):
     importlib.import_module(f"agents.{_verb}")

@@ -1,0 +1,115 @@
+"""`python -m model.cli.plan experiment=wan_phase1 base=wan14b gpus=64`: what a training would cost, in figures."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from configs.command_line import hydra_command
+from model.build import TrainConfig
+from model.dit.video_dit import VideoDiT, VideoDiTConfig
+from model.pretrained.diffusers_folder import read_config
+from model.pretrained.wan_dit import dit_config_from_diffusers
+from model.training.lora import add_lora
+from model.training.plan import mean_window, state_memory
+
+# shapes of the open bases, whose vae makes latents of 8x8 pixels
+BASES = {
+    "wan1.3b": VideoDiTConfig(),
+    "wan14b": VideoDiTConfig(width=5120, num_heads=40, num_blocks=40, ffn_dim=13824),
+}
+_PIXELS = 8
+
+
+@dataclass(kw_only=True)
+class PlanConfig(TrainConfig):
+    """`python -m model.cli.plan`: the settings of a training, and what it would run on.
+
+    Attributes:
+        base: `wan1.3b`, `wan14b`, or a folder whose transformer/config.json is read; None: the network of `dit`.
+        gpus: Processes that share every step's clips.
+        tflops: Operations a second that a GPU reaches in training, in 10^12: its peak times the share that is reached.
+        memory_gb: Of a GPU.
+    """
+
+    out: str = ""
+    gpus: int = 1
+    tflops: float = 400.0
+    memory_gb: float = 80.0
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a number that is not positive."""
+        for name in ("gpus", "tflops", "memory_gb"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)}")
+
+
+def network(config: PlanConfig) -> VideoDiTConfig:
+    """The shape of the network that is trained.
+
+    Raises:
+        ValueError: The base is neither a known name nor a folder.
+    """
+    if config.base is None:
+        return config.dit
+    if config.base in BASES:
+        return BASES[config.base]
+    folder = Path(config.base) / "transformer"
+    if not folder.is_dir():
+        raise ValueError(
+            f"base: expected one of {list(BASES)} or a folder in diffusers' layout, got {config.base!r}; check the path"
+        )
+    return dit_config_from_diffusers(read_config(folder))
+
+
+def plan(config: PlanConfig) -> str:
+    """The plan as a table in Markdown."""
+    shape, clips, stage = network(config), config.data.clips, config.training
+    grid = (clips.height // _PIXELS, clips.width // _PIXELS)
+    text_tokens = config.text.num_tokens if config.base is None else 512
+    cost, longest = mean_window(shape, config.diffusion, grid, text_tokens, config.gradient_checkpointing)
+    with torch.device("meta"):
+        dit = VideoDiT(shape)
+        memory = state_memory(add_lora(dit, config.lora) if config.lora.rank else dit)
+    clips_a_step = config.gpus * stage.fit.accumulation * stage.batch_size
+    gpu_hours = cost.training * clips_a_step * stage.num_steps / (config.tflops * 1e12) / 3600
+    held = memory.rows(is_bfloat16=stage.fit.bfloat16 is not False)
+    held[f"activations of the longest window, {longest.tokens:,.0f} tokens, in float32"] = int(
+        longest.activations * stage.batch_size
+    )
+    needed = sum(held.values())
+    rows = {
+        "parameters, trained": f"{memory.parameters:,}, {memory.trained:,}",
+        "clips a step": f"{clips_a_step:,}",
+        "steps": f"{stage.num_steps:,}",
+        "tokens: of a clip (mean over the tasks), in all": (
+            f"{cost.tokens:,.0f}, {cost.tokens * clips_a_step * stage.num_steps:.2e}"
+        ),
+        "operations a clip: evaluation, training step": (
+            f"{cost.forward / 1e12:,.2f}, {cost.training / 1e12:,.2f} TFLOP"
+        ),
+        f"GPU-hours at {config.tflops:g} TFLOP/s each": f"{gpu_hours:,.1f}",
+        f"days on {config.gpus} GPUs": f"{gpu_hours / config.gpus / 24:,.2f}",
+        **{f"memory of a GPU: {name}": f"{num_bytes / 1e9:,.1f} GB" for name, num_bytes in held.items()},
+        "memory of a GPU, in all": f"{needed / 1e9:,.1f} GB of {config.memory_gb:g}",
+    }
+    table = "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items())])
+    if needed > config.memory_gb * 1e9:
+        table += f"\n\nIt does not fit: {needed / 1e9:,.1f} GB are needed. Every process holds the whole network."
+        if not config.gradient_checkpointing:
+            table += " gradient_checkpointing=true saves activations."
+        if not config.lora.rank and config.base is not None:
+            table += " experiment=wan_lora trains adapters."
+    return table
+
+
+def run(config: PlanConfig) -> None:
+    """Runs the command line: `python -m model.cli.plan --help`."""
+    print(plan(config))
+
+
+main = hydra_command("configs.train", "plan", PlanConfig, run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""What a training of a VideoDiT costs: operations and memory, counted on networks without numbers (`meta`)."""
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from model.dit.video_dit import VideoDiT, VideoDiTConfig
+from model.training.windows import WindowConfig
+
+
+@dataclass(frozen=True)
+class WindowCost:
+    """Of one window of one clip.
+
+    Attributes:
+        tokens: Of its latent frames, context included.
+        forward: Floating-point operations of an evaluation.
+        training: Those of an evaluation and its gradients, and of what is computed twice.
+        activations: Bytes that are kept for the way back, in float32.
+    """
+
+    tokens: float
+    forward: float
+    training: float
+    activations: float
+
+    def combined(self, other: "WindowCost", share: float, own: float = 1.0) -> "WindowCost":
+        """`own` times this one and `share` times the other."""
+        pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
+        return WindowCost(*(own * mine + share * theirs for mine, theirs in pairs))
+
+
+@dataclass(frozen=True)
+class WindowShape:
+    """A window of one clip: latent frames, context included, of `rows` x `columns`, and the tokens of its text."""
+
+    num_frames: int
+    num_context: int
+    rows: int
+    columns: int
+    text_tokens: int
+
+
+def window_cost(config: VideoDiTConfig, window: WindowShape, gradient_checkpointing: bool) -> WindowCost:
+    """What a network makes of a window.
+
+    Networks of two and three blocks are run; every further block costs as much as the third. With checkpoints, the
+    activations are what is kept of all blocks, and all of the one that is computed again.
+    """
+    if config.num_blocks < 3:
+        return _run(config, window, gradient_checkpointing)
+    two, three = (_run(dataclasses.replace(config, num_blocks=n), window, gradient_checkpointing) for n in (2, 3))
+    cost = three.combined(three.combined(two, -1.0), config.num_blocks - 3)
+    again = 0.0
+    if gradient_checkpointing:
+        plain = [_run(dataclasses.replace(config, num_blocks=n), window, False).activations for n in (2, 3)]
+        again = plain[1] - plain[0]
+    return dataclasses.replace(cost, tokens=three.tokens, activations=cost.activations + again)
+
+
+def _run(config: VideoDiTConfig, window: WindowShape, gradient_checkpointing: bool) -> WindowCost:
+    frames, rows, columns = window.num_frames, window.rows, window.columns
+    with torch.device("meta"):
+        dit = VideoDiT(config)
+        dit.gradient_checkpointing = gradient_checkpointing
+        latents = torch.empty(1, config.in_channels, frames, rows, columns)
+        t, text = torch.empty(1, frames), torch.empty(1, window.text_tokens, config.text_dim)
+        mask = torch.empty(1, frames, dtype=torch.bool) if config.mask_channel else None
+        plucker = torch.empty(1, frames, 6, rows, columns) if config.camera else None
+        projection = torch.empty(1, frames, 4, 4) if config.camera_attention else None
+        pt, ph, pw = config.patch_size
+        num_tokens = frames // pt * (rows // ph) * (columns // pw)
+        counter, kept = FlopCounterMode(display=False), KeptTensors(dit.parameters(), num_tokens)
+        with counter:
+            with torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor):
+                velocity = dit(latents, t, text, plucker, mask, projection=projection, num_context=window.num_context)
+            forward = counter.get_total_flops()
+            velocity.sum().backward()
+    return WindowCost(num_tokens, forward, counter.get_total_flops(), kept.num_bytes)
+
+
+class KeptTensors:
+    """Counts what autograd keeps, each storage once; the parameters are there anyway.
+
+    Args:
+        parameters: Of the network.
+        num_tokens: Matrices `[..., q, num_tokens]` of attention are left out: on the device `meta` torch attends
+            by the formula, everywhere else by a kernel that does not keep them.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], num_tokens: int | None = None) -> None:
+        self._seen = {parameter.untyped_storage()._cdata for parameter in parameters}
+        self._kept: list[Tensor] = []  # alive, so that no two storages get one address
+        self._num_tokens = num_tokens
+        self.num_bytes = 0
+
+    def pack(self, tensor: Tensor) -> Tensor:
+        """Notes a tensor that is kept."""
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self._seen and not self._is_attention(tensor):
+            self._seen.add(storage._cdata)
+            self._kept.append(tensor)
+            self.num_bytes += storage.nbytes()
+        return tensor
+
+    def _is_attention(self, tensor: Tensor) -> bool:
+        return tensor.ndim > 2 and tensor.shape[-1] == self._num_tokens
+
+
+def mean_window(
+    config: VideoDiTConfig, windows: WindowConfig, grid: tuple[int, int], text_tokens: int, gradient_checkpointing: bool
+) -> tuple[WindowCost, WindowCost]:
+    """The mean cost over the tasks of joint training, and that of the longest window; `grid`: rows and columns."""
+    total, longest = WindowCost(0, 0, 0, 0), WindowCost(0, 0, 0, 0)
+    for (num_frames, num_context), share in _tasks(windows).items():
+        window = WindowShape(num_frames, num_context, *grid, text_tokens)
+        cost = window_cost(config, window, gradient_checkpointing)
+        total = total.combined(cost, share)
+        longest = max(longest, cost, key=lambda each: each.tokens)
+    return total, longest
+
+
+def _tasks(windows: WindowConfig) -> dict[tuple[int, int], float]:
+    """Share of the clips in each kind of window (latent frames, context frames), as `WindowSampler` draws them."""
+    whole, still = sum(windows.context_shares.values()), windows.single_latent_share
+    tasks = {}
+    for num_context, share in windows.context_shares.items():
+        if num_context:
+            tasks[num_context + windows.num_new, num_context] = share / whole
+        else:
+            tasks[1, 0], tasks[1 + windows.num_new, 0] = share * still / whole, share * (1 - still) / whole
+    return {kind: share for kind, share in tasks.items() if share}
+
+
+@dataclass(frozen=True)
+class StateMemory:
+    """Bytes of one process that holds the whole network: weights, gradients, AdamW's two moments, average."""
+
+    parameters: int
+    trained: int
+
+    def rows(self, has_average: bool = True, is_bfloat16: bool = True) -> dict[str, int]:
+        """Float32, but for the copies of the weights that autocast makes."""
+        return {
+            "weights, float32": 4 * self.parameters,
+            "their copies in bfloat16": 2 * self.parameters * is_bfloat16,
+            "gradients": 4 * self.trained,
+            "AdamW": 8 * self.trained,
+            "average": 4 * self.trained * has_average,
+        }
+
+
+def state_memory(dit: nn.Module) -> StateMemory:
+    """Of a network, which may be on the meta device; what is frozen has neither gradients nor moments."""
+    return StateMemory(
+        sum(parameter.numel() for parameter in dit.parameters()),
+        sum(parameter.numel() for parameter in dit.parameters() if parameter.requires_grad),
+    )

@@ -1,0 +1,82 @@
+"""Plans: operations and memory agree with what a real run does."""
+
+import dataclasses
+
+import psutil
+import pytest
+import torch
+
+from model.cli.plan import PlanConfig, network, plan
+from model.dit.video_dit import VideoDiT, VideoDiTConfig
+from model.training.plan import KeptTensors, WindowShape, state_memory, window_cost
+
+SHAPE = VideoDiTConfig(width=256, num_heads=4, num_blocks=5, ffn_dim=512, text_dim=32, freq_dim=16)
+WINDOW = WindowShape(num_frames=6, num_context=2, rows=24, columns=32, text_tokens=7)
+NUM_TOKENS = 6 * 12 * 16
+
+
+def test_the_blocks_that_are_not_run_cost_as_much_as_those_that_are() -> None:
+    cost = window_cost(SHAPE, WINDOW, False)
+    short = [window_cost(dataclasses.replace(SHAPE, num_blocks=n), WINDOW, False) for n in (3, 4)]
+    assert cost.tokens == NUM_TOKENS
+    for name in ("forward", "training", "activations"):
+        third, fourth = (getattr(each, name) for each in short)
+        assert getattr(cost, name) == pytest.approx(2 * fourth - third)
+
+
+def test_operations_are_those_of_the_formula() -> None:
+    wide = dataclasses.replace(SHAPE, num_blocks=30)
+    n, m, d, f = NUM_TOKENS, WINDOW.text_tokens, wide.width, wide.ffn_dim
+    # self-attention, attention to the text, feed-forward network; the last block leaves out the context's tokens
+    block = 8 * n * d * d + 4 * n * n * d + 4 * n * d * d + 4 * m * d * d + 4 * n * m * d + 4 * n * d * f
+    assert window_cost(wide, WINDOW, False).forward == pytest.approx(30 * block, rel=0.02)
+    once, twice = window_cost(wide, WINDOW, False), window_cost(wide, WINDOW, True)
+    assert once.training == pytest.approx(3 * once.forward, rel=0.02)
+    assert twice.training == pytest.approx(4 * once.forward, rel=0.02)
+    assert twice.activations < 0.2 * once.activations
+
+
+@pytest.mark.parametrize("gradient_checkpointing", [False, True])
+def test_activations_are_what_a_real_run_keeps(gradient_checkpointing: bool) -> None:
+    dit = VideoDiT(SHAPE)
+    dit.gradient_checkpointing = gradient_checkpointing
+    latents, text = torch.randn(1, 16, 6, 24, 32), torch.randn(1, 7, 32)
+    kept = KeptTensors(dit.parameters())
+    process = psutil.Process()
+    before = process.memory_info().rss
+    with torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor):
+        velocity = dit(
+            latents, torch.rand(1, 6), text, torch.randn(1, 6, 6, 24, 32), torch.zeros(1, 6, dtype=torch.bool),
+            num_context=2,
+        )  # fmt: skip
+    grown = process.memory_info().rss - before
+    planned = window_cost(SHAPE, WINDOW, gradient_checkpointing).activations
+    if gradient_checkpointing:  # the block that is computed again is not there yet
+        plain = [window_cost(dataclasses.replace(SHAPE, num_blocks=n), WINDOW, False).activations for n in (3, 4)]
+        planned -= plain[1] - plain[0]
+    else:
+        # what the operating system counts holds the velocity and the allocator's own, too
+        assert planned < grown < 1.35 * planned
+    assert kept.num_bytes == pytest.approx(planned, rel=0.05)
+    assert velocity.requires_grad
+
+
+def test_frozen_parameters_have_no_moments() -> None:
+    layer = torch.nn.Sequential(torch.nn.Linear(10, 10, bias=False), torch.nn.Linear(10, 5, bias=False))
+    layer[0].requires_grad_(False)
+    rows = state_memory(layer).rows()
+    assert rows["weights, float32"] == 4 * 150 and rows["AdamW"] == 8 * 50 and rows["gradients"] == 4 * 50
+
+
+def test_the_plan_says_what_it_costs_and_what_does_not_fit() -> None:
+    config = PlanConfig(base="wan1.3b", gpus=2, memory_gb=24)
+    text = plan(config)
+    assert "1,419,039,808" in text and "It does not fit" in text and "gradient_checkpointing=true" in text
+    assert network(config).num_blocks == 30
+
+
+def test_what_cannot_be_planned_is_named() -> None:
+    with pytest.raises(ValueError, match=r"^gpus: expected a positive number"):
+        PlanConfig(gpus=0)
+    with pytest.raises(ValueError, match=r"^base: expected one of \['wan1.3b', 'wan14b'\] or a folder"):
+        network(PlanConfig(base="wan7b"))
