@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from cc2env.testing.basics import Rule, is_tensor
-from cc2env.testing.flights import SEEDS, Flights, differences, segment
+from cc2env.testing.flights import SEEDS, Flights, differences, levels_apart, segment
 from model.world.protocol import (
     ChangesPrompts,
     CountsEvaluations,
@@ -16,6 +16,8 @@ from model.world.protocol import (
     LimitsItsStart,
     NamesItsPrompt,
     RecognisesStates,
+    RendersViews,
+    SeesDepth,
     WorldModel,
 )
 
@@ -128,6 +130,29 @@ def _any_prompt(world: WorldModel) -> str:
     return words[0] if words else "a lake"
 
 
+def _depth(flights: Flights) -> Iterator[str]:
+    if isinstance(flights.world, SeesDepth):
+        poses, where = segment(flights.started[0], flights.spec), "look at clip_depth"
+        expected = [2, flights.spec.poses_per_clip]
+        depth = flights.world.clip_depth(flights.first[0].clone(), poses)
+        if depth.ndim != 4 or list(depth.shape[:2]) != expected:
+            yield f"expected a depth map for each of {expected} poses of a clip, got {list(depth.shape)}; {where}"
+        elif not bool((depth > 0).all()):
+            yield f"expected z-depths above 0, infinite where none is known, got {float(depth.min()):.3g}; {where}"
+
+
+def _views(flights: Flights) -> Iterator[str]:
+    if isinstance(flights.world, RendersViews):
+        (state, clip), spec, where = flights.first, flights.spec, "look at render_views"
+        frames, depth = flights.world.render_views(state.clone(), state.c2w[:, None].clone())
+        yield from is_tensor("frames", frames, torch.uint8, [2, 1, spec.height, spec.width, 3], where)
+        yield from is_tensor("depth", depth, torch.float32, [2, 1, spec.height, spec.width], where)
+        if not bool((depth > 0).all()):
+            yield f"expected z-depths above 0, infinite where there is nothing, got {float(depth.min()):.3g}; {where}"
+        if (away := levels_apart(frames[:, 0], clip[:, -1])) > 1:
+            yield f"expected the last frame of the clip from the state's own pose, got {away}/255 away; {where}"
+
+
 REFUSALS: dict[str, Rule] = {
     "refuses_poses": _refuses_poses,
     "refuses_arguments": _refuses_arguments,
@@ -135,4 +160,6 @@ REFUSALS: dict[str, Rule] = {
     "prompts": _prompts,
     "evaluations": _evaluations,
     "free_space": _free_space,
+    "depth": _depth,
+    "views": _views,
 }

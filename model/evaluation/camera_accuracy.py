@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from model.evaluation.camera_search import VERDICTS, FoundPose, SearchConfig, find_pose
-from model.evaluation.truth import SceneTruth
+from model.evaluation.truth import CameraTruth
 from model.evaluation.visibility import seen_at_start
 from model.geometry import se3
 
@@ -91,7 +91,7 @@ def searched(accuracy: CameraAccuracy) -> dict[str, float | None]:
     }
 
 
-def usable_pixels(truth: SceneTruth, c2w: Float[Tensor, "f 4 4"], frame_numbers: list[int]) -> Bool[Tensor, "f h w"]:
+def usable_pixels(truth: CameraTruth, c2w: Float[Tensor, "f 4 4"], frame_numbers: list[int]) -> Bool[Tensor, "f h w"]:
     """Pixels that ought to look as the resting scene does: shown by the first frame, and no moving object passes them.
 
     Shadows count as moving. What the first frame did not show is the world's to invent, and says nothing of the camera.
@@ -105,7 +105,7 @@ def usable_pixels(truth: SceneTruth, c2w: Float[Tensor, "f 4 4"], frame_numbers:
 
 
 def measure_camera(
-    truths: list[SceneTruth],
+    truths: Sequence[CameraTruth],
     frames: UInt8[Tensor, "n f h w 3"],
     poses: Float[Tensor, "n f 4 4"],
     *,
@@ -126,11 +126,11 @@ def measure_camera(
 
 
 def _measure_scene(
-    truth: SceneTruth, frames: Tensor, poses: Tensor, every: int, hide_pose: bool, config: SearchConfig | None
+    truth: CameraTruth, frames: Tensor, poses: Tensor, every: int, hide_pose: bool, config: SearchConfig | None
 ) -> list[CameraError]:
     numbers = list(range(every, len(frames), every))
     usable = usable_pixels(truth, poses[numbers], numbers)
-    generator = torch.Generator().manual_seed(truth.scene.seed)
+    generator = torch.Generator().manual_seed(truth.seed)
     errors: list[CameraError] = []
     path = torch.cat([torch.zeros(1), poses[:, :3, 3].diff(dim=0).norm(dim=-1).cumsum(dim=0)])
     drift = torch.eye(4)  # from commanded to found, at the last frame that was solved

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from model.evaluation.truth import SceneTruth
+from model.evaluation.truth import CameraTruth
 from model.geometry import se3
 
 Verdict = Literal["solved", "unseen", "no_match", "ran_away"]
@@ -63,7 +63,7 @@ class FoundPose:
 
 
 def find_pose(
-    truth: SceneTruth,
+    truth: CameraTruth,
     frame: UInt8[Tensor, "h w 3"],
     usable: Bool[Tensor, "h w"],
     starts: Float[Tensor, "n 4 4"],
@@ -79,7 +79,7 @@ def find_pose(
 
 
 def _descend(
-    truth: SceneTruth, frame: Tensor, usable: Tensor, start: Float[Tensor, "4 4"], config: SearchConfig
+    truth: CameraTruth, frame: Tensor, usable: Tensor, start: Float[Tensor, "4 4"], config: SearchConfig
 ) -> FoundPose:
     """Levenberg-Marquardt over a twist (and the frame's colour drift), on ever sharper pictures."""
     fit = _Fit(start.double(), _PLAIN)
@@ -120,7 +120,7 @@ class _Fit:
 class _Residuals:
     """Differences between a frame and renderings of the resting scene, blurred within the usable pixels."""
 
-    def __init__(self, truth: SceneTruth, frame: Tensor, usable: Tensor, sigma: float) -> None:
+    def __init__(self, truth: CameraTruth, frame: Tensor, usable: Tensor, sigma: float) -> None:
         self.truth, self.sigma = truth, sigma
         self.mask = usable.double()[None, None]
         self.cover = _blur(self.mask, sigma)

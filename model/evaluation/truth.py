@@ -1,6 +1,7 @@
 """What the renderer knows of one scene, for poses in the episode's own frame (first camera = identity)."""
 
 from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
@@ -8,9 +9,109 @@ from torch import Tensor
 
 from model.data.synthetic.renderer import RenderedClip, render, render_frames
 from model.data.synthetic.scene import Scene, sample_scene, static_scene
+from model.world.protocol import RendersViews, WorldModel, WorldState
 
 # Every motion repeats itself within seconds: samples over this span meet an object nearly everywhere it goes.
 _SWEEP_SECONDS = 12.0
+
+
+@runtime_checkable
+class CameraTruth(Protocol):
+    """What the search for a camera must know of a scene, for poses in the episode's own frame.
+
+    Attributes:
+        seed: Of the scene.
+        intrinsics: fx, fy, cx, cy, normalised.
+        height: Pixels.
+        width: Pixels.
+        fps: Frames a second; frame 0 is at time 0.
+    """
+
+    @property
+    def seed(self) -> int: ...
+    @property
+    def intrinsics(self) -> Float[Tensor, "4"]: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def fps(self) -> float: ...
+
+    def resting_frames(self, c2w: Float[Tensor, "f 4 4"]) -> UInt8[Tensor, "f h w 3"]:
+        """Frames of what stands still."""
+        ...
+
+    def resting_depth(self, c2w: Float[Tensor, "f 4 4"]) -> Float[Tensor, "f h w"]:
+        """Metric z-depth of what stands still."""
+        ...
+
+    def depth(self, c2w: Float[Tensor, "f 4 4"], times: Float[Tensor, " f"]) -> Float[Tensor, "f h w"]:
+        """Metric z-depth of everything."""
+        ...
+
+    def disturbed(self, c2w: Float[Tensor, "f 4 4"], times: Float[Tensor, " f"]) -> Bool[Tensor, "f h w"]:
+        """Pixels that what moves changes."""
+        ...
+
+    def swept(self, c2w: Float[Tensor, "f 4 4"], num_times: int = 12) -> Bool[Tensor, "f h w"]:
+        """Pixels where something that moves is seen at one moment or another."""
+        ...
+
+
+@dataclass(frozen=True)
+class StillTruth:
+    """The `CameraTruth` of an episode in which nothing moves, of a world that shows any view, as a mesh does.
+
+    Attributes:
+        world: It is asked for views.
+        state: Of one row.
+    """
+
+    world: RendersViews
+    state: WorldState
+    height: int
+    width: int
+    fps: float
+
+    @classmethod
+    def of_state(cls, world: WorldModel, state: WorldState) -> "StillTruth":
+        """The truth of a running episode.
+
+        Raises:
+            ValueError: The world does not render views.
+        """
+        if not isinstance(world, RendersViews):
+            raise ValueError(f"world: expected one that renders views, got {type(world).__name__}; it is no truth")
+        return cls(world, state, world.spec.height, world.spec.width, world.spec.fps)
+
+    @property
+    def seed(self) -> int:
+        return int(self.state.seed[0])
+
+    @property
+    def intrinsics(self) -> Float[Tensor, "4"]:
+        return self.state.intrinsics[0]
+
+    def resting_frames(self, c2w: Float[Tensor, "f 4 4"]) -> UInt8[Tensor, "f h w 3"]:
+        """Frames from these poses."""
+        return self.world.render_views(self.state, c2w[None])[0][0]
+
+    def resting_depth(self, c2w: Float[Tensor, "f 4 4"]) -> Float[Tensor, "f h w"]:
+        """Metric z-depth from these poses."""
+        return self.world.render_views(self.state, c2w[None])[1][0]
+
+    def depth(self, c2w: Float[Tensor, "f 4 4"], times: Float[Tensor, " f"]) -> Float[Tensor, "f h w"]:
+        """The same at all times."""
+        return self.resting_depth(c2w)
+
+    def disturbed(self, c2w: Float[Tensor, "f 4 4"], times: Float[Tensor, " f"]) -> Bool[Tensor, "f h w"]:
+        """No pixel."""
+        return torch.zeros(len(c2w), self.height, self.width, dtype=torch.bool)
+
+    def swept(self, c2w: Float[Tensor, "f 4 4"], num_times: int = 12) -> Bool[Tensor, "f h w"]:
+        """No pixel."""
+        return torch.zeros(len(c2w), self.height, self.width, dtype=torch.bool)
 
 
 @dataclass(frozen=True)
@@ -34,6 +135,10 @@ class SceneTruth:
     height: int
     width: int
     fps: float = 12.0
+
+    @property
+    def seed(self) -> int:
+        return self.scene.seed
 
     @classmethod
     def of_seed(

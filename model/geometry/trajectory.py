@@ -137,3 +137,14 @@ class CameraTrajectory:
         c2w = se3.interpolate(self.c2w[index], self.c2w[after], fraction)
         intrinsics = torch.lerp(self.intrinsics[index], self.intrinsics[after], fraction[:, None])
         return CameraTrajectory(c2w, intrinsics)
+
+
+def frame_poses(
+    c2w: Float[Tensor, "b 4 4"], segment: Float[Tensor, "b poses 4 4"], frames_per_pose: int
+) -> Float[Tensor, "b frames 4 4"]:
+    """Poses of every frame of a segment that follows `c2w`, on the geodesics between the commanded ones."""
+    before = torch.cat([c2w[:, None], segment[:, :-1]], dim=1)
+    fractions = torch.arange(1, frames_per_pose + 1, dtype=c2w.dtype) / frames_per_pose
+    poses = se3.interpolate(before[:, :, None], segment[:, :, None], fractions[None, None])
+    poses[:, :, -1] = segment
+    return poses.flatten(1, 2)

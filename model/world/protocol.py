@@ -207,6 +207,17 @@ class SeesDepth(Protocol):
 
 
 @runtime_checkable
+class RendersViews(Protocol):
+    """A world that can show the moment of a state from any pose: its pictures can be the truth for others."""
+
+    def render_views(
+        self, state: WorldState, c2w: Tensor
+    ) -> tuple[UInt8[Tensor, "b n h w 3"], Float[Tensor, "b n h w"]]:
+        """Frames and their metric z-depth, infinite where there is nothing, from poses `[b, n, 4, 4]`."""
+        ...
+
+
+@runtime_checkable
 class KnowsFreeSpace(Protocol):
     """A world that can say where a solid camera would have to stop.
 

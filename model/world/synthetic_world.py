@@ -17,6 +17,7 @@ from model.fingerprint import fingerprint_number
 from model.geometry import se3
 from model.geometry.camera import intrinsics_from_fov
 from model.geometry.clearance import CAMERA_MARGIN
+from model.geometry.trajectory import frame_poses
 from model.world.arguments import check_intrinsics, check_seeds, check_segment
 from model.world.protocol import WorldSpec, WorldState
 
@@ -146,14 +147,3 @@ class SyntheticWorld:
         scene = self.scene(int(state.seed[row]))
         scene_c2w = state.memory["start_c2w"][row] @ c2w
         return scene, scene_c2w, state.intrinsics[row], seconds, self._spec.height, self._spec.width
-
-
-def frame_poses(
-    c2w: Float[Tensor, "b 4 4"], segment: Float[Tensor, "b poses 4 4"], frames_per_pose: int
-) -> Float[Tensor, "b frames 4 4"]:
-    """Poses of every frame of a segment that follows `c2w`, on the geodesics between the commanded ones."""
-    before = torch.cat([c2w[:, None], segment[:, :-1]], dim=1)
-    fractions = torch.arange(1, frames_per_pose + 1, dtype=c2w.dtype) / frames_per_pose
-    poses = se3.interpolate(before[:, :, None], segment[:, :, None], fractions[None, None])
-    poses[:, :, -1] = segment
-    return poses.flatten(1, 2)

@@ -261,6 +261,17 @@ class FreeInMetres(Shades):
         return torch.full(twists.shape[:2], 2.5)
 
 
+class KnowsNoDepth(Shades):
+    def clip_depth(self, state, c2w):
+        return torch.zeros(*c2w.shape[:2], 4, 6)
+
+
+class LooksTheOtherWay(Shades):
+    def render_views(self, state, c2w):
+        frames = self.frames(state, c2w + 1.0)
+        return frames, torch.ones(frames.shape[:-1])
+
+
 class KnowsItsProcess(Shades):
     def trait(self, state):
         return torch.full((len(state.seed),), float(os.getpid() % 251))
@@ -299,6 +310,8 @@ BROKEN = [
     ("prompts", NamesANumber, "expected a text, got 3"),
     ("evaluations", CountsInFloats, r"look at evaluations\(opening=True\)"),
     ("free_space", FreeInMetres, r"shares in \[0, 1\]"),
+    ("depth", KnowsNoDepth, "z-depths above 0, infinite where none is known, got 0"),
+    ("views", LooksTheOtherWay, "the last frame of the clip from the state's own pose"),
 ]
 
 

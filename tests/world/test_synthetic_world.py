@@ -7,7 +7,8 @@ import torch
 from model.data.clips import ClipSetConfig, render_record
 from model.data.synthetic.renderer import render
 from model.geometry import se3
-from model.world.synthetic_world import SyntheticWorld, frame_poses
+from model.geometry.trajectory import frame_poses
+from model.world.synthetic_world import SyntheticWorld
 
 
 def test_it_flies_through_the_very_scenes_of_the_training_set() -> None:
