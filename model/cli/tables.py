@@ -127,13 +127,13 @@ def load_start(config: TablesConfig) -> Start:
     named = world.sampler_named(config.start_sampler)
     dit = load_component(folder / named.dit, VideoDiTConfig, VideoDiT)
     still = num_projective_channels(dit.config.head_dim) if dit.config.camera_attention else dit.config.still_channels
+    plain: dict[str, Any] = {"camera": True, "camera_injection": "first", "camera_reference": "episode"}
+    plain |= {"camera_attention": False, "still_channels": still, "camera_init_std": 0.0, "camera_frequencies": 0}
     return Start(
         dit=dit,
         vae=load_component(folder / "vae", VideoVAEConfig, VideoVAE),
         world=dataclasses.replace(world, sampler=named.sampler, opening=named.opening, samplers={}),
-        config=dataclasses.replace(
-            dit.config, camera_attention=False, still_channels=still, camera_init_std=0.0, camera_frequencies=0
-        ),
+        config=dataclasses.replace(dit.config, **plain),
     )
 
 
@@ -173,7 +173,7 @@ def measured(config: TablesConfig, arm: Arm, start: Start, scenes: OracleScenes,
 
 
 def make_table(config: TablesConfig) -> str:
-    """Trains and measures all arms, writes `table_N.json` and `table_N.md`, after every arm; returns the table."""
+    """Trains and measures all arms, writes `table_N.json` and `table_N.md` after each seed; returns the table."""
     start = load_start(config)
     arms = arms_of(config, start)
     num_latents = 1 + config.num_clips * start.world.poses_per_clip

@@ -58,7 +58,7 @@ def mean_and_interval(values: Sequence[float]) -> tuple[float, float | None]:
     mean, num = statistics.fmean(values), len(values)
     if num < 2:
         return mean, None
-    return mean, _T_975.get(num - 1, 1.96) * statistics.stdev(values) / math.sqrt(num)
+    return mean, _T_975.get(num - 1, _T_975[9]) * statistics.stdev(values) / math.sqrt(num)
 
 
 def verdict(differences: Sequence[float], paper: float) -> str:
@@ -99,20 +99,29 @@ def paper_table(
     full = next(iter(rows))
     lines += ["", f"In brackets: the paper's. Orderings of the paper against `{full}`, paired by seed:", ""]
     for arm in list(rows)[1:]:
-        for theirs, ours, _ in measured:
-            reference = paper_reference.get(arm, paper.get(full, {})).get(theirs)
-            value = paper.get(arm, {}).get(theirs)
-            pairs = [(a.get(ours), b.get(ours)) for a, b in zip(rows[arm], rows[full], strict=True)]
-            if value is None or reference is None or any(None in pair for pair in pairs):
-                continue
-            differences = [float(str(a)) - float(str(b)) for a, b in pairs]
-            mean, half = mean_and_interval(differences)
-            interval = "one seed" if half is None else f"± {half:.3g}"
-            lines.append(
-                f"- {arm}, {theirs} {value:g} against {reference:g}: **{verdict(differences, value - reference)}** "
-                f"({ours} {mean:+.3g}, {interval})"
-            )
+        references = paper_reference.get(arm, paper.get(full, {}))
+        lines += _verdicts(arm, rows[arm], rows[full], paper.get(arm, {}), references)
     return "\n".join(lines) + "\n"
+
+
+def _verdicts(
+    arm: str, seeds: Sequence[Row], full: Sequence[Row], paper: Mapping[str, float], references: Mapping[str, float]
+) -> list[str]:
+    """A line for each ordering of the paper that can be compared."""
+    lines = []
+    for theirs, (ours, _) in COLUMNS.items():
+        pairs = [(a.get(ours), b.get(ours)) for a, b in zip(seeds, full, strict=True)]
+        if theirs not in paper or theirs not in references or any(None in pair for pair in pairs):
+            continue
+        value, reference = paper[theirs], references[theirs]
+        differences = [float(str(a)) - float(str(b)) for a, b in pairs]
+        mean, half = mean_and_interval(differences)
+        interval = "one seed" if half is None else f"± {half:.3g}"
+        lines.append(
+            f"- {arm}, {theirs} {value:g} against {reference:g}: **{verdict(differences, value - reference)}** "
+            f"({ours} {mean:+.3g}, {interval})"
+        )
+    return lines
 
 
 def _cell(seeds: Sequence[Row], name: str, paper: float | None) -> str:
