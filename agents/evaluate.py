@@ -6,6 +6,7 @@ Seeds come in the outer loop: whenever it is stopped, every cell has as many epi
 import json
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from agents.scripted import ScriptedPolicy
 from cc2env import TASK_IDS, world_names
 from cc2env.env import CameraCtrlWorldEnv
 from cc2env.files import fingerprint, lock_folder, world_fingerprint, write_text
+from cc2env.viewer import EpisodePage, Viewer
 from configs.command_line import hydra_command
 
 AGENTS = ("random", "scripted", "frontier", "planner", "ppo")
@@ -42,6 +44,8 @@ class EvaluateConfig:
         imagination: Of the planner: `poses` or `forks`.
         ppo: Folder of the trained agents, one by task; None: the shipped ones.
         sampler: Arguments of `gymnasium.make` for learned worlds: not for `synthetic` or what a package registers.
+        viewer: Shows the episodes on a page in the browser while they are flown.
+        port: Of that page; 0 takes a free one.
     """
 
     tasks: list[str] = field(default_factory=list)
@@ -57,6 +61,8 @@ class EvaluateConfig:
     ppo: str | None = None
     sampler: dict[str, float] = field(default_factory=dict)
     progress: bool = True
+    viewer: bool = False
+    port: int = 0
 
 
 @dataclass(frozen=True)
@@ -89,11 +95,12 @@ def evaluate(config: EvaluateConfig, worlds: dict[str, Any] | None = None) -> Pa
         (cell, seed) for seed in _seeds(config) for cell in cells if _key({**vars(cell), "seed": seed}) not in flown
     ]
     envs: dict[tuple[str, str], gym.Env[Any, Any]] = {}
-    with (folder / _EPISODES).open("a") as file:
+    with (folder / _EPISODES).open("a") as file, _watched(config) as page:
         for cell, seed in tqdm(wanted, desc="evaluating", unit="episode", disable=not config.progress):
             place = (cell.world, cell.task)
             if place not in envs:
-                envs[place] = _make(config, cell, worlds or {})
+                env = _make(config, cell, worlds or {})
+                envs[place] = env if page is None else Viewer(env, page)
             record = {**vars(cell), "seed": seed, **_fly(config, cell, envs[place], seed)}
             records.append(record)
             file.write(json.dumps(record) + "\n")
@@ -102,6 +109,20 @@ def evaluate(config: EvaluateConfig, worlds: dict[str, Any] | None = None) -> Pa
     chosen = [held[_key({**vars(cell), "seed": seed})] for cell in cells for seed in _seeds(config)]
     write_tables(folder, chosen, config.agents)
     return folder
+
+
+@contextmanager
+def _watched(config: EvaluateConfig) -> Iterator[EpisodePage | None]:
+    """Opens the page on which the episodes can be watched, if one is wanted."""
+    if not config.viewer:
+        yield None
+        return
+    page = EpisodePage(port=config.port)
+    print(f"watch at {page.address}", flush=True)
+    try:
+        yield page
+    finally:
+        page.close()
 
 
 def _seeds(config: EvaluateConfig) -> range:
@@ -212,6 +233,8 @@ def _check(config: EvaluateConfig) -> None:
         raise ValueError(f"num_seeds, worlds: expected at least one, got {config.num_seeds} and {config.worlds}")
     if config.imagination not in ("poses", "forks"):
         raise ValueError(f"imagination: expected poses or forks, got {config.imagination!r}; choose one")
+    if config.port and not config.viewer:
+        raise ValueError(f"port: expected 0 without a viewer, got {config.port}; give viewer=true")
     for name, values in (("num_clips", config.num_clips), ("scripts", config.scripts)):
         if missing := sorted(set(config.tasks) - set(values)):
             raise ValueError(f"{name}: expected one for each task, got none for {missing}; give {name}.{missing[0]}=")

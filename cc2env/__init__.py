@@ -60,8 +60,8 @@ def world_names() -> list[str]:
 
 
 def __getattr__(name: str) -> ModuleType:
-    """`cc2env.wrappers`, `tasks` and `testing` work after `import cc2env` alone; torch is loaded when they are used."""
-    if name in ("tasks", "testing", "wrappers"):
+    """`cc2env.wrappers`, `tasks`, `testing` and `viewer` work after `import cc2env` alone; torch loads when used."""
+    if name in ("tasks", "testing", "viewer", "wrappers"):
         return importlib.import_module(f"cc2env.{name}")
     raise AttributeError(f"module 'cc2env' has no attribute '{name}'")
 

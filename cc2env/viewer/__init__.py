@@ -1,1 +1,6 @@
-"""A page in the browser that shows an episode: film, path and views."""
+"""A page in the browser that shows episodes: `Viewer(env)`."""
+
+from cc2env.viewer.episode_page import EpisodePage
+from cc2env.viewer.wrapper import Viewer
+
+__all__ = ["EpisodePage", "Viewer"]

@@ -35,7 +35,7 @@ def test_the_spec_is_plain_data():
 
 
 def test_wrappers_and_tasks_are_there_after_the_import_alone():
-    code = "import cc2env; cc2env.wrappers.LastFrame, cc2env.tasks.Task"
+    code = "import cc2env; cc2env.wrappers.LastFrame, cc2env.tasks.Task, cc2env.viewer.Viewer"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -5,9 +5,13 @@ import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import gymnasium as gym
+import numpy as np
 import pytest
 from PIL import Image
 from websockets.sync.client import connect
+
+from cc2env.viewer import Viewer
 
 pytestmark = pytest.mark.slow
 
@@ -196,3 +200,16 @@ def test_four_sessions_at_once_stay_responsive_and_see_their_queue(server):
         flown = list(threads.map(fly, range(4)))
     assert max(seconds for _, seconds in flown) < 60
     assert set.union(*(before for before, _ in flown)) >= {1, 2}
+
+
+def test_an_episode_can_be_watched_live(open_page):
+    env = Viewer(gym.make("CameraCtrlWorld-v0", world="synthetic"))
+    env.reset(seed=3)
+    page = open_page(env.address)
+    assert page.page.is_hidden("#settings")
+    for _ in range(3):
+        env.step(np.full((4, 6), 0.1, np.float32))
+    page.wait("Math.max(...flight.clips.keys()) === 4")
+    page.wait("!flight.film.isPlaying")
+    assert page.get("[...flight.clips.values()].flatMap(clip => clip.achieved).length") >= 12  # the whole path
+    env.close()
