@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from model.dit.camera_inputs import camera_inputs
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.training.windows import WindowConfig
 
@@ -49,9 +50,10 @@ def window_cost(config: VideoDiTConfig, window: WindowShape, gradient_checkpoint
     """What a network makes of a window.
 
     Networks of two and three blocks are run; every further block costs as much as the third. With checkpoints, the
-    activations are what is kept of all blocks, and all of the one that is computed again.
+    activations are what is kept of all blocks, and all of the one that is computed again. AC3D's branch, beside a third
+    of the blocks, makes them unequal: all are run.
     """
-    if config.num_blocks < 3:
+    if config.num_blocks < 3 or config.camera_injection == "ac3d":
         return _run(config, window, gradient_checkpointing)
     two, three = (_run(dataclasses.replace(config, num_blocks=n), window, gradient_checkpointing) for n in (2, 3))
     cost = three.combined(three.combined(two, -1.0), config.num_blocks - 3)
@@ -70,14 +72,14 @@ def _run(config: VideoDiTConfig, window: WindowShape, gradient_checkpointing: bo
         latents = torch.empty(1, config.in_channels, frames, rows, columns)
         t, text = torch.empty(1, frames), torch.empty(1, window.text_tokens, config.text_dim)
         mask = torch.empty(1, frames, dtype=torch.bool) if config.mask_channel else None
-        plucker = torch.empty(1, frames, 6, rows, columns) if config.camera else None
-        projection = torch.empty(1, frames, 4, 4) if config.camera_attention else None
+        poses, lens = torch.empty(1, frames, 4, 4), torch.empty(1, 4)
+        cameras = camera_inputs(config, poses, lens, rows, columns, window.num_context)
         pt, ph, pw = config.patch_size
         num_tokens = frames // pt * (rows // ph) * (columns // pw)
         counter, kept = FlopCounterMode(display=False), KeptTensors(dit.parameters(), num_tokens)
         with counter:
             with torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor):
-                velocity = dit(latents, t, text, plucker, mask, projection=projection, num_context=window.num_context)
+                velocity = dit(latents, t, text, context_mask=mask, num_context=window.num_context, **cameras)
             forward = counter.get_total_flops()
             velocity.sum().backward()
     return WindowCost(num_tokens, forward, counter.get_total_flops(), kept.num_bytes)

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from model.cli.plan import PlanConfig, network, plan
+from model.dit.camera_injection import INJECTIONS
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
+from model.evaluation.network_cost import network_cost
 from model.training.plan import KeptTensors, WindowShape, state_memory, window_cost
 
 SHAPE = VideoDiTConfig(width=256, num_heads=4, num_blocks=5, ffn_dim=512, text_dim=32, freq_dim=16)
@@ -22,6 +24,14 @@ def test_the_blocks_that_are_not_run_cost_as_much_as_those_that_are() -> None:
     for name in ("forward", "training", "activations"):
         third, fourth = (getattr(each, name) for each in short)
         assert getattr(cost, name) == pytest.approx(2 * fourth - third)
+
+
+@pytest.mark.parametrize("injection", INJECTIONS)
+def test_every_way_of_the_camera_is_counted(injection: str) -> None:
+    small = dataclasses.replace(SHAPE, camera_injection=injection)
+    cost, counted = window_cost(small, WINDOW, False), network_cost(small, 24, 32, 2, 4)
+    text = 4 * (24 - WINDOW.text_tokens) * (SHAPE.num_blocks * SHAPE.width * (SHAPE.width + NUM_TOKENS))  # of 24 words
+    assert cost.forward == pytest.approx(counted.gflops * 1e9 - text, rel=1e-2)
 
 
 def test_operations_are_those_of_the_formula() -> None:
