@@ -55,7 +55,8 @@ class Session:
     Args:
         env: A CameraCtrlWorld without a limit of steps; its actions as they are.
         key_map: A version in `cc2env.wrappers.KEY_MAPS`.
-        most_clips: That a session holds; frames take nearly all of their memory.
+        most_clips: That a session holds.
+        most_bytes: Of all their frames, which take nearly all of the memory.
         most_snapshots: That it holds beside that of the first frame.
 
     Attributes:
@@ -63,10 +64,16 @@ class Session:
     """
 
     def __init__(
-        self, env: gym.Env[Any, Any], *, key_map: str = "v1", most_clips: int = 400, most_snapshots: int = 24
+        self,
+        env: gym.Env[Any, Any],
+        *,
+        key_map: str = "v1",
+        most_clips: int = 400,
+        most_bytes: int = 2**28,
+        most_snapshots: int = 24,
     ) -> None:
         self._env = DiscreteActions(env, key_map)
-        self._most_clips, self._most_snapshots = most_clips, most_snapshots
+        self._most_clips, self._most_bytes, self._most_snapshots = most_clips, most_bytes, most_snapshots
         self.key_map, self.clips = key_map, dict[int, Clip]()
         self.seed, self.options = 0, dict[str, Any]()
         self._next, self._at = 0, ROOT
@@ -122,8 +129,9 @@ class Session:
             return known
         if self.clips[parent].is_over:
             raise ValueError("the episode is over: go back to an earlier clip, or reset")
-        if len(self.clips) >= self._most_clips:
-            raise ValueError(f"this session is full ({self._most_clips} clips): save it, then reset")
+        num_bytes = sum(clip.frames.nbytes for clip in self.clips.values())
+        if len(self.clips) >= self._most_clips or num_bytes >= self._most_bytes:
+            raise ValueError(f"this session is full ({len(self.clips)} clips): save it, then reset")
         self._go_to(parent)
         started = time.perf_counter()
         frames, reward, terminated, truncated, info = self._step(key, prompt)

@@ -5,7 +5,7 @@ import { Map3D } from "/map.js";
 
 const at = (id) => document.getElementById(id);
 const clips = new Map(); // by number, as the server sent them
-const state = { keys: {}, held: null, taps: null, shown: 0, ahead: null, queue: [], isWatching: false, before: null, pressed: null, latency: null };
+const state = { keys: {}, held: null, prompt: null, taps: null, shown: 0, ahead: null, queue: [], isWatching: false, before: null, pressed: null, latency: null };
 const socket = new WebSocket(`ws${location.protocol === "https:" ? "s" : ""}://${location.host}/tab${location.search}`);
 socket.binaryType = "arraybuffer";
 const send = (message) => { if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message)); };
@@ -22,6 +22,7 @@ function nextClip() {
   state.again = null;
   const clip = state.ahead;
   if (!clip || clip.parent !== state.shown || clip.key !== state.held) return null;
+  if (state.prompt !== null && clip.prompt !== state.prompt) return null; // made before the prompt was changed
   state.ahead = null;
   return take(clip);
 }
@@ -39,6 +40,7 @@ function show(clip) {
   if (state.taps === clip.key) hold(null); // the key was let go before its clip came
   remember(clip);
   status(clip);
+  if (!state.before) note("");
 }
 
 async function remember(clip) {
@@ -65,7 +67,7 @@ function status(clip) {
   if (clip.blocked) said.push("blocked");
   if (clip.success) said.push("success");
   if (clip.over) said.push("the episode is over");
-  if (document.activeElement !== at("prompt") && !state.isWatching) at("prompt").value = clip.prompt;
+  at("prompt").placeholder = clip.prompt || "the world's own choice";
   if (clip.prompt) said.push(`“${clip.prompt}”`);
   at("status").textContent = said.join(" · ");
 }
@@ -90,7 +92,7 @@ function release(key) {
   else state.taps = key;
 }
 
-const isTyping = () => /^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement?.tagName ?? "");
+const isTyping = () => ["prompt", "seed"].includes(document.activeElement?.id);
 const keyOf = (event) => state.keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
 
 addEventListener("keydown", (event) => {
@@ -132,7 +134,16 @@ at("settings").addEventListener("submit", (event) => {
   const values = Object.fromEntries(["world", "sampler", "task", "collision", "prompt"].map((name) => [name, at(name).value]));
   send({ type: "reset", ...values, seed: Number(at("seed").value) });
 });
-at("prompt").addEventListener("change", () => send({ type: "prompt", text: at("prompt").value }));
+at("prompt").addEventListener("keydown", (event) => {
+  if (event.key !== "Enter") return;
+  event.preventDefault(); // a new prompt is no reset
+  at("prompt").blur();
+});
+for (const select of document.querySelectorAll("select")) select.addEventListener("change", () => select.blur());
+at("prompt").addEventListener("change", () => {
+  state.prompt = at("prompt").value || null;
+  send({ type: "prompt", text: state.prompt });
+});
 at("save").addEventListener("click", () => send({ type: "save", clip: state.shown }));
 at("points").addEventListener("click", () => { note("reconstructing ..."); send({ type: "points", clip: state.shown }); });
 at("load").addEventListener("click", () => send({ type: "load", name: at("flights").value }));
@@ -218,7 +229,7 @@ const calls = {
     clips.clear();
     map.clips.clear();
     map.points = null;
-    Object.assign(state, { keys: message.keys ?? {}, ahead: null, queue: [], shown: 0, held: null, taps: null });
+    Object.assign(state, { keys: message.keys ?? {}, ahead: null, queue: [], shown: 0, prompt: null, held: null, taps: null });
     film.isPlaying = false;
     film.fps = message.fps;
     for (const name of ["world", "sampler", "task", "collision", "seed"]) if (name in message) at(name).value = message[name];
@@ -244,7 +255,8 @@ const calls = {
   },
   at(message) {
     const clip = clips.get(message.clip);
-    Object.assign(state, { shown: message.clip, ahead: null });
+    Object.assign(state, { shown: message.clip, ahead: null, prompt: null });
+    at("prompt").value = ""; // the one in force is that clip's
     map.here = message.clip;
     film.still(clip);
     remember(clip);
@@ -259,6 +271,7 @@ const calls = {
   note(message) { note(message.text); },
   error(message) {
     if (state.held) hold(null);
+    state.prompt = null;
     complain(message.text);
   },
 };

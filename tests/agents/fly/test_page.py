@@ -11,6 +11,10 @@ import pytest
 from PIL import Image
 from websockets.sync.client import connect
 
+from agents.fly.record import load_flight
+from agents.fly.replay import replay_flight
+from agents.fly.server import FlyServer
+from agents.fly.settings import Settings
 from cc2env.viewer import Viewer
 
 pytestmark = pytest.mark.slow
@@ -65,8 +69,8 @@ def test_a_click_on_an_earlier_view_goes_back_and_the_same_key_shows_the_same_by
     assert page.tap("a") == first and page.tap("w") == second
     # another session flies the same keys: two tabs do not disturb each other, and see the same world
     assert len(other.digests()) == 1
-    assert [other.tap("a"), other.tap("w")] == [1, 2]
-    assert [other.digests()[str(number)] for number in (1, 2)] == [page.digests()[str(n)] for n in (first, second)]
+    flown = [other.tap("a"), other.tap("w")]
+    assert [other.digests()[str(number)] for number in flown] == [page.digests()[str(n)] for n in (first, second)]
 
 
 def test_a_flight_is_saved_loaded_and_flown_on_and_two_branches_play_side_by_side(open_page, server):
@@ -79,11 +83,11 @@ def test_a_flight_is_saved_loaded_and_flown_on_and_two_branches_play_side_by_sid
     assert page.page.inner_text("#saved").startswith("python -m agents.fly replay=")
     page.page.click("#undo")
     page.wait("flight.state.shown === 1")
-    page.tap("a")
+    branch = page.tap("a")
     page.page.click("#compare")
     page.wait("flight.state.pair.every(film => film.isPlaying)")
     page.wait("flight.state.pair.every(film => !film.isPlaying)")
-    assert page.get("flight.state.pair.map(film => film.clip.clip)") == [2, 3]
+    assert page.get("flight.state.pair.map(film => film.clip.clip)") == [way[-1], branch]
     pictures = page.get("['a', 'b'].map(side => document.getElementById(`film_${side}`).toDataURL())")
     assert pictures[0] != pictures[1]
 
@@ -213,3 +217,28 @@ def test_an_episode_can_be_watched_live(open_page):
     page.wait("!flight.film.isPlaying")
     assert page.get("[...flight.clips.values()].flatMap(clip => clip.achieved).length") >= 12  # the whole path
     env.close()
+
+
+def test_a_picture_and_a_prompt_are_flown_from_and_the_prompt_changes_in_flight(open_page, random_world, tmp_path):
+    world = str(random_world.save(tmp_path / "world"))
+    Image.effect_noise((64, 32), 90).convert("RGB").save(tmp_path / "picture.png")
+    server = FlyServer(Settings(world=world, seed=3), [world], tmp_path / "run", port=0)
+    page = open_page(server.address)
+    before = page.digests()["0"]
+    page.page.set_input_files("#picture", tmp_path / "picture.png")
+    page.wait("/reset to fly/.test(document.getElementById('note').innerText)")
+    page.page.fill("#prompt", "red box")
+    page.page.click("#reset")
+    page.wait(f"flight.clips.get(0)?.sha256 !== '{before}'")
+    assert page.get("[flight.clips.get(0).prompt, flight.clips.get(0).evaluations]") == ["red box", 0]
+    first = page.tap("w")
+    page.page.fill("#prompt", "blue dome")
+    page.page.press("#prompt", "Enter")
+    second = page.tap("w")
+    assert page.get(f"[{first}, {second}].map(number => flight.clips.get(number).prompt)") == ["red box", "blue dome"]
+    page.page.click("#save")
+    page.wait("!document.getElementById('saved').hidden")
+    saved = tmp_path / "run" / "session-1" / "saved-0000"
+    assert (saved / "first_frame").read_bytes() == (tmp_path / "picture.png").read_bytes()
+    replay_flight(load_flight(saved))
+    server.close()

@@ -70,10 +70,12 @@ def test_what_is_wrong_changes_nothing(session):
 
 
 def test_a_full_session_says_so(session):
-    session._most_clips = 2
     clip = session.fly(ROOT, "left")
-    with pytest.raises(ValueError, match=r"full \(2 clips\)"):
-        session.fly(clip.index, "left")
+    for limit in ("_most_clips", "_most_bytes"):
+        before, _ = getattr(session, limit), setattr(session, limit, 2)
+        with pytest.raises(ValueError, match=r"full \(2 clips\)"):
+            session.fly(clip.index, "left")
+        setattr(session, limit, before)
 
 
 def test_an_episode_that_is_over_can_only_be_left_by_going_back():
