@@ -47,7 +47,12 @@ def check_names(code: str) -> None:
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
             resolve(node, names)
-        if isinstance(node, ast.Call) and callable(called := resolve(node.func, names)):
+        # torch's own functions in C have no signature
+        if (
+            isinstance(node, ast.Call)
+            and callable(called := resolve(node.func, names))
+            and not inspect.isbuiltin(called)
+        ):
             check_arguments(called, [keyword.arg for keyword in node.keywords if keyword.arg])
 
 

@@ -30,8 +30,9 @@ from model.world.config import (
     write_world_config,
 )
 from model.world.folder import world_folder
+from model.world.foreign_folder import contents_of
 from model.world.free_space import SolidCameraWorld
-from model.world.networks import read_dit, read_vae, read_world
+from model.world.networks import is_world, read_dit, read_vae, read_world
 from model.world.options import WorldOptions
 from model.world.protocol import WorldModel
 from model.world.registry import build_world, checked_world, world_factory, world_names
@@ -79,6 +80,8 @@ def load_world(world: str | Path | WorldModel = "tiny", options: WorldOptions | 
     folder = world_folder(world)
     with _named_errors(folder):
         kind = world_kind(folder)
+        if kind is None and not is_world(folder) and (contents := contents_of(folder)):
+            raise ValueError(f"expected a world, got {contents}")
     if kind is not None:
         factory = world_factory(kind)
         if factory is None:

@@ -16,6 +16,11 @@ def is_wan(folder: Path) -> bool:
     return (folder / "transformer").is_dir()
 
 
+def is_world(folder: Path) -> bool:
+    """Whether a folder has one of our two layouts, by what is there in the least."""
+    return is_wan(folder) or (folder / WORLD_FILE).is_file()
+
+
 def read_world(folder: Path) -> WorldConfig:
     """The settings of a world's folder; a downloaded pipeline without a `world.yaml` has Wan's own.
 
