@@ -18,6 +18,8 @@ from configs.command_line import hydra_command
 if TYPE_CHECKING:
     from agents.fly.session import Session
 
+_MOST_VIEWS = 64  # each is compared with every other
+
 
 @dataclass(kw_only=True)
 class ReconstructConfig:
@@ -67,7 +69,7 @@ def reconstruct(config: ReconstructConfig) -> Path:
 
 
 def session_views(session: "Session", index: int) -> list[View]:
-    """Returns the frames at all poses of the way to a clip, with their depth.
+    """Returns the frames at the poses of the way to a clip, evenly chosen where there are many, with their depth.
 
     Raises:
         ValueError: There is no such clip, or the world sees no depth.
@@ -80,7 +82,7 @@ def session_views(session: "Session", index: int) -> list[View]:
         frames = clip.frames[len(clip.frames) // len(poses) - 1 :: len(clip.frames) // len(poses)]
         intrinsics = clip.info["intrinsics"]
         views += [View(*view, intrinsics) for view in zip(frames, depth, poses, strict=True)]
-    return views
+    return views[:: -(-len(views) // _MOST_VIEWS)]
 
 
 def write_scene(folder: Path, views: Sequence[View], points: ColmapPoints) -> None:

@@ -2,6 +2,7 @@
 
 import functools
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from cc2env.viewer.page_server import Tab
 # On top of the letters of the key map: the arrows turn.
 ARROWS = {"ArrowLeft": "pan_left", "ArrowRight": "pan_right", "ArrowUp": "tilt_up", "ArrowDown": "tilt_down"}
 Moves = Sequence[tuple[str, str | None]]  # keys, and prompts where they change
+_MOST_PICTURES = 50
 _MOST_JOBS = 8  # that one page may ask for before the first is done
 
 
@@ -58,6 +60,7 @@ class PageController:
         self._prompt: str | None = None
         self._ahead: Clip | None = None
         self._jobs: deque[Callable[[], None]] = deque()
+        self._is_closed, self._num_pictures = False, 0
         self._lock = threading.RLock()  # of these; the session itself is only touched by the worker
         self._calls: dict[Any, Callable[[dict[str, Any]], None]] = {
             "hold": self._hold,
@@ -79,6 +82,8 @@ class PageController:
             for message in self._tab.messages():
                 self._receive(message)
         finally:
+            with self._lock:
+                self._is_closed = True
             self._worker.cancel(self)
             if self._session is not None:
                 self._session.close()
@@ -95,8 +100,13 @@ class PageController:
                 call(message)
             else:
                 raise ValueError(f"message: expected one of {list(self._calls)}, got {message.get('type')!r:.80}")
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             self._complain(error)
+
+    def show_failure(self, error: BaseException) -> None:
+        """Tells the page of an error of the program's own; the terminal has all of it."""
+        traceback.print_exception(error)
+        self._complain(RuntimeError(f"this did not work ({type(error).__name__}); the terminal says more"))
 
     def _complain(self, error: Exception) -> None:
         self._tab.send({"type": "error", "text": str(error)})
@@ -113,13 +123,15 @@ class PageController:
     def _work(self) -> None:
         """Runs the next job in the worker; what was wrong with the input is a message in the page."""
         with self._lock:
+            if not self._jobs:
+                return  # the page closed, or the job has run already
             job = self._jobs.popleft()
         try:
             job()
         except (ValueError, OSError) as error:
             self._complain(error)
         with self._lock:
-            goes_on = bool(self._jobs)
+            goes_on = bool(self._jobs) and not self._is_closed
         if goes_on:
             self._worker.submit(self, self._work)  # behind the others
         self.show_queue()
@@ -174,7 +186,10 @@ class PageController:
     def _take_picture(self, data: bytes) -> None:
         """Keeps a picture for the next reset: written under our own name, its size checked before it is decoded."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._folder / "first_frame"
+        if self._num_pictures >= _MOST_PICTURES:
+            raise ValueError(f"picture: expected at most {_MOST_PICTURES} in one session, got another; open a new tab")
+        self._num_pictures += 1
+        path = self._folder / f"picture-{self._num_pictures}"  # flights from earlier ones may still be saved
         path.write_bytes(data)
         load_picture(path, 8, 8)
         self._image = str(path)

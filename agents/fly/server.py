@@ -41,7 +41,7 @@ class FlyServer:
         self._settings, self._worlds, self._out, self._moves = settings, worlds, out, list(moves)
         self._ready: Session | None = open_session(settings)  # for the first tab, which then opens at once
         self._controllers: list[PageController] = []
-        self._worker = Worker(self._show_queues)
+        self._worker = Worker(self._show_queues, PageController.show_failure)
         self._lock = threading.Lock()
         self._pages = PageServer(self._serve, **place)
         self.address = self._pages.address

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 
@@ -10,10 +11,16 @@ class Worker:
 
     Args:
         on_change: Is called, in this thread, whenever the queue has moved on.
+        on_failure: Is called with the owner and the error of a job that raised; the others go on.
     """
 
-    def __init__(self, on_change: Callable[[], None] = lambda: None) -> None:
-        self._on_change = on_change
+    def __init__(
+        self,
+        on_change: Callable[[], None] = lambda: None,
+        on_failure: Callable[[Any, BaseException], None] = lambda owner, error: None,
+    ) -> None:
+        self._on_change, self._on_failure = on_change, on_failure
+        self._thread_of_jobs = ThreadPoolExecutor(1, "jobs")  # keeps what a job raises
         self._jobs: dict[Any, Callable[[], None]] = {}  # in order of arrival
         self._running: Any = None
         self._is_closed = False
@@ -48,6 +55,7 @@ class Worker:
             self._jobs.clear()
             self._changed.notify_all()
         self._thread.join(timeout=60)
+        self._thread_of_jobs.shutdown(wait=False)
 
     def _run(self) -> None:
         while True:
@@ -58,9 +66,9 @@ class Worker:
                 self._running = next(iter(self._jobs))
                 job = self._jobs.pop(self._running)
             self._on_change()
-            try:
-                job()
-            finally:
-                with self._changed:
-                    self._running = None
-                    self._changed.notify_all()
+            error = self._thread_of_jobs.submit(job).exception()
+            with self._changed:
+                owner, self._running = self._running, None
+                self._changed.notify_all()
+            if error is not None:
+                self._on_failure(owner, error)

@@ -36,3 +36,17 @@ def test_cancel_takes_a_waiting_job_out_and_waits_for_the_one_that_runs():
     assert order == ["a"]
     worker.close()
     assert order == ["a"]
+
+
+def test_a_job_that_fails_is_told_and_the_others_go_on():
+    failed, done = [], threading.Event()
+    worker = Worker(on_failure=lambda owner, error: failed.append((owner, str(error))))
+
+    def fail():
+        raise AssertionError("broken")
+
+    worker.submit("a", fail)
+    worker.submit("b", done.set)
+    assert done.wait(10)
+    worker.close()
+    assert failed == [("a", "broken")]
