@@ -1,0 +1,52 @@
+"""What another prompt does to the shipped world in flight: to what comes into view much, to what is in view little.
+
+`python -m pytest tests/world/test_prompt_changes.py -s` prints the table that stands in the environment's README.
+"""
+
+import pytest
+import torch
+from torch import Tensor
+
+from model.geometry import se3
+from model.world.camera_world import CameraWorld
+from model.world.load import load_world
+
+CLIPS = 8
+DESERT, NIGHT = "a golden desert with two red spheres", "a moonlit night with two red spheres"
+TWISTS = {"standing still": [0.0] * 6, "turning round": [0.0, 0.0, 0.0, 0.0, 0.2, 0.0]}
+
+
+def fly(world: CameraWorld, opening: str, prompt: str, twist: list[float], num_seeds: int) -> Tensor:
+    """The frames `[seeds, clips, frames, h, w, 3]` after an opening, all clips by the prompt."""
+    state, _ = world.start(list(range(num_seeds)), prompts=[opening] * num_seeds)
+    state, clips = world.with_prompts(state, [prompt] * num_seeds), []
+    steps = se3.exp(torch.tensor(twist)[None] * torch.arange(1, 1 + world.spec.poses_per_clip)[:, None])
+    for _ in range(CLIPS):
+        state, frames = world.extend(state, state.c2w[:, None] @ steps)
+        clips.append(frames)
+    return torch.stack(clips, dim=1)
+
+
+def share_of_the_way(kept: Tensor, changed: Tensor, opened: Tensor) -> list[float]:
+    """How far each clip's mean colours went from the old prompt's to those of an episode opened with the new one."""
+    old, now, new = (film.double().mean(dim=(2, 3, 4)) for film in (kept, changed, opened))
+    return (((now - old) * (new - old)).sum(dim=(0, 2)) / (new - old).square().sum(dim=(0, 2))).tolist()
+
+
+@pytest.fixture(scope="module")
+def world() -> CameraWorld:
+    world = load_world("tiny")
+    assert isinstance(world, CameraWorld)
+    return world
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "least", "most"), [("standing still", 0.0, 0.3), ("turning round", 0.7, 1.2)])
+def test_another_theme_shows_where_the_camera_turns_to(
+    world: CameraWorld, name: str, least: float, most: float
+) -> None:
+    texts = ((DESERT, DESERT), (DESERT, NIGHT), (NIGHT, NIGHT))
+    kept, changed, opened = (fly(world, *both, TWISTS[name], 6) for both in texts)
+    share = share_of_the_way(kept, changed, opened)
+    print(f"theme, {name}: share of the way after clip 1 .. {CLIPS}:", [round(value, 2) for value in share])
+    assert share_of_the_way(kept, kept, opened) == [0] * CLIPS and least < share[-1] < most
