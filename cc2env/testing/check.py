@@ -35,7 +35,7 @@ class WorldCheckError(ValueError):
 
 
 def check_world(world: str | Path | WorldModel, *, other_process: bool = True) -> None:
-    """Flies a world some twenty short clips, and says what of the protocol it breaks; see the README for the rules.
+    """Flies a world some fifteen clips, and says what of the protocol it breaks; see the README for the rules.
 
     Args:
         world: A world, or what `gymnasium.make` takes for one.
