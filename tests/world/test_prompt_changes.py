@@ -7,12 +7,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from model.evaluation.prompts import COLOURS, ColourJudge
+from model.evaluation.truth import SceneTruth
 from model.geometry import se3
 from model.world.camera_world import CameraWorld
 from model.world.load import load_world
 
 CLIPS = 8
 DESERT, NIGHT = "a golden desert with two red spheres", "a moonlit night with two red spheres"
+RED, BLUE = "a green meadow with two red spheres", "a green meadow with two blue spheres"
 TWISTS = {"standing still": [0.0] * 6, "turning round": [0.0, 0.0, 0.0, 0.0, 0.2, 0.0]}
 
 
@@ -50,3 +53,19 @@ def test_another_theme_shows_where_the_camera_turns_to(
     share = share_of_the_way(kept, changed, opened)
     print(f"theme, {name}: share of the way after clip 1 .. {CLIPS}:", [round(value, 2) for value in share])
     assert share_of_the_way(kept, kept, opened) == [0] * CLIPS and least < share[-1] < most
+
+
+@pytest.mark.slow
+def test_another_colour_brings_no_object_of_it(world: CameraWorld) -> None:
+    spec = world.spec
+    truth = SceneTruth.of_seed(0, torch.tensor(spec.intrinsics), spec.height, spec.width)
+    judge, found = ColourJudge.calibrated(truth, num_scenes=64), {}
+    for prompt in (RED, BLUE):
+        film = fly(world, RED, prompt, TWISTS["turning round"], 4)
+        cover = torch.stack([judge.cover(film[:, clip], "a green meadow") for clip in range(CLIPS)])
+        for colour in ("red", "blue"):
+            found[prompt, colour] = 100 * cover[:, COLOURS.index(colour)]
+            percents = [round(value, 1) for value in found[prompt, colour].tolist()]
+            print(f"opened with {RED!r}, flown by {prompt!r}: % of the picture {colour}, by clip:", percents)
+    assert found[BLUE, "red"][-1] > 0.5 * found[RED, "red"][-1]  # seen again, they are as they were
+    assert (found[BLUE, "blue"] - found[RED, "blue"]).abs().max() < 1.0
