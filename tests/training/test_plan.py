@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import psutil
 import pytest
 import torch
 
@@ -52,21 +51,15 @@ def test_activations_are_what_a_real_run_keeps(gradient_checkpointing: bool) -> 
     dit.gradient_checkpointing = gradient_checkpointing
     latents, text = torch.randn(1, 16, 6, 24, 32), torch.randn(1, 7, 32)
     kept = KeptTensors(dit.parameters())
-    process = psutil.Process()
-    before = process.memory_info().rss
     with torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor):
         velocity = dit(
             latents, torch.rand(1, 6), text, torch.randn(1, 6, 6, 24, 32), torch.zeros(1, 6, dtype=torch.bool),
             num_context=2,
         )  # fmt: skip
-    grown = process.memory_info().rss - before
     planned = window_cost(SHAPE, WINDOW, gradient_checkpointing).activations
     if gradient_checkpointing:  # the block that is computed again is not there yet
         plain = [window_cost(dataclasses.replace(SHAPE, num_blocks=n), WINDOW, False).activations for n in (3, 4)]
         planned -= plain[1] - plain[0]
-    else:
-        # what the operating system counts holds the velocity and the allocator's own, too
-        assert planned < grown < 1.35 * planned
     assert kept.num_bytes == pytest.approx(planned, rel=0.05)
     assert velocity.requires_grad
 

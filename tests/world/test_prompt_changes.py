@@ -1,7 +1,10 @@
 """What another prompt does to the shipped world in flight: to what comes into view much, to what is in view little.
 
-`python -m pytest tests/world/test_prompt_changes.py -s` prints the table that stands in the environment's README.
+`NUM_SEEDS=6 python -m pytest tests/world/test_prompt_changes.py -s` prints the table of the
+environment's README.
 """
+
+import os
 
 import pytest
 import torch
@@ -14,6 +17,7 @@ from model.world.camera_world import CameraWorld
 from model.world.load import load_world
 
 CLIPS = 8
+NUM_SEEDS = int(os.environ.get("NUM_SEEDS", "2"))  # each costs a minute
 DESERT, NIGHT = "a golden desert with two red spheres", "a moonlit night with two red spheres"
 RED, BLUE = "a green meadow with two red spheres", "a green meadow with two blue spheres"
 TWISTS = {"standing still": [0.0] * 6, "turning round": [0.0, 0.0, 0.0, 0.0, 0.2, 0.0]}
@@ -49,7 +53,7 @@ def test_another_theme_shows_where_the_camera_turns_to(
     world: CameraWorld, name: str, least: float, most: float
 ) -> None:
     texts = ((DESERT, DESERT), (DESERT, NIGHT), (NIGHT, NIGHT))
-    kept, changed, opened = (fly(world, *both, TWISTS[name], 6) for both in texts)
+    kept, changed, opened = (fly(world, *both, TWISTS[name], NUM_SEEDS) for both in texts)
     share = share_of_the_way(kept, changed, opened)
     print(f"theme, {name}: share of the way after clip 1 .. {CLIPS}:", [round(value, 2) for value in share])
     assert share_of_the_way(kept, kept, opened) == [0] * CLIPS and least < share[-1] < most
@@ -61,7 +65,7 @@ def test_another_colour_brings_no_object_of_it(world: CameraWorld) -> None:
     truth = SceneTruth.of_seed(0, torch.tensor(spec.intrinsics), spec.height, spec.width)
     judge, found = ColourJudge.calibrated(truth, num_scenes=64), {}
     for prompt in (RED, BLUE):
-        film = fly(world, RED, prompt, TWISTS["turning round"], 4)
+        film = fly(world, RED, prompt, TWISTS["turning round"], NUM_SEEDS)
         cover = torch.stack([judge.cover(film[:, clip], "a green meadow") for clip in range(CLIPS)])
         for colour in ("red", "blue"):
             found[prompt, colour] = 100 * cover[:, COLOURS.index(colour)]
