@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from tensordict import TensorDict
 from torch import Tensor
 
-from cc2env.session import SessionSnapshot
+from cc2env.session_snapshot import SessionSnapshot
 from model.geometry import se3
 from model.world.protocol import WorldState
 from model.world.state_io import check_entry, check_state, load_state, save_state

@@ -92,7 +92,7 @@ class CameraCtrlWorldTorchRLEnv(EnvBase):
 
     @property
     def abilities(self) -> frozenset[str]:
-        """What this world has a use for, of `prompt`, `image`, `horizontal_fov_deg`, `set_prompt` and `collision`."""
+        """What this world has a use for: see `model.world.protocol.abilities`."""
         return self._session.abilities
 
     @property

@@ -90,7 +90,7 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
     @property
     def abilities(self) -> frozenset[str]:
-        """What this world has a use for, of `prompt`, `image`, `horizontal_fov_deg`, `set_prompt` and `collision`."""
+        """What this world has a use for: see `model.world.protocol.abilities`."""
         return self._session.abilities
 
     @property

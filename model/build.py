@@ -185,8 +185,7 @@ class TrainConfig(RunConfig):
 
 @dataclass(kw_only=True)
 class PhasesOfSamplers:
-    """Which phase's student (0: the teacher) becomes which sampler of one world in `out`/world; without a default there
-    is no such world."""
+    """Which phase's student (0: the teacher) becomes which sampler of `out`/world; without a default there is none."""
 
     quality: int | None = None
     default: int | None = None

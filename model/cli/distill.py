@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from configs.command_line import hydra_command
-from model.build import DistillConfig, train_state
+from model.build import DistillConfig, PhasesOfSamplers, train_state
 from model.checkpoint import component_exists, copy_component, load_meta
 from model.cli.fine_tuning import check_size
 from model.cli.joint_training import (
@@ -41,6 +41,11 @@ def distill(config: DistillConfig) -> Path:
     folder = world_folder(config.world)
     teacher = sampled_config(read_world(folder), config.teacher)
     worlds = plan_worlds(config, teacher)
+    if is_wan(folder) and (config.teacher != WorldOptions() or config.samplers != PhasesOfSamplers()):
+        raise ValueError(
+            "teacher, samplers: expected none for a world in diffusers' layout, which holds one network; set the "
+            "teacher's steps and weights in its world.yaml"
+        )
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
     torch.manual_seed(config.seed)

@@ -42,8 +42,8 @@ def starting_point(config: TrainConfig) -> tuple[TrainConfig, WorldConfig]:
     parent = read_world_config(folder)
     if parent.text_encoder.kind != "tiny_vocabulary":
         raise ValueError(
-            f"initial_world: expected a world that model.cli.train has made, got one with the text encoder "
-            f"{parent.text_encoder.kind!r}"
+            f"initial_world: expected a world with a vocabulary of its own, got one with the text encoder "
+            f"{parent.text_encoder.kind!r}; a world that rests on an open base goes on with base=FOLDER"
         )
     named, clips = parent.sampler_named(config.initial_sampler), config.data.clips
     world = dataclasses.replace(

@@ -13,15 +13,8 @@ from cc2env.testing import WorldCheckError, check_world
 from cc2env.testing.basics import BASICS
 from cc2env.testing.refusals import REFUSALS
 from cc2env.testing.states import STATES
-from model.dit.video_dit import VideoDiT, VideoDiTConfig
-from model.pretrained import wan
-from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.arguments import check_images, check_intrinsics, check_prompts, check_seeds, check_segment
-from model.world.config import write_world_config
-from model.world.load import load_world
-from model.world.options import WorldOptions
 from model.world.protocol import WorldSpec, WorldState
-from model.world.synthetic_world import SyntheticWorld
 
 
 class Shades:
@@ -339,18 +332,3 @@ def test_another_process_must_give_the_same(world, sentence):
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # no other process can import a test
     with pytest.raises(WorldCheckError, match=f"^other_process: expected .*{sentence}"):
         check_world(world())
-
-
-@pytest.mark.slow
-def test_our_worlds_pass(learned_folder, random_world, tmp_path):
-    dit = VideoDiTConfig(width=24, num_heads=2, num_blocks=1, ffn_dim=32, text_dim=8, freq_dim=8)
-    wan.save_dit(VideoDiT(dit), tmp_path / "transformer")
-    wan.save_vae(VideoVAE(VideoVAEConfig(base_dim=4, num_res_blocks=1)), tmp_path / "vae")
-    write_world_config(tmp_path, random_world.config)
-    for world in (SyntheticWorld(height=8, width=12), learned_folder, tmp_path):
-        check_world(world)
-
-
-@pytest.mark.slow
-def test_the_shipped_world_passes():
-    check_world(load_world("tiny", WorldOptions(sampler="fast")), other_process=False)

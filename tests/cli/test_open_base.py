@@ -25,6 +25,7 @@ from model.pretrained import wan
 from model.training.flow_matching_step import FlowMatchingStep
 from model.training.lora import LoRAConfig
 from model.world.networks import read_dit, read_world
+from model.world.options import WorldOptions
 
 diffusers = pytest.importorskip("diffusers")
 pytest.importorskip("ftfy")
@@ -92,6 +93,8 @@ def test_both_phases_then_the_world_flies_and_is_distilled(
         config = OmegaConf.to_object(compose("config", given))
     assert isinstance(config, DistillConfig)
     config.diffusion = dataclasses.replace(config.diffusion, context_shares={1: 1.0})
+    with pytest.raises(ValueError, match=r"^teacher, samplers: expected none"):
+        distill(dataclasses.replace(config, teacher=WorldOptions(sampler_steps=2)))
     student = distill(config)
     assert read_world(student).sampler.guidance_text == 1.0 and fly(student).shape == (8, 32, 32, 3)
 
