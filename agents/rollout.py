@@ -84,8 +84,7 @@ def rollout(
     reset_seconds = time.perf_counter() - started
     first_frame, intrinsics, opening_prompt = observation[0].copy(), info["intrinsics"].copy(), info["prompt"]
     reset_evaluations = int(info["function_evaluations"])
-    clips, actions, poses, rewards, step_seconds, evaluations = [], [], [info["c2w"][:1]], [], [], []
-    prompts = []
+    clips, actions, poses, rewards, step_seconds, evaluations, prompts = [], [], [info["c2w"][:1]], [], [], [], []
     with tqdm(total=num_clips, desc="flying", unit="clip", disable=not show_progress) as bar:
         for _ in range(num_clips):
             action = policy.act(observation, info)

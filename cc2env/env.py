@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.envs.registration import EnvSpec
 
 from cc2env import spaces
 from cc2env.actions import check_action
@@ -13,16 +12,17 @@ from cc2env.arguments import read_arguments, read_options
 from cc2env.episodes import Episodes
 from cc2env.render_modes import RENDER_MODES, Renderer, check_render_mode
 from cc2env.rewards import RewardFunction
-from cc2env.shared_world import SharedWorld, with_shared_world
+from cc2env.shared_world import SharedWorld, SharedWorldSpec
 from cc2env.snapshot import EnvSnapshot
 from cc2env.tasks import Task
+from cc2env.world_properties import WorldProperties
 from model.world.protocol import WorldModel
 
 if TYPE_CHECKING:
     from cc2env.vector_env import CameraCtrlWorldVectorEnv
 
 
-class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
+class CameraCtrlWorldEnv(SharedWorldSpec, WorldProperties, gym.Env[np.ndarray, np.ndarray]):
     r"""A camera flies through a generated, moving scene.
 
     ## Description
@@ -130,7 +130,6 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
     * v0: first version.
     """
 
-    _spec: EnvSpec | None = None
     metadata: dict[str, Any] = {"render_modes": RENDER_MODES, "render_fps": 12}  # noqa: RUF012
 
     def __init__(
@@ -201,25 +200,6 @@ class CameraCtrlWorldEnv(gym.Env[np.ndarray, np.ndarray]):
     def fps(self) -> float:
         """Frames of a clip for each second of the scene; `metadata["render_fps"]` is the nearest integer."""
         return self._session.world.spec.fps
-
-    @property
-    def spec(self) -> EnvSpec | None:
-        """How `gymnasium.make` made this; a world that was given as an object is not copied with it."""
-        return self._spec
-
-    @spec.setter
-    def spec(self, spec: EnvSpec | None) -> None:
-        self._spec = with_shared_world(spec)
-
-    @property
-    def abilities(self) -> frozenset[str]:
-        """What this world has a use for: see `model.world.protocol.abilities`."""
-        return self._session.abilities
-
-    @property
-    def vocabulary(self) -> tuple[str, ...] | None:
-        """All words that a prompt can say in this world, or None if it has no such list."""
-        return self._session.vocabulary
 
     @property
     def task(self) -> Task:

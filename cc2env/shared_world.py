@@ -38,3 +38,18 @@ def with_shared_world(spec: EnvSpec | None) -> EnvSpec | None:
     spec = copy.copy(spec)
     spec.kwargs = {**spec.kwargs, "world": shared(spec.kwargs["world"])}
     return spec
+
+
+class SharedWorldSpec:
+    """The `spec` of Gymnasium's environments, which every wrapper copies."""
+
+    _spec: EnvSpec | None = None
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """How `gymnasium.make` made this; a world that was given as an object is not copied with it."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        self._spec = with_shared_world(spec)

@@ -16,10 +16,11 @@ from cc2env.arguments import read_arguments
 from cc2env.episodes import Episodes
 from cc2env.shared_world import SharedWorld
 from cc2env.snapshot import EnvSnapshot
+from cc2env.world_properties import WorldProperties
 from model.world.protocol import WorldModel
 
 
-class CameraCtrlWorldTorchRLEnv(EnvBase):
+class CameraCtrlWorldTorchRLEnv(WorldProperties, EnvBase):
     """`num_envs` cameras, each in a world of its own; batch size [num_envs], one batched call for each step.
 
     Row i draws what the single environment (`cc2env.env.CameraCtrlWorldEnv`) draws with the seed `set_seed` + i;
@@ -89,16 +90,6 @@ class CameraCtrlWorldTorchRLEnv(EnvBase):
     @property
     def num_envs(self) -> int:
         return self._episodes.num_rows
-
-    @property
-    def abilities(self) -> frozenset[str]:
-        """What this world has a use for: see `model.world.protocol.abilities`."""
-        return self._session.abilities
-
-    @property
-    def vocabulary(self) -> tuple[str, ...] | None:
-        """All words that a prompt can say in this world, or None if it has no such list."""
-        return self._session.vocabulary
 
     def set_seeds(self, seeds: Sequence[int]) -> None:
         """Seeds each row separately; takes effect at its next reset.

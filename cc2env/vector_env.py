@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, SupportsIndex
 
 import numpy as np
-from gymnasium.envs.registration import EnvSpec
 from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
@@ -15,12 +14,13 @@ from cc2env.actions import check_action
 from cc2env.arguments import read_arguments, read_options
 from cc2env.episodes import Episodes
 from cc2env.render_modes import RENDER_MODES, Renderer, check_render_mode
-from cc2env.shared_world import SharedWorld, with_shared_world
+from cc2env.shared_world import SharedWorld, SharedWorldSpec
 from cc2env.snapshot import EnvSnapshot
+from cc2env.world_properties import WorldProperties
 from model.world.protocol import WorldModel
 
 
-class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
+class CameraCtrlWorldVectorEnv(SharedWorldSpec, WorldProperties, VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     """`num_envs` cameras, each in a world of its own; `gym.make_vec("CameraCtrlWorld-v0", num_envs=...)`.
 
     Row i is the single environment with the same seed: spaces, infos, prompts and ends are those of
@@ -47,7 +47,6 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         ValueError: An argument is out of range or has no effect.
     """
 
-    _spec: EnvSpec | None = None
     metadata: dict[str, Any] = {  # noqa: RUF012
         "render_modes": RENDER_MODES,
         "render_fps": 12,
@@ -78,25 +77,6 @@ class CameraCtrlWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self.single_observation_space = spaces.observation_space(self._session.frames_per_clip, spec.height, spec.width)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
-
-    @property
-    def spec(self) -> EnvSpec | None:
-        """How `gymnasium.make` made this; a world that was given as an object is not copied with it."""
-        return self._spec
-
-    @spec.setter
-    def spec(self, spec: EnvSpec | None) -> None:
-        self._spec = with_shared_world(spec)
-
-    @property
-    def abilities(self) -> frozenset[str]:
-        """What this world has a use for: see `model.world.protocol.abilities`."""
-        return self._session.abilities
-
-    @property
-    def vocabulary(self) -> tuple[str, ...] | None:
-        """All words that a prompt can say in this world, or None if it has no such list."""
-        return self._session.vocabulary
 
     @property  # type: ignore[misc]
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]

@@ -1,9 +1,12 @@
 """`python -m model.cli.adversarial experiment=debug|tiny`: a one-step student that learns from a discriminator."""
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from configs.command_line import hydra_command
 from model.build import StageConfig, TrainAdversarialConfig
@@ -24,6 +27,7 @@ from model.data.clips import ClipSet
 from model.distillation.adversarial import AdversarialPair, AdversarialStep
 from model.distillation.discriminator import Discriminator
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
+from model.text.encoder import TextEncoder
 from model.training import distributed, run_folder
 from model.training.ema import ExponentialMovingAverage
 from model.training.latent_set import LatentBatches, channel_weights, encoder_fingerprint, weights_fingerprint
@@ -52,7 +56,6 @@ def adversarial(config: TrainAdversarialConfig) -> Path:
     inputs = {"vae": encoder_fingerprint(vae), "student": weights_fingerprint(student)}
     if teacher is not None:
         inputs["teacher"] = weights_fingerprint(teacher[0])
-    out = Path(config.out)
     torch.manual_seed(config.seed)  # of the discriminator's new layers
     pair = AdversarialPair(student, Discriminator(student, config.adversarial.depths).to(device))
     clips, latents = encoded_clips(config.data, vae, world)
@@ -60,59 +63,57 @@ def adversarial(config: TrainAdversarialConfig) -> Path:
         scenes = held_out_scenes(config, clips.config, world.poses_per_clip)
     weights = channel_weights(clips, vae, latents, config.adversarial.channel_weight_power)
     run_folder.keep_settings(config.out, config)
-
-    def batches(stage: StageConfig, seed: int) -> LatentBatches:
-        return LatentBatches(
-            clips,
-            latents,
-            text_encoder,
-            batch_size=stage.batch_size,
-            labelled_share=1.0,
-            seed=seed,
-            micro_batches=stage.fit.accumulation,
-            rank=distributed.rank(),
-            world_size=distributed.world_size(),
-            device=device,
-        )
-
-    def step(train_generator: bool) -> AdversarialStep:
-        null_text = text_encoder.null(1)[0]
-        return AdversarialStep(
-            config.adversarial,
-            world,
-            null_text,
-            teacher=teacher,
-            channel_weights=weights,
-            train_generator=train_generator,
-        )
-
     check_cameras(clips)
-    first, second = config.discriminator, config.training
+    null_text = text_encoder.null(1)[0]
+    step = partial(AdversarialStep, config.adversarial, world, null_text, teacher=teacher, channel_weights=weights)
+    out, first, second = Path(config.out), config.discriminator, config.training
     state = discriminator_state(pair, config, inputs)
-    data = batches(first, config.seed)
-    fit(step(False), state, data, num_steps=first.num_steps, config=first.fit, folder=out / "discriminator")
+    data = batches(first, clips, latents, text_encoder, config.seed, device)
+    discriminate = step(train_generator=False)
+    fit(discriminate, state, data, num_steps=first.num_steps, config=first.fit, folder=out / "discriminator")
     state = generator_state(pair, config, inputs)
-    saver = WorldSaver(
-        out, state, world, vae, text_encoder, scenes, num_clips=len(clips), vae_meta=load_meta(folder / "vae")
+    vae_meta = load_meta(folder / "vae")
+    saver = WorldSaver(out, state, world, vae, text_encoder, scenes, num_clips=len(clips), vae_meta=vae_meta)
+    data = batches(second, clips, latents, text_encoder, config.seed + 1, device)
+    generate = step(train_generator=True)
+    fit(generate, state, data, num_steps=second.num_steps, config=second.fit, folder=out / "generator", sample=saver)
+    finish(config, folder, saver)
+    return saver.folder
+
+
+def batches(
+    stage: StageConfig,
+    clips: ClipSet,
+    latents: Float[Tensor, "n c f h w"],
+    text_encoder: TextEncoder,
+    seed: int,
+    device: torch.device,
+) -> LatentBatches:
+    """A stage's batches for this process, on its device; all clips keep their cameras."""
+    return LatentBatches(
+        clips,
+        latents,
+        text_encoder,
+        batch_size=stage.batch_size,
+        labelled_share=1.0,
+        seed=seed,
+        micro_batches=stage.fit.accumulation,
+        rank=distributed.rank(),
+        world_size=distributed.world_size(),
+        device=device,
     )
-    data = batches(second, config.seed + 1)
-    fit(
-        step(True),
-        state,
-        data,
-        num_steps=second.num_steps,
-        config=second.fit,
-        folder=out / "generator",
-        sample=saver,
-    )
+
+
+def finish(config: TrainAdversarialConfig, folder: Path, saver: WorldSaver) -> None:
+    """The main process completes the generator's world, and with `samplers` a copy of the student's; all stop."""
     if distributed.is_main():
         saver.finish()
         if component_exists(folder / DEPTH_FOLDER):
             copy_component(folder / DEPTH_FOLDER, saver.folder / DEPTH_FOLDER)
         if config.samplers:
-            change_samplers(out / "samplers", folder, config.sampler, saver.folder / "dit", config.samplers)
+            samplers = Path(config.out) / "samplers"
+            change_samplers(samplers, folder, config.sampler, saver.folder / "dit", config.samplers)
     distributed.stop()
-    return saver.folder
 
 
 def check_samplers(folder: Path, student: VideoDiT, shares: dict[str, float]) -> None:
