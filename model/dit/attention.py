@@ -65,6 +65,16 @@ class Attention(nn.Module):
 
         In self-attention `x` may be the last tokens of `source` only; tables and matrices are those of the source.
         """
+        return self.out(self.mix(x, source, rotary, projective))
+
+    def mix(
+        self,
+        x: Float[Tensor, "b n d"],
+        source: Float[Tensor, "b m d"] | KeyValue,
+        rotary: Complex64[Tensor, "m 1 pairs"] | None = None,
+        projective: ProjectiveEncoding | None = None,
+    ) -> Float[Tensor, "b n d"]:
+        """What `forward` gives to the last linear layer."""
         query = self._heads(self.query_norm(self.query(x)))
         key, value = source if isinstance(source, tuple) else self.project(source)
         if rotary is not None:
@@ -76,7 +86,7 @@ class Attention(nn.Module):
         mixed = mix_values(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)).transpose(1, 2)
         if projective is not None:
             mixed = transform(mixed, projective.output[:, -frames:])
-        return self.out(mixed.flatten(2))
+        return mixed.flatten(2)
 
     def project(self, source: Float[Tensor, "b m d"]) -> KeyValue:
         """Keys and values of a source that several calls attend to."""

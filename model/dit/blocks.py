@@ -95,9 +95,19 @@ class Block(nn.Module):
             gate_a, shift_f, scale_f, gate_f = (kept_frames(m, f) for m in (gate_a, shift_f, scale_f, gate_f))
         update = self.self_attention(y[:, num_dropped * s :], y, rotary, projective)
         x = add_gated(x, update.unflatten(1, (f, s)), gate_a)
+        return self.after_self_attention(x, text, shift_f, scale_f, gate_f)
 
+    def after_self_attention(
+        self,
+        x: Float[Tensor, "b f s d"],
+        text: Float[Tensor, "b m d"] | KeyValue,
+        shift_f: Float[Tensor, "b #f 1 d"],
+        scale_f: Float[Tensor, "b #f 1 d"],
+        gate_f: Float[Tensor, "b #f 1 d"],
+    ) -> Float[Tensor, "b f s d"]:
+        """The rest of the block: attention to the text, then the feed-forward layers with their modulation."""
         y = self._normalise_for_text(x).flatten(1, 2)
-        x = x + self.text_attention(y, text).unflatten(1, (f, s))
+        x = x + self.text_attention(y, text).unflatten(1, x.shape[1:3])
 
         y = modulate(x, shift_f, scale_f, self.eps)
         return add_gated(x, self.feed_forward(y), gate_f)

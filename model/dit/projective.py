@@ -32,14 +32,17 @@ def num_projective_channels(head_dim: int) -> int:
     return head_dim // 2 // 4 * 4
 
 
-def projective_encoding(projection: Float[Tensor, "b f 4 4"], head_dim: int) -> ProjectiveEncoding:
+def projective_encoding(
+    projection: Float[Tensor, "b f 4 4"], head_dim: int, num_channels: int | None = None
+) -> ProjectiveEncoding:
     """The matrices of every frame, float32: P on each group of four of the first channels, the identity on the others.
 
     Args:
         projection: World to image, `model.geometry.camera.projection_matrix`; identities are the null camera.
         head_dim: Channels of one head.
+        num_channels: Of them, how many are points, a multiple of four; `num_projective_channels` by default.
     """
-    groups = num_projective_channels(head_dim) // 4
+    groups = (num_projective_channels(head_dim) if num_channels is None else num_channels) // 4
 
     def widen(matrix: Tensor) -> Tensor:
         wide = torch.eye(head_dim, dtype=matrix.dtype, device=matrix.device).repeat(*matrix.shape[:2], 1, 1)

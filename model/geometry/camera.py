@@ -52,11 +52,13 @@ def project(
     return in_camera[..., :2] / depth[..., None] * intrinsics[..., :2] + intrinsics[..., 2:], depth
 
 
-def projection_matrix(c2w: Float[Tensor, "b f 4 4"], intrinsics: Float[Tensor, "b 4"]) -> Float[Tensor, "b f 4 4"]:
+def projection_matrix(
+    c2w: Float[Tensor, "b f 4 4"], intrinsics: Float[Tensor, "b 4"], unit: float = _UNIT
+) -> Float[Tensor, "b f 4 4"]:
     """Returns the world-to-image matrix K [R t] of every pose, bottom row (0, 0, 0, 1), image coordinates centred.
 
-    The last pose is the world here, and lengths are in units of 2 metres: products P_i P_j^-1, the only use of these
-    matrices, do not depend on the world frame, and their numbers stay near one.
+    The last pose is the world here, and lengths are in units of `unit` metres, 2 by default: products P_i P_j^-1, the
+    only use of these matrices, do not depend on the world frame, and their numbers stay near one.
 
     Source: Li et al. 2025 (PRoPE); the last pose as the world and the unit are ours, for float32's sake.
     """
@@ -64,7 +66,7 @@ def projection_matrix(c2w: Float[Tensor, "b f 4 4"], intrinsics: Float[Tensor, "
     k = torch.eye(4, dtype=c2w.dtype, device=c2w.device).repeat(len(c2w), 1, 1)
     k[:, 0, 0], k[:, 1, 1], k[:, 0, 2], k[:, 1, 2] = fx, fy, cx - 0.5, cy - 0.5
     w2c = relative(c2w, c2w[:, -1:])
-    w2c[..., :3, 3] /= _UNIT
+    w2c[..., :3, 3] /= unit
     return k[:, None] @ w2c
 
 

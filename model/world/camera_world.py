@@ -15,16 +15,14 @@ from torch import Tensor
 
 from model.data.video_io import to_float, to_uint8
 from model.dit.video_dit import VideoDiT
-from model.fingerprint import fingerprint_number
 from model.text.encoder import TextEncoder
 from model.vae.video_vae import VideoVAE
 from model.world import memory
 from model.world.arguments import check_images, check_intrinsics, check_prompts, check_seeds, check_segment
 from model.world.clip_sampler import SamplerConfig, sample_clip
+from model.world.networks import networks_fingerprint
 from model.world.noise import episode_noise, noise_seed
 from model.world.protocol import WorldSpec, WorldState
-
-_SAMPLES = 16  # weights of each tensor that enter the fingerprint
 
 
 class CameraWorld:
@@ -189,15 +187,7 @@ class CameraWorld:
 
     @cached_property
     def _fingerprint(self) -> int:
-        """Of sizes and of some of the weights of every layer: all of them would take long in a large world."""
-        spec = self._spec
-        sizes = (spec.height, spec.width, float(spec.fps), spec.frames_per_clip, spec.poses_per_clip)
-        some = [
-            weights.detach().flatten()[:: max(1, weights.numel() // _SAMPLES)].float()
-            for network in (self._dit, self._vae)
-            for weights in network.parameters()
-        ]
-        return fingerprint_number(repr(sizes).encode(), torch.cat(some).cpu().numpy().tobytes())
+        return networks_fingerprint(self._spec, self._dit, self._vae)
 
     def evaluations(self, state: WorldState, *, opening: bool = False) -> Int[Tensor, " b"]:
         sampler = self._opening if opening else self._sampler

@@ -3,12 +3,17 @@
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from model.checkpoint import load_component
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
+from model.fingerprint import fingerprint_number
 from model.pretrained import wan
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.config import WORLD_FILE, WorldConfig, read_world_config, wan_config, write_world_config
+from model.world.protocol import WorldSpec
+
+_SAMPLES = 16  # weights of each tensor that enter a fingerprint
 
 
 def is_wan(folder: Path) -> bool:
@@ -71,3 +76,14 @@ def save_wan_world(folder: Path, dit: VideoDiT, vae: VideoVAE, config: WorldConf
     if not (folder / "vae").is_dir():
         wan.save_vae(vae, folder / "vae")
     write_world_config(folder, config)
+
+
+def networks_fingerprint(spec: WorldSpec, *networks: nn.Module) -> int:
+    """Of a world's sizes and of some of the weights of every layer: all of them would take long in a large world."""
+    sizes = (spec.height, spec.width, float(spec.fps), spec.frames_per_clip, spec.poses_per_clip)
+    some = [
+        weights.detach().flatten()[:: max(1, weights.numel() // _SAMPLES)].float()
+        for network in networks
+        for weights in network.parameters()
+    ]
+    return fingerprint_number(repr(sizes).encode(), torch.cat(some).cpu().numpy().tobytes())

@@ -1,0 +1,1 @@
+"""Open camera models as worlds: one module for each."""
