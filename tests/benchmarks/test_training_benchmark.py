@@ -39,7 +39,7 @@ def test_update(
     optimizers = build_optimizers(shipped_dit, OptimizerConfig(muon=optimizer == "muon"))
     state = TrainState(module=shipped_dit, optimizers=optimizers, ema=ExponentialMovingAverage(shipped_dit))
     config = FlowMatchingConfig(context_shares={NUM_CONTEXT: 1.0}, num_new=NUM_NEW, memory_latents=2)
-    step = FlowMatchingStep(config, torch.zeros(TEXT_TOKENS, 64), camera_attention=True)
+    step = FlowMatchingStep(config, torch.zeros(TEXT_TOKENS, 64), dit=shipped_dit.config)
 
     def update() -> None:
         fit(step, state, _batch, num_steps=state.step + 1, config=FitConfig(progress=False))
