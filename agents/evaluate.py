@@ -59,7 +59,7 @@ class EvaluateConfig:
     budgets: dict[str, Budget] = field(default_factory=dict)
     imagination: str = "poses"
     ppo: str | None = None
-    sampler: dict[str, float] = field(default_factory=dict)
+    sampler: dict[str, Any] = field(default_factory=dict)
     progress: bool = True
     viewer: bool = False
     port: int = 0
@@ -144,7 +144,7 @@ def _settings(config: EvaluateConfig, world: str, task: str, agent: str) -> dict
     """What a cell's numbers depend on; None where the agent is not made for the task."""
     settings: dict[str, Any] = {"num_clips": config.num_clips[task]}
     if _is_learned(world):
-        settings["sampler"] = dict(config.sampler)
+        settings["sampler"] = _sampler(config)
     match agent:
         case "scripted":
             settings["script"] = config.scripts[task]
@@ -161,6 +161,10 @@ def _settings(config: EvaluateConfig, world: str, task: str, agent: str) -> dict
     return settings
 
 
+def _sampler(config: EvaluateConfig) -> dict[str, Any]:
+    return {name: value for name, value in config.sampler.items() if value is not None}
+
+
 def _is_learned(world: str) -> bool:
     return world == "tiny" or world not in world_names()
 
@@ -175,9 +179,7 @@ def _ppo_source(config: EvaluateConfig, task: str) -> Path | None:
 def _make(config: EvaluateConfig, cell: Cell, worlds: dict[str, Any]) -> gym.Env[Any, Any]:
     if cell.world in worlds:
         return CameraCtrlWorldEnv(worlds[cell.world], task=cell.task)
-    sampler: dict[str, Any] = dict(config.sampler) if _is_learned(cell.world) else {}
-    if "sampler_steps" in sampler:
-        sampler["sampler_steps"] = int(sampler["sampler_steps"])
+    sampler = _sampler(config) if _is_learned(cell.world) else {}
     return gym.make(TASK_IDS[cell.task], max_episode_steps=_NO_LIMIT, world=cell.world, **sampler)
 
 

@@ -83,6 +83,19 @@ def test_other_settings_are_other_episodes(settings, blank_world):
     assert scripted["num_seeds"] == 2 and scripted["settings"]["script"] == "back" and scripted["mean"] < 0
 
 
+def test_the_sampler_is_that_of_the_environment(tmp_path):
+    """`fast` evaluates the network once a clip; an unknown name is refused as `gym.make` refuses it."""
+    words = [f"out={tmp_path / 'out'}", "worlds=[tiny]", "tasks=[HoldStill]", "agents=[scripted]", "num_seeds=1"]
+    given = configured(*words, "num_clips.HoldStill=1", "sampler.sampler=fast", "progress=false")
+    [cell] = module._cells(given, {})
+    assert cell.settings["sampler"] == {"sampler": "fast"}
+    env = module._make(given, cell, {})
+    env.reset(seed=0)
+    assert env.step(np.zeros(env.action_space.shape, np.float32))[4]["function_evaluations"] == 1
+    with pytest.raises(ValueError, match=r"^sampler: expected one of this world's"):
+        evaluate(configured(*words, "sampler.sampler=clever"))
+
+
 def test_a_world_that_was_trained_anew_is_flown_anew(settings, tmp_path, monkeypatch):
     """Same folder, other weights or another configuration; what is no part of the world changes nothing."""
     flown = []
