@@ -1,6 +1,10 @@
 """Where tensors are: a name that people write, and the device that torch has here."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
+from torch import nn
 
 
 def usable_device(name: str) -> torch.device:
@@ -22,3 +26,20 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and torch.cpu._is_amx_tile_supported()
+
+
+@contextmanager
+def lent(module: nn.Module, device: torch.device) -> Iterator[None]:
+    """Within, the module's numbers are on the device; afterwards they are where they were, and the copies are gone.
+
+    For weights that do not change. Where they are there already nothing happens.
+    """
+    tensors = [*module.parameters(), *module.buffers()]
+    at_home = [tensor.data for tensor in tensors]
+    try:
+        for tensor, own in zip(tensors, at_home, strict=True):
+            tensor.data = own.to(device, non_blocking=True)
+        yield
+    finally:
+        for tensor, own in zip(tensors, at_home, strict=True):
+            tensor.data = own

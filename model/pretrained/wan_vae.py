@@ -19,9 +19,9 @@ _ATTENTION = {"norm.gamma": "norm.weight", "to_qkv": "qkv", "proj": "out"}
 _CODER = {"norm_out.gamma": "norm_out.weight"}
 _CLASS_NAME = "AutoencoderKLWan"
 # What diffusers assumes where config.json leaves the latents' statistics out: those of Wan 2.1.
-_DEFAULT_MEAN = [-0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
+WAN_LATENTS_MEAN = [-0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
                  0.4134, -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921]  # fmt: skip
-_DEFAULT_STD = [2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
+WAN_LATENTS_STD = [2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
                 3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160]  # fmt: skip
 
 
@@ -88,8 +88,8 @@ def config_from_diffusers(config: dict[str, Any]) -> VideoVAEConfig:
         temporal_downsample=config.get("temperal_downsample", [False, True, True]),
         spatial_downsample=[True] * (len(multipliers) - 1),
         patch_size=patch,
-        latents_mean=config.get("latents_mean", _DEFAULT_MEAN),
-        latents_std=config.get("latents_std", _DEFAULT_STD),
+        latents_mean=config.get("latents_mean", WAN_LATENTS_MEAN),
+        latents_std=config.get("latents_std", WAN_LATENTS_STD),
     )
 
 

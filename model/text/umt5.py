@@ -1,8 +1,10 @@
-"""Adapter round the UMT5 encoder of Wan: a local folder in the layout of diffusers' pipelines."""
+"""Adapter round the UMT5 encoder of Wan, and its loader from a local folder of diffusers' layout."""
 
 import html
+import importlib
 import re
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -14,46 +16,25 @@ from model.fingerprint import fingerprint
 class UMT5Encoder:
     """Embeds prompts as Wan's pipelines do: cleaned text, UMT5, zeros after the prompt's own tokens."""
 
-    def __init__(
-        self,
-        folder: str | Path,
-        num_tokens: int = 512,
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        """Loads tokenizer and encoder.
+    def __init__(self, tokenizer: Any, model: Any, num_tokens: int = 512) -> None:
+        """Takes transformers' tokenizer and `UMT5EncoderModel`.
 
         Args:
-            folder: Has `text_encoder/` and `tokenizer/`; nothing is downloaded.
+            tokenizer: Of the encoder.
+            model: Embeddings come out where it is.
             num_tokens: Tokens per prompt; Wan uses 512. Longer prompts are cut off.
-            device: Where it runs and where embeddings come out.
-            dtype: The encoder's weights; embeddings are float32 all the same.
-
-        Raises:
-            ImportError: without the extra packages.
-            FileNotFoundError: if the folder lacks one of the two.
         """
-        try:
-            import ftfy
-            from transformers import AutoTokenizer, UMT5EncoderModel
-        except ImportError as error:
-            message = f"UMT5Encoder needs {error.name}; install the extra: pip install 'cameractrlworld[wan]'"
-            raise ImportError(message, name=error.name) from error
-        for part in ("text_encoder", "tokenizer"):
-            if not (Path(folder) / part).is_dir():
-                raise FileNotFoundError(
-                    f"{folder}: expected text_encoder/ and tokenizer/ as in diffusers' Wan pipelines, got no {part}/; "
-                    "download the whole pipeline folder"
-                )
-        self._tokenizer = AutoTokenizer.from_pretrained(Path(folder) / "tokenizer", local_files_only=True)
-        self._model = UMT5EncoderModel.from_pretrained(
-            Path(folder) / "text_encoder", local_files_only=True, torch_dtype=dtype
-        )
-        self._model.requires_grad_(False).eval().to(device)
-        self._fix_text = ftfy.fix_text
+        self._tokenizer, self._model = tokenizer, model.requires_grad_(False).eval()
+        self._fix_text = _required("ftfy").fix_text
         self.num_tokens = num_tokens
-        self.dim = int(self._model.config.d_model)
+        self.dim = int(model.config.d_model)
         self._null: Tensor | None = None
+
+    @property
+    def model(self) -> torch.nn.Module:
+        """The network."""
+        network: torch.nn.Module = self._model
+        return network
 
     @torch.no_grad()
     def encode(self, prompts: list[str]) -> Float[Tensor, "b n d"]:
@@ -79,6 +60,50 @@ class UMT5Encoder:
         # Twice unescaped, as Wan's training text was.
         text = html.unescape(html.unescape(self._fix_text(prompt)))
         return re.sub(r"\s+", " ", text).strip()
+
+
+def load_umt5(
+    folder: str | Path,
+    num_tokens: int = 512,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> UMT5Encoder:
+    """The encoder of a folder.
+
+    Args:
+        folder: Has `text_encoder/` and `tokenizer/`; nothing is downloaded.
+        num_tokens: Tokens per prompt.
+        device: Where it runs and where embeddings come out.
+        dtype: The encoder's weights; embeddings are float32 all the same.
+
+    Raises:
+        ImportError: without the extra packages.
+        FileNotFoundError: if the folder lacks one of the two.
+    """
+    for part in ("text_encoder", "tokenizer"):
+        if not (Path(folder) / part).is_dir():
+            raise FileNotFoundError(
+                f"{folder}: expected text_encoder/ and tokenizer/ as in diffusers' Wan pipelines, got no {part}/; "
+                "download the whole pipeline folder"
+            )
+    _required("ftfy")
+    model = _required("transformers").UMT5EncoderModel.from_pretrained(
+        Path(folder) / "text_encoder", local_files_only=True, torch_dtype=dtype
+    )
+    return UMT5Encoder(load_tokenizer(Path(folder) / "tokenizer"), model.to(device), num_tokens)
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """transformers' tokenizer of a folder; nothing is downloaded."""
+    return _required("transformers").AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def _required(package: str) -> Any:
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        message = f"UMT5Encoder needs {error.name}; install the extra: pip install 'cameractrlworld[wan]'"
+        raise ImportError(message, name=error.name) from error
 
 
 def umt5_fingerprint(folder: Path) -> str:

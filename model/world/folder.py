@@ -1,5 +1,7 @@
-"""The folder of a world: its place, and a fingerprint of the weights and settings in it."""
+"""The folder of a world: its place, a fingerprint of the weights and settings in it, and errors that name it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 
@@ -37,3 +39,20 @@ def world_fingerprint(world: str | Path) -> str:
     folder = world_folder(world)
     paths = sorted(path for path in folder.rglob("*") if path.suffix in (".safetensors", ".yaml"))
     return fingerprint(*(part for path in paths for part in (str(path.relative_to(folder)), path)))[:16]
+
+
+def folder_stamp(folder: Path) -> int:
+    """Changes when a file of the world does: a process that trains must not be handed yesterday's weights."""
+    stats = [(path, path.stat()) for path in sorted(folder.glob("*")) + sorted(folder.glob("*/*")) if path.is_file()]
+    return hash(tuple((str(path), stat.st_mtime_ns, stat.st_size) for path, stat in stats))
+
+
+@contextmanager
+def named_errors(folder: Path) -> Iterator[None]:
+    """Errors say which world could not be loaded."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"world: {folder} is incomplete: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"world: {folder} cannot be loaded: {error}") from error

@@ -10,7 +10,7 @@ _QUANTISED = {"F8_E4M3", "F8_E5M2", "I8", "U8"}
 
 
 def contents_of(folder: Path) -> str | None:
-    """What a folder holds and what to do, in words; None where its files are none that we know.
+    """What a folder holds and what to do, in words; None where its files are none that we know, or can be flown.
 
     Raises:
         ValueError: A weight file is damaged.
@@ -29,7 +29,7 @@ def contents_of(folder: Path) -> str | None:
     if set(tensors.values()) & _QUANTISED:
         return "quantised weights, which cannot be flown; use the model's own in 16 bits"
     if any(name.startswith("control_adapter.") for name in tensors):
-        return "a Wan-Fun-Control-Camera model, which cannot be flown yet: see model/pretrained/camera_models.md"
+        return None
     if "patch_embedding.weight" in tensors:
         return (
             "a Wan model in its original layout, of which none that is flown here has a camera; use it in diffusers' "
@@ -38,6 +38,13 @@ def contents_of(folder: Path) -> str | None:
     if pickles := sorted(name for name in names if name.endswith((".pt", ".pth", ".ckpt", ".bin"))):
         return f"pickled weights ({pickles[0]}), which are never opened here; use safetensors"
     return None
+
+
+def open_kind(folder: Path) -> str | None:
+    """The kind of world in a published folder of an open model, by the names of its tensors; None if there is none."""
+    files = folder.glob("diffusion_pytorch_model*.safetensors")
+    is_wan_fun = any(name.startswith("control_adapter.") for file in files for name in _header(file))
+    return "wan_fun" if is_wan_fun else None
 
 
 def _missing_shards(files: list[Path]) -> str | None:

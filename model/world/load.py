@@ -1,7 +1,6 @@
 """A world by name or folder: shipped, rendered or registered, a folder of ours, or a downloaded Wan pipeline."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +14,7 @@ from model.device import usable_device
 from model.dit.video_dit import VideoDiT
 from model.text.encoder import TextEncoder
 from model.text.tiny_vocabulary import TinyVocabularyEncoder
-from model.text.umt5 import UMT5Encoder
+from model.text.umt5 import load_umt5
 from model.training.latent_set import encoder_fingerprint
 from model.vae.latent_depth import LatentDepth, LatentDepthConfig
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
@@ -29,15 +28,17 @@ from model.world.config import (
     world_kind,
     write_world_config,
 )
-from model.world.folder import world_folder
-from model.world.foreign_folder import contents_of
+from model.world.folder import folder_stamp, named_errors, world_folder
+from model.world.foreign_folder import contents_of, open_kind
 from model.world.free_space import SolidCameraWorld
 from model.world.networks import is_world, read_dit, read_vae, read_world
+from model.world.open.wan_fun_folder import load_wan_fun_world
 from model.world.options import WorldOptions
 from model.world.protocol import WorldModel
-from model.world.registry import build_world, checked_world, world_factory, world_names
+from model.world.registry import WorldFactory, build_world, checked_world, world_factory, world_names
 from model.world.synthetic_world import SyntheticWorld
 
+_OPEN_MODELS: dict[str, WorldFactory] = {"wan_fun": load_wan_fun_world}  # by what `open_kind` says
 DEPTH_FOLDER = "depth"  # of a world's folder: its depth head, if it has one (`python -m model.cli.train_depth`)
 
 
@@ -78,25 +79,33 @@ def load_world(world: str | Path | WorldModel = "tiny", options: WorldOptions | 
     if factory is not None:
         return build_world(str(world), factory, settings)
     folder = world_folder(world)
-    with _named_errors(folder):
+    with named_errors(folder):
         kind = world_kind(folder)
-        if kind is None and not is_world(folder) and (contents := contents_of(folder)):
-            raise ValueError(f"expected a world, got {contents}")
+        if kind is None and not is_world(folder):
+            if contents := contents_of(folder):
+                raise ValueError(f"expected a world, got {contents}")
+            kind = open_kind(folder)
     if kind is not None:
-        factory = world_factory(kind)
+        factory = _OPEN_MODELS.get(kind) or world_factory(kind)
         if factory is None:
             raise ValueError(
                 f"world: expected a kind that is registered, of {world_names()}, got {kind!r} in {folder}; install or "
                 "import the package that registers it"
             )
-        return build_world(kind, factory, settings, folder, _stamp(folder))
-    if options.style is not None:
-        raise ValueError(f"style: expected none, only world='synthetic' has one, got {options.style!r} for {world}")
-    key = (folder, options.device, _stamp(folder))
+        return build_world(kind, factory, settings, folder, folder_stamp(folder))
+    _refuse_others_options(options, world)
+    key = (folder, options.device, folder_stamp(folder))
     parts = _load_folder(*key)
     config = sampled_config(parts.config, options)
     dit = _load_dit(*key, parts.config.sampler_named(options.sampler).dit)
     return assemble_world(dit, parts.vae, parts.text_encoder, config, parts.depth)
+
+
+def _refuse_others_options(options: WorldOptions, world: object) -> None:
+    """Raises for an option that our own networks do not have."""
+    for name, whose in (("style", "world='synthetic'"), ("metres_per_unit", "a model without metres")):
+        if (value := getattr(options, name)) is not None:
+            raise ValueError(f"{name}: expected none, only {whose} has one, got {value!r} for {world}; leave it out")
 
 
 def _synthetic(style: str = "soft") -> WorldModel:
@@ -203,20 +212,14 @@ def _is_same(one: VideoVAE, other: VideoVAE) -> bool:
 def build_text_encoder(config: TextEncoderConfig, folder: Path, device: str = "cpu") -> TextEncoder:
     """The text encoder that a world's configuration names; `folder` is the world's."""
     if config.kind == "umt5":
-        return UMT5Encoder(folder / config.folder, config.num_tokens, device)
+        return load_umt5(folder / config.folder, config.num_tokens, device)
     return TinyVocabularyEncoder(config.vocabulary, config.dim, config.num_tokens)
-
-
-def _stamp(folder: Path) -> int:
-    """Changes when a file of the world does: a process that trains must not be handed yesterday's weights."""
-    stats = [(path, path.stat()) for path in sorted(folder.glob("*")) + sorted(folder.glob("*/*")) if path.is_file()]
-    return hash(tuple((str(path), stat.st_mtime_ns, stat.st_size) for path, stat in stats))
 
 
 @lru_cache(maxsize=2)
 def _load_folder(folder: Path, device: str, stamp: int) -> _Components:
     """All of a folder but the DiT, of which its samplers have several; the stamp is for the cache's key only."""
-    with _named_errors(folder):
+    with named_errors(folder):
         config, vae = read_world(folder), read_vae(folder)
         text_encoder = build_text_encoder(config.text_encoder, folder, device)
         depth = _load_depth(folder / DEPTH_FOLDER, vae)
@@ -228,21 +231,10 @@ def _load_folder(folder: Path, device: str, stamp: int) -> _Components:
 @lru_cache(maxsize=4)
 def _load_dit(folder: Path, device: str, stamp: int, name: str) -> VideoDiT:
     """The DiT in the folder's folder `name`, or a Wan pipeline's."""
-    with _named_errors(folder):
+    with named_errors(folder):
         # what is stored (bfloat16) suits accelerators; CPUs without bfloat16 units would crawl
         dit = read_dit(folder, name, torch.float32 if torch.device(device).type == "cpu" else None)
     return dit.requires_grad_(False).eval().to(device)
-
-
-@contextmanager
-def _named_errors(folder: Path) -> Iterator[None]:
-    """Errors say which world could not be loaded."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"world: {folder} is incomplete: {error}") from error
-    except ValueError as error:
-        raise ValueError(f"world: {folder} cannot be loaded: {error}") from error
 
 
 def _load_depth(folder: Path, vae: VideoVAE) -> LatentDepth | None:

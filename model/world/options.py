@@ -19,6 +19,7 @@ class WorldOptions:
         guidance_camera: Guidance weight of the camera for each clip (the paper, Eq. 3); 1 is none.
         memory_latents: How many of the context's latents are chosen by view overlap; the others are the latest.
         style: Of the synthetic world alone: `soft`, which it is without it, `textured` or `landscape`.
+        metres_per_unit: Of an open model that learned its camera without metres: the length of its unit.
     """
 
     device: str = "cpu"
@@ -28,3 +29,4 @@ class WorldOptions:
     guidance_camera: float | None = None
     memory_latents: int | None = None
     style: str | None = None
+    metres_per_unit: float | None = None

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from model.text.encoder import TextEncoder
-from model.text.umt5 import UMT5Encoder
+from model.text.umt5 import UMT5Encoder, load_umt5
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("ftfy")
@@ -17,7 +17,7 @@ PROMPTS = ["a red  box &amp; a blue ball", "desert", ""]
 
 @pytest.fixture(scope="module")
 def encoder(umt5_folder: Path) -> UMT5Encoder:
-    return UMT5Encoder(umt5_folder, num_tokens=12)
+    return load_umt5(umt5_folder, num_tokens=12)
 
 
 def test_it_is_a_text_encoder(encoder: UMT5Encoder) -> None:
@@ -54,10 +54,10 @@ def test_long_prompts_are_cut_off(encoder: UMT5Encoder) -> None:
 
 def test_a_folder_without_its_parts_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="got no text_encoder/"):
-        UMT5Encoder(tmp_path)
+        load_umt5(tmp_path)
 
 
 def test_a_missing_package_names_the_extra(umt5_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ftfy", None)
     with pytest.raises(ImportError, match=r"pip install 'cameractrlworld\[wan\]'"):
-        UMT5Encoder(umt5_folder)
+        load_umt5(umt5_folder)
