@@ -13,19 +13,17 @@ from model.device import lent
 from model.diffusion.solver import euler
 from model.diffusion.timesteps import sampling_schedule
 from model.dit.wan_fun import FRAMES_PER_LATENT, WanFunDiT
-from model.fingerprint import fingerprint_number
 from model.geometry import se3
 from model.geometry.plucker import plucker_map
 from model.geometry.trajectory import frame_poses
 from model.text.umt5 import UMT5Encoder
 from model.vae.video_vae import VideoVAE
 from model.world.arguments import check_images, check_intrinsics, check_prompts, check_seeds, check_segment
+from model.world.networks import networks_fingerprint
 from model.world.noise import episode_noise, noise_seed
 from model.world.open.clip_picture import PictureEncoder
 from model.world.open.wan_fun_config import WanFunWorldConfig
 from model.world.protocol import WorldSpec, WorldState
-
-_SAMPLES = 16  # weights of each tensor that enter the fingerprint
 
 
 class WanFunWorld:
@@ -188,10 +186,4 @@ class WanFunWorld:
 
     @cached_property
     def _fingerprint(self) -> int:
-        """Of sizes and of some of the weights of every layer."""
-        some = [
-            weights.detach().flatten()[:: max(1, weights.numel() // _SAMPLES)].float().cpu()
-            for network in (self._dit, self._vae)
-            for weights in network.parameters()
-        ]
-        return fingerprint_number(repr(self._config.spec()).encode(), torch.cat(some).numpy().tobytes())
+        return networks_fingerprint(self._spec, self._dit, self._vae)
