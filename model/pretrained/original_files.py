@@ -51,13 +51,23 @@ def iterate_tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
             yield name, file.get_tensor(name)
 
 
-def _load(path: Path, device: str) -> dict[str, Tensor]:
+def read_pickle(path: Path, device: str) -> object:
+    """What PyTorch's own file holds: tensors on the device, mapped from the file on the CPU, and plain containers.
+
+    Raises:
+        ValueError: the file is damaged, or holds something else.
+    """
     try:
         # weights_only: a pickle can run any program; this reader knows tensors and plain containers alone
-        stored = torch.load(path, map_location=device, weights_only=True, mmap=True)
+        stored: object = torch.load(path, map_location=device, weights_only=True, mmap=True)
     except (UnpicklingError, RuntimeError, EOFError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{path}: expected a file of tensors alone, got {reason}; fetch it again") from error
+    return stored
+
+
+def _load(path: Path, device: str) -> dict[str, Tensor]:
+    stored = read_pickle(path, device)
     if not isinstance(stored, dict) or not all(isinstance(tensor, Tensor) for tensor in stored.values()):
         raise ValueError(
             f"{path}: expected tensors by name, got {type(stored).__name__} of others; take Wan's own file"

@@ -37,13 +37,13 @@ def world_fingerprint(world: str | Path) -> str:
     if world_factory(str(world)) is not None:
         return fingerprint(factory_version(str(world)).encode())[:16]
     folder = world_folder(world)
-    paths = sorted(path for path in folder.rglob("*") if path.suffix in (".safetensors", ".yaml"))
+    paths = sorted(path for path in folder.rglob("*") if path.suffix in (".safetensors", ".pt", ".pth", ".yaml"))
     return fingerprint(*(part for path in paths for part in (str(path.relative_to(folder)), path)))[:16]
 
 
 def folder_stamp(folder: Path) -> int:
     """Changes when a file of the world does: a process that trains must not be handed yesterday's weights."""
-    stats = [(path, path.stat()) for path in sorted(folder.glob("*")) + sorted(folder.glob("*/*")) if path.is_file()]
+    stats = [(path, path.stat()) for path in sorted(folder.rglob("*")) if path.is_file()]
     return hash(tuple((str(path), stat.st_mtime_ns, stat.st_size) for path, stat in stats))
 
 

@@ -36,12 +36,19 @@ def contents_of(folder: Path) -> str | None:
             "layout (transformer/ vae/ text_encoder/ tokenizer/) and train its camera"
         )
     if pickles := sorted(name for name in names if name.endswith((".pt", ".pth", ".ckpt", ".bin"))):
-        return f"pickled weights ({pickles[0]}), which are never opened here; use safetensors"
+        return (
+            f"pickled weights ({pickles[0]}) alone; of minWM's student, name the folder that holds Wan21/ and "
+            "Wan2.1-T2V-1.3B/; of another model, use safetensors"
+        )
+    if "HY15" in names and "Wan21" not in names:
+        return "minWM's students of HunyuanVideo 1.5, which cannot be flown; download its Wan21/Action2V/dmd"
     return None
 
 
 def open_kind(folder: Path) -> str | None:
     """The kind of world in a published folder of an open model, by the names of its tensors; None if there is none."""
+    if (folder / "Wan21" / "Action2V").is_dir():
+        return "minwm"
     files = folder.glob("diffusion_pytorch_model*.safetensors")
     is_wan_fun = any(name.startswith("control_adapter.") for file in files for name in _header(file))
     return "wan_fun" if is_wan_fun else None

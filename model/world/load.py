@@ -32,13 +32,17 @@ from model.world.folder import folder_stamp, named_errors, world_folder
 from model.world.foreign_folder import contents_of, open_kind
 from model.world.free_space import SolidCameraWorld
 from model.world.networks import is_world, read_dit, read_vae, read_world
+from model.world.open.minwm_folder import load_minwm_world
 from model.world.open.wan_fun_folder import load_wan_fun_world
 from model.world.options import WorldOptions
 from model.world.protocol import WorldModel
 from model.world.registry import WorldFactory, build_world, checked_world, world_factory, world_names
 from model.world.synthetic_world import SyntheticWorld
 
-_OPEN_MODELS: dict[str, WorldFactory] = {"wan_fun": load_wan_fun_world}  # by what `open_kind` says
+_OPEN_MODELS: dict[str, WorldFactory] = {  # by what `open_kind` says
+    "minwm": load_minwm_world,
+    "wan_fun": load_wan_fun_world,
+}
 DEPTH_FOLDER = "depth"  # of a world's folder: its depth head, if it has one (`python -m model.cli.train_depth`)
 
 

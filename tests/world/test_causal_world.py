@@ -1,10 +1,9 @@
-"""The world of chunks keeps the protocol; what it stores of past chunks is in the state, row by row."""
+"""The world of chunks: what it stores of past chunks is in the state, row by row."""
 
 import pytest
 import torch
 from torch import Tensor
 
-from cc2env.testing import check_world
 from model.dit.causal_dit import CausalDiT
 from model.dit.video_dit import VideoDiTConfig
 from model.geometry import se3
@@ -51,8 +50,7 @@ def fly(world: CausalWorld, state: WorldState, num_clips: int, path: Tensor = FO
     return state, frames
 
 
-def test_it_keeps_the_protocol(world: CausalWorld) -> None:
-    check_world(world, other_process=False)
+def test_a_clip_takes_one_evaluation_more_than_it_has_times(world: CausalWorld) -> None:
     assert (world.spec.evaluations_per_clip, world.spec.evaluations_per_opening) == (3, 3)
 
 

@@ -124,8 +124,8 @@ class CausalWorld:
             batch_size=[batch],
         ).to(self._device)
         poses = state.c2w[:, None].repeat(1, self._spec.poses_per_clip, 1, 1)
-        opened, video = self._fly(state, poses, num_stored=torch.zeros_like(state.step), step=state.step, cache=None)
-        return opened, to_uint8(video[:, :, -1:]).clone()
+        opened, frames = self._fly(state, poses, num_stored=torch.zeros_like(state.step), step=state.step, cache=None)
+        return opened, frames[:, -1:].clone()
 
     @torch.no_grad()
     def extend(self, state: WorldState, c2w: Tensor) -> tuple[WorldState, UInt8[Tensor, "b frames h w 3"]]:
@@ -134,8 +134,7 @@ class CausalWorld:
         c2w = check_segment(state, c2w, self._spec)
         num_stored = ((state.step + 1) * self._spec.poses_per_clip).clamp(max=self._stored)
         cache = dict(state.memory["decoder"].items())
-        extended, video = self._fly(state, c2w, num_stored=num_stored, step=state.step + 1, cache=cache)
-        return extended, to_uint8(video).clone()
+        return self._fly(state, c2w, num_stored=num_stored, step=state.step + 1, cache=cache)
 
     def with_prompts(self, state: WorldState, prompts: Sequence[str]) -> WorldState:
         """See `ChangesPrompts.with_prompts`; what is stored of past chunks was made by the prompts before."""
@@ -168,7 +167,7 @@ class CausalWorld:
 
     def _fly(
         self, state: WorldState, c2w: Tensor, *, num_stored: Tensor, step: Tensor, cache: dict[str, Tensor] | None
-    ) -> tuple[WorldState, Float[Tensor, "b c f h w"]]:
+    ) -> tuple[WorldState, UInt8[Tensor, "b f h w 3"]]:
         """The state after a chunk along these poses, and its frames; rows with equally many stored frames together."""
         noise = episode_noise(state.seed, step, (len(self._sampler.times), *self._latent_shape)).to(self._device)
         latents = torch.empty_like(noise[:, 0])
@@ -181,14 +180,17 @@ class CausalWorld:
             for index, (key, value) in enumerate(own):
                 keys[rows, index] = self._slide(memory["keys"][rows, index], key)
                 values[rows, index] = self._slide(memory["values"][rows, index], value)
-        video, cache = self._vae.decode_chunk(latents, cache)
+        frames = []
+        for latent in latents.split(1, dim=2):  # one at a time: the VAE's activations are the larger part of the work
+            video, cache = self._vae.decode_chunk(latent, cache)
+            frames.append(to_uint8(video))
         after = {
             "keys": keys,
             "values": values,
             "c2w": torch.cat([memory["c2w"], c2w], dim=1)[:, -self._stored :].clone(),
             "text": memory["text"].clone(),
             "fingerprint": memory["fingerprint"].clone(),
-            "decoder": TensorDict(dict(cache), batch_size=state.batch_size).clone(),
+            "decoder": TensorDict(dict(cache or {}), batch_size=state.batch_size).clone(),
         }
         extended = WorldState(
             c2w=c2w[:, -1].clone(),
@@ -198,7 +200,7 @@ class CausalWorld:
             memory=TensorDict(after, batch_size=state.batch_size),
             batch_size=state.batch_size,
         )
-        return extended, video
+        return extended, torch.cat(frames, dim=1)
 
     def _chunk(
         self, state: WorldState, c2w: Tensor, noise: Float[Tensor, "b steps c f h w"], count: int

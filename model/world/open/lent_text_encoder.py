@@ -1,0 +1,29 @@
+"""A text encoder that is on the device only while it reads: it is larger than what makes the film."""
+
+from jaxtyping import Float
+from torch import Tensor, device
+
+from model.device import lent
+from model.text.umt5 import UMT5Encoder
+
+
+class LentTextEncoder:
+    """See `TextEncoder`.
+
+    Args:
+        encoder: Where it rests.
+        target: Where it reads, and where embeddings come out.
+    """
+
+    def __init__(self, encoder: UMT5Encoder, target: device) -> None:
+        self._encoder, self._target = encoder, target
+        self.dim, self.num_tokens = encoder.dim, encoder.num_tokens
+
+    def encode(self, prompts: list[str]) -> Float[Tensor, "b n d"]:
+        """The embedded prompts, float32."""
+        with lent(self._encoder.model, self._target):
+            return self._encoder.encode(prompts)
+
+    def null(self, num_prompts: int) -> Float[Tensor, "b n d"]:
+        """The embedding of the empty prompt, repeated."""
+        return self.encode([""]).expand(num_prompts, -1, -1)

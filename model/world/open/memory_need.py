@@ -1,0 +1,39 @@
+"""How much memory a world takes, told from headers and sizes before anything large is read."""
+
+import os
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+_GB = 1e9
+
+
+def num_bytes(tensors: Iterable[Tensor], dtype: torch.dtype | None = None) -> int:
+    """Bytes of the numbers of tensors, which may be on the meta device; in another type, if one is given."""
+    return sum(tensor.numel() * (dtype or tensor.dtype).itemsize for tensor in tensors)
+
+
+def check_memory(device: torch.device, needs: Mapping[str, int], advice: str) -> None:
+    """Raises where a device has too little: of a card what is left counts, of the machine all that it has.
+
+    Args:
+        device: Which.
+        needs: Bytes of each part by its name.
+        advice: What to try instead.
+
+    Raises:
+        ValueError: The message says what each part takes.
+    """
+    total, available = sum(needs.values()), _available(device)
+    if total > available:
+        parts = ", ".join(f"{name} {size / _GB:.1f}" for name, size in needs.items())
+        raise ValueError(
+            f"device: expected {total / _GB:.1f} GB on {device} ({parts}), got {available / _GB:.1f}; {advice}"
+        )
+
+
+def _available(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
