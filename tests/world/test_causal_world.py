@@ -1,5 +1,7 @@
 """The world of chunks: what it stores of past chunks is in the state, row by row."""
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor
@@ -86,6 +88,15 @@ def test_a_new_prompt_changes_the_clips_after_it(world: CausalWorld) -> None:
     changed = world.with_prompts(state, ["blue"])
     assert torch.equal(changed.memory["keys"], state.memory["keys"])
     assert not torch.equal(fly(world, changed, 1)[1], fly(world, state, 1)[1])
+
+
+def test_in_16_bits_it_flies_nearly_the_same(dit: CausalDiT, world: CausalWorld) -> None:
+    """So it runs on a card; what is stored of past chunks then has 16 bits too."""
+    half = make(copy.deepcopy(dit).bfloat16())
+    state, frames = fly(half, half.start([3])[0], 2)
+    assert state.memory["keys"].dtype == torch.bfloat16
+    expected = fly(world, world.start([3])[0], 2)[1]
+    assert (frames.float() - expected.float()).abs().mean() < 0.1 * expected.float().std()
 
 
 @pytest.mark.parametrize("name", ["images", "intrinsics"])

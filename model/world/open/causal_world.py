@@ -101,11 +101,12 @@ class CausalWorld:
         for name, value in (("images", images), ("intrinsics", intrinsics)):
             if value is not None:
                 raise ValueError(f"{name}: expected None, this world has no use for them; leave them out")
-        prompts = list(prompts or map(self.default_prompt, values))
+        text = self._text_encoder.encode(list(prompts or map(self.default_prompt, values)))
         height, width = self._latent_shape[-2:]
         _, ph, pw = self._dit.patch_size
         tokens = (height // ph) * (width // pw)
         shape = (batch, self._dit.config.num_blocks, self._stored, tokens, self._dit.config.width)
+        nothing = torch.zeros((), dtype=self._dit.dtype, device=self._device).expand(shape)  # takes no memory
         state = WorldState(
             c2w=torch.eye(4).repeat(batch, 1, 1),
             intrinsics=check_intrinsics(None, self._spec, batch),
@@ -113,10 +114,10 @@ class CausalWorld:
             step=torch.zeros(batch, dtype=torch.int64),
             memory=TensorDict(
                 {
-                    "keys": torch.zeros(shape, dtype=self._dit.dtype, device=self._device),
-                    "values": torch.zeros(shape, dtype=self._dit.dtype, device=self._device),
+                    "keys": nothing,
+                    "values": nothing,
                     "c2w": torch.eye(4).repeat(batch, self._stored, 1, 1),
-                    "text": self._text_encoder.encode(prompts),
+                    "text": text,
                     "fingerprint": torch.full((batch,), self._fingerprint),
                 },
                 batch_size=[batch],
@@ -140,8 +141,9 @@ class CausalWorld:
         """See `ChangesPrompts.with_prompts`; what is stored of past chunks was made by the prompts before."""
         self._check_state(state)
         check_prompts(prompts, len(state.seed))
+        text = self._text_encoder.encode(list(prompts)).to(self._device)  # before the copy, which is large
         changed = state.clone()
-        changed.memory["text"] = self._text_encoder.encode(list(prompts)).to(self._device)
+        changed.memory["text"] = text
         return changed
 
     def recognises(self, state: WorldState) -> bool:
@@ -172,7 +174,9 @@ class CausalWorld:
         noise = episode_noise(state.seed, step, (len(self._sampler.times), *self._latent_shape)).to(self._device)
         latents = torch.empty_like(noise[:, 0])
         memory = state.memory
-        keys, values = torch.empty_like(memory["keys"]), torch.empty_like(memory["values"])
+        keys, values = (
+            torch.empty(memory[name].shape, dtype=self._dit.dtype, device=self._device) for name in ("keys", "values")
+        )
         for count in sorted(set(num_stored.tolist())):
             is_here = num_stored == count
             rows = slice(None) if bool(is_here.all()) else is_here  # a slice copies nothing

@@ -62,6 +62,13 @@ def text_encoder_shapes() -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def vae_shape(name: str, ours: tuple[int, ...]) -> tuple[int, ...]:
+    """Norms and the attention's projections are stored as weights of convolutions."""
+    if ".middle.1." in name:
+        return (*ours, 1, 1) if name.endswith((".gamma", ".weight")) else ours
+    return (*ours, 1, 1, 1) if name.endswith(".gamma") else ours
+
+
 @pytest.fixture(scope="session")
 def published(tmp_path_factory: pytest.TempPathFactory, umt5_folder: Path) -> Path:
     folder = tmp_path_factory.mktemp("ckpts")
@@ -72,8 +79,9 @@ def published(tmp_path_factory: pytest.TempPathFactory, umt5_folder: Path) -> Pa
     (base / "config.json").write_text(json.dumps({"_class_name": "WanModel", "model_type": "t2v", "num_heads": 2}))
     torch.save(random_tensors(text_encoder_shapes(), 1), base / "models_t5_umt5-xxl-enc-bf16.pth")
     shape = VideoVAEConfig(base_dim=4)
-    vae = random_tensors({name: tuple(each.shape) for name, each in VideoVAE(shape).state_dict().items()}, 2, 0.15)
-    torch.save({theirs: vae[ours] for ours, theirs in _name_pairs(shape)}, base / "Wan2.1_VAE.pth")
+    vae = VideoVAE(shape).state_dict()
+    shapes = {theirs: vae_shape(theirs, tuple(vae[ours].shape)) for ours, theirs in _name_pairs(shape)}
+    torch.save(random_tensors(shapes, 2, 0.15), base / "Wan2.1_VAE.pth")
     (folder / "world.yaml").write_text(yaml.safe_dump(SETTINGS))
     return folder
 
