@@ -15,7 +15,7 @@ from model.checkpoint import fill
 from model.config_file import read_json
 from model.dit.causal_dit import CausalDiT
 from model.dit.video_dit import VideoDiTConfig
-from model.pretrained.original_files import read_pickle
+from model.pretrained.original_files import check_shapes, read_pickle
 from model.pretrained.wan_fun import our_name
 
 STUDENT = "dmd"  # the stage whose network makes a chunk in four evaluations
@@ -64,14 +64,8 @@ def student_config(path: Path, base: Path) -> VideoDiTConfig:
             f"{path}: expected minWM's network of Wan 2.1, got one without {error}; fetch it again"
         ) from error
     with torch.device("meta"):
-        expected = {name: tuple(tensor.shape) for name, tensor in CausalDiT(config).state_dict().items()}
-    found = {_our_name(name): shape for name, shape in shapes.items()}
-    if different := sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)):
-        name = different[0]
-        raise ValueError(
-            f"{path}: expected minWM's network of Wan 2.1, got {len(different)} other tensors: {name} should be "
-            f"{expected.get(name)}, is {found.get(name)}; fetch it again"
-        )
+        dit = CausalDiT(config)
+    check_shapes(path, dit, {_our_name(name): shape for name, shape in shapes.items()}, "minWM's network of Wan 2.1")
     return config
 
 

@@ -1,13 +1,13 @@
 """Files of weights as Wan's authors publish them: safetensors, or PyTorch's own, read for tensors alone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 _DTYPES = {
     "F64": torch.float64,
@@ -49,6 +49,21 @@ def iterate_tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
     with _named_damage(path), safe_open(path, "pt") as file:
         for name in sorted(file.keys()):
             yield name, file.get_tensor(name)
+
+
+def check_shapes(source: Path, module: nn.Module, found: Mapping[str, tuple[int, ...]], contents: str) -> None:
+    """Raises where a file's tensors, by our names, are not those of a module, which may be on the meta device.
+
+    Raises:
+        ValueError: The message names the first that differs, and `contents`, which was expected.
+    """
+    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    if different := sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)):
+        name = different[0]
+        raise ValueError(
+            f"{source}: expected {contents}, got {len(different)} other tensors: {name} should be "
+            f"{expected.get(name)}, is {found.get(name)}; download it again"
+        )
 
 
 def read_pickle(path: Path, device: str) -> object:

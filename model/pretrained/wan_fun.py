@@ -10,7 +10,7 @@ from torch import Tensor
 from model.checkpoint import fill
 from model.config_file import read_json
 from model.dit.wan_fun import WanFunConfig, WanFunDiT
-from model.pretrained.original_files import iterate_tensors, stored_tensors
+from model.pretrained.original_files import check_shapes, iterate_tensors, stored_tensors
 
 _HEAD_DIM = 128  # channels of a head in every published size, where config.json does not say
 # prefixes of tensors, the files' -> ours; the first that fits counts
@@ -80,14 +80,10 @@ def wan_fun_config(folder: Path) -> WanFunConfig:
     except (KeyError, ValueError) as error:
         raise ValueError(f"{folder}: expected the tensors of Wan-Fun-Control-Camera, got none for {error}") from error
     with torch.device("meta"):
-        expected = {name: tuple(tensor.shape) for name, tensor in WanFunDiT(config).state_dict().items()}
-    found = {our_name(name): shape for name, shape in shapes.items()}
-    if different := sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)):
-        name = different[0]
-        raise ValueError(
-            f"{folder}: expected the tensors of Wan-Fun-Control-Camera, got {len(different)} others: {name} should be "
-            f"{expected.get(name)}, is {found.get(name)}; download the folder again"
-        )
+        dit = WanFunDiT(config)
+    check_shapes(
+        folder, dit, {our_name(name): shape for name, shape in shapes.items()}, "Wan-Fun-Control-Camera's tensors"
+    )
     return config
 
 

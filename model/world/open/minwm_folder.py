@@ -28,6 +28,7 @@ from model.vae.video_vae import VideoVAE
 from model.world.config import WORLD_FILE
 from model.world.folder import folder_stamp, named_errors
 from model.world.open.causal_world import CausalSampler, CausalWorld
+from model.world.open.default_prompts import DEFAULT_PROMPTS
 from model.world.open.lent_text_encoder import LentTextEncoder
 from model.world.open.memory_need import check_memory, num_bytes
 from model.world.protocol import WorldSpec
@@ -74,14 +75,7 @@ class MinWMWorldConfig:
     fps: float = 16.0
     window: int = 20
     metres_per_unit: float = 1.0
-    default_prompts: list[str] = field(
-        default_factory=lambda: [
-            "A quiet street of old brick houses after the rain, soft morning light.",
-            "A sunny clearing in a beech forest, ferns and fallen trunks.",
-            "A bright living room with plants, wooden floor and tall windows.",
-            "A rocky coast with green grass and low clouds, waves far below.",
-        ]
-    )
+    default_prompts: list[str] = field(default_factory=lambda: list(DEFAULT_PROMPTS))
 
     def __post_init__(self) -> None:
         for name, unit, most in (

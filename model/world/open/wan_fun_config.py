@@ -7,6 +7,7 @@ from pathlib import Path
 from model.config_file import read_yaml
 from model.dit.wan_fun import FRAMES_PER_LATENT
 from model.world.config import WORLD_FILE
+from model.world.open.default_prompts import DEFAULT_PROMPTS
 from model.world.protocol import WorldSpec
 
 KIND = "wan_fun"
@@ -47,14 +48,7 @@ class WanFunWorldConfig:
     guidance_text: float = 6.0
     negative_prompt: str = "still picture, blurred, distorted, overexposed, subtitles, watermark, low quality"
     metres_per_unit: float = 1.0
-    default_prompts: list[str] = field(
-        default_factory=lambda: [
-            "A quiet street of old brick houses after the rain, soft morning light.",
-            "A sunny clearing in a beech forest, ferns and fallen trunks.",
-            "A bright living room with plants, wooden floor and tall windows.",
-            "A rocky coast with green grass and low clouds, waves far below.",
-        ]
-    )
+    default_prompts: list[str] = field(default_factory=lambda: list(DEFAULT_PROMPTS))
 
     def __post_init__(self) -> None:
         for name, least, most in (("height", 16, 4096), ("width", 16, 4096), ("num_frames", 5, 321)):
