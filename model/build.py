@@ -1,25 +1,22 @@
 """From configuration to objects: the schemas of every main, and the plain code that builds what they name."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from omegaconf import MISSING
-from torch import nn
 
 from model.data.clips import ClipSetConfig
 from model.data.synthetic.seeds import HELD_OUT_SEED, PREVIEW_SEED
 from model.distillation.adversarial import AdversarialConfig
 from model.distillation.flights import FlightsConfig
+from model.dit.recomputing import check_gradient_checkpointing
 from model.dit.video_dit import VideoDiTConfig
 from model.evaluation.world_evaluator import EvaluationConfig
-from model.training.ema import ExponentialMovingAverage
 from model.training.flow_matching_step import FlowMatchingConfig
-from model.training.loop import FitConfig
-from model.training.lora import LoRAConfig, has_lora
-from model.training.optim import OptimizerConfig, build_optimizers
-from model.training.state import TrainState
+from model.training.lora import LoRAConfig
+from model.training.optim import OptimizerConfig
+from model.training.stage import StageConfig, adamw_stage
 from model.training.windows import WindowConfig
 from model.vae.latent_depth import LatentDepthConfig
 from model.vae.video_vae import VideoVAEConfig
@@ -84,33 +81,6 @@ class DataConfig:
 
 
 @dataclass(kw_only=True)
-class StageConfig:
-    """How long a stage trains, on how much at a time, and with which optimiser and loop settings."""
-
-    num_steps: int = 1000
-    batch_size: int = 32
-    ema_decay: float = 0.999
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    fit: FitConfig = field(default_factory=FitConfig)
-
-    def __post_init__(self) -> None:
-        """Rejects what cannot be trained with, before data are rendered for it.
-
-        Raises:
-            ValueError: for a setting out of range.
-        """
-        for name in ("num_steps", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"training.{name}: expected at least 1, got {getattr(self, name)}")
-        self.fit.validate()
-
-
-def adamw_stage() -> StageConfig:
-    """The defaults of a stage whose network is made of convolutions, which have no matrices for Muon."""
-    return StageConfig(optimizer=OptimizerConfig(muon=False))
-
-
-@dataclass(kw_only=True)
 class RunConfig:
     """What every training command has: its folder, its seed, where it runs, and its clips."""
 
@@ -164,7 +134,7 @@ class TrainConfig(RunConfig):
             `opening`, unless others are given.
         initial_sampler: Of that world, the sampler whose network is trained; None: its default.
         lora: Adapters in the place of all parameters.
-        gradient_checkpointing: Blocks are computed again on the way back: less memory, a third more time.
+        gradient_checkpointing: full: blocks are computed again on the way back; selective: all but their attention.
     """
 
     vae: str | None = None
@@ -179,8 +149,11 @@ class TrainConfig(RunConfig):
     opening: SamplerConfig = field(default_factory=SamplerConfig)
     num_preview_scenes: int = 16
     lora: LoRAConfig = field(default_factory=LoRAConfig)
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: str = "none"
     training: StageConfig = field(default_factory=StageConfig)
+
+    def __post_init__(self) -> None:
+        check_gradient_checkpointing(self.gradient_checkpointing)
 
 
 @dataclass(kw_only=True)
@@ -334,17 +307,3 @@ def require_component(argument: str, folder: str) -> Path:
             f"{argument}: expected a component folder with weights.safetensors, got {folder}; train it first"
         )
     return path
-
-
-def train_state(
-    module: nn.Module, stage: StageConfig, seed: int, inputs: Mapping[str, str] | None = None
-) -> TrainState:
-    """A module on its device, with optimisers and average, before its first step; `inputs`: see `TrainState`."""
-    return TrainState(
-        module=module,
-        optimizers=build_optimizers(module, stage.optimizer),
-        ema=ExponentialMovingAverage(module, stage.ema_decay),
-        seed=seed,
-        inputs=dict(inputs or {}),
-        trained_only=has_lora(module),
-    )

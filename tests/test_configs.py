@@ -8,15 +8,9 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from model.build import (
-    DistillConfig,
-    TrainAdversarialConfig,
-    TrainConfig,
-    TrainDepthConfig,
-    TrainVAEConfig,
-    train_state,
-)
+from model.build import DistillConfig, TrainAdversarialConfig, TrainConfig, TrainDepthConfig, TrainVAEConfig
 from model.dit.video_dit import VideoDiT
+from model.training.stage import train_state
 from model.vae.latent_depth import LatentDepth
 from model.vae.video_vae import VideoVAE
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from configs.command_line import hydra_command
-from model.build import StageConfig, TrainAdversarialConfig
+from model.build import TrainAdversarialConfig
 from model.checkpoint import (
     component_exists,
     copy_component,
@@ -33,6 +33,7 @@ from model.training.ema import ExponentialMovingAverage
 from model.training.latent_set import LatentBatches, channel_weights, encoder_fingerprint, weights_fingerprint
 from model.training.loop import fit
 from model.training.optim import build_optimizers
+from model.training.stage import StageConfig
 from model.training.state import TrainState
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.clip_sampler import SamplerConfig
@@ -106,8 +107,8 @@ def batches(
 
 def finish(config: TrainAdversarialConfig, folder: Path, saver: WorldSaver) -> None:
     """The main process completes the generator's world, and with `samplers` a copy of the student's; all stop."""
+    saver.finish()
     if distributed.is_main():
-        saver.finish()
         if component_exists(folder / DEPTH_FOLDER):
             copy_component(folder / DEPTH_FOLDER, saver.folder / DEPTH_FOLDER)
         if config.samplers:

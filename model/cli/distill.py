@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from configs.command_line import hydra_command
-from model.build import DistillConfig, PhasesOfSamplers, train_state
+from model.build import DistillConfig, PhasesOfSamplers
 from model.checkpoint import component_exists, copy_component, load_meta
 from model.cli.fine_tuning import check_size
 from model.cli.joint_training import (
@@ -26,6 +26,7 @@ from model.dit.video_dit import VideoDiT
 from model.training import distributed, run_folder
 from model.training.latent_set import encoder_fingerprint, weights_fingerprint
 from model.training.loop import fit
+from model.training.stage import train_state
 from model.training.windows import WindowSampler
 from model.world.clip_sampler import SamplerConfig
 from model.world.config import WorldConfig
@@ -119,10 +120,9 @@ class Phases:
             folder=run,
             sample=saver,
         )
-        if distributed.is_main():
-            saver.finish()
-            if component_exists(self.depth):
-                copy_component(self.depth, saver.folder / DEPTH_FOLDER)
+        saver.finish()
+        if distributed.is_main() and component_exists(self.depth):
+            copy_component(self.depth, saver.folder / DEPTH_FOLDER)
         distributed.barrier()
         return saver.folder
 

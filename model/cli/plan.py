@@ -39,6 +39,7 @@ class PlanConfig(TrainConfig):
 
     def __post_init__(self) -> None:
         """Raises ValueError for a number that is not positive."""
+        super().__post_init__()
         for name in ("gpus", "tflops", "memory_gb"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)}")
@@ -73,7 +74,11 @@ def plan(config: PlanConfig) -> str:
         memory = state_memory(add_lora(dit, config.lora) if config.lora.rank else dit)
     clips_a_step = config.gpus * stage.fit.accumulation * stage.batch_size
     gpu_hours = cost.training * clips_a_step * stage.num_steps / (config.tflops * 1e12) / 3600
-    held = memory.rows(is_bfloat16=stage.fit.bfloat16 is not False)
+    shares = config.gpus if stage.fit.shard is not False and not stage.optimizer.muon else 1
+    has_whole_gradients = shares == 1 or (stage.fit.accumulation > 1 and not stage.fit.reduce_every_batch)
+    held = memory.rows(
+        is_bfloat16=stage.fit.bfloat16 is not False, shares=shares, has_whole_gradients=has_whole_gradients
+    )
     held[f"activations of the longest window, {longest.tokens:,.0f} tokens, in float32"] = int(
         longest.activations * stage.batch_size
     )
@@ -95,9 +100,13 @@ def plan(config: PlanConfig) -> str:
     }
     table = "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items())])
     if needed > config.memory_gb * 1e9:
-        table += f"\n\nIt does not fit: {needed / 1e9:,.1f} GB are needed. Every process holds the whole network."
-        if not config.gradient_checkpointing:
-            table += " gradient_checkpointing=true saves activations."
+        table += f"\n\nIt does not fit: {needed / 1e9:,.1f} GB are needed."
+        if shares == 1:
+            table += " Every process holds the whole network; with several, training.fit.shard=true shares it out."
+        elif has_whole_gradients:
+            table += " training.fit.reduce_every_batch=true shares out the gradients, too."
+        if config.gradient_checkpointing == "none":
+            table += " gradient_checkpointing=full saves activations."
         if not config.lora.rank and config.base is not None:
             table += " experiment=wan_lora trains adapters."
     return table

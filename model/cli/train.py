@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from configs.command_line import hydra_command
-from model.build import TrainConfig, train_state
+from model.build import TrainConfig
 from model.cli.fine_tuning import frozen_base, parent_of, starting_dit, starting_point, starting_vae
 from model.cli.joint_training import (
     check_windows,
@@ -25,6 +25,7 @@ from model.training import distributed, run_folder
 from model.training.flow_matching_step import FlowMatchingStep
 from model.training.latent_set import encoder_fingerprint
 from model.training.loop import fit
+from model.training.stage import train_state
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.config import TextEncoderConfig, WorldConfig
 from model.world.load import assemble_world
@@ -52,7 +53,7 @@ def train(config: TrainConfig) -> Path:
     prompts = [*clips.captions, *(scenes.captions if scenes else [])]
     text_encoder = training_text_encoder(world.text_encoder, prompts, config.data.source, config.device)
     batches, weights = latent_batches(config, clips, latents, vae, text_encoder)
-    state = train_state(starting_dit(config).to(device), config.training, config.seed, inputs)
+    state = train_state(starting_dit(config), config.training, config.seed, inputs, device)
     sample = WorldSaver(
         Path(config.out),
         state,
@@ -79,8 +80,7 @@ def train(config: TrainConfig) -> Path:
         folder=Path(config.out),
         sample=sample,
     )
-    if distributed.is_main():
-        sample.finish()
+    sample.finish()
     distributed.stop()
     return sample.folder
 

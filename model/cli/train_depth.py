@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from configs.command_line import hydra_command
-from model.build import DataConfig, TrainDepthConfig, train_state
+from model.build import DataConfig, TrainDepthConfig
 from model.checkpoint import copy_component, load_component, load_meta, save_component
 from model.curation.training_clips import clip_set, is_data_set
 from model.data.clips import ClipSet
@@ -16,6 +16,7 @@ from model.training import run_folder
 from model.training.depth_step import DepthPairs, DepthStep
 from model.training.latent_set import encode_clip_set, encoder_fingerprint
 from model.training.loop import fit
+from model.training.stage import train_state
 from model.vae.latent_depth import LatentDepth
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.folder import world_folder

@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 
 from configs.command_line import hydra_command
-from model.build import StageConfig, adamw_stage, train_state
 from model.checkpoint import load_meta, save_component
 from model.evaluation.paper.lab_network import LabNetwork, LabNetworkConfig
 from model.evaluation.paper.lab_training import (
@@ -20,6 +19,7 @@ from model.evaluation.paper.lab_training import (
 )
 from model.training import run_folder
 from model.training.loop import fit
+from model.training.stage import StageConfig, adamw_stage, train_state
 
 
 @dataclass(kw_only=True)

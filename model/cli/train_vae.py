@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from configs.command_line import hydra_command
-from model.build import TrainVAEConfig, require_component, train_state
+from model.build import TrainVAEConfig, require_component
 from model.checkpoint import load_component, load_meta, save_component, stored_dtype
 from model.curation.training_clips import clip_set, held_out_set
 from model.data.clips import ClipSet
@@ -21,6 +21,7 @@ from model.training import run_folder
 from model.training.decoder_step import DecoderStep, FirstClips
 from model.training.latent_set import encoder_fingerprint, weights_fingerprint
 from model.training.loop import Batches, StepFunction, fit
+from model.training.stage import train_state
 from model.training.state import TrainState
 from model.training.vae_step import VAEStep, VideoWindows, latent_statistics, reconstruction_sheet
 from model.vae.video_vae import VideoVAE, VideoVAEConfig

@@ -14,6 +14,8 @@ from model.evaluation.oracle import OracleScenes
 from model.evaluation.preview import WorldPreview
 from model.tensor_file import save_tensors
 from model.text.encoder import TextEncoder
+from model.training import distributed
+from model.training.loop import with_average
 from model.training.lora import has_lora, lora_tensors, merged
 from model.training.state import TrainState
 from model.vae.video_vae import VideoVAE
@@ -89,12 +91,13 @@ class WorldSaver:
         print(f"\nstep {step}, {hours} h: {figures or self.folder}", flush=True)
 
     def finish(self) -> Path:
-        """Saves the end of the training, if that was no step to save at; returns the world's folder."""
-        state = self.state
-        if self.last_step != state.step:
-            assert state.ema is not None
-            with state.ema.applied_to(state.module) as module:
-                self(module.eval(), state.step)
+        """Saves the end of the training, if that was no step to save at; returns the world's folder.
+
+        All processes must call this; the first one saves.
+        """
+        is_missing = int(self.last_step != self.state.step)
+        if distributed.shared_choice(is_missing, self.state.device):
+            with_average(self.state, self)
         return self.folder
 
 

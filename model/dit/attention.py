@@ -12,7 +12,8 @@ from model.dit.rope import rotate
 KeyValue = tuple[Tensor, Tensor]
 """Keys and values of a source, `b m k c` each: what `Attention.project` returns."""
 
-_FEW_KEYS = 32
+FEW_KEYS = 32
+"""So few keys are attended to by two plain products, on a CPU."""
 
 
 def mix_values(
@@ -26,7 +27,7 @@ def mix_values(
     """
     if query.is_cuda:
         return F.scaled_dot_product_attention(query, key, value)
-    if key.shape[-2] <= _FEW_KEYS:
+    if key.shape[-2] <= FEW_KEYS:
         return _mix_plainly(query, key, value)
     if query.dtype == torch.float32 and torch.get_float32_matmul_precision() == "medium":
         return _mix_plainly(query.bfloat16(), key.bfloat16(), value.bfloat16()).float()

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from model.dit.attention import Attention, KeyValue
 from model.dit.projective import ProjectiveEncoding
+from model.dit.recomputing import recomputed
 
 _SQRT_8_OVER_PI = math.sqrt(8 / math.pi)
 
@@ -80,11 +81,25 @@ class Block(nn.Module):
         rotary: Complex64[Tensor, "n 1 pairs"],
         projective: ProjectiveEncoding | None = None,
         num_dropped: int = 0,
+        gradient_checkpointing: str = "none",
     ) -> Float[Tensor, "b f_kept s d"]:
         """Tokens of `f` latent frames, `s` tokens each; one modulation per frame, or one for all frames.
 
         The first `num_dropped` frames are attended to and not returned: their velocity is not needed.
+        `gradient_checkpointing`: see `recomputing.GRADIENT_CHECKPOINTING`.
         """
+        arguments = (x, text, time_modulation, rotary, projective, num_dropped)
+        return recomputed(gradient_checkpointing, self._compute, *arguments)
+
+    def _compute(
+        self,
+        x: Tensor,
+        text: Tensor | KeyValue,
+        time_modulation: Tensor,
+        rotary: Tensor,
+        projective: ProjectiveEncoding | None,
+        num_dropped: int,
+    ) -> Tensor:
         f, s = x.shape[1] - num_dropped, x.shape[2]
         modulation = (self.modulation.float() + time_modulation).unsqueeze(3)
         shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = modulation.unbind(2)

@@ -4,10 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from model.dit.attention import KeyValue
 from model.dit.blocks import Block, Head
@@ -129,7 +127,7 @@ class VideoDiT(nn.Module):
     def __init__(self, config: VideoDiTConfig) -> None:
         super().__init__()
         self.config = config
-        self.gradient_checkpointing = False
+        self.gradient_checkpointing = "none"  # of `recomputing.GRADIENT_CHECKPOINTING`
         pt, ph, pw = config.patch_size
         self.patch_size = (pt, ph, pw)
         frames, rows, columns = config.rope_scale
@@ -251,10 +249,7 @@ class VideoDiT(nn.Module):
             if camera is not None and camera_tokens is not None:
                 x, camera_tokens = camera.inject(index - 1, x, camera_tokens)
             dropped = num_dropped if index == config.num_blocks else 0
-            if self.gradient_checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, x, read, time_modulation, rotary, projective, dropped, use_reentrant=False)
-            else:
-                x = block(x, read, time_modulation, rotary, projective, dropped)
+            x = block(x, read, time_modulation, rotary, projective, dropped, self.gradient_checkpointing)
         if time_embedding.shape[1] > 1:
             time_embedding = time_embedding[:, num_dropped:]
         return unpatchify(self.head(x, time_embedding), self.patch_size, h)

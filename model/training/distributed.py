@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -103,3 +104,11 @@ def shared_choice(choice: int, device: torch.device) -> int:
     tensor = torch.tensor(choice, device=device)
     dist.broadcast(tensor, 0)
     return int(tensor.item())
+
+
+def shared_text(text: str) -> str:
+    """Returns process 0's text on all."""
+    texts: list[Any] = [text]
+    if is_distributed():
+        dist.broadcast_object_list(texts, 0)
+    return str(texts[0])

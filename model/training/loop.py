@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from model.device import multiplies_bfloat16
-from model.training import distributed, run_folder
+from model.training import distributed, run_folder, sharding
 from model.training.curve import Curve
 from model.training.optim import ScheduleConfig, learning_rate_share, set_learning_rate
 from model.training.signals import StopRequest
@@ -54,9 +54,18 @@ class FitConfig:
     checkpoint_steps: int | None = None
     checkpoint_minutes: float | None = 5.0
     sample_every: int | None = None  # None or 0: never
+    # the network in shares on all processes (FSDP2); None: where several train a network of blocks
+    shard: bool | None = False
+    # in shares: gradients are added up after each batch, not only after a step's last one: less memory, more traffic
+    reduce_every_batch: bool = False
+    compile: str | None = None  # torch.compile's backend for the blocks ("inductor"); None: they are not compiled
     max_skipped_steps: int = 0  # updates in all that may be left out because a number was not finite
     tensorboard: bool = False
     progress: bool = True
+
+    def uses_bfloat16(self, device: torch.device) -> bool:
+        """Whether products are of bfloat16 numbers on this device."""
+        return multiplies_bfloat16(device) if self.bfloat16 is None else self.bfloat16
 
     def validate(self) -> None:
         """Raises ValueError for a setting out of range."""
@@ -116,9 +125,14 @@ def fit(
         )
     torch.set_float32_matmul_precision(config.matmul_precision)
     torch.set_flush_denormal(True)  # layers that start at zero make denormals, which are slow on CPUs
+    _check_shares(config, state)
+    state.batches_a_step = config.accumulation * distributed.world_size()
     if folder:
         run_folder.restore(folder, state)
-    module = distributed.wrap(state.module)
+    if config.compile is not None:
+        for block in sharding.blocks_of(state.module, "compile"):
+            block.compile(backend=config.compile)
+    module = state.module if sharding.is_sharded(state.module) else distributed.wrap(state.module)
     clock, is_stopped = _Clock(state), False
     with (
         StopRequest() as stop,
@@ -138,7 +152,7 @@ def fit(
             hours = f"{state.elapsed_seconds / 3600:.2f}"
             bar.set_postfix({"loss": f"{record['loss']:.4f}", "hours": hours}, refresh=False)
             if sample is not None and config.sample_every and state.step % config.sample_every == 0:
-                _sample(sample, state)
+                with_average(state, sample)
             is_stopped = stop.agreed(state.device)
             if is_stopped or state.step == num_steps or clock.is_checkpoint_due(config):
                 if folder:
@@ -182,7 +196,7 @@ def _update(
     record = _accumulate_gradients(step_fn, module, state, batches, config)
     limit = math.inf if config.max_grad_norm is None else config.max_grad_norm
     parts = state.parts or {"": state.module}
-    norms = {name: float(nn.utils.clip_grad_norm_(part.parameters(), limit)) for name, part in parts.items()}
+    norms = {name: sharding.clip_gradients(part.parameters(), limit) for name, part in parts.items()}
     norm = math.hypot(*norms.values())
     if math.isfinite(record["loss"]) and math.isfinite(norm):
         for optimizer in state.optimizers:
@@ -202,13 +216,15 @@ def _accumulate_gradients(
 ) -> dict[str, float]:
     """Leaves the mean gradient of all batches of this step; returns their mean loss and metrics."""
     totals: dict[str, list[Tensor | float]] = {}
-    is_bfloat16 = multiplies_bfloat16(state.device) if config.bfloat16 is None else config.bfloat16
+    is_bfloat16 = config.uses_bfloat16(state.device)
     for micro in range(config.accumulation):
-        generator = generator_for(state.device, state.seed, state.step, micro, distributed.rank())
+        # of the batch, whichever process has it: a run goes on with another number of them
+        number = micro * distributed.world_size() + distributed.rank()
+        generator = generator_for(state.device, state.seed, state.step, number, 0)
         torch.manual_seed(generator.initial_seed())  # for layers with randomness of their own, such as dropout
         batch = to_device(batches(state.step, micro), state.device)
         is_last = micro == config.accumulation - 1
-        with _gradient_sync(module, is_last):
+        with _gradient_sync(module, is_last or config.reduce_every_batch):
             with torch.autocast(state.device.type, torch.bfloat16, is_bfloat16):
                 loss, metrics = step_fn(module, batch, generator)
             (loss / config.accumulation).backward()
@@ -232,20 +248,36 @@ def _refuse(state: TrainState, config: FitConfig, loss: float, norm: float) -> N
     state.skipped_steps += 1
 
 
-def _gradient_sync(module: nn.Module, is_last: bool) -> Any:
+def _gradient_sync(module: nn.Module, is_reduced: bool) -> Any:
     """Gradients of several batches are summed locally; only the last one's backward talks to the other processes."""
-    if is_last or not isinstance(module, DistributedDataParallel):
+    if sharding.is_sharded(module):
+        cast(Any, module).set_requires_gradient_sync(is_reduced)
+    if is_reduced or not isinstance(module, DistributedDataParallel):
         return nullcontext()
     return module.no_sync()
 
 
-def _sample(sample: Callable[[nn.Module, int], None], state: TrainState) -> None:
-    if not distributed.is_main():
-        return
-    with state.ema.applied_to(state.module) if state.ema else nullcontext(state.module) as module, torch.no_grad():
-        module.eval()
-        sample(module, state.step)
-    state.module.train()
+def _check_shares(config: FitConfig, state: TrainState) -> None:
+    if config.shard and not sharding.is_sharded(state.module):
+        raise ValueError("shard: expected false, got true; this stage trains whole networks")
+    if config.reduce_every_batch and not sharding.is_sharded(state.module):
+        raise ValueError("reduce_every_batch: expected false, it has no effect on a network that is not in shares")
+
+
+def with_average(state: TrainState, use: Callable[[nn.Module, int], None]) -> None:
+    """Calls `use` on process 0 with the averaged module, in eval mode, and the step; all processes must call this."""
+    if state.whole is not None:
+        average = {} if state.ema is None else state.ema.parameters
+        tensors = ((name, average.get(name, tensor)) for name, tensor in state.module.state_dict().items())
+        module = sharding.gather(tensors, state.whole, state.device)
+        if module is not None:
+            with torch.no_grad():
+                use(module.eval(), state.step)
+    elif distributed.is_main():
+        averaged = state.ema.applied_to(state.module) if state.ema else nullcontext(state.module)
+        with averaged as module, torch.no_grad():
+            use(module.eval(), state.step)
+        state.module.train()
 
 
 def _progress_bar(state: TrainState, num_steps: int, folder: Path | None, config: FitConfig) -> Any:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from model.dit.attention import FEW_KEYS
 from model.dit.camera_inputs import camera_inputs
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.training.windows import WindowConfig
@@ -46,25 +47,42 @@ class WindowShape:
     text_tokens: int
 
 
-def window_cost(config: VideoDiTConfig, window: WindowShape, gradient_checkpointing: bool) -> WindowCost:
-    """What a network makes of a window.
+def window_cost(config: VideoDiTConfig, window: WindowShape, gradient_checkpointing: str) -> WindowCost:
+    """What a network makes of a window; `gradient_checkpointing`: of `recomputing.GRADIENT_CHECKPOINTING`.
 
     Networks of two and three blocks are run; every further block costs as much as the third. With checkpoints, the
     activations are what is kept of all blocks, and all of the one that is computed again. AC3D's branch, beside a third
     of the blocks, makes them unequal: all are run.
     """
     if config.num_blocks < 3 or config.camera_injection == "ac3d":
-        return _run(config, window, gradient_checkpointing)
-    two, three = (_run(dataclasses.replace(config, num_blocks=n), window, gradient_checkpointing) for n in (2, 3))
-    cost = three.combined(three.combined(two, -1.0), config.num_blocks - 3)
-    again = 0.0
-    if gradient_checkpointing:
-        plain = [_run(dataclasses.replace(config, num_blocks=n), window, False).activations for n in (2, 3)]
-        again = plain[1] - plain[0]
-    return dataclasses.replace(cost, tokens=three.tokens, activations=cost.activations + again)
+        cost, again = _run(config, window, gradient_checkpointing), 0.0
+    else:
+        two, three = (_run(dataclasses.replace(config, num_blocks=n), window, gradient_checkpointing) for n in (2, 3))
+        cost, again = three.combined(three.combined(two, -1.0), config.num_blocks - 3), 0.0
+        if gradient_checkpointing != "none":
+            plain = [_run(dataclasses.replace(config, num_blocks=n), window, "none").activations for n in (2, 3)]
+            again = plain[1] - plain[0]
+        cost = dataclasses.replace(cost, tokens=three.tokens, activations=cost.activations + again)
+    return _with_attention_kept(cost, config, window) if gradient_checkpointing == "selective" else cost
 
 
-def _run(config: VideoDiTConfig, window: WindowShape, gradient_checkpointing: bool) -> WindowCost:
+def _with_attention_kept(cost: WindowCost, config: VideoDiTConfig, window: WindowShape) -> WindowCost:
+    """By the formula: on the device `meta` attention is no operation of its own, so that all was computed again.
+
+    The last block leaves out the context's queries; of attention to the text nothing is kept below 33 tokens.
+    """
+    n, last = cost.tokens, cost.tokens * (1 - window.num_context / window.num_frames)
+    queries = (config.num_blocks - 1) * n + last
+    sources = [keys for keys in (n, window.text_tokens) if keys > FEW_KEYS]
+    return dataclasses.replace(
+        cost,
+        training=cost.training - sum(4 * queries * keys * config.width for keys in sources),
+        # what is kept: the result, and the logarithm of each query's sum
+        activations=cost.activations + len(sources) * 4 * queries * (config.width + config.num_heads),
+    )
+
+
+def _run(config: VideoDiTConfig, window: WindowShape, gradient_checkpointing: str) -> WindowCost:
     frames, rows, columns = window.num_frames, window.rows, window.columns
     with torch.device("meta"):
         dit = VideoDiT(config)
@@ -114,7 +132,7 @@ class KeptTensors:
 
 
 def mean_window(
-    config: VideoDiTConfig, windows: WindowConfig, grid: tuple[int, int], text_tokens: int, gradient_checkpointing: bool
+    config: VideoDiTConfig, windows: WindowConfig, grid: tuple[int, int], text_tokens: int, gradient_checkpointing: str
 ) -> tuple[WindowCost, WindowCost]:
     """The mean cost over the tasks of joint training, and that of the longest window; `grid`: rows and columns."""
     total, longest = WindowCost(0, 0, 0, 0), WindowCost(0, 0, 0, 0)
@@ -140,25 +158,41 @@ def _tasks(windows: WindowConfig) -> dict[tuple[int, int], float]:
 
 @dataclass(frozen=True)
 class StateMemory:
-    """Bytes of one process that holds the whole network: weights, gradients, AdamW's two moments, average."""
+    """Bytes of one process: weights, gradients, AdamW's two moments, average; `block`: parameters of one block."""
 
     parameters: int
     trained: int
+    block: int = 0
+    num_blocks: int = 0
 
-    def rows(self, has_average: bool = True, is_bfloat16: bool = True) -> dict[str, int]:
-        """Float32, but for the copies of the weights that autocast makes."""
+    def rows(
+        self, has_average: bool = True, is_bfloat16: bool = True, shares: int = 1, has_whole_gradients: bool = True
+    ) -> dict[str, int]:
+        """Float32, but for the copies of the weights that are computed with.
+
+        Args:
+            has_average: There is an average of the weights.
+            is_bfloat16: Products are of bfloat16 numbers.
+            shares: Processes that the network lies on in shares; 1: each has all of it.
+            has_whole_gradients: In shares, gradients of several batches are added up before they are shared out.
+        """
+        copies = 2 * self.parameters * is_bfloat16
+        if shares > 1:  # of the block that computes and the next one; the rest is gathered once
+            copies = (2 if is_bfloat16 else 4) * 2 * self.block + 4 * (self.parameters - self.num_blocks * self.block)
         return {
-            "weights, float32": 4 * self.parameters,
-            "their copies in bfloat16": 2 * self.parameters * is_bfloat16,
-            "gradients": 4 * self.trained,
-            "AdamW": 8 * self.trained,
-            "average": 4 * self.trained * has_average,
+            "weights, float32": 4 * self.parameters // shares,
+            "their copies that compute": copies,
+            "gradients": 4 * self.trained // (1 if has_whole_gradients else shares),
+            "AdamW": 8 * self.trained // shares,
+            "average": 4 * self.trained * has_average // shares,
         }
 
 
 def state_memory(dit: nn.Module) -> StateMemory:
     """Of a network, which may be on the meta device; what is frozen has neither gradients nor moments."""
+    blocks = list(getattr(dit, "blocks", ()))
     return StateMemory(
         sum(parameter.numel() for parameter in dit.parameters()),
         sum(parameter.numel() for parameter in dit.parameters() if parameter.requires_grad),
+        *((sum(parameter.numel() for parameter in blocks[0].parameters()), len(blocks)) if blocks else ()),
     )

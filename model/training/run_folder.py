@@ -1,6 +1,12 @@
-"""A run on disk: `training_state.safetensors`, replaced atomically, so that a kill leaves the last one whole."""
+"""A run on disk: `training_state.safetensors`, replaced atomically, so that a kill leaves the last one whole.
 
+Of a network in shares it is a folder, `training_state`, of safetensors that all processes write and any number of them
+reads (torch.distributed.checkpoint). A run that goes on in the other form reads the one and writes the other.
+"""
+
+import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
@@ -9,11 +15,15 @@ from typing import Any
 
 from model import settings_file
 from model.checkpoint import load_training_state, save_training_state
+from model.config_file import read_json
 from model.file_lock import lock_folder
-from model.training import distributed
+from model.training import distributed, sharding
 from model.training.state import TrainState
+from model.whole_file import standing_folder, whole_folder
 
 STATE_FILE = "training_state.safetensors"
+STATE_FOLDER = "training_state"
+NUMBERS_FILE = "numbers.json"
 
 
 @contextmanager
@@ -32,12 +42,13 @@ def kept(folder: str | Path) -> Iterator[None]:
 _FREE = (
     *("out", "device", "num_threads", "install", "num_preview_scenes", "num_held_out", "data.num_workers", "phases"),
     *("vae", "world", "teacher", "generator", "samplers", "training.num_steps", "discriminator.num_steps"),
+    "gradient_checkpointing",
     *(
         f"{stage}.fit.{name}"
         for stage in ("training", "discriminator")
         for name in (
             *("sample_every", "checkpoint_steps", "checkpoint_minutes"),
-            *("max_skipped_steps", "tensorboard", "progress"),
+            *("max_skipped_steps", "tensorboard", "progress", "shard", "reduce_every_batch", "compile", "accumulation"),
         )
     ),
 )
@@ -56,22 +67,49 @@ def keep_settings(folder: str | Path, config: Any) -> None:
 
 def _is_begun(folder: Path) -> bool:
     parts = (*folder.glob("phase_*"), folder / "discriminator", folder / "generator")  # of a distillation
-    return any((part / STATE_FILE).exists() for part in (folder, *parts))
+    return any(_is_saved(part) for part in (folder, *parts))
+
+
+def _is_saved(folder: Path) -> bool:
+    return (folder / STATE_FILE).exists() or standing_folder(folder / STATE_FOLDER).exists()
 
 
 def save(folder: Path, state: TrainState) -> None:
-    """Writes the state, by process 0; the others wait."""
-    if distributed.is_main():
+    """Writes the state: process 0, while the others wait, or all of them their shares."""
+    if sharding.is_sharded(state.module):
+        _save_shares(folder / STATE_FOLDER, state)
+    elif distributed.is_main():
         save_training_state(folder / STATE_FILE, {"tensors": state.tensors(), "numbers": state.numbers()})
+    if distributed.is_main():  # what is left of the other form is of an earlier step
+        if sharding.is_sharded(state.module):
+            (folder / STATE_FILE).unlink(missing_ok=True)
+        elif standing_folder(folder / STATE_FOLDER).exists():
+            shutil.rmtree(standing_folder(folder / STATE_FOLDER))
     distributed.barrier()
+
+
+def _save_shares(folder: Path, state: TrainState) -> None:
+    """The folder must be one that all processes see."""
+    with whole_folder(folder) if distributed.is_main() else nullcontext(folder) as partial:
+        sharding.save(state.tensors(), distributed.shared_text(str(partial)))
+        if distributed.is_main():
+            (partial / NUMBERS_FILE).write_text(json.dumps(state.numbers()), encoding="utf-8")
 
 
 def restore(folder: Path, state: TrainState) -> bool:
     """Continues from the folder's state, if it has one; returns whether it had.
 
     Raises:
-        ValueError: The file is corrupt, or another model's, another seed's or for other `inputs`.
+        ValueError: The file is corrupt, or another model's, another seed's, for other `inputs` or other batches.
     """
+    path = standing_folder(folder / STATE_FOLDER)
+    if path.exists():
+        numbers = read_json(path / NUMBERS_FILE)
+        _compare(path, numbers, state.inputs)
+        state.check_numbers(numbers)
+        sharding.load(path, state.places_for)
+        state.load_numbers(numbers)
+        return True
     if not (folder / STATE_FILE).exists():
         return False
     saved: dict[str, Any] = load_training_state(folder / STATE_FILE)
@@ -82,7 +120,10 @@ def restore(folder: Path, state: TrainState) -> bool:
 
 def check_inputs(folder: Path, inputs: Mapping[str, str]) -> None:
     """What `restore` checks of `inputs`, before anything costly is prepared for them. Raises as `restore`."""
-    if (folder / STATE_FILE).exists():
+    path = standing_folder(folder / STATE_FOLDER)
+    if path.exists():
+        _compare(path, read_json(path / NUMBERS_FILE), inputs)
+    elif (folder / STATE_FILE).exists():
         _compare(folder / STATE_FILE, load_training_state(folder / STATE_FILE)["numbers"], inputs)
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from model.training.ema import ExponentialMovingAverage
+from model.training.sharding import share_like
 
 
 @dataclass(kw_only=True)
@@ -17,6 +18,8 @@ class TrainState:
     `inputs` are fingerprints, by name, of the frozen networks that it is trained for: with others it is of no use.
     `parts` are parts of the module, by name, whose gradients are clipped each by its own norm; none: all by one norm.
     `trained_only`: what is frozen is not kept with the state; `inputs` say where it is from.
+    `whole`: of a module in shares, what `sharding.shard` returned.
+    `batches_a_step`: of all processes; set by `fit`, and the same in the whole run.
     """
 
     module: nn.Module
@@ -29,6 +32,8 @@ class TrainState:
     inputs: dict[str, str] = field(default_factory=dict)
     parts: dict[str, nn.Module] = field(default_factory=dict)
     trained_only: bool = False
+    whole: nn.Module | None = None
+    batches_a_step: int | None = None
 
     @property
     def device(self) -> torch.device:
@@ -57,17 +62,41 @@ class TrainState:
             "elapsed_seconds": self.elapsed_seconds,
             "skipped_steps": self.skipped_steps,
             "inputs": self.inputs,
+            "batches_a_step": self.batches_a_step,
         }
 
     @torch.no_grad()
     def load(self, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
-        """Puts back what `tensors` and `numbers` gave.
+        """Puts back what `tensors` and `numbers` gave. Raises as `load_numbers` and `places_for`."""
+        self.check_numbers(numbers)
+        for name, tensor in self.places_for(tensors).items():
+            tensor.copy_(share_like(tensor, tensors[name]))
+        self.load_numbers(numbers)
 
-        Raises:
-            ValueError: The names or shapes are another model's, or the seed is another run's.
-        """
+    def check_numbers(self, numbers: dict[str, Any]) -> None:
+        """Raises ValueError if the checkpoint is of a run with another seed or other batches."""
         if numbers["seed"] != self.seed:
             raise ValueError(f"seed: expected the checkpoint's {numbers['seed']}, got {self.seed}; use a new folder")
+        saved = numbers.get("batches_a_step")  # older checkpoints do not know
+        if saved is not None and self.batches_a_step is not None and saved != self.batches_a_step:
+            raise ValueError(
+                f"training.fit.accumulation: expected {saved} batches a step over all processes, as this run was begun "
+                f"with, got {self.batches_a_step}; with N processes give {saved} / N"
+            )
+
+    def load_numbers(self, numbers: dict[str, Any]) -> None:
+        """Puts back what `numbers` gave. Raises as `check_numbers`."""
+        self.check_numbers(numbers)
+        self.step = int(numbers["step"])
+        self.elapsed_seconds = float(numbers["elapsed_seconds"])
+        self.skipped_steps = int(numbers["skipped_steps"])
+
+    def places_for(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What `tensors` returns, made ready for these saved ones (of which only shapes and types are read).
+
+        Raises:
+            ValueError: The names or shapes are another model's.
+        """
         self._create_optimizer_state(tensors)
         own = self.tensors()
         if own.keys() != tensors.keys():
@@ -77,10 +106,7 @@ class TrainState:
             if tensor.shape != tensors[name].shape:
                 shapes = f"expected shape {list(tensor.shape)}, got {list(tensors[name].shape)}"
                 raise ValueError(f"checkpoint: {name}: {shapes}; use this run's configuration or a new folder")
-            tensor.copy_(tensors[name])
-        self.step = int(numbers["step"])
-        self.elapsed_seconds = float(numbers["elapsed_seconds"])
-        self.skipped_steps = int(numbers["skipped_steps"])
+        return own
 
     def _create_optimizer_state(self, tensors: dict[str, Tensor]) -> None:
         """Optimisers make their buffers at the first update; here they are made from the checkpoint's names."""
@@ -90,11 +116,17 @@ class TrainState:
                 index, rest = key.removeprefix("optimizer/").split("/", 1)
                 name, entry = rest.rsplit("/", 1)
                 if name in parameters and int(index) < len(self.optimizers):
-                    parameter = parameters[name]
-                    like = saved if entry == "step" else parameter  # AdamW counts on the CPU, but where it is fused
-                    if self.optimizers[int(index)].defaults.get("fused"):
-                        like = like.to(parameter.device)
-                    self.optimizers[int(index)].state[parameter][entry] = torch.zeros_like(like, dtype=saved.dtype)
+                    optimizer, parameter = self.optimizers[int(index)], parameters[name]
+                    optimizer.state[parameter][entry] = _buffer(optimizer, parameter, entry, saved)
+
+
+def _buffer(optimizer: torch.optim.Optimizer, parameter: Tensor, entry: str, saved: Tensor) -> Tensor:
+    """Zeros in the place of a saved buffer."""
+    if entry != "step":
+        return torch.zeros_like(parameter, dtype=saved.dtype)
+    # AdamW counts on the CPU, but where it is fused
+    device = parameter.device if optimizer.defaults.get("fused") else "cpu"
+    return torch.zeros(saved.shape, dtype=saved.dtype, device=device)
 
 
 def generator_for(device: torch.device, *key: int) -> torch.Generator:

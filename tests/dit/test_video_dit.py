@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from model.dit import VideoDiT, VideoDiTConfig
 from model.dit.projective import projective_encoding
+from model.dit.recomputing import GRADIENT_CHECKPOINTING
 from model.geometry import se3
 from model.geometry.camera import projection_matrix
 
@@ -160,12 +162,33 @@ def test_a_new_network_predicts_zero_velocity() -> None:
 def test_gradient_checkpointing_gives_the_same_gradients() -> None:
     dit, inputs = with_additions(random_dit()), example()
     gradients = []
-    for dit.gradient_checkpointing in (False, True):
+    for dit.gradient_checkpointing in GRADIENT_CHECKPOINTING:
         dit.zero_grad()
         dit(**inputs).square().mean().backward()
         gradients.append({name: p.grad.clone() for name, p in dit.named_parameters() if p.grad is not None})
-    for name, gradient in gradients[0].items():
-        torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-5, atol=1e-7, msg=name)
+    for other in gradients[1:]:
+        for name, gradient in gradients[0].items():
+            torch.testing.assert_close(other[name], gradient, rtol=1e-5, atol=1e-7, msg=name)
+
+
+def test_selective_checkpointing_computes_all_but_the_attention_again() -> None:
+    dit = VideoDiT(VideoDiTConfig(**{**SHAPE, "patch_size": [1, 1, 1]}))
+    counts = {}
+    for dit.gradient_checkpointing in GRADIENT_CHECKPOINTING:
+        with CountedAttention() as counted:  # 120 tokens: more than are attended to by plain products
+            dit(torch.randn(1, 4, 5, 4, 6), torch.rand(1), torch.randn(1, 7, SHAPE["text_dim"])).sum().backward()
+        counts[dit.gradient_checkpointing] = counted.num
+    assert counts["none"] == counts["selective"] == SHAPE["num_blocks"] and counts["full"] == 2 * SHAPE["num_blocks"]
+
+
+class CountedAttention(TorchDispatchMode):
+    """Counts how often the fused attention of CPUs runs forward."""
+
+    num = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        self.num += operation is torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
+        return operation(*args, **(kwargs or {}))
 
 
 def test_training_after_sampling_under_inference_mode() -> None:
@@ -208,7 +231,7 @@ def test_leaving_the_context_out_changes_no_gradient() -> None:
     dit, inputs = with_additions(random_dit(camera_attention=True)), example(frames=3)
     inputs["projection"] = cameras()
     gradients = []
-    for checkpointing in (False, True):
+    for checkpointing in ("none", "full"):
         for num_context in (0, 2):
             dit.gradient_checkpointing = checkpointing
             dit.zero_grad()

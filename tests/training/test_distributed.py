@@ -1,12 +1,9 @@
 """Two processes of half a batch train as one process of the whole batch, also when stopped and continued."""
 
 import importlib.util
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +13,6 @@ from torch import Tensor
 from model.training import distributed
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
-ROOT = SCRIPT.parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -29,25 +25,11 @@ def toy() -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, two_processes: Any) -> Path:
     """What two processes over gloo leave."""
     folder = tmp_path_factory.mktemp("run")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2"}
-    environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(SCRIPT), str(folder)],
-            env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    errors = [process.communicate(timeout=500)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], errors
+    ended = two_processes(SCRIPT, str(folder))
+    assert [status for status, _ in ended] == [0, 0], ended
     return folder
 
 

@@ -17,8 +17,8 @@ NUM_TOKENS = 6 * 12 * 16
 
 
 def test_the_blocks_that_are_not_run_cost_as_much_as_those_that_are() -> None:
-    cost = window_cost(SHAPE, WINDOW, False)
-    short = [window_cost(dataclasses.replace(SHAPE, num_blocks=n), WINDOW, False) for n in (3, 4)]
+    cost = window_cost(SHAPE, WINDOW, "none")
+    short = [window_cost(dataclasses.replace(SHAPE, num_blocks=n), WINDOW, "none") for n in (3, 4)]
     assert cost.tokens == NUM_TOKENS
     for name in ("forward", "training", "activations"):
         third, fourth = (getattr(each, name) for each in short)
@@ -28,7 +28,7 @@ def test_the_blocks_that_are_not_run_cost_as_much_as_those_that_are() -> None:
 @pytest.mark.parametrize("injection", INJECTIONS)
 def test_every_way_of_the_camera_is_counted(injection: str) -> None:
     small = dataclasses.replace(SHAPE, camera_injection=injection)
-    cost, counted = window_cost(small, WINDOW, False), network_cost(small, 24, 32, 2, 4)
+    cost, counted = window_cost(small, WINDOW, "none"), network_cost(small, 24, 32, 2, 4)
     text = 4 * (24 - WINDOW.text_tokens) * (SHAPE.num_blocks * SHAPE.width * (SHAPE.width + NUM_TOKENS))  # of 24 words
     assert cost.forward == pytest.approx(counted.gflops * 1e9 - text, rel=1e-2)
 
@@ -38,15 +38,15 @@ def test_operations_are_those_of_the_formula() -> None:
     n, m, d, f = NUM_TOKENS, WINDOW.text_tokens, wide.width, wide.ffn_dim
     # self-attention, attention to the text, feed-forward network; the last block leaves out the context's tokens
     block = 8 * n * d * d + 4 * n * n * d + 4 * n * d * d + 4 * m * d * d + 4 * n * m * d + 4 * n * d * f
-    assert window_cost(wide, WINDOW, False).forward == pytest.approx(30 * block, rel=0.02)
-    once, twice = window_cost(wide, WINDOW, False), window_cost(wide, WINDOW, True)
+    assert window_cost(wide, WINDOW, "none").forward == pytest.approx(30 * block, rel=0.02)
+    once, twice = window_cost(wide, WINDOW, "none"), window_cost(wide, WINDOW, "full")
     assert once.training == pytest.approx(3 * once.forward, rel=0.02)
     assert twice.training == pytest.approx(4 * once.forward, rel=0.02)
     assert twice.activations < 0.2 * once.activations
 
 
-@pytest.mark.parametrize("gradient_checkpointing", [False, True])
-def test_activations_are_what_a_real_run_keeps(gradient_checkpointing: bool) -> None:
+@pytest.mark.parametrize("gradient_checkpointing", ["none", "full"])
+def test_activations_are_what_a_real_run_keeps(gradient_checkpointing: str) -> None:
     dit = VideoDiT(SHAPE)
     dit.gradient_checkpointing = gradient_checkpointing
     latents, text = torch.randn(1, 16, 6, 24, 32), torch.randn(1, 7, 32)
@@ -57,11 +57,19 @@ def test_activations_are_what_a_real_run_keeps(gradient_checkpointing: bool) -> 
             num_context=2,
         )  # fmt: skip
     planned = window_cost(SHAPE, WINDOW, gradient_checkpointing).activations
-    if gradient_checkpointing:  # the block that is computed again is not there yet
-        plain = [window_cost(dataclasses.replace(SHAPE, num_blocks=n), WINDOW, False).activations for n in (3, 4)]
+    if gradient_checkpointing == "full":  # the block that is computed again is not there yet
+        plain = [window_cost(dataclasses.replace(SHAPE, num_blocks=n), WINDOW, "none").activations for n in (3, 4)]
         planned -= plain[1] - plain[0]
     assert kept.num_bytes == pytest.approx(planned, rel=0.05)
     assert velocity.requires_grad
+
+
+def test_attention_that_is_kept_is_not_computed_again() -> None:
+    once, all_again, most = (window_cost(SHAPE, WINDOW, kind) for kind in ("none", "full", "selective"))
+    n, d, blocks = NUM_TOKENS, SHAPE.width, SHAPE.num_blocks
+    attention = 4 * n * n * d * (blocks - 1 + 4 / 6)  # the last block leaves out two frames of queries of six
+    assert once.training < most.training == all_again.training - attention
+    assert all_again.activations < most.activations < 0.4 * once.activations
 
 
 def test_frozen_parameters_have_no_moments() -> None:
@@ -71,10 +79,22 @@ def test_frozen_parameters_have_no_moments() -> None:
     assert rows["weights, float32"] == 4 * 150 and rows["AdamW"] == 8 * 50 and rows["gradients"] == 4 * 50
 
 
+def test_a_network_in_shares_leaves_every_process_its_part_and_two_blocks() -> None:
+    with torch.device("meta"):
+        dit = VideoDiT(SHAPE)
+    block = sum(p.numel() for p in dit.blocks[0].parameters())
+    memory, num = state_memory(dit), sum(p.numel() for p in dit.parameters())
+    whole, shared = memory.rows(), memory.rows(shares=4, has_whole_gradients=False)
+    for name in ("weights, float32", "gradients", "AdamW", "average"):
+        assert shared[name] == whole[name] // 4
+    assert shared["their copies that compute"] == 2 * 2 * block + 4 * (num - 5 * block)
+    assert memory.rows(shares=4)["gradients"] == whole["gradients"]
+
+
 def test_the_plan_says_what_it_costs_and_what_does_not_fit() -> None:
     config = PlanConfig(base="wan1.3b", gpus=2, memory_gb=24)
     text = plan(config)
-    assert "1,419,039,808" in text and "It does not fit" in text and "gradient_checkpointing=true" in text
+    assert "1,419,039,808" in text and "It does not fit" in text and "gradient_checkpointing=full" in text
     assert network(config).num_blocks == 30
 
 

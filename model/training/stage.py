@@ -1,0 +1,98 @@
+"""A stage of training: how long, on how much at a time, with which optimiser; and what it begins with."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from model.training import distributed
+from model.training.ema import ExponentialMovingAverage
+from model.training.loop import FitConfig
+from model.training.lora import has_lora
+from model.training.optim import OptimizerConfig, build_optimizers
+from model.training.sharding import shard
+from model.training.state import TrainState
+
+
+@dataclass(kw_only=True)
+class StageConfig:
+    """How long a stage trains, on how much at a time, and with which optimiser and loop settings."""
+
+    num_steps: int = 1000
+    batch_size: int = 32
+    ema_decay: float = 0.999
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    fit: FitConfig = field(default_factory=FitConfig)
+
+    def __post_init__(self) -> None:
+        """Rejects what cannot be trained with, before data are rendered for it.
+
+        Raises:
+            ValueError: for a setting out of range.
+        """
+        for name in ("num_steps", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"training.{name}: expected at least 1, got {getattr(self, name)}")
+        self.fit.validate()
+
+
+def adamw_stage() -> StageConfig:
+    """The defaults of a stage whose network is made of convolutions, which have no matrices for Muon."""
+    return StageConfig(optimizer=OptimizerConfig(muon=False))
+
+
+def train_state(
+    module: nn.Module,
+    stage: StageConfig,
+    seed: int,
+    inputs: Mapping[str, str] | None = None,
+    device: torch.device | None = None,
+) -> TrainState:
+    """A module in training, before its first step: on its device, whole or in shares, with optimisers and average.
+
+    Args:
+        module: What to train.
+        stage: Optimiser, average, and whether the module is shared out over the processes.
+        seed: Of the run.
+        inputs: See `TrainState`.
+        device: Where the module goes; None: it stays where it is.
+
+    Raises:
+        ValueError: The module cannot be shared out, or `build_optimizers` refuses.
+    """
+    device = device or next(module.parameters()).device
+    whole = None
+    # (on the device `meta` settings are only checked)
+    if is_shared_out(module, stage) and device.type != "meta":
+        whole = shard(module, device, stage.fit.uses_bfloat16(device))
+    else:
+        module.to(device)
+    return TrainState(
+        module=module,
+        optimizers=build_optimizers(module, stage.optimizer),
+        ema=ExponentialMovingAverage(module, stage.ema_decay),
+        seed=seed,
+        inputs=dict(inputs or {}),
+        trained_only=has_lora(module),
+        whole=whole,
+    )
+
+
+def is_shared_out(module: nn.Module, stage: StageConfig) -> bool:
+    """Whether a module is trained in shares.
+
+    Raises:
+        ValueError: It is to be, and there is one process only, or Muon, which needs whole matrices.
+    """
+    wanted = stage.fit.shard
+    if wanted is None:
+        return distributed.is_distributed() and hasattr(module, "blocks") and not stage.optimizer.muon
+    if wanted and not distributed.is_distributed():
+        raise ValueError("training.fit.shard: expected false with one process, got true; start with torchrun")
+    if wanted and stage.optimizer.muon:
+        raise ValueError(
+            "training.fit.shard: expected false with Muon, which needs whole matrices, got true; set "
+            "training.optimizer.muon=false"
+        )
+    return wanted
