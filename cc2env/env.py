@@ -109,6 +109,8 @@ class CameraCtrlWorldEnv(SharedWorldSpec, WorldProperties, gym.Env[np.ndarray, n
     | `guidance_camera` | world's    | guidance weight of the camera for each clip (the paper, Eq. 3); 1 is none    |
     | `memory_latents`  | world's    | latents of the context that are chosen by what they show, not the latest     |
     | `style`           | `"soft"`   | of `"synthetic"`: `"soft"`, `"textured"` or `"landscape"`                    |
+    | `metres_per_unit` | world's    | of an open model that learned without metres: the length of its unit         |
+    | `offload`         | `False`    | of a large open model: its blocks go from the computer to the device and back|
     | `poses_per_clip`  | world's, 4 | clip length: latent poses for each step, a multiple of the world's own       |
     | `horizontal_fov_deg` | world's | horizontal field of view in degrees                                       |
     | `device`          | `"cpu"`    | where the network runs                                                       |

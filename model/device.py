@@ -30,16 +30,24 @@ def multiplies_bfloat16(device: torch.device) -> bool:
 
 @contextmanager
 def lent(module: nn.Module, device: torch.device) -> Iterator[None]:
-    """Within, the module's numbers are on the device; afterwards they are where they were, and the copies are gone.
+    """Within, the module has copies of its numbers on the device; afterwards it has its own again, and they are gone.
 
-    For weights that do not change. Where they are there already nothing happens.
+    For weights that do not change. What is on the device already is not copied.
     """
-    tensors = [*module.parameters(), *module.buffers()]
-    at_home = [tensor.data for tensor in tensors]
+    owned = [
+        (part, name, tensor)
+        for part in module.modules()
+        for name, tensor in (*part.named_parameters(recurse=False), *part.named_buffers(recurse=False))
+        if tensor.device != device
+    ]
+    copies: dict[int, torch.Tensor] = {}  # one for each tensor: some belong to two parts
     try:
-        for tensor, own in zip(tensors, at_home, strict=True):
-            tensor.data = own.to(device, non_blocking=True)
+        for part, name, tensor in owned:
+            if id(tensor) not in copies:
+                copy = tensor.detach().to(device)
+                copies[id(tensor)] = nn.Parameter(copy, False) if isinstance(tensor, nn.Parameter) else copy
+            setattr(part, name, copies[id(tensor)])
         yield
     finally:
-        for tensor, own in zip(tensors, at_home, strict=True):
-            tensor.data = own
+        for part, name, tensor in owned:
+            setattr(part, name, tensor)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from model.device import lent
 from model.dit.attention import Attention, KeyValue, mix_values
 from model.dit.blocks import Block, Head
 from model.dit.embeddings import Patchify, TextProjection, TimestepEmbedding, unpatchify
@@ -54,6 +55,8 @@ class WanFunConfig:
 
 class WanFunDiT(nn.Module):
     """Predicts the velocity of a clip's latents from a text, its first picture and its camera.
+
+    Its blocks may lie on another device than the rest: each is lent for its turn.
 
     Source: aigc-apps/VideoX-Fun and modelscope/DiffSynth-Studio, in whose files the tensors have other names
     (`model.pretrained.wan_fun`).
@@ -110,7 +113,8 @@ class WanFunDiT(nn.Module):
         rotary = rotary_table(*grid, self.config.width // self.config.num_heads, device=x.device)
         source = text if image is None else (text, image)
         for block in self.blocks:
-            x = block(x, source, modulation, rotary)
+            with lent(block, x.device):
+                x = block(x, source, modulation, rotary)
         return unpatchify(self.head(x, embedding), _PATCH_SIZE, height)
 
 

@@ -43,7 +43,9 @@ class Stream:
         else:
             memory = self._before[key].to(x.dtype)
         extended = torch.cat([memory, x], dim=2)
-        self._after[key] = extended[:, :, -num_frames:]
+        last = extended[:, :, -num_frames:]
+        # a view would keep the whole input of every layer to the end of the pass: two thirds of a decoder's memory
+        self._after[key] = last if torch.is_grad_enabled() else last.contiguous()
         return extended
 
     def memory(self) -> Cache:

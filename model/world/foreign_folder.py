@@ -17,7 +17,7 @@ def contents_of(folder: Path) -> str | None:
     """
     names = {path.name for path in folder.iterdir()}
     if {"high_noise_model", "low_noise_model"} <= names:
-        return "the two experts of a Wan 2.2 A14B model, which cannot be flown yet; use one with a single transformer"
+        return "the two experts of a Wan 2.2 A14B model, which cannot be flown yet; use Wan2.1-Fun-V1.1-Control-Camera"
     if any(name.endswith(".gguf") for name in names):
         return "quantised weights (GGUF), which cannot be flown; use the model's safetensors in 16 bits"
     files = sorted(folder.glob("*.safetensors"))
@@ -30,6 +30,8 @@ def contents_of(folder: Path) -> str | None:
         return "quantised weights, which cannot be flown; use the model's own in 16 bits"
     if any(name.startswith("control_adapter.") for name in tensors):
         return None
+    if any(name.startswith("ref_conv.") for name in tensors):
+        return "a Wan-Fun-Control model, which follows a control film and no camera; use its Control-Camera sibling"
     if "patch_embedding.weight" in tensors:
         return (
             "a Wan model in its original layout, of which none that is flown here has a camera; use it in diffusers' "

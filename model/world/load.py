@@ -107,7 +107,11 @@ def load_world(world: str | Path | WorldModel = "tiny", options: WorldOptions | 
 
 def _refuse_others_options(options: WorldOptions, world: object) -> None:
     """Raises for an option that our own networks do not have."""
-    for name, whose in (("style", "world='synthetic'"), ("metres_per_unit", "a model without metres")):
+    for name, whose in (
+        ("style", "world='synthetic'"),
+        ("metres_per_unit", "an open model"),
+        ("offload", "an open model"),
+    ):
         if (value := getattr(options, name)) is not None:
             raise ValueError(f"{name}: expected none, only {whose} has one, got {value!r} for {world}; leave it out")
 

@@ -20,6 +20,7 @@ class WorldOptions:
         memory_latents: How many of the context's latents are chosen by view overlap; the others are the latest.
         style: Of the synthetic world alone: `soft`, which it is without it, `textured` or `landscape`.
         metres_per_unit: Of an open model that learned its camera without metres: the length of its unit.
+        offload: Of a large open model: its blocks stay in the computer's memory and go to the device one by one.
     """
 
     device: str = "cpu"
@@ -30,3 +31,4 @@ class WorldOptions:
     memory_latents: int | None = None
     style: str | None = None
     metres_per_unit: float | None = None
+    offload: bool | None = None

@@ -23,6 +23,7 @@ def experts(folder: Path) -> None:
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 FOLDERS = {
+    "a Wan-Fun-Control model": write(WEIGHTS, "patch_embedding.weight", "ref_conv.weight"),
     "a Wan model in its original layout": write(WEIGHTS, "patch_embedding.weight", "blocks.0.ffn.0.weight"),
     "1 of 3 shards": write("diffusion_pytorch_model-00001-of-00003.safetensors", "patch_embedding.weight"),
     "a LoRA": write("pytorch_lora_weights.safetensors", "blocks.0.self_attn.q.lora_A.weight"),

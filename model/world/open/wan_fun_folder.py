@@ -1,6 +1,7 @@
 """A Wan-Fun-Control-Camera folder as published, to a world: its files are looked at first, and then read."""
 
-from dataclasses import dataclass, replace
+import re
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -8,21 +9,24 @@ from typing import Any
 import torch
 
 from model.device import usable_device
-from model.dit.wan_fun import WanFunConfig, WanFunDiT
+from model.dit.wan_fun import FRAMES_PER_LATENT, WanFunConfig, WanFunDiT
 from model.pretrained.original_encoders import (
     check_image_encoder,
     check_text_encoder,
     load_image_encoder,
     load_text_encoder,
 )
+from model.pretrained.original_files import stored_tensors
 from model.pretrained.original_vae import load_original_vae, original_vae_config
-from model.pretrained.wan_fun import load_wan_fun, wan_fun_config
+from model.pretrained.wan_fun import load_wan_fun, wan_fun_config, weight_files
 from model.text.umt5 import UMT5Encoder, load_tokenizer
 from model.vae.video_vae import VideoVAE
 from model.world.folder import folder_stamp, named_errors
 from model.world.foreign_folder import contents_of
 from model.world.open.clip_picture import PictureEncoder
-from model.world.open.wan_fun_config import read_wan_fun_world_config
+from model.world.open.lent_text_encoder import LentTextEncoder
+from model.world.open.memory_need import check_memory, num_bytes
+from model.world.open.wan_fun_config import WanFunWorldConfig, read_wan_fun_world_config
 from model.world.open.wan_fun_world import WanFunWorld
 
 TOKENIZER = "google/umt5-xxl"
@@ -51,6 +55,7 @@ def load_wan_fun_world(
     sampler_steps: int | None = None,
     guidance_text: float | None = None,
     metres_per_unit: float | None = None,
+    offload: bool = False,
 ) -> WanFunWorld:
     """The world of a folder.
 
@@ -60,6 +65,8 @@ def load_wan_fun_world(
         sampler_steps: Steps of each clip.
         guidance_text: Weight of the prompt; 1 is none.
         metres_per_unit: See `WanFunWorldConfig`.
+        offload: The transformer's blocks stay in the computer's memory and are lent to the device one by one, and the
+            text encoder runs there: a small card flies a large model, slower.
 
     Raises:
         FileNotFoundError: a part is missing.
@@ -73,24 +80,78 @@ def load_wan_fun_world(
         "metres_per_unit": metres_per_unit,
     }
     config = replace(config, **{name: value for name, value in given.items() if value is not None})
+    if offload and target.type == "cpu":
+        raise ValueError("offload: expected false on the CPU, where all weights are already, got true; leave it out")
     with named_errors(folder):
-        networks = _networks(folder, target, folder_stamp(folder))
+        networks = _networks(_Load(folder, target, offload, folder_stamp(folder), config))
     return WanFunWorld(*networks, config, target)
 
 
+def memory_needs(files: WanFunFiles, config: WanFunWorldConfig, device: torch.device, offload: bool) -> dict[str, int]:
+    """Bytes on the device for one environment, by what takes them; only headers are read.
+
+    An encoder is lent to the device while no step is taken; on the CPU all are there at once.
+    """
+    tensors = {name: tensor for file in weight_files(files.folder) for name, tensor in stored_tensors(file).items()}
+    dtype = _dtype(device) or tensors["patch_embedding.weight"].dtype
+    on_device = [value for name, value in tensors.items() if not offload or not re.match(r"blocks\.(?!0\.)", name)]
+    image = [value for name, value in stored_tensors(files.image_encoder).items() if name.startswith("visual.")]
+    text = [] if offload else list(stored_tensors(files.text_encoder).values())
+    encoders = (num_bytes(image), num_bytes(text))
+    num_latents = 1 + (config.num_frames - 1) // FRAMES_PER_LATENT
+    work = max(
+        transformer_work(files.dit, num_latents * (config.height // 16) * (config.width // 16), dtype.itemsize),
+        vae_work(config.height, config.width, original_vae_config(files.vae).base_dim, dtype.itemsize),
+    )
+    needs = {"transformer": num_bytes(on_device, dtype), "VAE": num_bytes(stored_tensors(files.vae).values(), dtype)}
+    if device.type == "cpu":
+        return needs | {"encoders": sum(encoders), "work": work}
+    return needs | {"an encoder, then work": max(*encoders, work)}
+
+
+def transformer_work(config: WanFunConfig, num_tokens: int, itemsize: int) -> int:
+    """Bytes of a step's intermediate results: of its attention, or of its feed-forward layers.
+
+    Source: counted on this network (`tests/world/wan_fun/test_wan_fun_memory.py`).
+    """
+    return num_tokens * max(28 * config.width, 14 * config.width + 4 * config.ffn_dim) * itemsize // 2
+
+
+def vae_work(height: int, width: int, base_dim: int, itemsize: int) -> int:
+    """Bytes of decoding one latent frame with what is kept of the last; source as above."""
+    return 70 * height * width * base_dim * itemsize
+
+
+def _dtype(device: torch.device) -> torch.dtype | None:
+    """What the transformer is read in: CPUs without bfloat16 units would crawl in what is stored."""
+    return torch.float32 if device.type == "cpu" else None
+
+
+@dataclass(frozen=True)
+class _Load:
+    """What networks are read for: those of another stamp are read anew, those for another configuration are not."""
+
+    folder: Path
+    device: torch.device
+    offload: bool
+    stamp: int
+    config: WanFunWorldConfig = field(compare=False)
+
+
 @lru_cache(maxsize=1)
-def _networks(
-    folder: Path, device: torch.device, stamp: int
-) -> tuple[WanFunDiT, VideoVAE, UMT5Encoder, PictureEncoder]:
-    """One copy for worlds of other options; the stamp is for the cache's key only."""
-    files = look_at(folder)
-    # CPUs without bfloat16 units would crawl in what is stored
-    dit = load_wan_fun(folder, files.dit, torch.float32 if device.type == "cpu" else None)
-    tokenizer = load_tokenizer(folder / TOKENIZER)
-    text_encoder = UMT5Encoder(tokenizer, load_text_encoder(files.text_encoder))
+def _networks(load: _Load) -> tuple[WanFunDiT, VideoVAE, LentTextEncoder, PictureEncoder]:
+    files = look_at(load.folder)
+    smaller = "a smaller height and width in world.yaml"
+    advice = f"try {smaller}" if load.offload or load.device.type == "cpu" else f"try offload=True, or {smaller}"
+    check_memory(load.device, memory_needs(files, load.config, load.device, load.offload), advice)
+    dit = load_wan_fun(load.folder, files.dit, _dtype(load.device))
+    blocks, dit.blocks = dit.blocks, torch.nn.ModuleList()
+    dit.to(load.device).blocks = blocks if load.offload else blocks.to(load.device)
+    text_encoder = UMT5Encoder(load_tokenizer(load.folder / TOKENIZER), load_text_encoder(files.text_encoder))
     picture_encoder = PictureEncoder(load_image_encoder(files.image_encoder))
-    vae = load_original_vae(files.vae).requires_grad_(False).to(device)
-    return dit.to(device), vae, text_encoder, picture_encoder
+    vae = load_original_vae(files.vae).requires_grad_(False)
+    lent = LentTextEncoder(text_encoder, torch.device("cpu") if load.offload else load.device)
+    return dit, vae.to(load.device, dit.dtype), lent, picture_encoder
 
 
 def look_at(folder: Path) -> WanFunFiles:

@@ -9,14 +9,13 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from model.data.video_io import to_float, to_uint8
-from model.device import lent
 from model.diffusion.solver import euler
 from model.diffusion.timesteps import sampling_schedule
 from model.dit.wan_fun import FRAMES_PER_LATENT, WanFunDiT
 from model.geometry import se3
 from model.geometry.plucker import plucker_map
 from model.geometry.trajectory import frame_poses
-from model.text.umt5 import UMT5Encoder
+from model.text.encoder import TextEncoder
 from model.vae.video_vae import VideoVAE
 from model.world.arguments import check_images, check_intrinsics, check_prompts, check_seeds, check_segment
 from model.world.networks import networks_fingerprint
@@ -37,9 +36,9 @@ class WanFunWorld:
 
     Args:
         dit: In evaluation mode; its blocks may lie elsewhere than the rest, and are lent to its device one by one.
-        vae: On the device.
-        text_encoder: Wan's UMT5; lent to the device for each prompt.
-        picture_encoder: CLIP's; likewise for each picture.
+        vae: On the device, in the transformer's type.
+        text_encoder: Wan's UMT5.
+        picture_encoder: CLIP's; lent to the device for each picture.
         config: Sizes, sampler, and the metres of the network's unit.
         device: Where clips are made and states live.
 
@@ -50,7 +49,7 @@ class WanFunWorld:
         self,
         dit: WanFunDiT,
         vae: VideoVAE,
-        text_encoder: UMT5Encoder,
+        text_encoder: TextEncoder,
         picture_encoder: PictureEncoder,
         config: WanFunWorldConfig,
         device: torch.device,
@@ -144,7 +143,7 @@ class WanFunWorld:
         noise = episode_noise(state.seed, steps, shape).to(self._device)
         known = torch.zeros(batch, dit.config.in_channels - shape[0], *shape[1:], device=self._device)
         if picture is not None:
-            known[:, :, :1] = self._vae.encode(to_float(picture[:, None]))
+            known[:, :, :1] = self._vae.encode(to_float(picture[:, None]).to(dit.dtype))
         image = dit.project_image(self._picture_encoder(picture, batch, self._device))
         camera = torch.cat([self._camera_tokens(row, lens) for row, lens in zip(c2w, state.intrinsics, strict=True)])
         texts = [dit.project_text(state.memory["text"])]
@@ -172,13 +171,12 @@ class WanFunWorld:
         """One latent frame at a time: a whole film of activations would not fit."""
         films, cache = [], None
         for latent in latents.split(1, dim=2):
-            video, cache = self._vae.decode_chunk(latent, cache)
-            films.append(to_uint8(video))
+            video, cache = self._vae.decode_chunk(latent.to(self._dit.dtype), cache)
+            films.append(to_uint8(video.float()))
         return torch.cat(films, dim=1)
 
     def _encode(self, prompts: Sequence[str]) -> Float[Tensor, "b n d"]:
-        with lent(self._text_encoder.model, self._device):
-            return self._text_encoder.encode(list(prompts)).to(self._device)
+        return self._text_encoder.encode(list(prompts)).to(self._device)
 
     @cached_property
     def _negative_text(self) -> Float[Tensor, "1 n d"]:

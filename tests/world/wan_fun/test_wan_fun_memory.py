@@ -1,0 +1,112 @@
+"""The estimate of memory against what the networks' intermediate results take, counted."""
+
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from model.device import lent
+from model.dit.wan_fun import WanFunConfig, WanFunDiT
+from model.vae.video_vae import VideoVAE, VideoVAEConfig
+from model.world.load import load_world
+from model.world.open.wan_fun_config import WanFunWorldConfig
+from model.world.open.wan_fun_folder import look_at, memory_needs, transformer_work, vae_work
+
+
+class Peak(TorchDispatchMode):
+    """The most bytes that lived at once of what the calls made; weights are not counted."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.sizes = {weights.untyped_storage()._cdata: 0 for weights in network.parameters()}
+        self.now = self.peak = 0
+
+    def __torch_dispatch__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            storage = tensor.untyped_storage()
+            if storage._cdata not in self.sizes:
+                self.sizes[storage._cdata] = storage.nbytes()
+                self.now += storage.nbytes()
+                self.peak = max(self.peak, self.now)
+                weakref.finalize(storage, self._gone, storage._cdata)
+        return out
+
+    def _gone(self, number: int) -> None:
+        self.now -= self.sizes.pop(number)
+
+
+@pytest.mark.parametrize("ffn_dim", [64, 1024])
+def test_the_transformer_takes_what_is_said(ffn_dim: int) -> None:
+    config = WanFunConfig(width=128, num_heads=1, num_blocks=2, ffn_dim=ffn_dim, text_dim=8, image_dim=8)
+    dit = WanFunDiT(config).bfloat16()
+    tokens = torch.zeros(1, 4, 128, dtype=torch.bfloat16)
+    camera = torch.zeros(1, 3, 24 * 24, 128, dtype=torch.bfloat16)
+    latents = torch.zeros(1, 32, 3, 48, 48)
+    with torch.no_grad(), Peak(dit) as counted:
+        dit(latents, torch.tensor([0.5]), tokens, tokens, camera)
+    assert counted.peak == pytest.approx(transformer_work(config, 3 * 24 * 24, 2), rel=0.1)
+
+
+def test_the_decoder_takes_what_is_said() -> None:
+    vae = VideoVAE(VideoVAEConfig(base_dim=16))
+    with torch.no_grad():
+        _, cache = vae.decode_chunk(torch.zeros(2, 16, 1, 8, 8), None)  # two rows: one has another path on the CPU
+        kept = sum(tensor.nbytes for tensor in cache.values())
+        with Peak(vae) as counted:
+            vae.decode_chunk(torch.zeros(2, 16, 1, 8, 8), cache)
+    assert (kept + counted.peak) / 2 == pytest.approx(vae_work(64, 64, 16, 4), rel=0.1)
+
+
+def test_offloading_leaves_one_block_on_the_device(published: Path) -> None:
+    files, config, card = look_at(published), WanFunWorldConfig(height=32, width=48), torch.device("cuda")
+    whole, offloaded = (memory_needs(files, config, card, offload) for offload in (False, True))
+    sizes = [sum(weights.nbytes for weights in block.parameters()) for block in WanFunDiT(files.dit).blocks]
+    assert whole["transformer"] - offloaded["transformer"] == sum(sizes) - sizes[0]
+    assert sum(offloaded.values()) < sum(whole.values())
+
+
+def test_too_little_memory_is_said_before_anything_is_read(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.world.open.memory_need._available", lambda device: 8_000_000_000)
+    monkeypatch.setattr("model.world.open.wan_fun_folder.load_wan_fun", None)
+    settings = yaml.safe_load((copy / "world.yaml").read_text())
+    (copy / "world.yaml").write_text(yaml.safe_dump(settings | {"height": 2160, "width": 3840}))
+    with pytest.raises(ValueError, match=r"^world: .*device: expected \d+\.\d GB on cpu .*; try a smaller") as caught:
+        load_world(copy)
+    assert "\n" not in str(caught.value)
+
+
+def test_blocks_are_lent_and_come_home() -> None:
+    network = nn.Linear(2, 2)
+    weight = network.weight
+    with lent(network, torch.device("meta")):
+        assert {each.device.type for each in network.parameters()} == {"meta"}
+    assert network.weight is weight
+    with pytest.raises(RuntimeError), lent(network, torch.device("meta")):
+        raise RuntimeError
+    assert network.weight is weight
+
+
+def test_a_transformer_lends_each_of_its_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = WanFunConfig(width=12, num_heads=1, num_blocks=3, ffn_dim=8, text_dim=8, image_dim=8)
+    dit, asked = WanFunDiT(config), []
+    monkeypatch.setattr("model.dit.wan_fun.lent", lambda block, device: asked.append(block) or lent(block, device))
+    tokens = torch.zeros(1, 4, 12)
+    dit(torch.zeros(1, 32, 1, 2, 2), torch.tensor([0.5]), tokens, tokens, torch.zeros(1, 1, 1, 12))
+    assert asked == list(dit.blocks)
+
+
+def test_offloading_has_no_effect_on_the_cpu(published: Path) -> None:
+    import gymnasium as gym
+
+    import cc2env
+
+    with pytest.raises(ValueError, match="offload: expected false on the CPU"):
+        gym.make(cc2env.ENV_ID, world=str(published), offload=True)
