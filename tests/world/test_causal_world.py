@@ -75,6 +75,12 @@ def test_attention_reaches_no_further_than_the_window(dit: CausalDiT) -> None:
     assert flown.memory["keys"].shape == state.memory["keys"].shape
 
 
+def test_a_state_of_another_window_is_not_its_own(dit: CausalDiT, world: CausalWorld) -> None:
+    state = make(dit, window=8).start([7])[0]
+    with pytest.raises(ValueError, match=r"^state: expected one of this world"):
+        world.extend(state, state.c2w[:, None] @ FORWARD)
+
+
 def test_the_camera_moves_in_the_network_s_own_unit(dit: CausalDiT, world: CausalWorld) -> None:
     far = FORWARD.clone()
     far[:, :3, 3] *= 4

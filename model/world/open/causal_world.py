@@ -102,11 +102,7 @@ class CausalWorld:
             if value is not None:
                 raise ValueError(f"{name}: expected None, this world has no use for them; leave them out")
         text = self._text_encoder.encode(list(prompts or map(self.default_prompt, values)))
-        height, width = self._latent_shape[-2:]
-        _, ph, pw = self._dit.patch_size
-        tokens = (height // ph) * (width // pw)
-        shape = (batch, self._dit.config.num_blocks, self._stored, tokens, self._dit.config.width)
-        nothing = torch.zeros((), dtype=self._dit.dtype, device=self._device).expand(shape)  # takes no memory
+        nothing = torch.zeros((), dtype=self._dit.dtype, device=self._device)
         state = WorldState(
             c2w=torch.eye(4).repeat(batch, 1, 1),
             intrinsics=check_intrinsics(None, self._spec, batch),
@@ -114,8 +110,8 @@ class CausalWorld:
             step=torch.zeros(batch, dtype=torch.int64),
             memory=TensorDict(
                 {
-                    "keys": nothing,
-                    "values": nothing,
+                    "keys": nothing.expand(batch, *self._stored_shape),  # takes no memory
+                    "values": nothing.expand(batch, *self._stored_shape),
                     "c2w": torch.eye(4).repeat(batch, self._stored, 1, 1),
                     "text": text,
                     "fingerprint": torch.full((batch,), self._fingerprint),
@@ -148,10 +144,13 @@ class CausalWorld:
 
     def recognises(self, state: WorldState) -> bool:
         """See `RecognisesStates.recognises`."""
-        known = {"keys", "values", "c2w", "text", "decoder", "fingerprint"}
-        if not known <= set(state.memory.keys()) or state.memory["text"].shape[-1] != self._text_encoder.dim:
+        memory = state.memory
+        if not {"keys", "values", "c2w", "text", "decoder", "fingerprint"} <= set(memory.keys()):
             return False
-        return bool((state.memory["fingerprint"] == self._fingerprint).all())
+        has_shapes = (
+            memory["keys"].shape[1:] == self._stored_shape and memory["text"].shape[-1] == self._text_encoder.dim
+        )
+        return has_shapes and bool((memory["fingerprint"] == self._fingerprint).all())
 
     def _check_state(self, state: WorldState) -> None:
         if not self.recognises(state):
@@ -166,6 +165,14 @@ class CausalWorld:
         stride = self._vae.spatial_stride
         channels, frames = self._dit.config.in_channels, self._spec.poses_per_clip
         return channels, frames, self._spec.height // stride, self._spec.width // stride
+
+    @property
+    def _stored_shape(self) -> torch.Size:
+        """Of the keys of an episode, and of the values."""
+        height, width = self._latent_shape[-2:]
+        _, ph, pw = self._dit.patch_size
+        tokens = (height // ph) * (width // pw)
+        return torch.Size((self._dit.config.num_blocks, self._stored, tokens, self._dit.config.width))
 
     def _fly(
         self, state: WorldState, c2w: Tensor, *, num_stored: Tensor, step: Tensor, cache: dict[str, Tensor] | None
