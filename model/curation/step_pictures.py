@@ -33,12 +33,12 @@ def step_pictures(folder: str | Path, clip: ClipFrames, tools: Tools, config: St
     _side_by_side(written[1], clip.frames[middle], overlay(clip.frames[middle], moving[middle]), "what moves by itself")
     lens = known_lens(clip.frames, config.horizontal_fov_deg)
     reconstruction = tools.sfm(clip.frames, moving if tools.mask is not None else None, lens)
-    scale = None if tools.depth is None else metric_scale(clip, reconstruction, tools.depth, config.scale)
+    scale = None if tools.depth is None else metric_scale(clip.frames, reconstruction, tools.depth, config.scale)
     _draw_points(written[2], reconstruction, 1.0 if scale is None else scale.scale, scale is not None)
     if scale is not None:
         assert tools.depth is not None
         written.append(folder / "depth.png")
-        pairs = {index: depth_pairs(clip, reconstruction, tools.depth, index) for index in scale.frames}
+        pairs = {index: depth_pairs(clip.frames, reconstruction, tools.depth, index) for index in scale.frames}
         _draw_depth(written[3], scale, pairs)
     return written
 

@@ -146,7 +146,7 @@ def label_clip(clip: ClipFrames, tools: Tools, config: StepsConfig, log: StepLog
         return ClipLabel(part, camera, None)
     clip = dataclasses.replace(clip, frames=clip.frames[part], times=clip.times[part])
     with log.at("scale"):
-        scale = metric_scale(clip, reconstruction, tools.depth, config.scale)
+        scale = metric_scale(clip.frames, reconstruction, tools.depth, config.scale)
         if scale is None:
             raise ClipRejected("no keyframe has enough points whose depths agree")
         log.measure(scale=scale.scale, spread=scale.spread, keyframes=len(scale.frames))
@@ -327,21 +327,21 @@ def reconstruction_numbers(reconstruction: Reconstruction) -> dict[str, float]:
 
 
 def metric_scale(
-    clip: ClipFrames, reconstruction: Reconstruction, depth: MetricDepth, config: ScaleConfig
+    frames: UInt8[Tensor, "f h w 3"], reconstruction: Reconstruction, depth: MetricDepth, config: ScaleConfig
 ) -> SceneScale | None:
     """Returns Eq. 2 on the sparse points of keyframes that have a pose; metric depth is read at the points' pixels."""
     registered = reconstruction.registered.nonzero()[:, 0]
     chosen = [int(registered[k]) for k in keyframes(len(registered), config.num_keyframes)]
-    pairs = {index: depth_pairs(clip, reconstruction, depth, index) for index in chosen}
+    pairs = {index: depth_pairs(frames, reconstruction, depth, index) for index in chosen}
     return scene_scale({index: frame_scale(sparse, metric, config) for index, (sparse, metric) in pairs.items()})
 
 
 def depth_pairs(
-    clip: ClipFrames, reconstruction: Reconstruction, depth: MetricDepth, index: int
+    frames: UInt8[Tensor, "f h w 3"], reconstruction: Reconstruction, depth: MetricDepth, index: int
 ) -> tuple[Float[Tensor, " p"], Float[Tensor, " p"]]:
     """Returns S and M of Eq. 2 for one frame: the depth of its sparse points, and metric depth at their pixels."""
     pixels, sparse = reconstruction.sparse_depth(index)
-    metric = depth(clip.frames[index])
+    metric = depth(frames[index])
     x, y = pixels.floor().long().unbind(dim=-1)
     inside = (x >= 0) & (y >= 0) & (x < metric.shape[1]) & (y < metric.shape[0])
     return sparse[inside], metric[y[inside], x[inside]]

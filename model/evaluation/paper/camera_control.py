@@ -83,7 +83,7 @@ def camera_control(
 
 
 def _metric_error(clip: ClipFrames, solved: Reconstruction, wanted: Tensor, tools: Tools) -> float | None:
-    if tools.depth is None or (scale := metric_scale(clip, solved, tools.depth, ScaleConfig())) is None:
+    if tools.depth is None or (scale := metric_scale(clip.frames, solved, tools.depth, ScaleConfig())) is None:
         return None
     return trajectory_errors(rescale(solved.c2w[solved.registered], scale.scale), wanted, with_scale=False).trans_err
 

@@ -31,7 +31,7 @@ class WanFunWorldConfig:
         guidance_text: Weight of the prompt against the negative prompt; 1 is none.
         negative_prompt: What the film should not be.
         metres_per_unit: Length of the unit in which the network takes translations, which it learned from films without
-            metres; estimate it (`python -m model.cli.estimate_unit`).
+            metres; estimate it (`model.evaluation.world_unit`).
         default_prompts: One is drawn by the seed for an episode without prompt and image.
 
     Raises:

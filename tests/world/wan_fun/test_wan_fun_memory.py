@@ -3,6 +3,7 @@
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,10 @@ from model.dit.wan_fun import WanFunConfig, WanFunDiT
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.load import load_world
 from model.world.open.wan_fun_config import WanFunWorldConfig
-from model.world.open.wan_fun_folder import look_at, memory_needs, transformer_work, vae_work
+from model.world.open.wan_fun_folder import WanFunFiles, look_at, memory_needs, transformer_work, vae_work
+
+FOLDER = "model.world.open.wan_fun_folder"
+PAGE = Path(__file__).parents[3] / "model" / "pretrained" / "camera_models.md"
 
 
 class Peak(TorchDispatchMode):
@@ -110,3 +114,28 @@ def test_offloading_has_no_effect_on_the_cpu(published: Path) -> None:
 
     with pytest.raises(ValueError, match="offload: expected false on the CPU"):
         gym.make(cc2env.ENV_ID, world=str(published), offload=True)
+
+
+def test_the_page_s_table_of_memory(diffsynth: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = {"1.3B": WanFunConfig(), "14B": WanFunConfig(width=5120, num_heads=40, num_blocks=40, ffn_dim=13824)}
+    with torch.device("meta"):
+        image = diffsynth.wan_video_image_encoder.VisionTransformer(
+            224, 14, 1280, 4, 1024, num_heads=16, num_layers=32, activation="gelu"
+        )
+        parts = {
+            "vae": VideoVAE(VideoVAEConfig()).state_dict(),
+            "text": diffsynth.wan_video_text_encoder.WanTextEncoder().bfloat16().state_dict(),
+            "image": {f"visual.{name}": weights.half() for name, weights in image.state_dict().items()},
+        }
+        parts |= {size: WanFunDiT(config).bfloat16().state_dict() for size, config in shapes.items()}
+    monkeypatch.setattr(f"{FOLDER}.stored_tensors", lambda path: parts[path.name])
+    monkeypatch.setattr(f"{FOLDER}.weight_files", lambda folder: [folder])
+    monkeypatch.setattr(f"{FOLDER}.original_vae_config", lambda path: VideoVAEConfig())
+    rows = []
+    for size, config in shapes.items():
+        files = WanFunFiles(Path(size), config, Path("vae"), Path("text"), Path("image"))
+        for offload in (False, True):
+            needs = memory_needs(files, WanFunWorldConfig(), torch.device("cuda"), offload)
+            figures = [f"{each / 1e9:.1f}" for each in (*needs.values(), sum(needs.values()))]
+            rows.append(" | ".join([f"| {size}", "yes" if offload else "no", *figures]) + " |")
+    assert "\n".join(rows) in PAGE.read_text(encoding="utf-8"), rows
