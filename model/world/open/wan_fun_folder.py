@@ -163,12 +163,17 @@ def look_at(folder: Path) -> WanFunFiles:
     """
     if contents := contents_of(folder):
         raise ValueError(f"expected a Wan-Fun-Control-Camera model, got {contents}")
+    dit = wan_fun_config(folder)
+    if dit.in_channels != 2 * _LATENT_CHANNELS or not dit.image_dim:
+        raise ValueError(
+            f"expected a transformer of 32 input channels that reads a picture's tokens, as of V1.1, got one of "
+            f"{dit.in_channels}{'' if dit.image_dim else ' without them'}; Wan 2.2's cannot be flown yet"
+        )
     parts = {part: _part(folder, *names) for part, names in _PARTS.items()}
     if not (folder / TOKENIZER).is_dir():
         raise FileNotFoundError(
             f"expected the tokenizer in {folder / TOKENIZER}, found none; download it with the rest"
         )
-    dit = wan_fun_config(folder)
     _check_fit("vae", parts["vae"], _LATENT_CHANNELS, original_vae_config(parts["vae"]).latent_channels)
     _check_fit("text_encoder", parts["text_encoder"], dit.text_dim, check_text_encoder(parts["text_encoder"]))
     _check_fit("image_encoder", parts["image_encoder"], dit.image_dim, check_image_encoder(parts["image_encoder"]))

@@ -45,6 +45,13 @@ def wider_latents(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return tensors | {"conv2.weight": torch.zeros(48, 48, 1, 1, 1)}
 
 
+def expert(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """One of Wan 2.2's two."""
+    return only("img_emb")({name: value for name, value in tensors.items() if "_img" not in name}) | {
+        "patch_embedding.weight": torch.zeros(48, 36, 1, 2, 2)
+    }
+
+
 class Program:
     """Pickled, it makes a file when it is read."""
 
@@ -73,6 +80,7 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
         changed(WEIGHTS, lambda old: only("control_adapter")(old) | {"ref_conv.weight": torch.ones(1)}),
         "got a Wan-Fun-Control model",
     ),
+    "one of two experts": (changed(WEIGHTS, expert), "got one of 36 without them; Wan 2.2's cannot be flown yet"),
     "a block's half": (changed(WEIGHTS, only("blocks.1.ffn")), "blocks.1.feed_forward.linear_1.bias should be"),
     "no VAE": (lambda folder: (folder / VAE).unlink(), "expected Wan 2.1's VAE, Wan2.1_VAE.pth or .safetensors, in"),
     "the VAE of 2.2": (changed(VAE, wider_latents), "16 latent channels, got one with 48; use Wan2.1_VAE.pth"),
@@ -122,6 +130,20 @@ def test_a_folder_without_settings_is_recognised_by_its_tensors(copy: Path) -> N
     spec = load_world(copy).spec
     assert (spec.height, spec.width, spec.frames_per_clip, spec.poses_per_clip) == (480, 832, 80, 20)
     assert spec.evaluations_per_clip == 100
+
+
+def test_files_and_networks_of_16_bits_fly(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they are published, and as they are read for a card."""
+    for name, dtype in ((WEIGHTS, torch.bfloat16), (TEXT, torch.bfloat16), (CLIP, torch.float16)):
+        changed(name, lambda old, kind=dtype: {key: value.to(kind) for key, value in old.items()})(copy)  # type: ignore[misc]
+    monkeypatch.setattr("model.world.open.wan_fun_folder._dtype", lambda device: None)
+    world = load_world(copy)
+    picture = torch.randint(0, 256, (1, 32, 48, 3), dtype=torch.uint8)
+    state, _ = world.start([1], ["a red box"], picture)
+    _, frames = world.extend(state, torch.eye(4).repeat(1, 2, 1, 1))
+    assert frames.shape == (1, 8, 32, 48, 3) and frames.float().std() > 1
+    assert torch.equal(world.extend(state, torch.eye(4).repeat(1, 2, 1, 1))[1], frames)
+    world.start([1], ["a red box"])  # without a picture
 
 
 def test_safetensors_do_as_well(copy: Path) -> None:
