@@ -14,6 +14,14 @@ def num_bytes(tensors: Iterable[Tensor], dtype: torch.dtype | None = None) -> in
     return sum(tensor.numel() * (dtype or tensor.dtype).itemsize for tensor in tensors)
 
 
+def vae_work(height: int, width: int, base_dim: int, itemsize: int) -> int:
+    """Bytes of decoding one latent frame by Wan's VAE, with what is kept of the last one and of this.
+
+    Source: counted (`tests/world/wan_fun/test_wan_fun_memory.py`).
+    """
+    return 70 * height * width * base_dim * itemsize
+
+
 def check_memory(device: torch.device, needs: Mapping[str, int], advice: str) -> None:
     """Raises where a device has too little: of a card what is left counts, of the machine all that it has.
 

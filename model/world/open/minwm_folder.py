@@ -30,7 +30,7 @@ from model.world.folder import folder_stamp, named_errors
 from model.world.open.causal_world import CausalSampler, CausalWorld
 from model.world.open.default_prompts import DEFAULT_PROMPTS
 from model.world.open.lent_text_encoder import LentTextEncoder
-from model.world.open.memory_need import check_memory, num_bytes
+from model.world.open.memory_need import check_memory, num_bytes, vae_work
 from model.world.protocol import WorldSpec
 
 KIND = "minwm"
@@ -47,8 +47,6 @@ _CHUNK = 4  # latent frames; the first of an episode is one frame of the film, e
 _STEPS, _SHIFT = 4, 5.0
 _INTRINSICS = (0.5050505, 0.89786756, 0.5, 0.5)  # of all its training films
 _PIXELS_OF_TOKEN = 16
-_WORK_PER_CHANNEL = 24  # bytes of copies of keys and values in one block, for each of their channels: counted
-_WORK_PER_PIXEL = {"cpu": 40_000, "cuda": 12_000}  # bytes of the VAE for each pixel of a frame: measured, counted
 
 
 @dataclass(kw_only=True)
@@ -201,18 +199,35 @@ def memory_needs(
         device: Where it flies; on a card the text encoder has left when a clip is made.
     """
     height, width, window = sizes
+    vae_config, config = original_vae_config(files.vae), files.dit
     with torch.device("meta"):
-        dit, vae = CausalDiT(files.dit), VideoVAE(original_vae_config(files.vae))
-        latents = torch.empty(1, files.dit.in_channels, 1, height // 8, width // 8)
+        dit, vae = CausalDiT(config), VideoVAE(vae_config)
+        latents = torch.empty(1, config.in_channels, 1, height // 8, width // 8)
     tokens = (height // _PIXELS_OF_TOKEN) * (width // _PIXELS_OF_TOKEN)
-    stored = 2 * files.dit.num_blocks * (window - _CHUNK) * tokens * files.dit.width * dtype.itemsize
-    episode = stored + num_bytes(vae.decode_chunk(latents)[1].values())
-    work = _WORK_PER_CHANNEL * window * tokens * files.dit.width
-    work += _WORK_PER_PIXEL.get(device.type, _WORK_PER_PIXEL["cuda"]) * height * width
+    stored = 2 * config.num_blocks * (window - _CHUNK) * tokens * config.width * dtype.itemsize
+    cache = num_bytes(vae.decode_chunk(latents)[1].values())
+    work = max(
+        transformer_work(config, window * tokens, dtype.itemsize),
+        vae_work(height, width, vae_config.base_dim, torch.float32.itemsize) - 2 * cache,
+    )
     text = num_bytes(stored_tensors(files.text_encoder).values())
     needs = {"network": num_bytes(dit.parameters(), dtype), "VAE": num_bytes(vae.parameters())}
+    episode = stored + cache
     if device.type == "cpu":
         return needs | {"text encoder": text, "an episode before and after a clip": 2 * episode, "work": work}
     if text > episode + work:
         return needs | {"text encoder while it reads": text, "an episode": episode}
     return needs | {"an episode before and after a clip": 2 * episode, "work": work}
+
+
+def transformer_work(config: VideoDiTConfig, num_tokens: int, itemsize: int) -> int:
+    """Bytes of intermediate results of a chunk, most of them copies of the window's keys and values in one block.
+
+    Source: counted on this network (`tests/world/minwm/test_minwm_memory.py`).
+
+    Args:
+        config: Of the network.
+        num_tokens: Of the window.
+        itemsize: Bytes of a weight.
+    """
+    return num_tokens * config.width * (16 + 4 * itemsize)

@@ -25,7 +25,7 @@ from model.world.folder import folder_stamp, named_errors
 from model.world.foreign_folder import contents_of
 from model.world.open.clip_picture import PictureEncoder
 from model.world.open.lent_text_encoder import LentTextEncoder
-from model.world.open.memory_need import check_memory, num_bytes
+from model.world.open.memory_need import check_memory, num_bytes, vae_work
 from model.world.open.wan_fun_config import WanFunWorldConfig, read_wan_fun_world_config
 from model.world.open.wan_fun_world import WanFunWorld
 
@@ -115,11 +115,6 @@ def transformer_work(config: WanFunConfig, num_tokens: int, itemsize: int) -> in
     Source: counted on this network (`tests/world/wan_fun/test_wan_fun_memory.py`).
     """
     return num_tokens * max(28 * config.width, 14 * config.width + 4 * config.ffn_dim) * itemsize // 2
-
-
-def vae_work(height: int, width: int, base_dim: int, itemsize: int) -> int:
-    """Bytes of decoding one latent frame with what is kept of the last; source as above."""
-    return 70 * height * width * base_dim * itemsize
 
 
 def _dtype(device: torch.device) -> torch.dtype | None:
