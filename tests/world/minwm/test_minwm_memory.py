@@ -1,5 +1,6 @@
 """The estimate of memory against what the network's intermediate results take, counted."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import torch
 from model.dit.causal_dit import CausalDiT
 from model.dit.video_dit import VideoDiTConfig
 from model.pretrained.original_vae import load_original_vae
+from model.vae.video_vae import VideoVAEConfig
 from model.world.load import load_world
-from model.world.open.minwm_folder import look_at, memory_needs, transformer_work
+from model.world.open.minwm_folder import MinWMFiles, look_at, memory_needs, transformer_work
 
 SIDE, WINDOW, CHUNK = 16, 20, 4
 
@@ -45,3 +47,18 @@ def test_the_text_encoder_leaves_a_card_before_the_clip_is_made(published: Path)
     files = look_at(published)
     here, card = (memory_needs(files, (480, 832, 20), torch.bfloat16, torch.device(name)) for name in ("cpu", "cuda"))
     assert sum(card.values()) < sum(here.values())
+
+
+def test_the_page_s_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = "model.world.open.minwm_folder"
+    with torch.device("meta"):
+        text = {"umt5-xxl": torch.empty(5_680_910_336, dtype=torch.bfloat16)}
+    monkeypatch.setattr(f"{folder}.original_vae_config", lambda path: VideoVAEConfig())
+    monkeypatch.setattr(f"{folder}.stored_tensors", lambda path: text)
+    config, nowhere = VideoDiTConfig(camera=False, mask_channel=False), Path("nowhere")
+    files = MinWMFiles(nowhere, nowhere, nowhere, nowhere, config)
+    needs = memory_needs(files, (480, 832, 20), torch.bfloat16, torch.device("cuda"))
+    page = (Path(__file__).parents[3] / "model" / "pretrained" / "camera_models.md").read_text(encoding="utf-8")
+    assert f"{sum(needs.values()) / 1e9:.0f} GB by our count" in page
+    keys, cache = map(float, re.findall(r"VAE's cache: ([\d.]+) and ([\d.]+) GB an", page)[0])
+    assert keys + cache == pytest.approx(needs["an episode before and after a clip"] / 2e9, abs=0.1)

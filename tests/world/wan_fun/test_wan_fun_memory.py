@@ -1,7 +1,5 @@
 """The estimate of memory against what the networks' intermediate results take, counted."""
 
-import weakref
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,8 +8,6 @@ import pytest
 import torch
 import yaml
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from model.device import lent
 from model.dit.wan_fun import WanFunConfig, WanFunDiT
@@ -24,47 +20,24 @@ FOLDER = "model.world.open.wan_fun_folder"
 PAGE = Path(__file__).parents[3] / "model" / "pretrained" / "camera_models.md"
 
 
-class Peak(TorchDispatchMode):
-    """The most bytes that lived at once of what the calls made; weights are not counted."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.sizes = {weights.untyped_storage()._cdata: 0 for weights in network.parameters()}
-        self.now = self.peak = 0
-
-    def __torch_dispatch__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(out):
-            storage = tensor.untyped_storage()
-            if storage._cdata not in self.sizes:
-                self.sizes[storage._cdata] = storage.nbytes()
-                self.now += storage.nbytes()
-                self.peak = max(self.peak, self.now)
-                weakref.finalize(storage, self._gone, storage._cdata)
-        return out
-
-    def _gone(self, number: int) -> None:
-        self.now -= self.sizes.pop(number)
-
-
 @pytest.mark.parametrize("ffn_dim", [64, 1024])
-def test_the_transformer_takes_what_is_said(ffn_dim: int) -> None:
+def test_the_transformer_takes_what_is_said(peak: Any, ffn_dim: int) -> None:
     config = WanFunConfig(width=128, num_heads=1, num_blocks=2, ffn_dim=ffn_dim, text_dim=8, image_dim=8)
     dit = WanFunDiT(config).bfloat16()
     tokens = torch.zeros(1, 4, 128, dtype=torch.bfloat16)
     camera = torch.zeros(1, 3, 24 * 24, 128, dtype=torch.bfloat16)
     latents = torch.zeros(1, 32, 3, 48, 48)
-    with torch.no_grad(), Peak(dit) as counted:
+    with torch.no_grad(), peak(dit) as counted:
         dit(latents, torch.tensor([0.5]), tokens, tokens, camera)
     assert counted.peak == pytest.approx(transformer_work(config, 3 * 24 * 24, 2), rel=0.1)
 
 
-def test_the_decoder_takes_what_is_said() -> None:
+def test_the_decoder_takes_what_is_said(peak: Any) -> None:
     vae = VideoVAE(VideoVAEConfig(base_dim=16))
     with torch.no_grad():
         _, cache = vae.decode_chunk(torch.zeros(2, 16, 1, 8, 8), None)  # two rows: one has another path on the CPU
         kept = sum(tensor.nbytes for tensor in cache.values())
-        with Peak(vae) as counted:
+        with peak(vae) as counted:
             vae.decode_chunk(torch.zeros(2, 16, 1, 8, 8), cache)
     assert (kept + counted.peak) / 2 == pytest.approx(vae_work(64, 64, 16, 4), rel=0.1)
 
