@@ -1,8 +1,9 @@
-"""Checks of a world's arguments; errors name the argument, what was expected and what came."""
+"""Checks of a world's arguments, whose errors name what was expected and what came, and the state that they open."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
+from tensordict import TensorDict
 from torch import Tensor
 
 from model.geometry import se3
@@ -70,6 +71,21 @@ def check_prompts(prompts: Sequence[str] | None, batch: int) -> None:
         return
     if isinstance(prompts, str) or len(prompts) != batch or not all(isinstance(text, str) for text in prompts):
         raise ValueError(f"prompts: expected a list of {batch} strings, one per seed, got {prompts!r}")
+
+
+def opening_state(
+    seeds: Sequence[int], intrinsics: Tensor, memory: Mapping[str, Tensor], device: torch.device
+) -> WorldState:
+    """The state of episodes before their first clip: the identity pose, and what the world puts into its memory."""
+    batch = len(seeds)
+    return WorldState(
+        c2w=torch.eye(4, dtype=torch.float32).repeat(batch, 1, 1),
+        intrinsics=intrinsics,
+        seed=torch.tensor(seeds),
+        step=torch.zeros(batch, dtype=torch.int64),
+        memory=TensorDict(dict(memory), batch_size=[batch]),
+        batch_size=[batch],
+    ).to(device)
 
 
 def check_segment(state: WorldState, c2w: Tensor, spec: WorldSpec, *, joins: bool = False) -> Tensor:

@@ -18,7 +18,14 @@ from model.dit.video_dit import VideoDiT
 from model.text.encoder import TextEncoder
 from model.vae.video_vae import VideoVAE
 from model.world import memory
-from model.world.arguments import check_images, check_intrinsics, check_prompts, check_seeds, check_segment
+from model.world.arguments import (
+    check_images,
+    check_intrinsics,
+    check_prompts,
+    check_seeds,
+    check_segment,
+    opening_state,
+)
 from model.world.clip_sampler import SamplerConfig, sample_clip
 from model.world.networks import networks_fingerprint
 from model.world.noise import episode_noise, noise_seed
@@ -112,20 +119,11 @@ class CameraWorld:
         check_images(images, self._spec, batch)
         if prompts is None:
             prompts = [""] * batch if images is not None else [self.default_prompt(seed) for seed in values]
-        state = WorldState(
-            c2w=torch.eye(4, dtype=torch.float32).repeat(batch, 1, 1),
-            intrinsics=check_intrinsics(intrinsics, self._spec, batch),
-            seed=torch.tensor(values),
-            step=torch.zeros(batch, dtype=torch.int64),
-            memory=TensorDict(
-                {
-                    "text": self._text_encoder.encode(list(prompts)),
-                    "fingerprint": torch.full((batch,), self._fingerprint),
-                },
-                batch_size=[batch],
-            ),
-            batch_size=[batch],
-        ).to(self._device)
+        memories = {
+            "text": self._text_encoder.encode(list(prompts)),
+            "fingerprint": torch.full((batch,), self._fingerprint),
+        }
+        state = opening_state(values, check_intrinsics(intrinsics, self._spec, batch), memories, self._device)
         with torch.inference_mode():
             latents = (
                 self._open(state) if images is None else self._vae.encode(to_float(images[:, None].to(self._device)))

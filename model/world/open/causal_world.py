@@ -15,7 +15,7 @@ from model.dit.causal_dit import CausalDiT
 from model.geometry.camera import projection_matrix
 from model.text.encoder import TextEncoder
 from model.vae.video_vae import VideoVAE
-from model.world.arguments import check_intrinsics, check_prompts, check_seeds, check_segment
+from model.world.arguments import check_intrinsics, check_prompts, check_seeds, check_segment, opening_state
 from model.world.networks import networks_fingerprint
 from model.world.noise import episode_noise, noise_seed
 from model.world.protocol import WorldSpec, WorldState
@@ -103,23 +103,14 @@ class CausalWorld:
                 raise ValueError(f"{name}: expected None, this world has no use for them; leave them out")
         text = self._text_encoder.encode(list(prompts or map(self.default_prompt, values)))
         nothing = torch.zeros((), dtype=self._dit.dtype, device=self._device)
-        state = WorldState(
-            c2w=torch.eye(4).repeat(batch, 1, 1),
-            intrinsics=check_intrinsics(None, self._spec, batch),
-            seed=torch.tensor(values),
-            step=torch.zeros(batch, dtype=torch.int64),
-            memory=TensorDict(
-                {
-                    "keys": nothing.expand(batch, *self._stored_shape),  # takes no memory
-                    "values": nothing.expand(batch, *self._stored_shape),
-                    "c2w": torch.eye(4).repeat(batch, self._stored, 1, 1),
-                    "text": text,
-                    "fingerprint": torch.full((batch,), self._fingerprint),
-                },
-                batch_size=[batch],
-            ),
-            batch_size=[batch],
-        ).to(self._device)
+        memory = {
+            "keys": nothing.expand(batch, *self._stored_shape),  # takes no memory
+            "values": nothing.expand(batch, *self._stored_shape),
+            "c2w": torch.eye(4).repeat(batch, self._stored, 1, 1),
+            "text": text,
+            "fingerprint": torch.full((batch,), self._fingerprint),
+        }
+        state = opening_state(values, check_intrinsics(None, self._spec, batch), memory, self._device)
         poses = state.c2w[:, None].repeat(1, self._spec.poses_per_clip, 1, 1)
         opened, frames = self._fly(state, poses, num_stored=torch.zeros_like(state.step), step=state.step, cache=None)
         return opened, frames[:, -1:].clone()

@@ -5,7 +5,6 @@ from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int, UInt8
-from tensordict import TensorDict
 from torch import Tensor
 
 from model.data.video_io import to_float, to_uint8
@@ -17,7 +16,14 @@ from model.geometry.plucker import plucker_map
 from model.geometry.trajectory import frame_poses
 from model.text.encoder import TextEncoder
 from model.vae.video_vae import VideoVAE
-from model.world.arguments import check_images, check_intrinsics, check_prompts, check_seeds, check_segment
+from model.world.arguments import (
+    check_images,
+    check_intrinsics,
+    check_prompts,
+    check_seeds,
+    check_segment,
+    opening_state,
+)
 from model.world.networks import networks_fingerprint
 from model.world.noise import episode_noise, noise_seed
 from model.world.open.clip_picture import PictureEncoder
@@ -81,16 +87,10 @@ class WanFunWorld:
         check_images(images, self._spec, batch)
         if prompts is None:
             prompts = [""] * batch if images is not None else [self.default_prompt(seed) for seed in values]
-        state = WorldState(
-            c2w=torch.eye(4).repeat(batch, 1, 1),
-            intrinsics=check_intrinsics(intrinsics, self._spec, batch),
-            seed=torch.tensor(values),
-            step=torch.zeros(batch, dtype=torch.int64),
-            memory=TensorDict({"fingerprint": torch.full((batch,), self._fingerprint)}, batch_size=[batch]),
-            batch_size=[batch],
-        ).to(self._device)
+        lens = check_intrinsics(intrinsics, self._spec, batch)
+        memory = {"text": self._encode(prompts), "fingerprint": torch.full((batch,), self._fingerprint)}
+        state = opening_state(values, lens, memory, self._device)
         with torch.inference_mode():
-            state.memory["text"] = self._encode(prompts)
             if images is None:
                 images = self._film(state, state.c2w[:, None], None)[:, 0]
             state.memory["picture"] = images.to(self._device)
