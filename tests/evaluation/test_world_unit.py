@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.estimators.sfm import Reconstruction
+from model.estimators.metric_depth import GivenDepth
+from model.estimators.sfm import ColmapSfM, Reconstruction
 from model.evaluation.world_unit import estimate_unit, unit_of
 from model.geometry import se3
 from model.geometry.camera import project
@@ -108,13 +109,11 @@ def test_the_factor_of_a_known_world_is_found() -> None:
             told.append(c2w)
             return super().extend(state, c2w)
 
-    world = Watched()
-    estimate = lambda depth: estimate_unit(world, sfm, depth)  # noqa: E731
-    path = torch.eye(4).repeat(17, 1, 1)
+    world, path = Watched(), torch.eye(4).repeat(17, 1, 1)
     with pytest.raises(ValueError, match="expected points whose metric depth agrees"):
-        estimate(lambda frames: torch.zeros(HEIGHT, WIDTH))
+        estimate_unit(world, sfm, lambda frames: torch.zeros(HEIGHT, WIDTH))
     path = really(torch.cat([torch.eye(4)[None, None], frame_poses(torch.eye(4)[None], told[0], 4)], dim=1)[0])
-    unit = estimate(TrueDepth(path))
+    unit = estimate_unit(world, sfm, TrueDepth(path))
     assert unit.factor == pytest.approx(FACTOR, rel=1e-2)
     assert unit.spread < 0.02 and unit.path_error < 1e-3
 
@@ -132,3 +131,33 @@ def test_too_few_poses_are_an_error() -> None:
     found.registered[2:] = False
     with pytest.raises(ValueError, match="expected at least 3 with a pose, got 2"):
         unit_of(numbered(17), commanded, found, TrueDepth(commanded))
+
+
+class FarRooms(SyntheticWorld):
+    """Rendered rooms that take a metre for 2.5, and the true depth of what they have shown."""
+
+    def __init__(self) -> None:
+        super().__init__(height=144, width=240, style="textured")
+        self.shown: list[Tensor] = []
+        self.depth: list[Tensor] = []
+
+    def extend(self, state: WorldState, c2w: Tensor) -> tuple[WorldState, Tensor]:
+        after, clip = super().extend(state, really(c2w))
+        path = frame_poses(state.c2w, really(c2w), self.spec.frames_per_pose)
+        self.shown.append(clip[0])
+        self.depth.append(self.clip_depth(after, path)[0])  # of what moves, another moment's
+        return after, clip
+
+
+@pytest.mark.slow
+def test_with_colmap_on_pictures() -> None:
+    world = FarRooms()
+    opened = world.start([2])
+    first_depth = world.clip_depth(opened[0], opened[0].c2w[:, None])[0]
+
+    def depth(frames: Tensor) -> Tensor:
+        known = GivenDepth(torch.cat([opened[1][0], *world.shown]), torch.cat([first_depth, *world.depth]))
+        return known(frames)
+
+    unit = estimate_unit(world, ColmapSfM(), depth, seed=2)
+    assert unit.factor == pytest.approx(FACTOR, rel=0.15) and unit.path_error < 0.05
