@@ -59,10 +59,14 @@ def student_config(path: Path, base: Path) -> VideoDiTConfig:
             camera=False,
             mask_channel=False,
         )
-    except KeyError as error:
+    except (KeyError, IndexError) as error:
         raise ValueError(
             f"{path}: expected minWM's network of Wan 2.1, got one without {error}; fetch it again"
         ) from error
+    if config.head_dim % 4:
+        raise ValueError(
+            f"{path}: expected heads of a multiple of 4 channels, got {config.head_dim}; take its own file"
+        )
     with torch.device("meta"):
         dit = CausalDiT(config)
     check_shapes(path, dit, {_our_name(name): shape for name, shape in shapes.items()}, "minWM's network of Wan 2.1")

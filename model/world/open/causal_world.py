@@ -168,20 +168,9 @@ class CausalWorld:
     def _fly(
         self, state: WorldState, c2w: Tensor, *, num_stored: Tensor, step: Tensor, cache: dict[str, Tensor] | None
     ) -> tuple[WorldState, UInt8[Tensor, "b f h w 3"]]:
-        """The state after a chunk along these poses, and its frames; rows with equally many stored frames together."""
-        noise = episode_noise(state.seed, step, (len(self._sampler.times), *self._latent_shape)).to(self._device)
-        latents = torch.empty_like(noise[:, 0])
+        """The state after a chunk along these poses, and its frames."""
         memory = state.memory
-        keys, values = (
-            torch.empty(memory[name].shape, dtype=self._dit.dtype, device=self._device) for name in ("keys", "values")
-        )
-        for count in sorted(set(num_stored.tolist())):
-            is_here = num_stored == count
-            rows = slice(None) if bool(is_here.all()) else is_here  # a slice copies nothing
-            latents[rows], own = self._chunk(state[rows], c2w[rows], noise[rows], count)
-            for index, (key, value) in enumerate(own):
-                keys[rows, index] = self._slide(memory["keys"][rows, index], key)
-                values[rows, index] = self._slide(memory["values"][rows, index], value)
+        latents, keys, values = self._generate(state, c2w, num_stored, step)
         frames = []
         for latent in latents.split(1, dim=2):  # one at a time: the VAE's activations are the larger part of the work
             video, cache = self._vae.decode_chunk(latent, cache)
@@ -204,6 +193,23 @@ class CausalWorld:
         )
         return extended, torch.cat(frames, dim=1)
 
+    def _generate(
+        self, state: WorldState, c2w: Tensor, num_stored: Tensor, step: Tensor
+    ) -> tuple[Float[Tensor, "b c f h w"], Float[Tensor, "b n_blocks f_z s d"], Float[Tensor, "b n_blocks f_z s d"]]:
+        """The chunk's latents, and keys and values with its own; rows with equally many stored frames together."""
+        noise = episode_noise(state.seed, step, (len(self._sampler.times), *self._latent_shape)).to(self._device)
+        latents, memory = torch.empty_like(noise[:, 0]), state.memory
+        shape = (len(latents), *self._stored_shape)
+        keys, values = (torch.empty(shape, dtype=self._dit.dtype, device=self._device) for _ in range(2))
+        for count in sorted(set(num_stored.tolist())):
+            is_here = num_stored == count
+            rows = slice(None) if bool(is_here.all()) else is_here  # a slice copies nothing
+            latents[rows], own = self._chunk(state[rows], c2w[rows], noise[rows], count)
+            for index, (key, value) in enumerate(own):
+                keys[rows, index] = self._slide(memory["keys"][rows, index], key)
+                values[rows, index] = self._slide(memory["values"][rows, index], value)
+        return latents, keys, values
+
     def _chunk(
         self, state: WorldState, c2w: Tensor, noise: Float[Tensor, "b steps c f h w"], count: int
     ) -> tuple[Float[Tensor, "b c f h w"], list[KeyValue]]:
@@ -220,7 +226,7 @@ class CausalWorld:
 
         clean = noise[:, 0]
         for index, t in enumerate(times):
-            clean, _ = predict((1 - t) * clean + t * noise[:, index], t)
+            clean = predict((1 - t) * clean + t * noise[:, index], t)[0]
         return clean, predict(clean, 0.0)[1]
 
     def _latest(self, memory: TensorDict, index: int, count: int) -> KeyValue:

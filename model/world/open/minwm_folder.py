@@ -144,7 +144,9 @@ def _networks(
     files = look_at(folder)
     # CPUs without bfloat16 units would crawl in it
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
-    check_memory(device, memory_needs(files, sizes, dtype, device), f"try a smaller window in {WORLD_FILE}")
+    check_memory(
+        device, memory_needs(files, sizes, dtype, device), f"try a smaller window in a {WORLD_FILE} of kind: {KIND}"
+    )
     dit = load_student(files.checkpoint, files.dit, dtype).to(device)
     vae = load_original_vae(files.vae).requires_grad_(False).to(device)
     text_encoder = UMT5Encoder(load_tokenizer(files.tokenizer), load_text_encoder(files.text_encoder))
@@ -206,8 +208,9 @@ def memory_needs(
     tokens = (height // _PIXELS_OF_TOKEN) * (width // _PIXELS_OF_TOKEN)
     stored = 2 * config.num_blocks * (window - _CHUNK) * tokens * config.width * dtype.itemsize
     cache = num_bytes(vae.decode_chunk(latents)[1].values())
+    own = stored * _CHUNK // (window - _CHUNK)  # the chunk's keys and values, before they are in the state
     work = max(
-        transformer_work(config, window * tokens, dtype.itemsize),
+        transformer_work(config, window * tokens, dtype.itemsize) + own,
         vae_work(height, width, vae_config.base_dim, torch.float32.itemsize) - 2 * cache,
     )
     text = num_bytes(stored_tensors(files.text_encoder).values())
