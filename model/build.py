@@ -33,6 +33,8 @@ class DataConfig:
         render_into: Without `folder`: clips are rendered, and kept in this folder; only what is missing is rendered.
         num_workers: Processes that render or decode.
         clips: Size, rate, length and number of the clips.
+        shards: Without both: folders or addresses of `model.cli.encode`, whose latents are streamed.
+        weights: How often a step takes its clips from each of `shards`; none: by the number of their clips.
         mirror: The DiT also learns from every clip's mirror image.
         scale_spread: The DiT learns paths in a unit that is drawn anew for each scene, from 1 / this to this metres; 1:
             metres. The paper's Table 3, "without scale calibration".
@@ -43,6 +45,8 @@ class DataConfig:
 
     folder: str | None = None
     render_into: str | None = None
+    shards: list[str] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
     num_workers: int = 2
     clips: ClipSetConfig = field(default_factory=ClipSetConfig)
     mirror: bool = False
@@ -51,6 +55,13 @@ class DataConfig:
     def __post_init__(self) -> None:
         if not 1 <= self.scale_spread < math.inf:
             raise ValueError(f"data.scale_spread: expected 1 or more, got {self.scale_spread}; 1 leaves metres")
+        if self.weights and not self.shards:
+            raise ValueError(f"data.weights: expected none without data.shards, got {self.weights}")
+        if self.shards and (self.folder or self.render_into or self.mirror or self.scale_spread != 1):
+            raise ValueError(
+                "data.shards: expected no data.folder, data.render_into, data.mirror or data.scale_spread beside them; "
+                "they hold latents that are ready"
+            )
         rendered = ClipSetConfig()
         for name in ("moving_objects", "paths"):
             if self.folder is not None and getattr(self.clips, name) != getattr(rendered, name):

@@ -21,6 +21,7 @@ from model.text.stored import StoredTextEncoder, store_embeddings
 from model.text.umt5 import umt5_fingerprint
 from model.training import distributed
 from model.training.latent_set import LatentBatches, channel_weights, encode_clip_set
+from model.training.latent_shards import ShardedLatentBatches, ShardIndex
 from model.training.windows import WindowConfig
 from model.vae.video_vae import VideoVAE
 from model.world.config import TextEncoderConfig, WorldConfig
@@ -97,6 +98,59 @@ def latent_batches(
         device=next(vae.parameters()).device,
     )
     return batches, channel_weights(clips, vae, latents, config.diffusion.channel_weight_power)
+
+
+def open_shards(config: TrainConfig, vae: str, text: TextEncoderConfig, device: torch.device) -> ShardedLatentBatches:
+    """The batches of this process from `data.shards`, which must be the base's own.
+
+    Args:
+        config: The training's settings.
+        vae: Fingerprint of the base's encoder.
+        text: Its text encoder.
+        device: Where batches are made.
+
+    Raises:
+        FileNotFoundError: A set is not there, or was not finished.
+        ValueError: A set is of another base, rate or size, or too short; or a setting has no effect.
+    """
+    clips, longest = config.data.clips, config.diffusion.longest_window
+    if config.base is None or config.diffusion.channel_weight_power or config.diffusion.single_latent_rows > 1:
+        raise ValueError(
+            "data.shards: expected base=FOLDER with diffusion.channel_weight_power=0 and single_latent_rows=1; other "
+            "worlds read data.folder"
+        )
+    text_name = umt5_fingerprint(Path(text.folder))
+
+    def check(source: str, index: ShardIndex) -> None:
+        if (index.vae, index.text) != (vae, text_name):
+            raise ValueError(f"data.shards: {source}: expected clips encoded by {config.base}, got another base's; "
+                             "encode them again")  # fmt: skip
+        if index.fps != clips.fps:
+            raise ValueError(f"data.shards: {source}: expected {clips.fps:g} frames a second (data.clips.fps), got "
+                             f"{index.fps:g}")  # fmt: skip
+        if index.num_latents < longest:
+            raise ValueError(f"data.shards: {source}: expected clips of {longest} latent frames or more, the longest "
+                             f"window, got {index.num_latents}")  # fmt: skip
+
+    batches = ShardedLatentBatches(
+        config.data.shards,
+        config.data.weights,
+        batch_size=config.training.batch_size,
+        labelled_share=config.diffusion.labelled_share,
+        seed=config.seed,
+        micro_batches=config.training.fit.accumulation,
+        rank=distributed.rank(),
+        world_size=distributed.world_size(),
+        device=device,
+        check=check,
+    )
+    sizes = sorted({(index.height, index.width) for index in batches.indices})
+    if (clips.height, clips.width) not in sizes:
+        raise ValueError(
+            f"data.clips.height, data.clips.width: expected one of {sizes}, those of data.shards, got "
+            f"{clips.height}x{clips.width}; the world is flown at that size"
+        )
+    return batches
 
 
 def training_text_encoder(config: TextEncoderConfig, prompts: Iterable[str], folder: Path, device: str) -> TextEncoder:

@@ -11,7 +11,7 @@ from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.pretrained.diffusers_folder import read_config
 from model.pretrained.wan_dit import dit_config_from_diffusers
 from model.training.lora import add_lora
-from model.training.plan import mean_window, state_memory
+from model.training.plan import mean_window, state_memory, training_memory
 
 # shapes of the open bases, whose vae makes latents of 8x8 pixels
 BASES = {
@@ -71,14 +71,11 @@ def plan(config: PlanConfig) -> str:
     cost, longest = mean_window(shape, config.diffusion, grid, text_tokens, config.gradient_checkpointing)
     with torch.device("meta"):
         dit = VideoDiT(shape)
-        memory = state_memory(add_lora(dit, config.lora) if config.lora.rank else dit)
+        dit = add_lora(dit, config.lora) if config.lora.rank else dit
+    memory = state_memory(dit)
     clips_a_step = config.gpus * stage.fit.accumulation * stage.batch_size
     gpu_hours = cost.training * clips_a_step * stage.num_steps / (config.tflops * 1e12) / 3600
-    shares = config.gpus if stage.fit.shard is not False and not stage.optimizer.muon else 1
-    has_whole_gradients = shares == 1 or (stage.fit.accumulation > 1 and not stage.fit.reduce_every_batch)
-    held = memory.rows(
-        is_bfloat16=stage.fit.bfloat16 is not False, shares=shares, has_whole_gradients=has_whole_gradients
-    )
+    held = training_memory(dit, stage, config.gpus)
     held[f"activations of the longest window, {longest.tokens:,.0f} tokens, in float32"] = int(
         longest.activations * stage.batch_size
     )
@@ -101,9 +98,9 @@ def plan(config: PlanConfig) -> str:
     table = "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items())])
     if needed > config.memory_gb * 1e9:
         table += f"\n\nIt does not fit: {needed / 1e9:,.1f} GB are needed."
-        if shares == 1:
+        if held["weights, float32"] == 4 * memory.parameters:
             table += " Every process holds the whole network; with several, training.fit.shard=true shares it out."
-        elif has_whole_gradients:
+        elif held["gradients"] == 4 * memory.trained:
             table += " training.fit.reduce_every_batch=true shares out the gradients, too."
         if config.gradient_checkpointing == "none":
             table += " gradient_checkpointing=full saves activations."

@@ -2,9 +2,11 @@
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from configs.command_line import hydra_command
 from model.build import TrainConfig
@@ -14,21 +16,28 @@ from model.cli.joint_training import (
     encoded_clips,
     held_out_scenes,
     latent_batches,
+    open_shards,
     training_text_encoder,
 )
 from model.cli.world_saver import WorldSaver
 from model.data.clips import ClipSetConfig
+from model.device import usable_device
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
+from model.evaluation.oracle import OracleScenes
+from model.text.encoder import TextEncoder
 from model.text.stored import StoredTextEncoder
 from model.text.tiny_vocabulary import split_words
 from model.training import distributed, run_folder
 from model.training.flow_matching_step import FlowMatchingStep
 from model.training.latent_set import encoder_fingerprint
-from model.training.loop import fit
+from model.training.loop import Batches, fit
+from model.training.lora import add_lora
+from model.training.plan import training_memory
 from model.training.stage import train_state
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.config import TextEncoderConfig, WorldConfig
 from model.world.load import assemble_world
+from model.world.open.memory_need import check_memory
 
 
 def train(config: TrainConfig) -> Path:
@@ -45,23 +54,16 @@ def train(config: TrainConfig) -> Path:
     inputs = {"vae": encoder_fingerprint(vae), **frozen_base(config)}
     run_folder.check_inputs(Path(config.out), inputs)
     run_folder.check_settings(config.out, given)
-    goes_on = config.initial_world is not None or config.base is not None
-    clips, latents = encoded_clips(config.data, vae, initial if goes_on else None)
-    world = world_config(config, initial, clips.config, clips.captions)
-    with distributed.local_main_first():  # held-out films are decoded once
-        scenes = held_out_scenes(config, clips.config, config.diffusion.num_new)
-    prompts = [*clips.captions, *(scenes.captions if scenes else [])]
-    text_encoder = training_text_encoder(world.text_encoder, prompts, config.data.source, config.device)
-    batches, weights = latent_batches(config, clips, latents, vae, text_encoder)
+    data = training_data(config, vae, initial, inputs["vae"], device)
     state = train_state(starting_dit(config), config.training, config.seed, inputs, device)
     sample = WorldSaver(
         Path(config.out),
         state,
-        world,
+        data.world,
         vae,
-        text_encoder,
-        scenes,
-        num_clips=len(clips),
+        data.text_encoder,
+        data.scenes,
+        num_clips=data.num_clips,
         vae_meta=vae_meta,
         parent=parent_of(given),
     )
@@ -69,12 +71,12 @@ def train(config: TrainConfig) -> Path:
     fit(
         FlowMatchingStep(
             config.diffusion,
-            text_encoder.null(1)[0],
-            channel_weights=weights,
+            data.text_encoder.null(1)[0],
+            channel_weights=data.channel_weights,
             dit=config.dit,
         ),
         state,
-        batches,
+        data.batches,
         num_steps=config.training.num_steps,
         config=config.training.fit,
         folder=Path(config.out),
@@ -83,6 +85,40 @@ def train(config: TrainConfig) -> Path:
     sample.finish()
     distributed.stop()
     return sample.folder
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a training reads, and what it knows of the world by it."""
+
+    batches: Batches
+    channel_weights: Tensor
+    world: WorldConfig
+    text_encoder: TextEncoder
+    scenes: OracleScenes | None
+    num_clips: int
+
+
+def training_data(
+    config: TrainConfig, vae: VideoVAE, initial: WorldConfig, vae_name: str, device: torch.device
+) -> TrainingData:
+    """Clips that are encoded here, or shards that were encoded before, which have no held-out scenes."""
+    if config.data.shards:
+        shards = open_shards(config, vae_name, initial.text_encoder, device)
+        first = shards.indices[0]
+        found = dataclasses.replace(config.data.clips, horizontal_fov_deg=first.horizontal_fov_deg)
+        world = world_config(config, initial, found, first.captions)
+        text_encoder = training_text_encoder(world.text_encoder, [], Path(config.out), config.device)
+        return TrainingData(shards, torch.ones(vae.config.latent_channels), world, text_encoder, None, len(shards))
+    goes_on = config.initial_world is not None or config.base is not None
+    clips, latents = encoded_clips(config.data, vae, initial if goes_on else None)
+    world = world_config(config, initial, clips.config, clips.captions)
+    with distributed.local_main_first():  # held-out films are decoded once
+        scenes = held_out_scenes(config, clips.config, config.diffusion.num_new)
+    prompts = [*clips.captions, *(scenes.captions if scenes else [])]
+    text_encoder = training_text_encoder(world.text_encoder, prompts, config.data.source, config.device)
+    batches, weights = latent_batches(config, clips, latents, vae, text_encoder)
+    return TrainingData(batches, weights, world, text_encoder, scenes, len(clips))
 
 
 def check_settings(config: TrainConfig, vae: VideoVAE, initial: WorldConfig) -> None:
@@ -100,7 +136,13 @@ def check_settings(config: TrainConfig, vae: VideoVAE, initial: WorldConfig) -> 
     check_windows(config.diffusion, config.data.clips)
     with torch.device("meta"):
         dit = VideoDiT(config.dit)
+        dit = add_lora(dit, config.lora) if config.lora.rank else dit
     train_state(dit, config.training, config.seed)
+    advice = (
+        "train adapters (lora.rank=32), or torchrun with training.fit.shard=true; cc2-plan says what activations take"
+    )
+    needs = training_memory(dit, config.training, distributed.world_size())
+    check_memory(usable_device(config.device), needs, advice)
     assemble_world(dit, vae, text_encoder, world)
 
 

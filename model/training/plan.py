@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from model.dit.attention import FEW_KEYS
 from model.dit.camera_inputs import camera_inputs
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
+from model.training.stage import StageConfig
 from model.training.windows import WindowConfig
 
 
@@ -195,4 +196,15 @@ def state_memory(dit: nn.Module) -> StateMemory:
         sum(parameter.numel() for parameter in dit.parameters()),
         sum(parameter.numel() for parameter in dit.parameters() if parameter.requires_grad),
         *((sum(parameter.numel() for parameter in blocks[0].parameters()), len(blocks)) if blocks else ()),
+    )
+
+
+def training_memory(dit: nn.Module, stage: StageConfig, num_processes: int) -> dict[str, int]:
+    """Bytes of one of the processes that train a network with these settings, but for its activations."""
+    fit = stage.fit
+    shares = num_processes if fit.shard is not False and not stage.optimizer.muon else 1
+    return state_memory(dit).rows(
+        is_bfloat16=fit.bfloat16 is not False,
+        shares=shares,
+        has_whole_gradients=shares == 1 or (fit.accumulation > 1 and not fit.reduce_every_batch),
     )
