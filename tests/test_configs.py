@@ -15,7 +15,7 @@ from model.vae.latent_depth import LatentDepth
 from model.vae.video_vae import VideoVAE
 
 _TRAININGS = ("train_vae", "train", "plan", "distill", "adversarial", "train_depth", "train_lab_network")
-for _verb in (*_TRAININGS, "evaluate", "tables", "curate"):
+for _verb in (*_TRAININGS, "encode", "evaluate", "tables", "curate"):
     importlib.import_module(f"model.cli.{_verb}")  # each command registers its schema
 for _verb in ("explore", "fly", "gallery", "reconstruct", "evaluate", "train_ppo"):
     importlib.import_module(f"agents.{_verb}")

@@ -65,7 +65,7 @@ def test_the_pages_have_commands() -> None:
     assert len(PAGES) >= 6 and len(COMMANDS) >= 40
     assert {command.split()[2] for command in COMMANDS} == {
         *(f"model.cli.{verb}" for verb in ("train_vae", "train", "distill", "adversarial", "train_depth")),
-        *(f"model.cli.{verb}" for verb in ("evaluate", "curate", "train_lab_network", "plan", "tables")),
+        *(f"model.cli.{verb}" for verb in ("evaluate", "curate", "train_lab_network", "plan", "encode", "tables")),
         *(f"agents.{verb}" for verb in ("explore", "fly", "gallery", "reconstruct", "evaluate", "train_ppo")),
     }
 
