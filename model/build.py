@@ -40,7 +40,7 @@ class DataConfig:
             metres. The paper's Table 3, "without scale calibration".
 
     Raises:
-        ValueError: The spread is less than 1, or a setting of rendered clips is given beside `folder`.
+        ValueError: The spread is less than 1, or a setting is given beside one that leaves it without effect.
     """
 
     folder: str | None = None

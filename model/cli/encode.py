@@ -54,7 +54,9 @@ class EncodeConfig:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        """Raises ValueError for an empty file."""
+        """Raises ValueError for an empty file, or a setting that belongs to the training."""
+        if self.data.mirror or self.data.scale_spread != 1 or self.data.shards:
+            raise ValueError("data.mirror, data.scale_spread, data.shards: expected none, they have no effect here")
         if self.clips_per_file < 1:
             raise ValueError(f"clips_per_file: expected at least 1, got {self.clips_per_file}")
 
@@ -66,51 +68,56 @@ def encode(config: EncodeConfig) -> Path:
         FileNotFoundError: There is no such base, or there are no clips.
         ValueError: The base is none that is covered, or the folder was begun with other settings.
     """
-    device, base, out = usable_device(config.device), check_base(config.base), Path(config.out)
+    usable_device(config.device)
+    base, out = check_base(config.base), Path(config.out)
     stored = read_world(base).text_encoder
     pipeline = (base / stored.folder).resolve()
     dim = dit_config_from_diffusers(read_config(base / "transformer")).text_dim
     text = TextEncoderConfig(kind=stored.kind, num_tokens=stored.num_tokens, dim=dim, folder=str(pipeline))
     clips = clip_set(config.data.source, config.data.clips, config.data.num_workers, render=config.data.is_rendered)
-    made = {**asdict(config), "clips": clips.folder.name, "num_clips": len(clips)}
+    vae, prompts = encoder_fingerprint(read_vae(base)), umt5_fingerprint(pipeline)
+    made = {**asdict(config), "clips": clips.folder.name, "num_clips": len(clips), "vae": vae, "text": prompts}
     settings_file.keep_settings(out, made, free=_FREE, is_begun=any(out.glob("*.tar")))
     encoder = training_text_encoder(text, clips.captions, config.data.source, config.device)
     assert isinstance(encoder, StoredTextEncoder)
+    write_index(out, _index(clips, vae, prompts, text.num_tokens, _write_files(config, clips, encoder)))
+    return out
+
+
+def _write_files(config: EncodeConfig, clips: ClipSet, encoder: StoredTextEncoder) -> list[int]:
+    """Makes the tar files that are not there; returns the number of clips in each."""
     starts = range(0, len(clips), config.clips_per_file)
     sizes = [min(config.clips_per_file, len(clips) - start) for start in starts]
+    same, out = (config.base, config.device, clips.folder, len(clips)), Path(config.out)
     jobs = [
-        (
-            out / shard_name(number),
-            str(base),
-            str(device),
-            clips.folder,
-            len(clips),
-            range(start, start + size),
-            encoder,
-        )
+        (out / shard_name(number), *same, range(start, start + size), encoder)
         for number, (start, size) in enumerate(zip(starts, sizes, strict=True))
         if not (out / shard_name(number)).exists()
     ]
     bar = tqdm(total=len(jobs), desc="encoding clips", unit="file")
     lost = run_all(encode_file, jobs, num_workers=config.data.num_workers, backend=config.backend, bar=bar)
     if lost:
-        raise ValueError(f"data.num_workers: {len(lost)} files could not be made, the system ended their processes "
-                         "(memory?); give fewer workers, the same command goes on")  # fmt: skip
+        raise ValueError(
+            f"data.num_workers: {len(lost)} files could not be made, the system ended their processes (memory?); give "
+            "fewer workers, the same command goes on"
+        )
+    return sizes
+
+
+def _index(clips: ClipSet, vae: str, text: str, num_tokens: int, sizes: list[int]) -> ShardIndex:
     found = clips.config
-    index = ShardIndex(
-        vae=encoder_fingerprint(read_vae(base)),
-        text=umt5_fingerprint(pipeline),
+    return ShardIndex(
+        vae=vae,
+        text=text,
         height=found.height,
         width=found.width,
         fps=found.fps,
         num_latents=found.num_latents,
-        num_tokens=encoder.num_tokens,
+        num_tokens=num_tokens,
         horizontal_fov_deg=found.horizontal_fov_deg,
         sizes=sizes,
         captions=sorted(set(clips.captions[:256])),
     )
-    write_index(out, index)
-    return out
 
 
 def encode_file(
