@@ -4,6 +4,8 @@ The same blocks as `VideoDiT`'s; apart from it, because nothing here is trained 
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -30,7 +32,8 @@ class WanFunConfig:
     """Shape of the network; the defaults are those of V1.1 with 1.3 billion parameters.
 
     Attributes:
-        in_channels: Of the noised latents and, behind them, of what is known of the clip.
+        in_channels: Of the noised latents and, behind them, of what is known of the clip: the latents of its first
+            picture (V1.1), or a mask of what is known and the latents of the clip with only that in it (Wan 2.2).
         image_dim: Width of the picture's tokens from CLIP; 0: it has no attention to them (Wan 2.2).
     """
 
@@ -56,7 +59,8 @@ class WanFunConfig:
 class WanFunDiT(nn.Module):
     """Predicts the velocity of a clip's latents from a text, its first picture and its camera.
 
-    Its blocks may lie on another device than the rest: each is lent for its turn.
+    Its blocks may lie on another device than the rest: each is lent for its turn. Wan 2.2 A14B is two of this network,
+    one for each range of noise.
 
     Source: aigc-apps/VideoX-Fun and modelscope/DiffSynth-Studio, in whose files the tensors have other names
     (`model.pretrained.wan_fun`).
@@ -82,6 +86,15 @@ class WanFunDiT(nn.Module):
     def project_image(self, features: Float[Tensor, "b m c_image"]) -> Float[Tensor, "b m d"] | None:
         """What the blocks read of a picture's features; None where they read none."""
         return None if self.image_projection is None else self.image_projection(features.to(self.dtype))
+
+    @contextmanager
+    def lent_without_blocks(self, device: torch.device) -> Iterator[None]:
+        """Within, all but the blocks, each of which is lent for its turn alone, has copies on the device."""
+        with ExitStack() as stack:
+            for name, part in self.named_children():
+                if name != "blocks":
+                    stack.enter_context(lent(part, device))
+            yield
 
     @property
     def dtype(self) -> torch.dtype:

@@ -12,6 +12,10 @@ from model.config_file import read_json
 from model.dit.wan_fun import WanFunConfig, WanFunDiT
 from model.pretrained.original_files import check_shapes, iterate_tensors, stored_tensors
 
+EXPERTS = (
+    "high_noise_model",
+    "low_noise_model",
+)  # folders of Wan 2.2 A14B's two transformers: for much noise, for little
 _HEAD_DIM = 128  # channels of a head in every published size, where config.json does not say
 # prefixes of tensors, the files' -> ours; the first that fits counts
 _NAMES = {
@@ -44,6 +48,12 @@ _ATTENTION_NAMES = {
     "v_img": "image_value",
     "norm_k_img": "image_key_norm",
 }
+
+
+def transformer_folders(folder: Path) -> tuple[Path, ...]:
+    """Where the transformers of a published folder lie: in itself, or two experts, the one for much noise first."""
+    experts = tuple(folder / name for name in EXPERTS)
+    return experts if any(expert.is_dir() for expert in experts) else (folder,)
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -143,6 +143,21 @@ class VideoVAE(nn.Module):
         """
         return self.normalise(self.posterior(video)[0])
 
+    def encode_chunk(
+        self, video: Float[Tensor, "b c f h w"], cache: Cache | None = None
+    ) -> tuple[Float[Tensor, "b c_z f_z h_z w_z"], Cache]:
+        """(latents, cache) of the next frames of a video, as `encode` gives them for all of it at once.
+
+        Args:
+            video: `1 + temporal_stride * k` frames at the start of a video, `temporal_stride * k` later.
+            cache: what the previous chunk returned; None starts a video.
+
+        Raises:
+            ValueError: the video's shape does not fit the strides, or the cache does not fit the video.
+        """
+        stream = Stream(cache)
+        return self.normalise(self._encode(video, stream)[0]), stream.memory()
+
     def decode(self, latents: Float[Tensor, "b c_z f_z h_z w_z"]) -> Float[Tensor, "b c f h w"]:
         """Whole video of normalised latents, not clamped."""
         return self._decode(self.denormalise(latents), Stream())

@@ -1,9 +1,12 @@
 """Folders that hold something else than a world: what, told by their files, before anything large is read."""
 
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
+
+from model.pretrained.wan_fun import EXPERTS, transformer_folders
 
 _SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})\.safetensors")
 _QUANTISED = {"F8_E4M3", "F8_E5M2", "I8", "U8"}
@@ -16,22 +19,15 @@ def contents_of(folder: Path) -> str | None:
         ValueError: A weight file is damaged.
     """
     names = {path.name for path in folder.iterdir()}
-    if {"high_noise_model", "low_noise_model"} <= names:
-        return "the two experts of a Wan 2.2 A14B model, which cannot be flown yet; use Wan2.1-Fun-V1.1-Control-Camera"
+    if experts := names & set(EXPERTS):
+        return _contents_of_experts(folder, experts)
     if any(name.endswith(".gguf") for name in names):
         return "quantised weights (GGUF), which cannot be flown; use the model's safetensors in 16 bits"
-    files = sorted(folder.glob("*.safetensors"))
-    if missing := _missing_shards(files):
-        return f"{missing} of its weights; download the others"
-    tensors = {name: kind for file in files for name, kind in _header(file).items()}
-    if any(".lora_" in name or name.startswith("lora_") for name in tensors):
-        return "a LoRA, which changes another model's weights; merge it into its model first"
-    if set(tensors.values()) & _QUANTISED:
-        return "quantised weights, which cannot be flown; use the model's own in 16 bits"
-    if any(name.startswith("control_adapter.") for name in tensors):
+    tensors = _tensors(folder)
+    if contents := _contents_of_weights(folder, tensors):
+        return contents
+    if _has_camera(tensors):
         return None
-    if any(name.startswith("ref_conv.") for name in tensors):
-        return "a Wan-Fun-Control model, which follows a control film and no camera; use its Control-Camera sibling"
     if "patch_embedding.weight" in tensors:
         return (
             "a Wan model in its original layout, of which none that is flown here has a camera; use it in diffusers' "
@@ -51,9 +47,46 @@ def open_kind(folder: Path) -> str | None:
     """The kind of world in a published folder of an open model, by the names of its tensors; None if there is none."""
     if (folder / "Wan21" / "Action2V").is_dir():
         return "minwm"
-    files = folder.glob("diffusion_pytorch_model*.safetensors")
-    is_wan_fun = any(name.startswith("control_adapter.") for file in files for name in _header(file))
-    return "wan_fun" if is_wan_fun else None
+    files = [file for part in transformer_folders(folder) for file in part.glob("diffusion_pytorch_model*.safetensors")]
+    return "wan_fun" if any(_has_camera(_header(file)) for file in files) else None
+
+
+def _contents_of_experts(folder: Path, names: set[str]) -> str | None:
+    """As `contents_of`, of a folder with Wan 2.2 A14B's experts."""
+    whole = "the two experts of a Wan 2.2 A14B model"
+    if missing := set(EXPERTS) - names:
+        return f"one of {whole}; download {missing.pop()}/ too"
+    for expert in EXPERTS:
+        tensors = _tensors(folder / expert)
+        if contents := _contents_of_weights(folder / expert, tensors):
+            return f"{whole}, of which {expert}/ holds {contents}"
+        if not tensors:
+            return f"{whole}, of which {expert}/ holds no weights; download its diffusion_pytorch_model*.safetensors"
+        if not _has_camera(tensors):
+            return f"{whole}, without a camera; use Wan2.2-Fun-A14B-Control-Camera"
+    return None
+
+
+def _contents_of_weights(folder: Path, tensors: Mapping[str, str]) -> str | None:
+    """What is wrong with the safetensors of a transformer; None where they can be flown, or are none that we know."""
+    if missing := _missing_shards(sorted(folder.glob("*.safetensors"))):
+        return f"{missing} of its weights; download the others"
+    if any(".lora_" in name or name.startswith("lora_") for name in tensors):
+        return "a LoRA, which changes another model's weights; merge it into its model first"
+    if set(tensors.values()) & _QUANTISED:
+        return "quantised weights, which cannot be flown; use the model's own in 16 bits"
+    if any(name.startswith("ref_conv.") for name in tensors) and not _has_camera(tensors):
+        return "a Wan-Fun-Control model, which follows a control film and no camera; use its Control-Camera sibling"
+    return None
+
+
+def _has_camera(tensors: Iterable[str]) -> bool:
+    return any(name.startswith("control_adapter.") for name in tensors)
+
+
+def _tensors(folder: Path) -> dict[str, str]:
+    """Names and types of the tensors in a folder's safetensors; no number is read."""
+    return {name: kind for file in sorted(folder.glob("*.safetensors")) for name, kind in _header(file).items()}
 
 
 def _missing_shards(files: list[Path]) -> str | None:

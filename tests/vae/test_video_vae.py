@@ -51,6 +51,17 @@ def test_shapes_are_four_times_less_in_time_and_eight_in_space(config: VideoVAEC
 
 
 @CONFIGS
+@pytest.mark.parametrize("ends", [[1, 5, 9], [5, 9], [1, 9], [9]])
+def test_encoding_chunk_by_chunk_equals_encoding_the_whole(config: VideoVAEConfig, ends: list[int]) -> None:
+    vae, film = build(config), video(2, 9)
+    cache, chunks = None, []
+    for start, end in zip([0, *ends], ends, strict=False):
+        latents, cache = vae.encode_chunk(film[:, :, start:end], cache)
+        chunks.append(latents)
+    torch.testing.assert_close(torch.cat(chunks, dim=2), vae.encode(film), rtol=1e-4, atol=1e-5)
+
+
+@CONFIGS
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("ends", [[1, 2, 3, 4, 5], [1, 5], [2, 5], [3, 4, 5], [5]])
 def test_decoding_chunk_by_chunk_equals_decoding_the_whole(config: VideoVAEConfig, batch: int, ends: list[int]) -> None:

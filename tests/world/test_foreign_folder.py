@@ -30,6 +30,7 @@ FOLDERS = {
     "quantised weights, ": write(WEIGHTS, "patch_embedding.weight", dtype=torch.float8_e4m3fn),
     r"quantised weights \(GGUF\)": lambda folder: (folder / "wan-Q4.gguf").write_bytes(b"GGUF"),
     "the two experts of a Wan 2.2 A14B model": experts,
+    "one of the two experts of a Wan 2.2 A14B model": lambda folder: (folder / "low_noise_model").mkdir(),
     "minWM's students of HunyuanVideo 1.5": lambda folder: (folder / "HY15").mkdir(),
     r"pickled weights \(model.pt\)": lambda folder: (folder / "model.pt").write_bytes(b"PK"),
 }

@@ -28,7 +28,9 @@ class WanFunWorldConfig:
         num_frames: That the network makes at once: the picture it is given and 4k new ones.
         num_steps: Of Euler's method.
         shift: Of the times at which it stops: more near noise.
-        guidance_text: Weight of the prompt against the negative prompt; 1 is none.
+        boundary: Of two experts (Wan 2.2 A14B), the time in [0, 1] down to which the first is asked, the authors' 0.9
+            without one; of one transformer, none.
+        guidance_text: Weight of the prompt against the negative prompt, of both experts; 1 is none.
         negative_prompt: What the film should not be.
         metres_per_unit: Length of the unit in which the network takes translations, which it learned from films without
             metres; estimate it (`model.evaluation.world_unit`).
@@ -45,6 +47,7 @@ class WanFunWorldConfig:
     num_frames: int = 81
     num_steps: int = 50
     shift: float = 5.0
+    boundary: float | None = None
     guidance_text: float = 6.0
     negative_prompt: str = "still picture, blurred, distorted, overexposed, subtitles, watermark, low quality"
     metres_per_unit: float = 1.0
@@ -63,6 +66,8 @@ class WanFunWorldConfig:
         for name in ("fps", "shift", "metres_per_unit"):
             if not (getattr(self, name) > 0 and math.isfinite(getattr(self, name))):
                 raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)}")
+        if self.boundary is not None and not 0 <= self.boundary <= 1:
+            raise ValueError(f"boundary: expected 0 to 1, got {self.boundary}")
         if not math.isfinite(self.guidance_text):
             raise ValueError(f"guidance_text: expected a finite number, got {self.guidance_text}")
 

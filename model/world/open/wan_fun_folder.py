@@ -18,7 +18,7 @@ from model.pretrained.original_encoders import (
 )
 from model.pretrained.original_files import stored_tensors
 from model.pretrained.original_vae import load_original_vae, original_vae_config
-from model.pretrained.wan_fun import load_wan_fun, wan_fun_config, weight_files
+from model.pretrained.wan_fun import load_wan_fun, transformer_folders, wan_fun_config, weight_files
 from model.text.umt5 import UMT5Encoder, load_tokenizer
 from model.vae.video_vae import VideoVAE
 from model.world.folder import folder_stamp, named_errors
@@ -27,7 +27,7 @@ from model.world.open.clip_picture import PictureEncoder
 from model.world.open.lent_text_encoder import LentTextEncoder
 from model.world.open.memory_need import check_memory, num_bytes, vae_work
 from model.world.open.wan_fun_config import WanFunWorldConfig, read_wan_fun_world_config
-from model.world.open.wan_fun_world import WanFunWorld
+from model.world.open.wan_fun_world import MASK_CHANNELS, WanFunWorld
 
 TOKENIZER = "google/umt5-xxl"
 _PARTS = {
@@ -40,13 +40,19 @@ _LATENT_CHANNELS = 16
 
 @dataclass(frozen=True)
 class WanFunFiles:
-    """A folder whose parts are all there and fit each other."""
+    """A folder whose parts are all there and fit each other.
 
-    folder: Path
+    Attributes:
+        transformers: The folder of each; of two experts the one for much noise is the first.
+        dit: Of each.
+        image_encoder: None where the transformer has no use for it.
+    """
+
+    transformers: tuple[Path, ...]
     dit: WanFunConfig
     vae: Path
     text_encoder: Path
-    image_encoder: Path
+    image_encoder: Path | None
 
 
 def load_wan_fun_world(
@@ -83,6 +89,8 @@ def load_wan_fun_world(
     if offload and target.type == "cpu":
         raise ValueError("offload: expected false on the CPU, where all weights are already, got true; leave it out")
     with named_errors(folder):
+        if config.boundary is not None and len(transformer_folders(folder)) == 1:
+            raise ValueError(f"boundary: expected none, only two experts have one, got {config.boundary}; leave it out")
         networks = _networks(_Load(folder, target, offload, folder_stamp(folder), config))
     return WanFunWorld(*networks, config, target)
 
@@ -90,12 +98,22 @@ def load_wan_fun_world(
 def memory_needs(files: WanFunFiles, config: WanFunWorldConfig, device: torch.device, offload: bool) -> dict[str, int]:
     """Bytes on the device for one environment, by what takes them; only headers are read.
 
-    An encoder is lent to the device while no step is taken; on the CPU all are there at once.
+    An encoder is lent to the device while no step is taken, and of two experts, with offloading, the one whose turn it
+    is; on the CPU all are there at once.
     """
-    tensors = {name: tensor for file in weight_files(files.folder) for name, tensor in stored_tensors(file).items()}
-    dtype = _dtype(device) or tensors["patch_embedding.weight"].dtype
-    on_device = [value for name, value in tensors.items() if not offload or not re.match(r"blocks\.(?!0\.)", name)]
-    image = [value for name, value in stored_tensors(files.image_encoder).items() if name.startswith("visual.")]
+    stored = [
+        {name: tensor for file in weight_files(part) for name, tensor in stored_tensors(file).items()}
+        for part in files.transformers
+    ]
+    dtype = _dtype(device) or stored[0]["patch_embedding.weight"].dtype
+    lent = re.compile(r"blocks\.(?!0\.)") if offload else None
+    transformers = [
+        num_bytes([value for name, value in tensors.items() if not (lent and lent.match(name))], dtype)
+        for tensors in stored
+    ]
+    image = []
+    if files.image_encoder:
+        image = [value for name, value in stored_tensors(files.image_encoder).items() if name.startswith("visual.")]
     text = [] if offload else list(stored_tensors(files.text_encoder).values())
     encoders = (num_bytes(image), num_bytes(text))
     num_latents = 1 + (config.num_frames - 1) // FRAMES_PER_LATENT
@@ -103,7 +121,8 @@ def memory_needs(files: WanFunFiles, config: WanFunWorldConfig, device: torch.de
         transformer_work(files.dit, num_latents * (config.height // 16) * (config.width // 16), dtype.itemsize),
         vae_work(config.height, config.width, original_vae_config(files.vae).base_dim, dtype.itemsize),
     )
-    needs = {"transformer": num_bytes(on_device, dtype), "VAE": num_bytes(stored_tensors(files.vae).values(), dtype)}
+    transformer = max(transformers) if offload else sum(transformers)
+    needs = {"transformer": transformer, "VAE": num_bytes(stored_tensors(files.vae).values(), dtype)}
     if device.type == "cpu":
         return needs | {"encoders": sum(encoders), "work": work}
     return needs | {"an encoder, then work": max(*encoders, work)}
@@ -134,19 +153,17 @@ class _Load:
 
 
 @lru_cache(maxsize=1)
-def _networks(load: _Load) -> tuple[WanFunDiT, VideoVAE, LentTextEncoder, PictureEncoder]:
+def _networks(load: _Load) -> tuple[tuple[WanFunDiT, ...], VideoVAE, LentTextEncoder, PictureEncoder | None]:
     files = look_at(load.folder)
     smaller = "a smaller height and width in world.yaml"
     advice = f"try {smaller}" if load.offload or load.device.type == "cpu" else f"try offload=True, or {smaller}"
     check_memory(load.device, memory_needs(files, load.config, load.device, load.offload), advice)
-    dit = load_wan_fun(load.folder, files.dit, _dtype(load.device))
-    blocks, dit.blocks = dit.blocks, torch.nn.ModuleList()
-    dit.to(load.device).blocks = blocks if load.offload else blocks.to(load.device)
+    home = torch.device("cpu") if load.offload else load.device
+    dits = tuple(load_wan_fun(part, files.dit, _dtype(load.device)).to(home) for part in files.transformers)
     text_encoder = UMT5Encoder(load_tokenizer(load.folder / TOKENIZER), load_text_encoder(files.text_encoder))
-    picture_encoder = PictureEncoder(load_image_encoder(files.image_encoder))
+    picture_encoder = PictureEncoder(load_image_encoder(files.image_encoder)) if files.image_encoder else None
     vae = load_original_vae(files.vae).requires_grad_(False)
-    lent = LentTextEncoder(text_encoder, torch.device("cpu") if load.offload else load.device)
-    return dit, vae.to(load.device, dit.dtype), lent, picture_encoder
+    return dits, vae.to(load.device, dits[0].dtype), LentTextEncoder(text_encoder, home), picture_encoder
 
 
 def look_at(folder: Path) -> WanFunFiles:
@@ -158,21 +175,38 @@ def look_at(folder: Path) -> WanFunFiles:
     """
     if contents := contents_of(folder):
         raise ValueError(f"expected a Wan-Fun-Control-Camera model, got {contents}")
-    dit = wan_fun_config(folder)
-    if dit.in_channels != 2 * _LATENT_CHANNELS or not dit.image_dim:
-        raise ValueError(
-            f"expected a transformer of 32 input channels that reads a picture's tokens, as of V1.1, got one of "
-            f"{dit.in_channels}{'' if dit.image_dim else ' without them'}; Wan 2.2's cannot be flown yet"
-        )
-    parts = {part: _part(folder, *names) for part, names in _PARTS.items()}
+    transformers = transformer_folders(folder)
+    dit = _check_transformers(transformers)
+    parts = {part: _part(folder, *names) for part, names in _PARTS.items() if part != "image_encoder" or dit.image_dim}
     if not (folder / TOKENIZER).is_dir():
         raise FileNotFoundError(
             f"expected the tokenizer in {folder / TOKENIZER}, found none; download it with the rest"
         )
     _check_fit("vae", parts["vae"], _LATENT_CHANNELS, original_vae_config(parts["vae"]).latent_channels)
     _check_fit("text_encoder", parts["text_encoder"], dit.text_dim, check_text_encoder(parts["text_encoder"]))
-    _check_fit("image_encoder", parts["image_encoder"], dit.image_dim, check_image_encoder(parts["image_encoder"]))
-    return WanFunFiles(folder, dit, **parts)
+    image_encoder = parts.get("image_encoder")
+    if image_encoder:
+        _check_fit("image_encoder", image_encoder, dit.image_dim, check_image_encoder(image_encoder))
+    return WanFunFiles(transformers, dit, parts["vae"], parts["text_encoder"], image_encoder)
+
+
+def _check_transformers(folders: tuple[Path, ...]) -> WanFunConfig:
+    """The shape of a model's transformers: of the one of V1.1, or of the two experts of Wan 2.2 A14B."""
+    dit, *others = (wan_fun_config(folder) for folder in folders)
+    if any(other != dit for other in others):
+        raise ValueError(f"expected two experts of one shape, got {dit} and {others[0]}; download both of one model")
+    masked = 2 * _LATENT_CHANNELS + MASK_CHANNELS
+    if others and (dit.in_channels != masked or dit.image_dim):
+        raise ValueError(
+            f"expected experts of {masked} input channels that read no picture's tokens, as of Wan 2.2 A14B, got ones "
+            f"of {dit.in_channels}{' that read them' if dit.image_dim else ''}; use Wan2.2-Fun-A14B-Control-Camera"
+        )
+    if not others and (dit.in_channels != 2 * _LATENT_CHANNELS or not dit.image_dim):
+        raise ValueError(
+            f"expected a transformer of 32 input channels that reads a picture's tokens, as of V1.1, got one of "
+            f"{dit.in_channels}{'' if dit.image_dim else ' without them'}; Wan 2.2's A14B flies, with both its experts"
+        )
+    return dit
 
 
 def _part(folder: Path, stem: str, contents: str) -> Path:

@@ -1,6 +1,7 @@
 """Wan-Fun-Control-Camera as a world: each clip is a film from the last picture along the commanded poses."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -30,21 +31,26 @@ from model.world.open.clip_picture import PictureEncoder
 from model.world.open.wan_fun_config import WanFunWorldConfig
 from model.world.protocol import WorldSpec, WorldState
 
+MASK_CHANNELS = FRAMES_PER_LATENT  # a number for each frame of a latent frame: 1 is known
+_BOUNDARY = 0.9  # time from which on the expert for much noise is asked: its authors' for Wan 2.2 A14B with a picture
+
 
 class WanFunWorld:
     """A `WorldModel` of Wan-Fun-Control-Camera.
 
     The network makes 1 + 4k frames from a picture, which is their first, in a frame of its own: the camera of that
     picture. So each clip begins at the last frame shown, its 4k other frames are the clip, and poses are given relative
-    to the pose of that frame, in the network's unit. What else was seen is forgotten.
+    to the pose of that frame, in the network's unit. What else was seen is forgotten. Wan 2.2 A14B's two experts take
+    turns: the first solves the times of much noise, the second the others.
 
     A state's memory holds `picture` `[b, h, w, 3]`, `text` `[b, n, d]` and `fingerprint` `[b]`.
 
     Args:
-        dit: In evaluation mode; its blocks may lie elsewhere than the rest, and are lent to its device one by one.
+        transformers: In evaluation mode: one, or the experts for much and for little noise. If they lie elsewhere, the
+            one at work is lent to the device, block by block.
         vae: On the device, in the transformer's type.
         text_encoder: Wan's UMT5.
-        picture_encoder: CLIP's; lent to the device for each picture.
+        picture_encoder: CLIP's; lent to the device for each picture. None where the transformers do not read it.
         config: Sizes, sampler, and the metres of the network's unit.
         device: Where clips are made and states live.
 
@@ -53,14 +59,14 @@ class WanFunWorld:
 
     def __init__(
         self,
-        dit: WanFunDiT,
+        transformers: tuple[WanFunDiT, ...],
         vae: VideoVAE,
         text_encoder: TextEncoder,
-        picture_encoder: PictureEncoder,
+        picture_encoder: PictureEncoder | None,
         config: WanFunWorldConfig,
         device: torch.device,
     ) -> None:
-        self._dit, self._vae, self._config, self._device = dit, vae, config, device
+        self._transformers, self._vae, self._config, self._device = transformers, vae, config, device
         self._text_encoder, self._picture_encoder = text_encoder, picture_encoder
         self._spec = config.spec()
 
@@ -136,42 +142,87 @@ class WanFunWorld:
         self, state: WorldState, c2w: Float[Tensor, "b f 4 4"], picture: Tensor | None
     ) -> UInt8[Tensor, "b f h w 3"]:
         """The frames at these poses of all frames; the first pose is that of the picture."""
-        config, dit = self._config, self._dit
-        batch, frames = c2w.shape[:2]
+        config, shape = self._config, self._latent_shape(c2w.shape[1])
         steps = state.step if picture is None else state.step + 1
-        shape = (dit.config.out_channels, 1 + (frames - 1) // FRAMES_PER_LATENT, config.height // 8, config.width // 8)
-        noise = episode_noise(state.seed, steps, shape).to(self._device)
-        known = torch.zeros(batch, dit.config.in_channels - shape[0], *shape[1:], device=self._device)
-        if picture is not None:
-            known[:, :, :1] = self._vae.encode(to_float(picture[:, None]).to(dit.dtype))
-        image = dit.project_image(self._picture_encoder(picture, batch, self._device))
-        camera = torch.cat([self._camera_tokens(row, lens) for row, lens in zip(c2w, state.intrinsics, strict=True)])
-        texts = [dit.project_text(state.memory["text"])]
-        if config.guidance_text != 1:
-            texts.append(dit.project_text(self._negative_text.to(self._device)).expand_as(texts[0]))
+        latents = episode_noise(state.seed, steps, shape).to(self._device)
+        features = None
+        if self._picture_encoder is not None:
+            features = self._picture_encoder(picture, len(c2w), self._device)
+        inputs = _Inputs(c2w, state.intrinsics, state.memory["text"], features, self._known(picture, len(c2w), shape))
+        schedule = sampling_schedule(config.num_steps, config.shift, self._device)
+        for dit, times in zip(self._transformers, self._shares(schedule), strict=True):
+            if len(times) > 1:
+                latents = self._solve(dit, inputs, latents, times)
+        return self._decode(latents)
 
-        def velocity(x: Tensor, t: Tensor) -> Tensor:
-            latents = torch.cat([x, known], dim=1)
-            guided, *others = [dit(latents, t, text, image, camera).float() for text in texts]
-            return others[0] + config.guidance_text * (guided - others[0]) if others else guided
+    def _latent_shape(self, num_frames: int) -> tuple[int, int, int, int]:
+        """(channels, latent frames, height, width) of a film's latents."""
+        num_latents = 1 + (num_frames - 1) // FRAMES_PER_LATENT
+        channels = self._transformers[0].config.out_channels
+        return channels, num_latents, self._config.height // 8, self._config.width // 8
 
-        return self._decode(euler(velocity, noise, sampling_schedule(config.num_steps, config.shift, self._device)))
+    def _known(
+        self, picture: Tensor | None, batch: int, shape: tuple[int, int, int, int]
+    ) -> Float[Tensor, "b c_known f_z h_z w_z"]:
+        """What the transformers are told of the clip: of nothing known, zeros.
+
+        That is the latents of the picture, and zeros after them. Those that read a mask have the mask first, and then
+        the latents of a film that is grey after the picture.
+        """
+        num_known = self._transformers[0].config.in_channels - shape[0]
+        known = torch.zeros(batch, num_known, *shape[1:], device=self._device)
+        if picture is None:
+            return known
+        num_masks = num_known - shape[0]
+        known[:, :num_masks, :1] = 1
+        chunk, cache = to_float(picture[:, None]).to(self._transformers[0].dtype), None
+        for k in range(shape[1] if num_masks else 1):
+            latents, cache = self._vae.encode_chunk(chunk, cache)
+            known[:, num_masks:, k : k + 1] = latents
+            chunk = torch.zeros_like(chunk[:, :, :1]).expand(-1, -1, FRAMES_PER_LATENT, -1, -1)
+        return known
+
+    def _shares(self, schedule: Float[Tensor, "steps"]) -> list[Float[Tensor, "share"]]:
+        """The part of the schedule that each transformer solves; one ends where the next begins."""
+        if len(self._transformers) == 1:
+            return [schedule]
+        boundary = _BOUNDARY if self._config.boundary is None else self._config.boundary
+        first = int((schedule[:-1] >= boundary).sum())
+        return [schedule[: first + 1], schedule[first:]]
+
+    def _solve(self, dit: WanFunDiT, inputs: "_Inputs", x: Tensor, times: Tensor) -> Tensor:
+        """The latents at the last of these times, from those at the first."""
+        weight = self._config.guidance_text
+        with dit.lent_without_blocks(x.device):
+            image = None if inputs.features is None else dit.project_image(inputs.features)
+            rows = zip(inputs.c2w, inputs.intrinsics, strict=True)
+            camera = torch.cat([self._camera_tokens(dit, row, lens) for row, lens in rows])
+            texts = [dit.project_text(inputs.text)]
+            if weight != 1:
+                texts.append(dit.project_text(self._negative_text.to(self._device)).expand_as(texts[0]))
+
+            def velocity(x: Tensor, t: Tensor) -> Tensor:
+                latents = torch.cat([x, inputs.known], dim=1)
+                guided, *others = [dit(latents, t, text, image, camera).float() for text in texts]
+                return others[0] + weight * (guided - others[0]) if others else guided
+
+            return euler(velocity, x, times)
 
     def _camera_tokens(
-        self, c2w: Float[Tensor, "f 4 4"], intrinsics: Float[Tensor, "4"]
+        self, dit: WanFunDiT, c2w: Float[Tensor, "f 4 4"], intrinsics: Float[Tensor, "4"]
     ) -> Float[Tensor, "1 f_latent hw d"]:
         """Of one row, whose maps are as large as eight films."""
         poses = se3.relative(c2w[:1], c2w)[None]
         poses[..., :3, 3] /= self._config.metres_per_unit
         maps = plucker_map(poses, intrinsics[None], self._config.height, self._config.width)
-        tokens: Tensor = self._dit.control_adapter(maps)
+        tokens: Tensor = dit.control_adapter(maps)
         return tokens
 
     def _decode(self, latents: Float[Tensor, "b c f_z h_z w_z"]) -> UInt8[Tensor, "b f h w 3"]:
         """One latent frame at a time: a whole film of activations would not fit."""
         films, cache = [], None
         for latent in latents.split(1, dim=2):
-            video, cache = self._vae.decode_chunk(latent.to(self._dit.dtype), cache)
+            video, cache = self._vae.decode_chunk(latent.to(self._transformers[0].dtype), cache)
             films.append(to_uint8(video.float()))
         return torch.cat(films, dim=1)
 
@@ -184,4 +235,15 @@ class WanFunWorld:
 
     @cached_property
     def _fingerprint(self) -> int:
-        return networks_fingerprint(self._spec, self._dit, self._vae)
+        return networks_fingerprint(self._spec, *self._transformers, self._vae)
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """What a film is made of beside noise: poses, lenses, encoded prompts, the picture's tokens, and known channels."""
+
+    c2w: Float[Tensor, "b f 4 4"]
+    intrinsics: Float[Tensor, "b 4"]
+    text: Float[Tensor, "b n d"]
+    features: Float[Tensor, "b m c"] | None
+    known: Float[Tensor, "b c_known f_z h_z w_z"]

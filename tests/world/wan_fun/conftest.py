@@ -122,6 +122,39 @@ def published(tmp_path_factory: pytest.TempPathFactory, networks: SimpleNamespac
     return folder
 
 
+@pytest.fixture(scope="session")
+def experts(diffsynth: SimpleNamespace) -> tuple[nn.Module, nn.Module]:
+    """Wan 2.2's two transformers, for much and for little noise, tiny, and random."""
+    model = diffsynth.wan_video_dit.WanModel
+    high, low = (
+        model(
+            dim=48, in_dim=36, ffn_dim=64, out_dim=16, text_dim=16, freq_dim=32, eps=1e-6, patch_size=(1, 2, 2),
+            num_heads=2, num_layers=2, has_image_input=False, add_control_adapter=True, require_clip_embedding=False,
+        )
+        for _ in range(2)
+    )  # fmt: skip
+    return randomise(high, 11), randomise(low, 12)
+
+
+@pytest.fixture(scope="session")
+def published_experts(
+    tmp_path_factory: pytest.TempPathFactory, published: Path, experts: tuple[nn.Module, nn.Module]
+) -> Path:
+    """The folder of Wan 2.2 A14B as it is downloaded, each expert in three shards."""
+    folder = tmp_path_factory.mktemp("Wan2.2-Fun-A14B-Control-Camera")
+    shutil.copytree(
+        published, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("diffusion*", "config.json", "*clip*")
+    )
+    for name, expert in zip(("high_noise_model", "low_noise_model"), experts, strict=True):
+        (folder / name).mkdir()
+        (folder / name / "config.json").write_text(json.dumps({"dim": 48, "num_heads": 2, "in_dim": 36}))
+        names = sorted(expert.state_dict())
+        for k in range(3):
+            shard = {each: expert.state_dict()[each] for each in names[k::3]}
+            save_file(shard, folder / name / f"diffusion_pytorch_model-{k + 1:05d}-of-00003.safetensors")
+    return folder
+
+
 @pytest.fixture
 def copy(published: Path, tmp_path: Path) -> Iterator[Path]:
     """A copy whose files a test may change."""

@@ -80,7 +80,7 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
         changed(WEIGHTS, lambda old: only("control_adapter")(old) | {"ref_conv.weight": torch.ones(1)}),
         "got a Wan-Fun-Control model",
     ),
-    "one of two experts": (changed(WEIGHTS, expert), "got one of 36 without them; Wan 2.2's cannot be flown yet"),
+    "one of two experts": (changed(WEIGHTS, expert), "got one of 36 without them; Wan 2.2's A14B flies, with both"),
     "a block's half": (changed(WEIGHTS, only("blocks.1.ffn")), "blocks.1.feed_forward.linear_1.bias should be"),
     "no VAE": (lambda folder: (folder / VAE).unlink(), "expected Wan 2.1's VAE, Wan2.1_VAE.pth or .safetensors, in"),
     "the VAE of 2.2": (changed(VAE, wider_latents), "16 latent channels, got one with 48; use Wan2.1_VAE.pth"),

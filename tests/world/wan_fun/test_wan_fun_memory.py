@@ -42,6 +42,16 @@ def test_the_decoder_takes_what_is_said(peak: Any) -> None:
     assert (kept + counted.peak) / 2 == pytest.approx(vae_work(64, 64, 16, 4), rel=0.1)
 
 
+def test_the_encoder_takes_less_than_is_said_of_the_decoder(peak: Any) -> None:
+    vae = VideoVAE(VideoVAEConfig(base_dim=16))
+    with torch.no_grad():
+        _, cache = vae.encode_chunk(torch.zeros(2, 3, 1, 64, 64), None)
+        kept = sum(tensor.nbytes for tensor in cache.values())
+        with peak(vae) as counted:
+            vae.encode_chunk(torch.zeros(2, 3, 4, 64, 64), cache)
+    assert (kept + counted.peak) / 2 < vae_work(64, 64, 16, 4)
+
+
 def test_offloading_leaves_one_block_on_the_device(published: Path) -> None:
     files, config, card = look_at(published), WanFunWorldConfig(height=32, width=48), torch.device("cuda")
     whole, offloaded = (memory_needs(files, config, card, offload) for offload in (False, True))
@@ -90,7 +100,12 @@ def test_offloading_has_no_effect_on_the_cpu(published: Path) -> None:
 
 
 def test_the_page_s_table_of_memory(diffsynth: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    shapes = {"1.3B": WanFunConfig(), "14B": WanFunConfig(width=5120, num_heads=40, num_blocks=40, ffn_dim=13824)}
+    large = {"width": 5120, "num_heads": 40, "num_blocks": 40, "ffn_dim": 13824}
+    shapes = {
+        "1.3B": WanFunConfig(),
+        "14B": WanFunConfig(**large),
+        "2.2 A14B": WanFunConfig(**large, in_channels=36, image_dim=0),
+    }
     with torch.device("meta"):
         image = diffsynth.wan_video_image_encoder.VisionTransformer(
             224, 14, 1280, 4, 1024, num_heads=16, num_layers=32, activation="gelu"
@@ -106,7 +121,8 @@ def test_the_page_s_table_of_memory(diffsynth: SimpleNamespace, monkeypatch: pyt
     monkeypatch.setattr(f"{FOLDER}.original_vae_config", lambda path: VideoVAEConfig())
     rows = []
     for size, config in shapes.items():
-        files = WanFunFiles(Path(size), config, Path("vae"), Path("text"), Path("image"))
+        image_encoder, num_experts = (Path("image"), 1) if config.image_dim else (None, 2)
+        files = WanFunFiles((Path(size),) * num_experts, config, Path("vae"), Path("text"), image_encoder)
         for offload in (False, True):
             needs = memory_needs(files, WanFunWorldConfig(), torch.device("cuda"), offload)
             figures = [f"{each / 1e9:.1f}" for each in (*needs.values(), sum(needs.values()))]

@@ -84,7 +84,7 @@ def test_metres_are_divided_by_the_network_s_unit(published: Path, world: WanFun
 def test_worlds_of_other_options_share_their_networks(published: Path, world: WanFunWorld) -> None:
     other = load_world(published, WorldOptions(sampler_steps=1, guidance_text=1.0))
     assert other.spec.evaluations_per_clip == 1 and world.spec.evaluations_per_clip == 4
-    assert other._dit is world._dit
+    assert other._transformers is world._transformers
 
 
 def test_another_world_s_state_is_refused(world: WanFunWorld) -> None:
