@@ -26,7 +26,18 @@ def make_room(seed: int = 0) -> trimesh.Trimesh:
     corners = np.take_along_axis(mesh.triangles, across[:, None], axis=2) / _METRES_PER_TEXTURE
     uv = np.empty((len(mesh.vertices), 2))
     uv[mesh.faces] = corners + 0.37 * faces_along[:, None, None]
-    blots = Image.fromarray(random.integers(90, 235, (12, 12, 3), dtype=np.uint8))
-    picture = blots.resize((384, 384), Image.Resampling.BICUBIC)
-    mesh.visual = TextureVisuals(uv=uv, material=SimpleMaterial(image=picture))
+    mesh.visual = TextureVisuals(uv=uv, material=SimpleMaterial(image=_picture(random)))
     return mesh
+
+
+def _picture(random: np.random.Generator) -> Image.Image:
+    """Blots of three sizes, 50 to 5 cm: the small ones are what structure from motion finds again."""
+    layers = [
+        np.asarray(
+            Image.fromarray(random.integers(0, 256, (n, n, 3), dtype=np.uint8)).resize(
+                (864, 864), Image.Resampling.BICUBIC
+            )
+        )
+        for n in (12, 36, 108)
+    ]
+    return Image.fromarray(np.average(layers, axis=0, weights=(3, 2, 2)).round().astype(np.uint8))
