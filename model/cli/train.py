@@ -30,6 +30,7 @@ from model.text.tiny_vocabulary import split_words
 from model.training import distributed, run_folder
 from model.training.flow_matching_step import FlowMatchingStep
 from model.training.latent_set import encoder_fingerprint
+from model.training.latent_shards import shards_fingerprint
 from model.training.loop import Batches, fit
 from model.training.lora import add_lora
 from model.training.plan import training_memory
@@ -52,6 +53,8 @@ def train(config: TrainConfig) -> Path:
     vae.requires_grad_(False).eval().to(device)
     check_settings(config, vae, initial)
     inputs = {"vae": encoder_fingerprint(vae), **frozen_base(config)}
+    if config.data.shards:
+        inputs["data.shards"] = shards_fingerprint(config.data.shards)
     run_folder.check_inputs(Path(config.out), inputs)
     run_folder.check_settings(config.out, given)
     data = training_data(config, vae, initial, inputs["vae"], device)

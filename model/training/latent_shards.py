@@ -102,6 +102,15 @@ def read_index(source: str) -> ShardIndex:
         raise ValueError(f"data.shards: {place}: expected an index of model.cli.encode, got {error!r:.200}") from error
 
 
+def shards_fingerprint(sources: Sequence[str]) -> str:
+    """Of what the sets say of themselves: with other clips a run would not go on with the same batches.
+
+    Raises:
+        FileNotFoundError, ValueError: As `read_index`.
+    """
+    return fingerprint(repr([read_index(source) for source in sources]))[:16]
+
+
 def read_shard(place: str, size: int) -> list[tuple[dict[str, Tensor], dict[str, Any]]]:
     """The clips of a tar file: tensors and facts.
 

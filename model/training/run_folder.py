@@ -132,6 +132,6 @@ def _compare(path: Path, numbers: Mapping[str, Any], inputs: Mapping[str, str]) 
     for name in inputs:
         if saved.get(name, inputs[name]) != inputs[name]:
             raise ValueError(
-                f"{name}: expected the one that {path} was trained for (weights {saved[name]}), got another (weights "
-                f"{inputs[name]}); give another out=, or remove that file to train anew"
+                f"{name}: expected the one that {path} was trained for (fingerprint {saved[name]}), got another "
+                f"(fingerprint {inputs[name]}); give another out=, or remove that file to train anew"
             )

@@ -13,9 +13,11 @@ from agents.evaluate import EvaluateConfig, evaluate
 from agents.mesh_room import make_room
 from agents.mesh_world import MeshWorld
 from cc2env.testing import check_world
+from model.estimators.sfm import ColmapSfM
 from model.evaluation.camera_accuracy import measure_camera
 from model.evaluation.truth import StillTruth
 from model.geometry import se3
+from model.geometry.alignment import trajectory_errors
 from model.geometry.trajectory import CameraTrajectory, frame_poses
 from model.world import registry
 
@@ -63,6 +65,20 @@ def test_the_search_finds_the_camera_in_it(world: MeshWorld) -> None:
     assert floor["rot_err_deg"] < 0.1 and floor["trans_err_m"] < 0.01
     wrong = poses @ se3.exp(torch.tensor([0.2, 0, 0, 0, 0.1, 0]))
     assert measure_camera([truth], film, wrong, every=8).summary()["trans_err_m"] > 0.15
+
+
+@pytest.mark.slow
+def test_structure_from_motion_finds_its_cameras_in_larger_pictures() -> None:
+    room = MeshWorld(height=240, width=320)
+    state, first = room.start([3])
+    twists = torch.tensor([-0.24, 0.0, 0.04, 0.0, 0.06, 0.0]).expand(4, 6)
+    lens = torch.tensor(room.spec.intrinsics)
+    path = CameraTrajectory.from_twists(torch.eye(4), twists, lens).c2w[None, 1:]
+    film = torch.cat([first, room.extend(state, path)[1]], dim=1)[0]
+    found = ColmapSfM()(film, None, lens)
+    poses = torch.cat([torch.eye(4)[None, None], frame_poses(state.c2w, path, 4)], dim=1)[0]
+    errors = trajectory_errors(found.c2w[found.registered], poses[found.registered])
+    assert found.registered.all() and errors.rot_err < 1 and errors.trans_err < 0.02
 
 
 @pytest.mark.slow

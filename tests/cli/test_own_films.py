@@ -71,6 +71,15 @@ def test_films_are_imported_encoded_trained_on_flown_and_evaluated(
     call(monkeypatch, "model.cli.train", *train, f"out={run}", "training.num_steps=2", *SIZE[1:], *SHORT)
     call(monkeypatch, "model.cli.train", *train, f"out={run}", "training.num_steps=3", *SIZE[1:], *SHORT)
     assert len((run / "curve.jsonl").read_text().splitlines()) == 3
+    for name, change, message in (
+        ("captions", ["other films"], r"^error: data\.shards: expected the one that .* was trained for"),
+        ("vae", "0", r"^error: data\.shards: .* expected clips encoded by .*, got another base's"),
+    ):
+        (shards / "index.json").write_text(json.dumps({**index, name: change}))
+        folder = run if name == "captions" else tmp_path / "other"
+        with pytest.raises(SystemExit, match=message):
+            call(monkeypatch, "model.cli.train", *train, f"out={folder}", "training.num_steps=4", *SIZE[1:], *SHORT)
+    (shards / "index.json").write_text(json.dumps(index))
 
     call(monkeypatch, "agents.explore", f"world={run}/world", f"out={tmp_path}/flight", "num_clips=1")
     assert list((tmp_path / "flight").glob("*.mp4"))

@@ -1,16 +1,32 @@
-"""Two processes that train together over gloo."""
+"""Two processes that train together over gloo, and their scripts as modules of this one."""
 
+import importlib.util
 import os
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 Launch = Callable[..., list[tuple[int, str]]]
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def script_module() -> Callable[[Path], ModuleType]:
+    """Imports a script that the two processes run, to do the same in this process."""
+
+    def imported(script: Path) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(script.stem, script)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return imported
 
 
 @pytest.fixture(scope="session")

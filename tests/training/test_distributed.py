@@ -1,8 +1,6 @@
 """Two processes of half a batch train as one process of the whole batch, also when stopped and continued."""
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -16,12 +14,8 @@ SCRIPT = Path(__file__).with_name("two_processes.py")
 
 
 @pytest.fixture(scope="module")
-def toy() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("two_processes", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def toy(script_module: Any) -> Any:
+    return script_module(SCRIPT)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, two_processes: Any) -> Path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["plain", "continued"])
-def test_two_processes_train_as_one_with_the_whole_batch(kind: str, toy: ModuleType, folder: Path) -> None:
+def test_two_processes_train_as_one_with_the_whole_batch(kind: str, toy: Any, folder: Path) -> None:
     alone = toy.train().tensors()
     together = load_file(folder / f"{kind}.safetensors")
     assert together.keys() == alone.keys()
@@ -54,13 +48,13 @@ def test_the_main_process_prepares_and_the_others_wait_for_it(folder: Path) -> N
     assert [path.name for path in folder.glob("made_by_*")] == ["made_by_0"]
 
 
-def test_accumulated_micro_batches_equal_the_large_batch(toy: ModuleType) -> None:
+def test_accumulated_micro_batches_equal_the_large_batch(toy: Any) -> None:
     whole, parts = toy.train(), toy.train(accumulation=4)
     for name, tensor in whole.tensors().items():
         torch.testing.assert_close(parts.tensors()[name], tensor, rtol=1e-3, atol=1e-5)
 
 
-def test_alone_every_function_is_a_no_op(toy: ModuleType) -> None:
+def test_alone_every_function_is_a_no_op(toy: Any) -> None:
     module: torch.nn.Module = toy.Toy()
     values: Tensor = torch.arange(3.0)
     assert distributed.wrap(module) is module

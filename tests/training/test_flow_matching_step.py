@@ -83,8 +83,7 @@ def attentive_step() -> FlowMatchingStep:
 def test_context_is_clean_at_time_zero_and_marked(num_context: int) -> None:
     spy = Spy()
     step_with(num_context)(spy, clips(), generator())
-    seen = spy.seen
-    length = num_context + 4 + (num_context == 0)
+    seen, length = spy.seen, num_context + 4 + (num_context == 0)
     assert seen["latents"].shape == (B, C, length, H, W) and seen["t"].shape == (B, length)
     assert seen["mask"].tolist() == [[k < num_context for k in range(length)]] * B
     assert (seen["t"][:, :num_context] == 0).all() and (seen["t"][:, num_context:] > 0).all()
@@ -95,8 +94,7 @@ def test_context_is_clean_at_time_zero_and_marked(num_context: int) -> None:
 
 
 def test_all_new_frames_of_a_row_share_its_time() -> None:
-    spy = Spy()
-    step_with(4)(spy, clips(), generator())
+    step_with(4)(spy := Spy(), clips(), generator())
     new = spy.seen["t"][:, 4:]
     assert (new == new[:, :1]).all() and len(new[:, 0].unique()) == B
 

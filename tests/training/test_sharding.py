@@ -1,11 +1,9 @@
 """A network in shares on two processes trains as one process trains it whole, also after one of the two was killed."""
 
-import importlib.util
 import json
 import shutil
 import signal
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -22,12 +20,8 @@ TOLERANCE = {"rtol": 1e-3, "atol": 1e-5}
 
 
 @pytest.fixture(scope="module")
-def run() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("sharded_run", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def run(script_module: Any) -> Any:
+    return script_module(SCRIPT)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, two_processes: Any) -> Path
 
 
 @pytest.fixture(scope="module")
-def alone(run: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+def alone(run: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     """The same training by this process, of the whole network."""
     folder = tmp_path_factory.mktemp("alone")
     return run.train(folder), folder
@@ -60,7 +54,7 @@ def test_losses_are_those_of_one_process(folder: Path, alone: tuple[Any, Path]) 
 
 
 @pytest.mark.slow
-def test_the_average_is_gathered_whole(folder: Path, alone: tuple[Any, Path], run: ModuleType) -> None:
+def test_the_average_is_gathered_whole(folder: Path, alone: tuple[Any, Path], run: Any) -> None:
     gathered, expected = load_file(folder / "average.safetensors"), run.average(alone[0])
     assert gathered.keys() == expected.keys()
     for name, tensor in expected.items():
@@ -68,9 +62,7 @@ def test_the_average_is_gathered_whole(folder: Path, alone: tuple[Any, Path], ru
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_with_another_number_of_processes(
-    folder: Path, alone: tuple[Any, Path], run: ModuleType
-) -> None:
+def test_a_killed_run_goes_on_with_another_number_of_processes(folder: Path, alone: tuple[Any, Path], run: Any) -> None:
     assert json.loads((folder / "killed/training_state/numbers.json").read_text())["step"] == 3
     state = run.train(folder / "killed")
     assert losses(folder / "killed") == pytest.approx(losses(alone[1]), rel=1e-4)
@@ -80,13 +72,13 @@ def test_a_killed_run_goes_on_with_another_number_of_processes(
 
 
 @pytest.mark.slow
-def test_compiled_blocks_with_selective_checkpoints_train_as_plain_ones(folder: Path, run: ModuleType) -> None:
+def test_compiled_blocks_with_selective_checkpoints_train_as_plain_ones(folder: Path, run: Any) -> None:
     run.train(folder / "exact", num_steps=2)
     assert losses(folder / "compiled") == pytest.approx(losses(folder / "exact"), rel=1e-4)
 
 
 @pytest.mark.slow
-def test_bfloat16_products_change_little(folder: Path, run: ModuleType) -> None:
+def test_bfloat16_products_change_little(folder: Path, run: Any) -> None:
     run.train(folder / "exact", num_steps=2)
     assert losses(folder / "bfloat16") == pytest.approx(losses(folder / "exact"), rel=2e-2)
     assert losses(folder / "bfloat16") != losses(folder / "exact")
@@ -95,14 +87,14 @@ def test_bfloat16_products_change_little(folder: Path, run: ModuleType) -> None:
 
 
 @pytest.mark.slow
-def test_damaged_shares_are_refused(folder: Path, run: ModuleType, tmp_path: Path) -> None:
+def test_damaged_shares_are_refused(folder: Path, run: Any, tmp_path: Path) -> None:
     shutil.copytree(folder / "run", tmp_path / "run")
     sorted((tmp_path / "run/training_state").glob("*.safetensors"))[0].unlink()
     with pytest.raises(ValueError, match=r"expected all shares of .*missing$"):
         run.train(tmp_path / "run", num_steps=6)
 
 
-def test_a_run_keeps_its_batches_a_step(alone: tuple[Any, Path], run: ModuleType, tmp_path: Path) -> None:
+def test_a_run_keeps_its_batches_a_step(alone: tuple[Any, Path], run: Any, tmp_path: Path) -> None:
     shutil.copytree(alone[1], tmp_path / "run")
     settings = run.stage()
     settings.fit.accumulation = 3
@@ -112,7 +104,7 @@ def test_a_run_keeps_its_batches_a_step(alone: tuple[Any, Path], run: ModuleType
     assert run_folder.restore(tmp_path / "run", train_state(run.small_dit(), settings, seed=5))
 
 
-def test_what_cannot_be_shared_is_named(run: ModuleType) -> None:
+def test_what_cannot_be_shared_is_named(run: Any) -> None:
     with pytest.raises(ValueError, match=r"^training.fit.shard: expected false with one process"):
         train_state(run.small_dit(), run.stage(shard=True), seed=5)
     assert not is_shared_out(run.small_dit(), run.stage(shard=None))
