@@ -235,7 +235,7 @@ def test_a_state_is_refused_to_other_inputs_and_one_that_names_none_goes_on(tmp_
     assert run(tmp_path / "old", given(vae="a")).step == NUM_STEPS
     run(tmp_path / "new", given(vae="a"))
     with pytest.raises(
-        ValueError, match=r"vae: expected the one .* \(weights a\), got .* \(weights b\); .*another out="
+        ValueError, match=r"vae: expected the one .* \(fingerprint a\), got .* \(fingerprint b\); .*another out="
     ):
         run(tmp_path / "new", given(vae="b", dit="c"))
     run_folder.check_inputs(tmp_path / "new", {"vae": "a"})
