@@ -5,7 +5,7 @@ import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -100,7 +100,19 @@ def umt5_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def wan_base(tmp_path: Path, umt5_folder: Path) -> Path:
-    """A downloaded Wan pipeline in small, with random weights."""
+    """A downloaded Wan 2.1 pipeline in small, with random weights."""
+    return small_pipeline(tmp_path / "base", umt5_folder, {})
+
+
+@pytest.fixture
+def wan22_base(tmp_path: Path, umt5_folder: Path) -> Path:
+    """The same of Wan 2.2 5B: latents of more channels for 16x16 pixels."""
+    vae = {"latent_channels": 48, "decoder_base_dim": 8, "patch_size": 2, "is_residual": True}
+    return small_pipeline(tmp_path / "base22", umt5_folder, vae)
+
+
+def small_pipeline(folder: Path, umt5_folder: Path, vae_options: dict[str, Any]) -> Path:
+    """Random weights in diffusers' layout."""
     import shutil
 
     from model.dit.video_dit import VideoDiT, VideoDiTConfig
@@ -108,9 +120,10 @@ def wan_base(tmp_path: Path, umt5_folder: Path) -> Path:
     from model.vae.video_vae import VideoVAE, VideoVAEConfig
     from model.world.config import TextEncoderConfig, WorldConfig, write_world_config
 
-    folder = tmp_path / "base"
-    shape = VideoDiTConfig(width=24, num_heads=2, num_blocks=2, ffn_dim=32, text_dim=16, freq_dim=8)
-    dit, vae = VideoDiT(shape), VideoVAE(VideoVAEConfig(base_dim=4, num_res_blocks=1))
+    vae = VideoVAE(VideoVAEConfig(base_dim=4, num_res_blocks=1, **vae_options))
+    channels = {"in_channels": vae.config.latent_channels, "out_channels": vae.config.latent_channels}
+    shape = VideoDiTConfig(**channels, width=24, num_heads=2, num_blocks=2, ffn_dim=32, text_dim=16, freq_dim=8)
+    dit = VideoDiT(shape)
     torch.nn.init.normal_(dit.head.linear.weight, std=0.1)  # a base that has learned something
     wan.save_dit(dit, folder / "transformer")
     wan.save_vae(vae, folder / "vae")

@@ -10,15 +10,16 @@ from model.build import TrainConfig
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.pretrained.diffusers_folder import read_config
 from model.pretrained.wan_dit import dit_config_from_diffusers
+from model.pretrained.wan_vae import config_from_diffusers
 from model.training.lora import add_lora
 from model.training.plan import mean_window, state_memory, training_memory
 
-# shapes of the open bases, whose vae makes latents of 8x8 pixels
+# of the open bases: the network's shape, and the pixels along a side of a latent pixel
 BASES = {
-    "wan1.3b": VideoDiTConfig(),
-    "wan14b": VideoDiTConfig(width=5120, num_heads=40, num_blocks=40, ffn_dim=13824),
+    "wan1.3b": (VideoDiTConfig(), 8),
+    "wan14b": (VideoDiTConfig(width=5120, num_heads=40, num_blocks=40, ffn_dim=13824), 8),
+    "wan2.2-5b": (VideoDiTConfig(in_channels=48, out_channels=48, width=3072, num_heads=24, ffn_dim=14336), 16),
 }
-_PIXELS = 8
 
 
 @dataclass(kw_only=True)
@@ -26,7 +27,8 @@ class PlanConfig(TrainConfig):
     """`python -m model.cli.plan`: the settings of a training, and what it would run on.
 
     Attributes:
-        base: `wan1.3b`, `wan14b`, or a folder whose transformer/config.json is read; None: the network of `dit`.
+        base: `wan1.3b`, `wan14b`, `wan2.2-5b`, or a folder of which transformer/config.json and vae/config.json are
+            read; None: the network of `dit`, on latents of 8x8 pixels.
         gpus: Processes that share every step's clips.
         tflops: Operations a second that a GPU reaches in training, in 10^12: its peak times the share that is reached.
         memory_gb: Of a GPU.
@@ -45,28 +47,40 @@ class PlanConfig(TrainConfig):
                 raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)}")
 
 
-def network(config: PlanConfig) -> VideoDiTConfig:
-    """The shape of the network that is trained.
+def network(config: PlanConfig) -> tuple[VideoDiTConfig, int]:
+    """The shape of the network that is trained, and the pixels along a side of a latent pixel.
 
     Raises:
+        FileNotFoundError: A file of the base is missing.
         ValueError: The base is neither a known name nor a folder.
     """
     if config.base is None:
-        return config.dit
+        return config.dit, 8
     if config.base in BASES:
         return BASES[config.base]
-    folder = Path(config.base) / "transformer"
-    if not folder.is_dir():
+    folder = Path(config.base)
+    if not (folder / "transformer").is_dir():
         raise ValueError(
             f"base: expected one of {list(BASES)} or a folder in diffusers' layout, got {config.base!r}; check the path"
         )
-    return dit_config_from_diffusers(read_config(folder))
+    vae = config_from_diffusers(read_config(folder / "vae"))
+    return dit_config_from_diffusers(read_config(folder / "transformer")), vae.spatial_stride
 
 
 def plan(config: PlanConfig) -> str:
-    """The plan as a table in Markdown."""
-    shape, clips, stage = network(config), config.data.clips, config.training
-    grid = (clips.height // _PIXELS, clips.width // _PIXELS)
+    """The plan as a table in Markdown.
+
+    Raises:
+        ValueError: Height or width of the clips does not divide into the base's tokens, or there is no such base.
+    """
+    (shape, pixels), clips, stage = network(config), config.data.clips, config.training
+    for name, patch in zip(("height", "width"), shape.patch_size[1:], strict=True):
+        if getattr(clips, name) % (pixels * patch):
+            raise ValueError(
+                f"data.clips.{name}: expected a multiple of {pixels * patch}, the pixels of a token of this base, got "
+                f"{getattr(clips, name)}"
+            )
+    grid = (clips.height // pixels, clips.width // pixels)
     text_tokens = config.text.num_tokens if config.base is None else 512
     cost, longest = mean_window(shape, config.diffusion, grid, text_tokens, config.gradient_checkpointing)
     with torch.device("meta"):

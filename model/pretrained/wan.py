@@ -7,7 +7,7 @@ from model.pretrained.diffusers_folder import check_shards, read_config
 from model.pretrained.wan_dit import dit_config_from_diffusers, load_dit, save_dit
 from model.pretrained.wan_vae import config_from_diffusers, load_vae, save_vae
 
-__all__ = ["check_base", "check_pipeline", "load_dit", "load_vae", "save_dit", "save_vae"]
+__all__ = ["check_base", "check_pipeline", "config_from_diffusers", "load_dit", "load_vae", "save_dit", "save_vae"]
 
 
 def check_base(folder: str | Path) -> Path:
@@ -50,5 +50,5 @@ def check_pipeline(folder: str | Path) -> None:
     if (Path(folder) / "transformer_2").is_dir() or is_listed or index.get("boundary_ratio") is not None:
         raise ValueError(
             "transformer_2: expected a pipeline of one transformer, got two experts (Wan 2.2 A14B), and either alone "
-            "makes wrong films; use a pipeline of Wan 2.1"
+            "makes wrong films; use a pipeline of Wan 2.1, or of Wan 2.2 5B"
         )

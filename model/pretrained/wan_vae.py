@@ -1,4 +1,4 @@
-"""Wan 2.1's VAE in diffusers' folder format (class AutoencoderKLWan), to and from `VideoVAE`."""
+"""The VAEs of Wan 2.1 and 2.2 in diffusers' folder format (class AutoencoderKLWan), to and from `VideoVAE`."""
 
 import re
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def load_vae(folder: str | Path) -> VideoVAE:
 
     Raises:
         FileNotFoundError: config.json or weights are missing.
-        ValueError: a file is damaged, or it is not a VAE of Wan 2.1's kind.
+        ValueError: a file is damaged, or it is not a VAE of Wan's kind.
     """
     config = config_from_diffusers(read_config(folder))
     with torch.device("meta"):
@@ -51,7 +51,7 @@ def save_vae(vae: VideoVAE, folder: str | Path) -> None:
     """Writes a folder that `diffusers.AutoencoderKLWan.from_pretrained` reads.
 
     Raises:
-        ValueError: the configuration has parts that Wan 2.1's VAE lacks.
+        ValueError: the configuration has parts that Wan's VAEs lack.
     """
     config = config_to_diffusers(vae.config)
     state = vae.state_dict()
@@ -69,10 +69,8 @@ def config_from_diffusers(config: dict[str, Any]) -> VideoVAEConfig:
     """
     if config.get("_class_name", _CLASS_NAME) != _CLASS_NAME:
         raise ValueError(f"config.json: expected _class_name {_CLASS_NAME}, got {config['_class_name']!r}; give a VAE")
-    if config.get("is_residual"):
-        raise ValueError("config.json: expected is_residual false (Wan 2.1), got true (Wan 2.2); use a Wan 2.1 VAE")
     if config.get("attn_scales"):
-        raise ValueError(f"config.json: expected attn_scales [], got {config['attn_scales']}; use Wan 2.1's VAE")
+        raise ValueError(f"config.json: expected attn_scales [], got {config['attn_scales']}; use one of Wan's")
     patch = config.get("patch_size") or 1
     channels = {key: config.get(key, 3) for key in ("in_channels", "out_channels")}
     if channels["in_channels"] != channels["out_channels"] or channels["in_channels"] % patch**2:
@@ -88,6 +86,7 @@ def config_from_diffusers(config: dict[str, Any]) -> VideoVAEConfig:
         temporal_downsample=config.get("temperal_downsample", [False, True, True]),
         spatial_downsample=[True] * (len(multipliers) - 1),
         patch_size=patch,
+        is_residual=bool(config.get("is_residual", False)),
         latents_mean=config.get("latents_mean", WAN_LATENTS_MEAN),
         latents_std=config.get("latents_std", WAN_LATENTS_STD),
     )
@@ -97,13 +96,14 @@ def config_to_diffusers(config: VideoVAEConfig) -> dict[str, Any]:
     """Inverse of `config_from_diffusers`.
 
     Raises:
-        ValueError: the configuration has parts that Wan 2.1's VAE lacks.
+        ValueError: the configuration has parts that Wan's VAEs lack.
     """
     wan = VideoVAEConfig(
         in_channels=config.in_channels, latent_channels=config.latent_channels, base_dim=config.base_dim,
         decoder_base_dim=config.decoder_base_dim, dim_mult=config.dim_mult, num_res_blocks=config.num_res_blocks,
         temporal_downsample=config.temporal_downsample, spatial_downsample=[True] * (len(config.dim_mult) - 1),
-        patch_size=config.patch_size, latents_mean=config.latents_mean, latents_std=config.latents_std,
+        patch_size=config.patch_size, is_residual=config.is_residual,
+        latents_mean=config.latents_mean, latents_std=config.latents_std,
     )  # fmt: skip
     if config != wan:
         different = [name for name, value in vars(wan).items() if getattr(config, name) != value]
@@ -119,12 +119,12 @@ def config_to_diffusers(config: VideoVAEConfig) -> dict[str, Any]:
         "attn_scales": [],
         "temperal_downsample": list(config.temporal_downsample),
         "dropout": 0.0,
-        "is_residual": False,
+        "is_residual": config.is_residual,
         "in_channels": pixels,
         "out_channels": pixels,
         "patch_size": None if config.patch_size == 1 else config.patch_size,
-        "scale_factor_temporal": 2 ** sum(config.temporal_downsample),
-        "scale_factor_spatial": config.patch_size * 2 ** (len(config.dim_mult) - 1),
+        "scale_factor_temporal": config.temporal_stride,
+        "scale_factor_spatial": config.spatial_stride,
         "latents_mean": list(config.latents_mean or [0.0] * config.latent_channels),
         "latents_std": list(config.latents_std or [1.0] * config.latent_channels),
     }
@@ -134,26 +134,40 @@ def _name_pairs(config: VideoVAEConfig) -> Iterator[tuple[str, str]]:
     """(our name, diffusers' name) of every tensor."""
     with torch.device("meta"):
         names = list(VideoVAE(config).state_dict())
-    blocks = config.num_res_blocks + 1  # diffusers counts the encoder's blocks and downsamplers in one list
+    coder_name = _residual_name if config.is_residual else _plain_name
     for name in names:
         theirs = re.sub(r"^to_posterior\.", "quant_conv.", name)
         theirs = re.sub(r"^from_latents\.", "post_quant_conv.", theirs)
         theirs = re.sub(r"^(\w+)\.mid\.before\.", r"\1.mid_block.resnets.0.", theirs)
         theirs = re.sub(r"^(\w+)\.mid\.after\.", r"\1.mid_block.resnets.1.", theirs)
         theirs = re.sub(r"^(\w+)\.mid\.attention\.", r"\1.mid_block.attentions.0.", theirs)
-        theirs = re.sub(r"^decoder\.levels\.(\d+)\.(\d+)\.", r"decoder.up_blocks.\1.resnets.\2.", theirs)
-        theirs = re.sub(r"^decoder\.upsamples\.(\d+)\.", r"decoder.up_blocks.\1.upsamplers.0.", theirs)
-        theirs = re.sub(
-            r"^encoder\.levels\.(\d+)\.(\d+)\.",
-            lambda match: f"encoder.down_blocks.{int(match[1]) * blocks + int(match[2])}.",
-            theirs,
-        )
-        theirs = re.sub(
-            r"^encoder\.downsamples\.(\d+)\.",
-            lambda match: f"encoder.down_blocks.{(int(match[1]) + 1) * blocks - 1}.",
-            theirs,
-        )
+        theirs = coder_name(theirs, config.num_res_blocks)
         yield name, _rename_leaf(name, theirs)
+
+
+def _plain_name(name: str, num_res_blocks: int) -> str:
+    """Of levels and their resampling in Wan 2.1, where the encoder's blocks and downsamplers are one list."""
+    blocks = num_res_blocks + 1
+    name = re.sub(r"^decoder\.levels\.(\d+)\.(\d+)\.", r"decoder.up_blocks.\1.resnets.\2.", name)
+    name = re.sub(r"^decoder\.upsamples\.(\d+)\.", r"decoder.up_blocks.\1.upsamplers.0.", name)
+    name = re.sub(
+        r"^encoder\.levels\.(\d+)\.(\d+)\.",
+        lambda match: f"encoder.down_blocks.{int(match[1]) * blocks + int(match[2])}.",
+        name,
+    )
+    return re.sub(
+        r"^encoder\.downsamples\.(\d+)\.",
+        lambda match: f"encoder.down_blocks.{(int(match[1]) + 1) * blocks - 1}.",
+        name,
+    )
+
+
+def _residual_name(name: str, num_res_blocks: int) -> str:
+    """The same in Wan 2.2, where each level is a block of its own."""
+    name = re.sub(r"^decoder\.levels\.(\d+)\.(\d+)\.", r"decoder.up_blocks.\1.resnets.\2.", name)
+    name = re.sub(r"^decoder\.upsamples\.(\d+)\.", r"decoder.up_blocks.\1.upsampler.", name)
+    name = re.sub(r"^encoder\.levels\.(\d+)\.(\d+)\.", r"encoder.down_blocks.\1.resnets.\2.", name)
+    return re.sub(r"^encoder\.downsamples\.(\d+)\.", r"encoder.down_blocks.\1.downsampler.", name)
 
 
 def _rename_leaf(name: str, theirs: str) -> str:

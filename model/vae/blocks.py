@@ -98,12 +98,12 @@ class Downsample(nn.Module):
 class Upsample(nn.Module):
     """Doubles space, time or both. The first frame of a video stays alone: 1 + k frames become 1 + 2k.
 
-    Doubling space halves the channels (`out_dim`), doubling time alone keeps them.
+    Doubling space makes `out_dim` channels, half as many by default; doubling time alone keeps them.
     """
 
-    def __init__(self, dim: int, *, space: bool, time: bool) -> None:
+    def __init__(self, dim: int, out_dim: int | None = None, *, space: bool, time: bool) -> None:
         super().__init__()
-        self.out_dim = dim // 2 if space else dim
+        self.out_dim = (out_dim or dim // 2) if space else dim
         self.time = CausalConv3d(dim, 2 * dim, 3, 1) if time else None
         self.space = nn.Conv2d(dim, self.out_dim, 3, padding=1) if space else None
 

@@ -1,4 +1,4 @@
-"""The causal video autoencoder: one class for Wan 2.1's VAE and for the tiny one.
+"""The causal video autoencoder: one class for Wan 2.1's VAE, Wan 2.2's (16x in space) and for the tiny one.
 
 4x in time (the first frame alone), 8x in space, KL-regularised; streams in both directions through an explicit cache.
 """
@@ -34,6 +34,7 @@ class VideoVAEConfig:
         spatial_downsample: the same for height and width.
         temporal_kernels: for each level, how many frames its convolutions see; None: 3 everywhere.
         patch_size: side of the pixel squares that become channels before the network.
+        is_residual: shortcuts without weights lead around the levels (`model.vae.shortcuts`), as in Wan 2.2.
         linear_path: adds the linear path to the encoder's mean and the decoder's output.
         residual_scale: factor of the network's share in those two sums. What is left to correct is an order of
             magnitude smaller than the video, and so should be an optimiser's first steps.
@@ -54,11 +55,22 @@ class VideoVAEConfig:
     spatial_downsample: list[bool] = field(default_factory=lambda: [True, True, True])
     temporal_kernels: list[int] | None = None
     patch_size: int = 1
+    is_residual: bool = False
     linear_path: bool = False
     residual_scale: float = 1.0
     initial_logvar: float = -7.0
     latents_mean: list[float] | None = None
     latents_std: list[float] | None = None
+
+    @property
+    def temporal_stride(self) -> int:
+        """Frames of a latent frame, the first excepted."""
+        return 2 ** sum(self.temporal_downsample)
+
+    @property
+    def spatial_stride(self) -> int:
+        """Pixels along a side of a latent pixel."""
+        return self.patch_size * 2 ** sum(self.spatial_downsample)
 
     def validate(self) -> None:
         """Raises ValueError where lists do not fit together."""
@@ -93,7 +105,7 @@ class VideoVAE(nn.Module):
         pixels = config.in_channels * config.patch_size**2
         z = config.latent_channels
         kernels = config.temporal_kernels or [3] * len(config.dim_mult)
-        steps = (config.spatial_downsample, config.temporal_downsample, kernels)
+        steps = (config.spatial_downsample, config.temporal_downsample, kernels, config.is_residual)
         encoder_levels = Levels([config.base_dim * m for m in config.dim_mult], config.num_res_blocks, *steps)
         decoder_dims = [(config.decoder_base_dim or config.base_dim) * m for m in config.dim_mult]
         num_blocks = config.decoder_num_res_blocks
@@ -110,12 +122,12 @@ class VideoVAE(nn.Module):
     @property
     def temporal_stride(self) -> int:
         """Frames of a latent frame, the first excepted."""
-        return 2 ** sum(self.config.temporal_downsample)
+        return self.config.temporal_stride
 
     @property
     def spatial_stride(self) -> int:
         """Pixels along a side of a latent pixel."""
-        return self.config.patch_size * 2 ** sum(self.config.spatial_downsample)
+        return self.config.spatial_stride
 
     def posterior(
         self, video: Float[Tensor, "b c f h w"]

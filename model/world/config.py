@@ -157,18 +157,20 @@ class WorldConfig:
         )
 
 
-def wan_config() -> WorldConfig:
-    """What holds for a downloaded Wan 2.1 pipeline (1.3B, 480p) without a `world.yaml`.
+def wan_config(is_wan22: bool = False) -> WorldConfig:
+    """What holds for a downloaded Wan pipeline without a `world.yaml`: 2.1 (1.3B, 480p), or 2.2 (5B, 704p).
 
     Both weights are Wan's own guidance scale: with a camera layer still at zero that is plain text guidance, and the
-    branch between the two costs nothing. Source: Wan 2.1's defaults (shift 3 and scale 5 at 480p, 16 fps).
+    branch between the two costs nothing. Source: Wan's defaults (2.1: shift 3 and scale 5 at 480p, 16 fps; 2.2: shift
+    and scale 5, 24 fps).
     """
+    shift = 5.0 if is_wan22 else 3.0
     return WorldConfig(
-        height=480,
-        width=832,
-        fps=16.0,
-        sampler=SamplerConfig(num_steps=32, shift=3.0, guidance_text=5.0, guidance_camera=5.0),
-        opening=SamplerConfig(num_steps=50, shift=3.0, guidance_text=5.0, guidance_camera=5.0),
+        height=704 if is_wan22 else 480,
+        width=1280 if is_wan22 else 832,
+        fps=24.0 if is_wan22 else 16.0,
+        sampler=SamplerConfig(num_steps=32, shift=shift, guidance_text=5.0, guidance_camera=5.0),
+        opening=SamplerConfig(num_steps=50, shift=shift, guidance_text=5.0, guidance_camera=5.0),
         text_encoder=TextEncoderConfig(kind="umt5", dim=4096, num_tokens=512),
     )
 

@@ -9,6 +9,7 @@ from model.checkpoint import load_component
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.fingerprint import fingerprint_number
 from model.pretrained import wan
+from model.pretrained.diffusers_folder import read_config
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.config import WORLD_FILE, WorldConfig, read_world_config, wan_config, write_world_config
 from model.world.protocol import WorldSpec
@@ -36,7 +37,9 @@ def read_world(folder: Path) -> WorldConfig:
     if not is_wan(folder):
         return read_world_config(folder)
     wan.check_pipeline(folder)
-    return read_world_config(folder) if (folder / WORLD_FILE).is_file() else wan_config()
+    if (folder / WORLD_FILE).is_file():
+        return read_world_config(folder)
+    return wan_config(is_wan22=wan.config_from_diffusers(read_config(folder / "vae")).is_residual)
 
 
 def read_vae(folder: Path) -> VideoVAE:

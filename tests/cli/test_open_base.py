@@ -99,6 +99,16 @@ def test_both_phases_then_the_world_flies_and_is_distilled(
     assert read_world(student).sampler.guidance_text == 1.0 and fly(student).shape == (8, 32, 32, 3)
 
 
+def test_wan_2_2_is_trained_and_flies_and_diffusers_reads_both_networks(
+    wan22_base: Path, clips: Path, tmp_path: Path
+) -> None:
+    world = train(settings("wan_phase2", wan22_base, clips, tmp_path / "run", "training.num_steps=1"))
+    assert fly(world).shape == (8, 32, 32, 3)
+    transformer = diffusers.WanTransformer3DModel.from_pretrained(world / "transformer")
+    vae = diffusers.AutoencoderKLWan.from_pretrained(world / "vae")
+    assert transformer.config.in_channels == vae.config.z_dim == 48 and vae.config.is_residual
+
+
 def test_adapters_are_resumed_exactly_and_come_out_merged_and_alone(
     wan_base: Path, clips: Path, tmp_path: Path
 ) -> None:

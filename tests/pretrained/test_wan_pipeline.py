@@ -8,6 +8,7 @@ import pytest
 
 from model.pretrained.wan import check_pipeline
 from model.world.load import load_world
+from model.world.networks import read_world
 
 _PART = ["diffusers", "WanTransformer3DModel"]
 
@@ -28,6 +29,13 @@ def test_a_damaged_index_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "model_index.json").write_text(text)
     with pytest.raises(ValueError, match=r"model_index.json: expected"):
         check_pipeline(tmp_path)
+
+
+def test_each_wan_has_its_own_defaults(wan_base: Path, wan22_base: Path) -> None:
+    for folder, size, shift in ((wan_base, (480, 832, 16.0), 3.0), (wan22_base, (704, 1280, 24.0), 5.0)):
+        (folder / "world.yaml").unlink()
+        config = read_world(folder)
+        assert (config.height, config.width, config.fps) == size and config.sampler.shift == shift
 
 
 def test_one_transformer_passes(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Plans: operations and memory agree with what a real run does."""
 
 import dataclasses
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -95,11 +97,28 @@ def test_the_plan_says_what_it_costs_and_what_does_not_fit() -> None:
     config = PlanConfig(base="wan1.3b", gpus=2, memory_gb=24)
     text = plan(config)
     assert "1,419,039,808" in text and "It does not fit" in text and "gradient_checkpointing=full" in text
-    assert network(config).num_blocks == 30
+    assert network(config)[0].num_blocks == 30
+
+
+def test_a_base_of_wan_2_2_has_a_quarter_of_the_tokens_and_the_published_size() -> None:
+    configs = [PlanConfig(base=base, gpus=8) for base in ("wan1.3b", "wan2.2-5b")]
+    with pytest.raises(ValueError, match=r"^data.clips.height: expected a multiple of 32"):
+        plan(configs[1])
+    for config in configs:
+        config.data.clips = dataclasses.replace(config.data.clips, height=192, width=320)
+    texts = [plan(config) for config in configs]
+    # 4,999,787,712 are diffusers' with this configuration; the rest is the camera layer and the mask channel
+    assert f"{4_999_787_712 + 6 * 4 * 3072 + 4 * 3072:,}" in texts[1]
+    of_2_1, of_2_2 = (re.findall(r"\(mean over the tasks\), in all \| ([\d,]+),", text)[0] for text in texts)
+    assert int(of_2_1.replace(",", "")) == pytest.approx(4 * int(of_2_2.replace(",", "")), abs=2)
+
+
+def test_the_plan_of_a_folder_reads_its_latents_from_its_vae(wan22_base: Path, wan_base: Path) -> None:
+    assert [network(PlanConfig(base=str(base)))[1] for base in (wan_base, wan22_base)] == [8, 16]
 
 
 def test_what_cannot_be_planned_is_named() -> None:
     with pytest.raises(ValueError, match=r"^gpus: expected a positive number"):
         PlanConfig(gpus=0)
-    with pytest.raises(ValueError, match=r"^base: expected one of \['wan1.3b', 'wan14b'\] or a folder"):
+    with pytest.raises(ValueError, match=r"^base: expected one of \['wan1.3b', 'wan14b', 'wan2.2-5b'\] or a folder"):
         network(PlanConfig(base="wan7b"))

@@ -22,7 +22,11 @@ TINY_LIKE = VideoVAEConfig(
     latents_mean=[0.1] * 6,
     latents_std=[1.5] * 6,
 )
-CONFIGS = pytest.mark.parametrize("config", [WAN_LIKE, TINY_LIKE], ids=["wan", "tiny"])
+WAN_22_LIKE = VideoVAEConfig(
+    latent_channels=4, base_dim=8, dim_mult=[1, 2, 2], num_res_blocks=1, temporal_downsample=[True, True],
+    spatial_downsample=[True, True], patch_size=2, is_residual=True,
+)  # fmt: skip
+CONFIGS = pytest.mark.parametrize("config", [WAN_LIKE, WAN_22_LIKE, TINY_LIKE], ids=["wan", "wan 2.2", "tiny"])
 
 
 def build(config: VideoVAEConfig) -> VideoVAE:
