@@ -1,4 +1,4 @@
-"""What the page is told of a clip beside its frames."""
+"""What the page gets of a clip beside its frames."""
 
 import hashlib
 from typing import Any

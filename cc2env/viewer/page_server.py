@@ -85,7 +85,7 @@ class PageServer:
         host: Where it listens; another address than this machine's own needs a token.
         port: 0 takes a free one.
         token: Whoever connects must know it.
-        most_tabs: Open at the same time; further ones are told so.
+        most_tabs: Open at the same time; further ones are refused, with a message.
 
     Raises:
         ValueError: The host is not this machine's own and there is no token, the token is short, or the port is taken.

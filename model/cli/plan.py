@@ -7,12 +7,13 @@ import torch
 
 from configs.command_line import hydra_command
 from model.build import TrainConfig
+from model.data.clips import ClipSetConfig
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.pretrained.diffusers_folder import read_config
 from model.pretrained.wan_dit import dit_config_from_diffusers
 from model.pretrained.wan_vae import config_from_diffusers
 from model.training.lora import add_lora
-from model.training.plan import mean_window, state_memory, training_memory
+from model.training.plan import StateMemory, mean_window, state_memory, training_memory
 
 # of the open bases: the network's shape, and the pixels along a side of a latent pixel
 BASES = {
@@ -73,15 +74,9 @@ def plan(config: PlanConfig) -> str:
     Raises:
         ValueError: Height or width of the clips does not divide into the base's tokens, or there is no such base.
     """
-    (shape, pixels), clips, stage = network(config), config.data.clips, config.training
-    for name, patch in zip(("height", "width"), shape.patch_size[1:], strict=True):
-        if getattr(clips, name) % (pixels * patch):
-            raise ValueError(
-                f"data.clips.{name}: expected a multiple of {pixels * patch}, the pixels of a token of this base, got "
-                f"{getattr(clips, name)}"
-            )
-    grid = (clips.height // pixels, clips.width // pixels)
+    (shape, pixels), stage = network(config), config.training
     text_tokens = config.text.num_tokens if config.base is None else 512
+    grid = latent_grid(config.data.clips, pixels, shape)
     cost, longest = mean_window(shape, config.diffusion, grid, text_tokens, config.gradient_checkpointing)
     with torch.device("meta"):
         dit = VideoDiT(shape)
@@ -90,9 +85,8 @@ def plan(config: PlanConfig) -> str:
     clips_a_step = config.gpus * stage.fit.accumulation * stage.batch_size
     gpu_hours = cost.training * clips_a_step * stage.num_steps / (config.tflops * 1e12) / 3600
     held = training_memory(dit, stage, config.gpus)
-    held[f"activations of the longest window, {longest.tokens:,.0f} tokens, in float32"] = int(
-        longest.activations * stage.batch_size
-    )
+    activations = int(longest.activations * stage.batch_size)
+    held[f"activations of the longest window, {longest.tokens:,.0f} tokens, in float32"] = activations
     needed = sum(held.values())
     rows = {
         "parameters, trained": f"{memory.parameters:,}, {memory.trained:,}",
@@ -110,17 +104,38 @@ def plan(config: PlanConfig) -> str:
         "memory of a GPU, in all": f"{needed / 1e9:,.1f} GB of {config.memory_gb:g}",
     }
     table = "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items())])
-    if needed > config.memory_gb * 1e9:
-        table += f"\n\nIt does not fit: {needed / 1e9:,.1f} GB are needed."
-        if held["weights, float32"] == 4 * memory.parameters:
-            table += " Every process holds the whole network; with several, training.fit.shard=true shares it out."
-        elif held["gradients"] == 4 * memory.trained:
-            table += " training.fit.reduce_every_batch=true shares out the gradients, too."
-        if config.gradient_checkpointing == "none":
-            table += " gradient_checkpointing=full saves activations."
-        if not config.lora.rank and config.base is not None:
-            table += " experiment=wan_lora trains adapters."
-    return table
+    if needed <= config.memory_gb * 1e9:
+        return table
+    return f"{table}\n\nIt does not fit: {needed / 1e9:,.1f} GB are needed.{advice(config, memory, held)}"
+
+
+def latent_grid(clips: ClipSetConfig, pixels: int, shape: VideoDiTConfig) -> tuple[int, int]:
+    """Rows and columns of the latents.
+
+    Raises:
+        ValueError: They do not divide into tokens.
+    """
+    for name, patch in zip(("height", "width"), shape.patch_size[1:], strict=True):
+        if getattr(clips, name) % (pixels * patch):
+            raise ValueError(
+                f"data.clips.{name}: expected a multiple of {pixels * patch}, the pixels of a token of this base, got "
+                f"{getattr(clips, name)}"
+            )
+    return clips.height // pixels, clips.width // pixels
+
+
+def advice(config: PlanConfig, memory: StateMemory, held: dict[str, int]) -> str:
+    """What would take less memory."""
+    text = ""
+    if held["weights, float32"] == 4 * memory.parameters:
+        text += " Every process holds the whole network; with several, training.fit.shard=true shares it out."
+    elif held["gradients"] == 4 * memory.trained:
+        text += " training.fit.reduce_every_batch=true shares out the gradients, too."
+    if config.gradient_checkpointing == "none":
+        text += " gradient_checkpointing=full saves activations."
+    if not config.lora.rank and config.base is not None:
+        text += " experiment=wan_lora trains adapters."
+    return text
 
 
 def run(config: PlanConfig) -> None:

@@ -162,8 +162,8 @@ def check_encoder(vae: VideoVAE, world: Path, out: Path) -> None:
     own, worlds = encoder_fingerprint(vae), encoder_fingerprint(load_component(world / "vae", VideoVAEConfig, VideoVAE))
     if own != worlds:
         raise ValueError(
-            f"install: expected the encoder of {world} (weights {worlds}), got that of {out}, which is of "
-            f"another world (weights {own}); give another out=, or remove {out / run_folder.STATE_FILE} to train anew"
+            f"install: expected the encoder of {world} (fingerprint {worlds}), got another, that of {out} "
+            f"(fingerprint {own}); give another out=, or remove {out / run_folder.STATE_FILE} to train anew"
         )
 
 

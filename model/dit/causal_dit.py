@@ -1,7 +1,7 @@
 """Wan's transformer made causal: a chunk of latent frames attends to itself and to the chunks before it, which it reads
 as stored keys and values; cameras enter by a second, projective self-attention of all channels beside the rotary one.
 
-Source: the network of minWM's Wan 2.1 students (Zhao et al. 2026, arXiv 2605.30263), told by their code.
+Source: the network of minWM's Wan 2.1 students (Zhao et al. 2026, arXiv 2605.30263), as in their code.
 """
 
 import math

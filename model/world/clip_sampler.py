@@ -21,8 +21,8 @@ from model.dit.video_dit import VideoDiT
 class SamplerConfig:
     """How a clip is solved for. Weights of 1 are the plain conditional velocity and cost one evaluation a call.
 
-    `context_noise` is the diffusion time to which an extension's context is noised, which the network is told; it was
-    trained on such contexts with `diffusion.context_noise`. 0: clean, as the paper advises (Table 5).
+    `context_noise` is the diffusion time to which an extension's context is noised, and the time of its frames in the
+    network, which was trained on such with `diffusion.context_noise`. 0: clean, as the paper advises (Table 5).
 
     Raises:
         ValueError: for a setting out of range.

@@ -1,4 +1,4 @@
-"""Folders that hold something else than a world: what, told by their files, before anything large is read."""
+"""Folders that hold something else than a world: what it is, by their files, before any weight is read."""
 
 import re
 from collections.abc import Iterable, Mapping

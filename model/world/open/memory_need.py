@@ -1,4 +1,4 @@
-"""How much memory a world takes, told from headers and sizes before anything large is read."""
+"""How much memory a world takes, from headers and sizes, before any weight is read."""
 
 import os
 from collections.abc import Iterable, Mapping

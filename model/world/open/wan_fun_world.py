@@ -164,7 +164,7 @@ class WanFunWorld:
     def _known(
         self, picture: Tensor | None, batch: int, shape: tuple[int, int, int, int]
     ) -> Float[Tensor, "b c_known f_z h_z w_z"]:
-        """What the transformers are told of the clip: of nothing known, zeros.
+        """What the transformers get of the part of the clip that is known: of nothing, zeros.
 
         That is the latents of the picture, and zeros after them. Those that read a mask have the mask first, and then
         the latents of a film that is grey after the picture.
