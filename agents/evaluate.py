@@ -23,7 +23,7 @@ from agents.rollout import Policy, rollout
 from agents.scripted import ScriptedPolicy
 from cc2env import TASK_IDS, world_names
 from cc2env.env import CameraCtrlWorldEnv
-from cc2env.files import fingerprint, lock_folder, world_fingerprint, write_text
+from cc2env.files import fingerprint, lock_folder, shipped_worlds, world_fingerprint, write_text
 from cc2env.viewer import EpisodePage, Viewer
 from configs.command_line import hydra_command
 
@@ -166,7 +166,7 @@ def _sampler(config: EvaluateConfig) -> dict[str, Any]:
 
 
 def _is_learned(world: str) -> bool:
-    return world == "tiny" or world not in world_names()
+    return world in shipped_worlds() or world not in world_names()
 
 
 def _ppo_source(config: EvaluateConfig, task: str) -> Path | None:

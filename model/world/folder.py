@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
 
-from model import pretrained
 from model.fingerprint import fingerprint
+from model.pretrained import shipped_folder, shipped_worlds
 from model.world.registry import factory_version, world_factory, world_names
 
 
@@ -16,7 +15,7 @@ def world_folder(world: str | Path) -> Path:
     Raises:
         FileNotFoundError: There is none.
     """
-    folder = Path(str(files(pretrained))) / "tiny" if world == "tiny" else Path(world)
+    folder = shipped_folder(str(world)) if world in shipped_worlds() else Path(world)
     if not folder.is_dir():
         raise FileNotFoundError(
             f"world: expected {', '.join(map(repr, world_names()))} or a folder, got {str(world)!r} but there is no "

@@ -8,12 +8,13 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
+from model.pretrained import shipped_worlds
 from model.world.protocol import WorldModel
 
 WorldFactory = Callable[..., WorldModel]
 
 ENTRY_POINTS = "cc2env.worlds"  # the group in which a package names its factories
-OUR_WORLDS = ("tiny", "synthetic")
+OUR_WORLDS = (*shipped_worlds(), "synthetic")
 _registered: dict[str, WorldFactory] = {}
 
 
