@@ -17,7 +17,7 @@ MAX_EPISODE_STEPS = 64
 
 
 def _single_thread() -> None:
-    """A forked child has no OpenMP threads, and waits for ever for the parent's; one thread needs none."""
+    """Sets one thread: a forked child would wait forever for OpenMP threads, which only its parent has."""
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
 
@@ -46,21 +46,21 @@ for _task, _steps in TASK_EPISODE_STEPS.items():
 
 
 def register_world(name: str, factory: Callable[..., Any]) -> None:
-    """Makes `world=name` mean what the factory builds; see `model.world.registry.register_world`."""
+    """Registers the factory that builds `world=name`; see `model.world.registry.register_world`."""
     from model.world import registry
 
     registry.register_world(name, factory)
 
 
 def world_names() -> list[str]:
-    """Returns all names that `world=` takes; folders come beside them."""
+    """Returns all names that `world=` takes; it takes folders, too."""
     from model.world import registry
 
     return registry.world_names()
 
 
 def __getattr__(name: str) -> ModuleType:
-    """`cc2env.wrappers`, `tasks`, `testing` and `viewer` work after `import cc2env` alone; torch loads when used."""
+    """Imports `cc2env.wrappers`, `tasks`, `testing` or `viewer` at first use: `import cc2env` loads no torch."""
     if name in ("tasks", "testing", "viewer", "wrappers"):
         return importlib.import_module(f"cc2env.{name}")
     raise AttributeError(f"module 'cc2env' has no attribute '{name}'")

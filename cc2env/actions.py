@@ -16,8 +16,8 @@ def check_action(action: object, shape: tuple[int, ...]) -> np.ndarray:
     """Returns a float32 copy of an action of twists.
 
     Args:
-        action: Anything numpy makes a floating-point array of; float64 is rounded.
-        shape: The shape it must have; the last axis holds the six components of a twist.
+        action: Anything that NumPy makes a floating-point array of; float64 is rounded.
+        shape: The expected shape; the last axis holds the six components of a twist.
 
     Raises:
         ValueError: The shape or the type is wrong, or a component is NaN, infinite or out of bounds.
@@ -53,7 +53,7 @@ def check_action(action: object, shape: tuple[int, ...]) -> np.ndarray:
 def to_poses(c2w: Float[Tensor, "b 4 4"], twists: Float[Tensor, "b p 6"]) -> Float[Tensor, "b p 4 4"]:
     """Returns the poses that each row's twists lead to, one after another, from its current pose.
 
-    Composed in float64, so that a clip cut in pieces gives the same poses to the last digit but one.
+    Composed in float64, so that a clip cut in pieces gives the same poses, except for the last digit.
     """
     pose, poses = c2w.double(), []
     for motion in se3.exp(twists.double()).unbind(1):
@@ -63,14 +63,14 @@ def to_poses(c2w: Float[Tensor, "b 4 4"], twists: Float[Tensor, "b p 6"]) -> Flo
 
 
 def pieces_needed(path: CameraTrajectory, bounds: np.ndarray, size: float) -> int:
-    """Returns the smallest number of equal pieces of each segment that brings every twist of a path inside the bounds.
+    """Returns the least number of equal pieces of each segment with which every twist of a path is inside the bounds.
 
-    But for rounding: a path flown at full speed comes back a little over, by more the larger the coordinates.
+    Rounding is tolerated: a path flown at full speed may exceed the bounds a little, more at large coordinates.
 
     Args:
-        path: Its first pose is the identity, float64.
-        bounds: Of the components of a twist.
-        size: The largest of the coordinates, metres, that float32 rounded before.
+        path: The path, float64, from the identity.
+        bounds: Bounds of a twist's components.
+        size: The largest coordinate, metres, of the path that float32 rounded.
     """
     rounding = torch.full((6,), 1e-5, dtype=torch.float64)
     rounding[:3] += 4 * torch.finfo(torch.float32).eps * size

@@ -17,12 +17,12 @@ def read_arguments(constructor: Callable[..., Any], arguments: dict[str, Any]) -
     """Returns the options of the world and its clips, and those of the task, from the keyword arguments of both.
 
     Args:
-        constructor: Whose arguments they are; those that it names itself are known, too.
+        constructor: Takes the arguments; those of its own signature are known, too.
         arguments: The fields of `EnvOptions`, `task`, `reward`, `collision`, and the task's own arguments.
 
     Raises:
-        TypeError: One of them is unknown. The words are Python's own, for which TorchRL's `GymEnv` waits.
-        ValueError: One of them is out of range, or no task has that name.
+        TypeError: An argument is unknown. The message has Python's words, which TorchRL's `GymEnv` looks for.
+        ValueError: An argument is out of range, or no task has that name.
     """
     names = [field.name for field in dataclasses.fields(EnvOptions)]
     options = {name: arguments.pop(name) for name in names if name in arguments}
@@ -47,7 +47,7 @@ def read_options(options: dict[str, Any] | None, known: Sequence[str]) -> dict[s
 
 
 def _read_horizontal_fov(options: dict[str, Any], arguments: dict[str, Any]) -> None:
-    """Takes the old argument `horizontal_fov`, radians, for `horizontal_fov_deg`."""
+    """Converts the old argument `horizontal_fov`, radians, to `horizontal_fov_deg`."""
     old, degrees = arguments.pop("horizontal_fov", None), options.get("horizontal_fov_deg")
     if old is not None:
         if degrees is not None:

@@ -52,7 +52,7 @@ class CameraCtrlWorldEnv(SharedWorldSpec, WorldProperties, gym.Env[np.ndarray, n
     ## Observation Space
 
     `Box(0, 255, (frames_per_clip, height, width, 3), uint8)`: the RGB frames of the clip, oldest first. The last
-    frame is the view from the last pose of `achieved_c2w`. `reset` has one frame to show: it is repeated to a clip.
+    frame is the view from the last pose of `achieved_c2w`. `reset` has one frame, repeated to the length of a clip.
 
     `info` has the same keys after `reset` and `step`:
 
@@ -81,7 +81,7 @@ class CameraCtrlWorldEnv(SharedWorldSpec, WorldProperties, gym.Env[np.ndarray, n
     | `CameraCtrlWorld-Explore-v0`     | see as much new space as possible for each metre flown               |
     | `CameraCtrlWorld-GoalView-v0`    | reach the pose from which a given picture was taken                  |
     | `CameraCtrlWorld-FollowPath-v0`  | fly a given path, pose by pose, in time                              |
-    | `CameraCtrlWorld-LoopClosure-v0` | fly away and return; is it the same place?                           |
+    | `CameraCtrlWorld-LoopClosure-v0` | fly away and return to the same view                                 |
     | `CameraCtrlWorld-HoldStill-v0`   | keep the camera still while the scene moves                          |
 
     ## Starting State
@@ -107,25 +107,25 @@ class CameraCtrlWorldEnv(SharedWorldSpec, WorldProperties, gym.Env[np.ndarray, n
     | `sampler_steps`   | world's    | steps of the ODE solver for each clip                                        |
     | `guidance_text`   | world's    | guidance weight of the prompt for each clip (the paper, Eq. 3); 1 is none    |
     | `guidance_camera` | world's    | guidance weight of the camera for each clip (the paper, Eq. 3); 1 is none    |
-    | `memory_latents`  | world's    | latents of the context that are chosen by what they show, not the latest     |
+    | `memory_latents`  | world's    | latents of the context that are chosen by view overlap, not as the latest    |
     | `style`           | `"soft"`   | of `"synthetic"`: `"soft"`, `"textured"` or `"landscape"`                    |
-    | `metres_per_unit` | world's    | of an open model that learned without metres: the length of its unit         |
-    | `offload`         | `False`    | of a large open model: its blocks go from the computer to the device and back|
+    | `metres_per_unit` | world's    | of an open model that was trained without metres: the length of its unit     |
+    | `offload`         | `False`    | moves blocks of a large open model from CPU memory to the device and back    |
     | `poses_per_clip`  | world's, 4 | clip length: latent poses for each step, a multiple of the world's own       |
     | `horizontal_fov_deg` | world's | horizontal field of view in degrees                                       |
     | `device`          | `"cpu"`    | where the network runs                                                       |
-    | `collision`       | `"none"`   | `"stop"`: at an obstacle the camera keeps 0.35 m away and turns all the      |
-    |                   |            | same; in `"synthetic"` exactly, in `"tiny"` by estimated depth               |
+    | `collision`       | `"none"`   | `"stop"`: the camera stops 0.35 m before an obstacle but still turns;        |
+    |                   |            | exact in `"synthetic"`, by estimated depth in `"tiny"`                       |
     | `task`            | `None`     | a task's name, class or object; the registered ids choose it                 |
-    | `reward`          | task's     | a function of a `Transition` in the place of the task's reward               |
+    | `reward`          | task's     | a function of a `Transition` that replaces the task's reward                 |
     | `render_mode`     | `None`     | `"rgb_array"`: the last frame; `"rgb_array_list"`: all frames of a clip      |
 
-    An object as `world` is shared by all copies of the environment and of its spec, never copied.
+    An object as `world` is never copied: all copies of the environment and of its spec share it.
 
-    `env.unwrapped.snapshot()` and `.restore(snapshot)` keep and bring back a moment of an episode, the random
-    generator with it. (Wrappers do not go back with it: `TimeLimit` goes on counting.) A snapshot can be saved to disk
-    and restored in another process, or by the vector environment. `env.unwrapped.fork(k)` is that vector environment:
-    k futures of this moment, flown in one batch.
+    `env.unwrapped.snapshot()` and `.restore(snapshot)` save and restore an episode with its random generator.
+    (Wrappers are not restored: `TimeLimit` goes on counting.) A snapshot can be saved to disk and restored in another
+    process, or by the vector environment. `env.unwrapped.fork(k)` returns a vector environment: k futures of this
+    moment, flown in one batch.
 
     ## Version History
 
@@ -152,7 +152,7 @@ class CameraCtrlWorldEnv(SharedWorldSpec, WorldProperties, gym.Env[np.ndarray, n
         self._episodes = Episodes(world, options, task_config)
         self._session, self._renderer = self._episodes.session, Renderer(self._episodes, "gym.make")
         spec = self._session.world.spec
-        self.metadata = {**type(self).metadata, "render_fps": round(spec.fps)}  # Gymnasium's type; `fps` is exact
+        self.metadata = {**type(self).metadata, "render_fps": round(spec.fps)}  # Gymnasium wants an integer
         self.action_space = spaces.action_space(self._session.poses_per_clip)
         self.observation_space = spaces.observation_space(self._session.frames_per_clip, spec.height, spec.width)
 
@@ -178,7 +178,7 @@ class CameraCtrlWorldEnv(SharedWorldSpec, WorldProperties, gym.Env[np.ndarray, n
         """Opens a new episode; see the class for `options`.
 
         Raises:
-            ValueError: An option is unknown, cannot be read, or means nothing to this world.
+            ValueError: An option is unknown, cannot be read, or has no use in this world.
         """
         prompt, image = self._read_options(options)  # raises before anything changes
         super().reset(seed=seed)
@@ -210,12 +210,12 @@ class CameraCtrlWorldEnv(SharedWorldSpec, WorldProperties, gym.Env[np.ndarray, n
 
     @property
     def reward(self) -> RewardFunction | None:
-        """The function that takes the place of the task's reward, if one was given."""
+        """The function that replaces the task's reward, if one was given."""
         return self._session.task_config.reward
 
     @property
     def c2w(self) -> np.ndarray:
-        """Where the camera is now, float32 [4, 4], metres: the next action starts from here. A copy.
+        """The camera's current pose, float32 [4, 4], metres: the next action starts from it. A copy.
 
         Raises:
             ResetNeeded: `reset` has not been called.
@@ -240,29 +240,29 @@ class CameraCtrlWorldEnv(SharedWorldSpec, WorldProperties, gym.Env[np.ndarray, n
         return image
 
     def depth(self) -> np.ndarray:
-        """Returns how far away is what the last clip shows: z-depth at its poses, float32 [poses, h, w], metres.
+        """Returns the z-depth of the last clip at its poses, float32 [poses, h, w], metres.
 
         It is infinite where nothing is near enough to tell. In the synthetic world it is exact and as large as the
-        frames; in a learned one it is estimated, and smaller. After `reset` the first frame's is repeated.
+        frames; in a learned world it is an estimate, and smaller. After `reset` the first frame's depth is repeated.
 
         Raises:
             ResetNeeded: `reset` has not been called.
-            ValueError: This world sees no depth.
+            ValueError: This world gives no depth.
         """
         self._episodes.require_reset("depth")
         return self._session.depth()[0]
 
     def set_prompt(self, prompt: object) -> None:
-        """Changes the prompt of this episode from its next clip on; `info["prompt"]` is that of the clip.
+        """Changes the prompt of this episode from its next clip on; `info["prompt"]` is the prompt of the clip.
 
-        Snapshots and forks keep it; the next `reset` opens an episode with its own.
+        Snapshots and forks keep the prompt; the next `reset` does not.
 
         Args:
             prompt: A text.
 
         Raises:
             ResetNeeded: `reset` has not been called.
-            ValueError: It is no text, or this world's prompt cannot change in flight; the episode stays as it was.
+            ValueError: It is no text, or this world cannot change prompts in flight; the episode stays as it was.
         """
         self._episodes.require_reset("set_prompt")
         if not isinstance(prompt, str):
@@ -275,7 +275,7 @@ class CameraCtrlWorldEnv(SharedWorldSpec, WorldProperties, gym.Env[np.ndarray, n
         return rows[0] if rows else None
 
     def snapshot(self) -> EnvSnapshot:
-        """Returns this moment of the episode, for `restore`; it shares no memory with the environment.
+        """Returns a snapshot of the episode, for `restore`; it shares no memory with the environment.
 
         Raises:
             ResetNeeded: `reset` has not been called.
@@ -284,16 +284,16 @@ class CameraCtrlWorldEnv(SharedWorldSpec, WorldProperties, gym.Env[np.ndarray, n
         return self._episodes.snapshot()
 
     def restore(self, snapshot: EnvSnapshot) -> None:
-        """Goes back (or over, from another environment of the same world) to a snapshot, which stays as it is.
+        """Restores a snapshot, of this or another environment of the same world; the snapshot stays as it is.
 
         Raises:
-            ValueError: It is no snapshot, or of an environment with another world, another task or other clips; the
-                episode goes on.
+            ValueError: It is no snapshot, or of an environment with another world, task or clip length; the episode
+                goes on.
         """
         self._episodes.restore(snapshot)
 
     def fork(self, num_futures: SupportsIndex) -> "CameraCtrlWorldVectorEnv":
-        """Returns a vector environment of this world whose every row is at this moment; this one stays there.
+        """Returns a vector environment of this world whose rows all start at this moment; this one stays there.
 
         Its rows are never reset and never end: they are for looking ahead.
 

@@ -24,12 +24,12 @@ class Episodes:
 
     Attributes:
         session: Flies the rows.
-        generators: Of each row; its resets draw their noise seeds from it.
-        seeds: Of each generator.
+        generators: Random generator of each row; its resets draw noise seeds.
+        seeds: Seed of each generator.
 
     Args:
         world: A name, a folder, or a world that is already built, shared or not.
-        options: Of the world and the clips.
+        options: Options of the world and the clips.
         task_config: The task, its reward, and what obstacles do.
         num_rows: The number b of episodes.
         max_clips: Clips after which an episode is over; None is never.
@@ -78,16 +78,16 @@ class Episodes:
         images: np.ndarray | None = None,
     ) -> None:
         """Begins new episodes in these rows (in ascending order); see `Session.reset`."""
-        # Drawn also when the world then refuses the options: what a seed gives does not depend on them.
+        # Drawn even if the world then refuses the options: what a seed gives does not depend on them.
         noise_seeds = [int(self.generators[row].integers(2**31 - 1)) for row in rows]
         everything = len(rows) == self.num_rows
         self.session.reset(noise_seeds, prompts, images, None if everything else rows)
 
     def set_prompt(self, prompt: object, rows: Sequence[int] | None = None) -> None:
-        """Gives rows new prompts from their next clip on: one text for all of them, or one for each (None keeps it).
+        """Gives rows new prompts from their next clip on: one text for all, or one for each (None keeps the old one).
 
         Raises:
-            ValueError: It is no text, there is not one for each row, or the world's prompt cannot change in flight.
+            ValueError: It is no text, there is not one for each row, or the world cannot change prompts in flight.
         """
         count = self.num_rows if rows is None else len(rows)
         self._check_rows(rows)
@@ -111,7 +111,7 @@ class Episodes:
         return load_picture(image, spec.height, spec.width)
 
     def fork_arguments(self) -> dict[str, Any]:
-        """Returns the arguments with which another environment flies on from here; the camera is in the snapshot."""
+        """Returns the arguments of an environment that continues from here; the snapshot holds the camera."""
         config = self.session.task_config
         return {
             "world": self.session.world,
@@ -127,12 +127,12 @@ class Episodes:
         return clips
 
     def rewards(self) -> Float[np.ndarray, " b"]:
-        """Returns what every row's last clip earned."""
+        """Returns the reward of every row's last clip."""
         rewards: np.ndarray = self.session.current.episode_data["reward"].numpy().copy()
         return rewards
 
     def info(self, row: int) -> dict[str, Any]:
-        """Returns what Gymnasium's `info` says of a row, the task's part included; its arrays are copies."""
+        """Returns a row's `info` for Gymnasium, with the task's part; its arrays are copies."""
         session, now = self.session, self.session.current
         return {
             "c2w": now.commanded[row].cpu().numpy().copy(),
@@ -151,7 +151,7 @@ class Episodes:
         return self.terminated() | self.truncated()
 
     def terminated(self) -> np.ndarray:
-        """Returns which episodes' tasks have come to their end, bool [b]."""
+        """Returns which episodes' tasks have ended, bool [b]."""
         ended: np.ndarray = self.session.current.episode_data["terminated"].numpy().copy()
         return ended
 
@@ -163,15 +163,15 @@ class Episodes:
         return over
 
     def snapshot(self) -> EnvSnapshot:
-        """Returns this moment of all rows, sharing no memory with them."""
+        """Returns a snapshot of all rows; it shares no memory with them."""
         return EnvSnapshot(self.session.snapshot(), tuple(random_state(each) for each in self.generators))
 
     def restore(self, snapshot: EnvSnapshot, rows: Sequence[int] | None = None) -> None:
-        """Goes back to a snapshot, which stays as it is; its rows go to `rows` in order, the others fly on.
+        """Restores a snapshot, which stays as it is, to `rows` in order, or to all rows; other rows go on.
 
         Raises:
-            ValueError: It is no snapshot, has another number of rows or other clips, is of another world or task, or a
-                row does not exist; the episodes go on.
+            ValueError: It is no snapshot, its number of rows, clips, world or task differ, or a row does not exist;
+                the episodes go on.
         """
         if not isinstance(snapshot, EnvSnapshot):
             raise ValueError(

@@ -7,7 +7,7 @@ from model.world.options import WorldOptions
 
 @dataclass(kw_only=True)
 class EnvOptions(WorldOptions):
-    """The options of the world and of the clips. None is the world's own.
+    """The options of the world and of the clips. None: the world's own value.
 
     Attributes:
         poses_per_clip: Latent poses of a clip, a multiple of the world's own.

@@ -10,15 +10,15 @@ from model.picture_file import READING_ERRORS, read_picture, to_rgb
 
 
 def load_picture(source: object, height: int, width: int) -> np.ndarray:
-    """Returns a picture as uint8 [height, width, 3]: its centre, cropped to the shape of the frame, then resized.
+    """Returns a picture as uint8 [height, width, 3], centre-cropped to the frame's aspect ratio, then resized.
 
     Args:
-        source: A path, a uint8 array [h, w, 3], or a PIL image. Of a file or PIL image, 16-bit grey is scaled to 8
-            bits, what is transparent is laid over white, and EXIF says which side is up.
+        source: A path, a uint8 array [h, w, 3], or a PIL image. In a file or PIL image, 16-bit grey is scaled to 8
+            bits, transparency is blended over white, and EXIF orientation is applied.
 
     Raises:
-        ValueError: The file is missing, no picture, one of 32 bits or of more than 2**26 pixels, or the array has
-            another shape or type.
+        ValueError: The file is missing or no picture, has 32 bits or more than 2**26 pixels, or the array has another
+            shape or type.
     """
     if isinstance(source, np.ndarray):
         picture = _from_array(source)
@@ -34,7 +34,7 @@ def load_picture(source: object, height: int, width: int) -> np.ndarray:
         )
     if picture.size == (width, height):
         return np.array(picture)
-    # Cropped apart from resizing: PIL's filters would look over the edge of the crop.
+    # Cropped before resizing: PIL's filters would read beyond the edge of the crop.
     scale = min(picture.width / width, picture.height / height)
     across, down = max(1, round(width * scale)), max(1, round(height * scale))
     left, top = (picture.width - across) // 2, (picture.height - down) // 2
@@ -58,5 +58,5 @@ def _from_pil(source: Image.Image) -> Image.Image:
         return to_rgb(source, "a PIL image")
     except ValueError:
         raise
-    except READING_ERRORS as error:  # PIL decodes when it must, and its file may be torn
+    except READING_ERRORS as error:  # PIL decodes lazily, and its file may be damaged
         raise ValueError(f"expected a readable PIL image, got {error}; save it again as PNG or JPEG") from error

@@ -1,4 +1,4 @@
-"""What a world is made of, for those who bring one: the protocol, its optional parts, and checks of arguments."""
+"""For authors of a world: the protocol, its optional parts, and checks of arguments."""
 
 from model.geometry.trajectory import frame_poses
 from model.world.arguments import check_images, check_intrinsics, check_prompts, check_seeds, check_segment

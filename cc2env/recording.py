@@ -16,17 +16,17 @@ FORMATS = (".mp4", ".gif")
 def write_film(
     path: str | PathLike[str], frames: UInt8[np.ndarray, "f h w 3"], fps: float | int, scale: int = 1
 ) -> Path:
-    """Writes frames as a film and returns its path; a crash leaves no half of one.
+    """Writes frames as a film and returns its path; a crash leaves no partial file.
 
     Args:
         path: Ends in .mp4 (H.264) or .gif; its folder is made.
-        frames: At least one.
+        frames: At least one frame.
         fps: Frames per second. GIF keeps time in hundredths of a second.
         scale: Enlarges each side by this factor (smoothly), since 80 x 48 pixels are small on a screen.
 
     Raises:
-        ValueError: The path ends otherwise, there is no frame, or scale is less than 1.
-        OSError: The disk is full, or the place cannot be written to.
+        ValueError: The path has another ending, there is no frame, or scale is less than 1.
+        OSError: The disk is full, or the folder is not writable.
     """
     path = Path(path)
     if path.suffix not in FORMATS:

@@ -13,25 +13,25 @@ _RECORDERS = {"RecordVideo", "VecVideoRecorder", "PixelRenderTransform"}
 
 
 def check_render_mode(render_mode: str | None) -> None:
-    """Raises a ValueError for a mode that there is not."""
+    """Raises a ValueError for an unknown mode."""
     if render_mode is not None and render_mode not in RENDER_MODES:
         raise ValueError(f"render_mode: expected None or one of {RENDER_MODES}, got {render_mode!r}; choose one")
 
 
 class Renderer:
-    """Renders episodes, and warns once of a recorder that keeps one frame of each clip.
+    """Renders episodes, and warns once about a recorder that keeps one frame of each clip.
 
     Args:
-        episodes: Are rendered.
-        maker: The function of Gymnasium that makes the environment, for the warning where there is no render mode.
+        episodes: The episodes to render.
+        maker: Gymnasium's function that makes the environment, for the warning about a missing render mode.
     """
 
     def __init__(self, episodes: Episodes, maker: str) -> None:
         self._episodes, self._maker, self._has_warned = episodes, maker, False
 
     def render(self, render_mode: str | None) -> list[Any]:
-        """Returns of each row the last frame ("rgb_array") or the list of all ("rgb_array_list"); a reset's only frame
-        once. Without a mode it warns, as Gymnasium's own environments do, and returns nothing.
+        """Returns for each row the last frame ("rgb_array") or the list of all frames ("rgb_array_list"), one frame
+        after a reset. Without a mode it warns, as Gymnasium's own environments do, and returns nothing.
 
         Raises:
             ResetNeeded: There is no episode.
@@ -49,9 +49,9 @@ class Renderer:
 
 
 def _warn_of_recorder(num_frames: int) -> bool:
-    """Warns if a recorder of another library has called, which will keep one frame of each clip; returns whether.
+    """Warns if a recorder calls that keeps one frame of each clip; returns whether it warned.
 
-    An environment does not know its wrappers, so the calls under way are looked through. A recorder in another process
+    An environment does not know its wrappers, so the call stack is searched. A recorder in another process
     (Stable-Baselines3's round `SubprocVecEnv`, Gymnasium's round "async") is not found.
     """
     caller = sys._getframe(1)

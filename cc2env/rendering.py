@@ -19,7 +19,7 @@ def contact_sheet(
     columns: int = 8,
     frame_width: int = 160,
 ) -> Image.Image:
-    """Returns a grid: a row for each clip with its label, `columns` of its frames evenly spaced, the last one always.
+    """Returns a grid with a labelled row for each clip: `columns` evenly spaced frames, always with the last one.
 
     Raises:
         ValueError: There is no clip, or there are more or fewer labels than clips.
@@ -39,7 +39,7 @@ def contact_sheet(
         top = gap + row * row_height
         label = f"clip {row + 1}" if labels is None else labels[row]
         draw.text((gap, top + 1), label, fill=_INK, font=font)
-        # The last frame of every group, so that the first row also ends on its last frame.
+        # The last frame of every group, so that a row ends on its clip's last frame.
         chosen = np.ceil(np.arange(1, columns + 1) * len(clip) / columns).astype(int) - 1
         for column, index in enumerate(chosen):
             picture = Image.fromarray(clip[index]).resize(tile, Image.Resampling.BICUBIC)
@@ -72,7 +72,7 @@ def _draw_plan(axes: Axes, c2w: np.ndarray, fx: float, seconds: np.ndarray, titl
     centres = c2w[:, :3, 3][:, [0, 2]]
     extent = max(float(np.ptp(centres, axis=0).max()), 1.0)
     frusta = _frusta(c2w, fx, depth=0.09 * extent)
-    shown = slice(None, None, max(1, len(c2w) // 20))  # more of them hide each other
+    shown = slice(None, None, max(1, len(c2w) // 20))  # more would hide each other
     views = PolyCollection(list(frusta[shown]), cmap="viridis", alpha=0.22, edgecolor="face", linewidth=0.8)
     views.set_array(seconds[shown])
     axes.add_collection(views)

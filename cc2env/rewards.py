@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int64, UInt8
 
-ROTATION_WEIGHT = 1.0  # metres for each radian: the content at 1 m moves as much by either
+ROTATION_WEIGHT = 1.0  # metres for each radian: either moves content at 1 m equally far
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +19,7 @@ class Transition:
     Attributes:
         start_c2w: The pose before the clip.
         c2w: The poses that the camera reached, one for each latent pose.
-        commanded_c2w: The poses that the action commanded; the same where nothing stops the camera.
+        commanded_c2w: The poses that the action commanded; equal to `c2w` where nothing stops the camera.
         blocked: Whether the action led into an obstacle.
         frames: The clip.
         first_frame: The first frame of the episode.
@@ -66,9 +66,9 @@ def progress(
     goal: Float[np.ndarray, "4 4"],
     rotation_weight: float = ROTATION_WEIGHT,
 ) -> float:
-    """Returns by how much the pose distance to the goal has shrunk, in metres; negative when it grew.
+    """Returns the decrease of the pose distance to the goal, in metres; negative when it grew.
 
-    Source: Ng, Harada and Russell (1999), shaping by a potential: the sum over an episode depends on its ends only.
+    Source: Ng, Harada and Russell (1999), potential-based shaping: an episode's sum depends on its ends only.
     """
     distance = pose_distance(np.stack([before, after]), np.stack([goal, goal]), rotation_weight)
     return float(distance[0] - distance[1])
@@ -84,7 +84,7 @@ def camera_motion(
     c2w: Float[np.ndarray, "p 4 4"],
     rotation_weight: float = ROTATION_WEIGHT,
 ) -> float:
-    """Returns all that the camera moved: metres along its path plus rotation_weight times the radians it turned."""
+    """Returns the camera's motion: metres along its path plus rotation_weight times the radians it turned."""
     return float(pose_distance(c2w, np.concatenate([start_c2w[None], c2w[:-1]]), rotation_weight).sum())
 
 
@@ -115,7 +115,7 @@ def view_voxels(
         intrinsics: fx fy cx cy, normalised.
         reach: Metres.
         voxel: Edge of a voxel in metres.
-        shape: Of the map round the origin outside of which no voxel counts; it bounds the work of a very wide lens.
+        shape: Size of the map round the origin; voxels outside do not count, which bounds the work of a wide lens.
     """
     corners = _frustum_corners(intrinsics, reach)
     found = [np.zeros((0, 3), np.int64)]
@@ -137,10 +137,10 @@ def view_voxels(
 def newly_covered(
     covered: Bool[np.ndarray, "x y z"], voxels: Int64[np.ndarray, "v 3"]
 ) -> tuple[Bool[np.ndarray, "x y z"], int]:
-    """Returns the map with these voxels covered, and how many of them were not.
+    """Returns the map with these voxels covered, and how many of them are new.
 
     Args:
-        covered: A map of voxels with the world's origin in its middle; what lies outside of it does not count.
+        covered: A map of voxels with the world's origin in its middle; voxels outside of it do not count.
         voxels: Unique indices from `view_voxels`.
     """
     index = voxels + np.array(covered.shape) // 2
@@ -156,7 +156,7 @@ def coverage_per_metre(new_volume: float, length: float, shortest: float = 1.0) 
     Args:
         new_volume: Cubic metres.
         length: Metres flown for them.
-        shortest: Metres that count at least: turning on the spot is no division by zero.
+        shortest: Least metres to divide by, so that turning on the spot is no division by zero.
     """
     return new_volume / max(length, shortest)
 
@@ -164,15 +164,15 @@ def coverage_per_metre(new_volume: float, length: float, shortest: float = 1.0) 
 def picture_similarity(a: UInt8[np.ndarray, "h w 3"], b: UInt8[np.ndarray, "h w 3"], block: int = 8) -> float:
     """Returns the structural similarity of two pictures in [0, 1]; 1 for the same picture.
 
-    Source: Wang et al. (2004), Eq. 13, on blocks side by side instead of a sliding window, which a reward does not
-    need; negative values, where patterns are opposed, count as 0.
+    Source: Wang et al. (2004), Eq. 13, on disjoint blocks instead of a sliding window, which a reward does not need;
+    negative values, where patterns are inverted, count as 0.
     """
     height, width = a.shape[0] // block * block, a.shape[1] // block * block
     if height and width:
         shape = (height // block, block, width // block, block, 3)
         first, second = (x[:height, :width].reshape(shape).swapaxes(1, 2) / 255.0 for x in (a, b))
         axes: tuple[int, ...] = (2, 3)
-    else:  # a picture smaller than a block is one
+    else:  # a picture smaller than a block is one block
         first, second, axes = a / 255.0, b / 255.0, (0, 1)
     mean_a, mean_b = first.mean(axes), second.mean(axes)
     covariance = (first * second).mean(axes) - mean_a * mean_b

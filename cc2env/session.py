@@ -37,17 +37,17 @@ class Session:
     """Runs `num_rows` episodes of one world side by side.
 
     A call that raises changes nothing: the next state takes the place of the last one only when it is whole.
-    A session pickles with its episodes, but with the name of its world for the weights.
+    A pickled session holds its episodes, and the name of its world instead of the weights.
 
     Attributes:
-        evaluations: Samples passed through the network for what was made last in each row [b]: a clip or, at a reset,
-            its first frame. Restored rows cost none.
+        evaluations: Samples passed through the network for each row's last clip or, after a reset, its first frame
+            [b]. Restored rows cost none.
 
     Args:
         world: A name, a folder, or a world that is already built.
         num_rows: The number b of episodes.
-        options: Of the world and the clips.
-        task_config: The task, its reward, and what obstacles do; without it, no task, and nothing stops a camera.
+        options: Options of the world and the clips.
+        task_config: The task, its reward, and what obstacles do; by default no task, and nothing stops a camera.
 
     Raises:
         ValueError: poses_per_clip is no multiple of the world's, or the task does not suit the world.
@@ -102,7 +102,7 @@ class Session:
 
     @property
     def vocabulary(self) -> tuple[str, ...] | None:
-        """All words that prompts can say in this world, or None if it has no such list."""
+        """All words that prompts can use in this world, or None if it has no such list."""
         return self.world.vocabulary if isinstance(self.world, HasVocabulary) else None
 
     @property
@@ -119,7 +119,7 @@ class Session:
 
     @property
     def current(self) -> SessionSnapshot:
-        """Where all rows are now; it is replaced by every call and never written to, so read it, never write it."""
+        """The present state of all rows: every call replaces it, and nothing may write into it."""
         assert self._current is not None, "current: reset the session first"
         return self._current
 
@@ -137,7 +137,7 @@ class Session:
     ) -> UInt8[np.ndarray, "n h w 3"]:
         """Opens new episodes in all rows, or in these, and returns their first frames.
 
-        All noise of an episode is a function of its seed and clip. A prompt of None is the world's own choice.
+        All noise of an episode is a function of its seed and clip. For a prompt of None the world chooses one.
         """
         assert rows is None or self.is_started, "rows: reset all rows before single ones"
         assert len(seeds) == (self.num_rows if rows is None else len(rows)), "seeds: one for each row"
@@ -164,10 +164,10 @@ class Session:
         return frames[:, 0].cpu().numpy().copy()
 
     def set_prompts(self, prompts: Sequence[str | None], rows: Sequence[int] | None = None) -> None:
-        """Gives all rows, or these, new prompts from their next clip on; None keeps a row's.
+        """Gives all rows, or these, new prompts from their next clip on; None keeps the old one.
 
         Raises:
-            ValueError: The world's prompt cannot change in flight, or its prompts are of another kind.
+            ValueError: The world cannot change prompts in flight, or its prompts are of another kind.
         """
         self._require("set_prompt")
         assert isinstance(self.world, ChangesPrompts)
@@ -188,7 +188,7 @@ class Session:
         return frames.cpu().numpy().copy()
 
     def fly(self, twists: Float[Tensor, "n p 6"], rows: Sequence[int] | None = None) -> None:
-        """Like `step`, without leaving the world's device: the clip is in `current.frames`."""
+        """Like `step`, but the clip stays on the world's device, in `current.frames`."""
         before = self.current if rows is None else self.current[rows]
         state, twists = before.state, twists.to(before.state.c2w.device)
         commanded = to_poses(state.c2w, twists)
@@ -206,18 +206,18 @@ class Session:
         self._replace(after, evaluations, rows)
 
     def task_info(self, row: int) -> dict[str, Any]:
-        """Returns the task's part of a row's `info`, the same keys always."""
+        """Returns the task's part of a row's `info`: always the same keys."""
         return self.task_config.task.info(task_state(self.current.episode_data, row))
 
     def blank_task_info(self) -> dict[str, Any]:
-        """Returns the `task_info` of an episode in an empty world: the keys, shapes and types of every other."""
+        """Returns the `task_info` of an episode in an empty world: its keys, shapes and types fit every episode."""
         return self.task_config.task.info(task_state(self._runner.blank(), 0))
 
     def depth(self) -> Float[np.ndarray, "b p h w"]:
         """Returns the z-depth at the poses of every row's last clip, metres; see `SeesDepth`.
 
         Raises:
-            ValueError: This world sees none.
+            ValueError: This world gives no depth.
         """
         if not isinstance(self.world, SeesDepth):
             raise ValueError(
@@ -237,11 +237,10 @@ class Session:
         return self.current[range(self.num_rows)]
 
     def restore(self, snapshot: SessionSnapshot, rows: Sequence[int] | None = None) -> None:
-        """Goes back to a snapshot, which stays as it is; its rows go to `rows` in order, the others fly on.
+        """Restores a snapshot, which stays as it is, to `rows` in order, or to all rows; other rows go on.
 
         Raises:
-            ValueError: The snapshot has another number of rows, clips of another shape, or is of another world or task;
-                nothing changes.
+            ValueError: The snapshot's number of rows, shape of clips, world or task differ; nothing changes.
         """
         num_rows = self.num_rows if rows is None else len(rows)
         if snapshot.commanded.shape[:2] != (num_rows, self.poses_per_clip):
@@ -283,7 +282,7 @@ class Session:
             raise
 
     def _named_prompts(self, seeds: Sequence[int], prompts: Sequence[str | None] | None, has_image: bool) -> list[str]:
-        """The prompt of every row, where none is given the one that the world will choose."""
+        """The prompt of every row: the given one, or the one that the world will choose."""
         named = []
         for seed, prompt in zip(seeds, [None] * len(seeds) if prompts is None else prompts, strict=True):
             if prompt is None and not has_image and isinstance(self.world, NamesItsPrompt):
@@ -292,7 +291,7 @@ class Session:
         return named
 
     def _replace(self, new: SessionSnapshot, evaluations: Int[Tensor, " n"] | int, rows: Sequence[int] | None) -> None:
-        """Takes new rows in; what was held is replaced and never written to, since snapshots may share it."""
+        """Replaces rows; never writes into the old tensors, since snapshots may share them."""
         if self._current is not None:  # a snapshot read from a file may lie on another device
             device = self._current.state.c2w.device
             new = replace(

@@ -1,4 +1,4 @@
-"""What a session knows of its episodes at one moment, and how rows of it are chosen and replaced."""
+"""The state of a session's episodes at one moment, and how its rows are chosen and replaced."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ from model.world.protocol import WorldState
 
 @dataclass(frozen=True)
 class SessionSnapshot:
-    """Everything a session knows of its rows; what continues from it is the same bit for bit.
+    """The whole state of a session's rows; episodes continue from it bit for bit.
 
-    `snapshot[[2, 0, 0]]` holds the chosen rows, each as often as it is named: that is a fork.
+    `snapshot[[2, 0, 0]]` holds the chosen rows; a row that is named twice is forked.
 
     Attributes:
-        state: The world's.
+        state: The world's state.
         clip_index: Clips flown since the reset.
         commanded: Poses of the last clip, metres, world frame; after a reset the start pose, p times.
         frames: The last clip, on the world's device; after a reset the first frame, f times.
         prompts: The prompt in force in each row: the given one, the world's own choice, or "".
-        episode_data: Where each camera got, what it earned and how its task stands; see `cc2env.task_runner`.
+        episode_data: The poses that each camera reached, its reward and its task's state; see `cc2env.task_runner`.
     """
 
     state: WorldState
@@ -37,7 +37,7 @@ class SessionSnapshot:
         return len(self.prompts)
 
     def __getitem__(self, rows: Sequence[int]) -> "SessionSnapshot":
-        """The chosen rows, sharing no memory with these."""
+        """Copies of the chosen rows."""
         chosen = list(rows)
         return SessionSnapshot(
             self.state[chosen].clone(),
@@ -49,7 +49,7 @@ class SessionSnapshot:
         )
 
     def with_rows(self, rows: Sequence[int], new: "SessionSnapshot") -> "SessionSnapshot":
-        """These rows, but for those of `new` in the place of the chosen ones, in order; neither input changes."""
+        """A copy in which the rows of `new` replace the chosen ones, in order; neither input changes."""
         where, prompts = torch.as_tensor(list(rows)), list(self.prompts)
         for row, prompt in zip(rows, new.prompts, strict=True):
             prompts[row] = prompt

@@ -1,4 +1,4 @@
-"""A world that is already built, as an argument that Gymnasium may copy: its weights are not."""
+"""A built world as an argument that Gymnasium may copy: the weights are not copied."""
 
 import copy
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from model.world.protocol import WorldModel
 
 
 class SharedWorld:
-    """Stands for a built world; copies of it, deep ones too, are itself. Pickled, it takes the world along."""
+    """Holds a built world; its copies, even deep ones, are the same object. Its pickle includes the world."""
 
     def __init__(self, world: WorldModel) -> None:
         self.world = world
@@ -22,7 +22,7 @@ class SharedWorld:
 
 
 def shared(world: object) -> Any:
-    """A built world as one that copies share; names, folders and worlds that are shared already as they are."""
+    """Wraps a built world in `SharedWorld`; returns names, folders and shared worlds as they are."""
     return SharedWorld(world) if isinstance(world, WorldModel) else world
 
 
@@ -32,7 +32,7 @@ def load(world: object, options: WorldOptions) -> WorldModel:
 
 
 def with_shared_world(spec: EnvSpec | None) -> EnvSpec | None:
-    """Returns a spec in which a built world is shared: every wrapper makes a deep copy of it."""
+    """Returns a spec that shares a built world, since every wrapper makes a deep copy of the spec."""
     if spec is None or not isinstance(spec.kwargs.get("world"), WorldModel):
         return spec
     spec = copy.copy(spec)
@@ -47,7 +47,7 @@ class SharedWorldSpec:
 
     @property
     def spec(self) -> EnvSpec | None:
-        """How `gymnasium.make` made this; a world that was given as an object is not copied with it."""
+        """How `gymnasium.make` made this environment; copies share a world that was given as an object."""
         return self._spec
 
     @spec.setter

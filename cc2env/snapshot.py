@@ -1,4 +1,4 @@
-"""Snapshots of episodes: restored they continue bit for bit, indexed they fork, saved they are one file."""
+"""Snapshots of episodes: restore one to continue bit for bit, index it to fork, save it as one file."""
 
 import json
 import operator
@@ -22,7 +22,7 @@ _BIT_GENERATORS: dict[str, Any] = {
     kind.__name__: kind
     for kind in (np.random.PCG64, np.random.PCG64DXSM, np.random.MT19937, np.random.Philox, np.random.SFC64)
 }
-_NOTE_BLOCK = 512  # bytes; notes of about equal length come out of equal shape, so that snapshots concatenate
+_NOTE_BLOCK = 512  # bytes; notes are padded to a multiple of it, so that most snapshots can be concatenated
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class EnvSnapshot:
 
     Attributes:
         session: The rows: world state, last clip, prompts.
-        random_states: Of each row's random generator, from which later resets draw; see `random_state`.
+        random_states: State of each row's random generator, from which later resets draw; see `random_state`.
 
     Raises:
         ValueError: There is not one random state for each row.
@@ -52,7 +52,7 @@ class EnvSnapshot:
         return len(self.random_states)
 
     def __getitem__(self, rows: SupportsIndex | slice | Sequence[int] | np.ndarray) -> "EnvSnapshot":
-        """The chosen rows, each as often as it is named, or those of a mask; shares no memory with these."""
+        """Copies of the rows that an index, a list of indices (repeated ones too) or a mask chooses."""
         if not isinstance(rows, slice):
             rows = np.asarray(rows)
             rows = rows if rows.size else rows.astype(int)  # NumPy takes an empty list for floats
@@ -60,17 +60,17 @@ class EnvSnapshot:
         return EnvSnapshot(self.session[chosen], tuple(self.random_states[row] for row in chosen))
 
     def fork(self, num_futures: SupportsIndex) -> "EnvSnapshot":
-        """Returns this one episode `num_futures` times, to be flown into as many futures.
+        """Returns `num_futures` copies of this one episode, to fly different futures.
 
         Raises:
-            ValueError: There are several episodes, or num_futures is less than 1.
+            ValueError: There is not one episode, or num_futures is less than 1.
         """
         if len(self) != 1:
             raise ValueError(f"snapshot: expected one row to fork, got {len(self)}; choose it with snapshot[row]")
         return self[[0] * positive_integer("num_futures", num_futures)]
 
     def generators(self) -> list[np.random.Generator]:
-        """Returns new random generators in the states of the rows'.
+        """Returns a new random generator in the state of each row's.
 
         Raises:
             ValueError: A state is not that of one of NumPy's generators.
@@ -87,11 +87,11 @@ class EnvSnapshot:
 
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device = "cpu") -> "EnvSnapshot":
-        """Returns what `save` wrote, bit for bit, on the device of the world that goes on with it.
+        """Returns what `save` wrote, bit for bit; `device` is that of the world that will restore it.
 
         Raises:
             FileNotFoundError: There is no such file.
-            ValueError: It is damaged or holds no snapshot.
+            ValueError: The file is damaged or holds no snapshot.
         """
         state = load_state(path, device)
         if "episode" not in state.memory:
@@ -106,16 +106,16 @@ class EnvSnapshot:
             raise ValueError(f"path: expected a saved snapshot, {path} is damaged or holds none ({error})") from error
 
     def to_tensordict(self) -> TensorDict:
-        """Returns all of it as tensors, batch size [b]: indexed, expanded or concatenated it is still a snapshot."""
+        """Returns the snapshot as tensors, batch size [b]; it may be indexed, expanded or concatenated."""
         world = self.session.state.to_tensordict()
         return TensorDict({"world": world, "episode": self._episode()}, batch_size=[len(self)]).clone()
 
     @classmethod
     def from_tensordict(cls, tensordict: TensorDict) -> "EnvSnapshot":
-        """Returns the snapshot that `to_tensordict` took apart.
+        """Returns the snapshot that `to_tensordict` converted.
 
         Raises:
-            ValueError: It is something else, or was altered into what no episode is.
+            ValueError: The tensordict is something else, or was made invalid.
         """
         if not {"world", "episode"} <= set(tensordict.keys()):
             raise ValueError(f"snapshot: expected entries 'world' and 'episode', got {sorted(tensordict.keys())}")
@@ -148,7 +148,7 @@ class EnvSnapshot:
             check_state(world)
             _check_episode(episode, len(world.seed))
             notes = [_note(text) for text in _from_bytes(episode["notes"].cpu())]
-        except (ValueError, RecursionError) as error:  # RecursionError: JSON within JSON, without end
+        except (ValueError, RecursionError) as error:  # RecursionError: JSON nested too deeply
             raise ValueError(
                 f"snapshot: expected what an environment's snapshot() gave, got another ({error})"
             ) from error
@@ -164,16 +164,16 @@ class EnvSnapshot:
 
 
 def random_state(generator: np.random.Generator) -> dict[str, Any]:
-    """Returns the state of a random generator of any kind, as JSON can hold it."""
+    """Returns the state of a random generator of any kind in a form that JSON can hold."""
     state: dict[str, Any] = json.loads(json.dumps(generator.bit_generator.state, default=np.ndarray.tolist))
     return state
 
 
 def positive_integer(name: str, value: object, expected: str = "an integer of at least 1") -> int:
-    """Returns an integer of Python's or NumPy's as Python's.
+    """Returns an integer of Python or NumPy as Python's.
 
     Raises:
-        ValueError: It is none, or less than 1.
+        ValueError: It is no integer, or less than 1.
     """
     try:
         number = 0 if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ class TaskConfig:
 
     Attributes:
         task: The task of all episodes.
-        reward: Takes the place of the task's reward.
+        reward: Replaces the task's reward.
         collision: "stop": the camera stops at obstacles; "none": it flies through them.
     """
 
@@ -44,7 +44,7 @@ def make_task_config(
 
     Raises:
         TypeError: An argument of the task is unknown.
-        ValueError: One of them is out of range.
+        ValueError: An argument is out of range.
     """
     if collision not in COLLISIONS:
         raise ValueError(f"collision: expected one of {list(COLLISIONS)}, got {collision!r}; choose one")
@@ -57,8 +57,8 @@ class TaskRunner:
     """Stops cameras at obstacles and runs a task, row by row; it holds no state of an episode itself.
 
     The episode data is a TensorDict of one row for each episode, on the CPU: `achieved` [b, p, 4, 4], `blocked` [b],
-    `reward` [b] float64, `terminated` [b], `first_frame` [b, h, w, 3], `fingerprint` [b] int64 of the task and, if it
-    has one, the task's memory `task`.
+    `reward` [b] float64, `terminated` [b], `first_frame` [b, h, w, 3], `fingerprint` [b] int64 of the task, and `task`,
+    the task's state if it has one.
 
     Args:
         world: The world to fly through.
@@ -66,7 +66,7 @@ class TaskRunner:
         config: The task, the reward and the collisions.
 
     Raises:
-        ValueError: Cameras are to stop in a world that does not know its free space.
+        ValueError: `collision` is "stop", but the world does not know its free space.
     """
 
     def __init__(self, world: WorldModel, poses_per_clip: int, config: TaskConfig) -> None:
@@ -87,7 +87,7 @@ class TaskRunner:
     ) -> tuple[Float[Tensor, "n p 4 4"], Bool[Tensor, " n"]]:
         """Returns the poses that the cameras reach, and whether the commanded path led into an obstacle.
 
-        A world that does not know its free space blocks nothing, nor does one that estimates it unless cameras stop.
+        Nothing is blocked where the world does not know its free space, or only estimates it and cameras do not stop.
         """
         if self._guide is None:
             return commanded, torch.zeros(len(twists), dtype=torch.bool)
@@ -118,7 +118,7 @@ class TaskRunner:
         return _with_task_states(TensorDict(episode_data, batch_size=[count]), states)
 
     def blank(self) -> TensorDict:
-        """Returns the episode data of a reset in an empty world: the layout of every episode data of this task."""
+        """Returns the episode data of a reset in an empty world; all episode data of this task has its layout."""
         spec, poses, start = self.world.spec, self.poses_per_clip, torch.eye(4, dtype=torch.float32)[None]
         first_frame = np.zeros((spec.height, spec.width, 3), np.uint8)
         context = ResetContext(
@@ -143,7 +143,7 @@ class TaskRunner:
         frames: UInt8[Tensor, "n f h w 3"],
         clip_index: Int[Tensor, " n"],
     ) -> TensorDict:
-        """Returns the episode data after a clip; `state` is the one before it."""
+        """Returns the episode data after a clip; `state` is from before the clip."""
         after = episode_data.copy()
         after["achieved"], after["blocked"] = achieved.cpu(), blocked
         if type(self.task) is Task and self.reward is None:
@@ -224,6 +224,6 @@ def _cut(twists: Float[Tensor, "n p 6"], shares: Float[Tensor, "n p"]) -> Float[
 
 def _with_task_states(episode_data: TensorDict, states: list[TaskState]) -> TensorDict:
     stacked = {name: torch.from_numpy(np.stack([each[name] for each in states])) for name in states[0]}
-    if stacked:  # an empty entry would not survive a file
+    if stacked:  # an empty entry is lost in a file
         episode_data["task"] = TensorDict(stacked, batch_size=episode_data.batch_size)
     return episode_data

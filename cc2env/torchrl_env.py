@@ -23,9 +23,9 @@ from model.world.protocol import WorldModel
 class CameraCtrlWorldTorchRLEnv(WorldProperties, EnvBase):
     """`num_envs` cameras, each in a world of its own; batch size [num_envs], one batched call for each step.
 
-    Row i draws what the single environment (`cc2env.env.CameraCtrlWorldEnv`) draws with the seed `set_seed` + i;
-    actions, clips, prompts and poses mean the same. The caller resets a row that is over: collectors and
-    `step_and_maybe_reset` do, through the mask `_reset`.
+    After `set_seed(s)`, row i draws what the single environment (`cc2env.env.CameraCtrlWorldEnv`) draws with seed
+    s + i; actions, clips, prompts and poses mean the same. The caller resets a row that is over through the mask
+    `_reset`, as collectors and `step_and_maybe_reset` do.
 
     | Entry          | Shape                                      | Meaning                                      |
     |----------------|--------------------------------------------|----------------------------------------------|
@@ -38,22 +38,22 @@ class CameraCtrlWorldTorchRLEnv(WorldProperties, EnvBase):
     | `clip_index`   | int64 [num_envs, 1]                        | clips since the reset                        |
     | `function_evaluations` | int64 [num_envs, 1]                | samples passed through the network for this  |
     |                |                                            | clip or, after a reset, its first frame      |
-    | `reward`       | float32 [num_envs, 1]                      | the task's; 0 without one                    |
-    | `terminated`   | bool [num_envs, 1]                         | the task has come to its end                 |
+    | `reward`       | float32 [num_envs, 1]                      | reward of the task; 0 without a task         |
+    | `terminated`   | bool [num_envs, 1]                         | the task has ended                           |
     | `truncated`    | bool [num_envs, 1]                         | after `max_episode_steps` clips              |
 
-    Each key of the task in `info` (its goal, say) is an entry, numbers as [num_envs, 1]; it must hold numbers.
+    Each key that the task adds to `info` (its goal, say) is an entry and must hold numbers; a scalar is [num_envs, 1].
 
-    `snapshot`, `restore` and `fork` are exact. A snapshot is also a tensordict, so that TorchRL's own way of branching
-    works: `env.reset(TensorDict({"snapshot": snapshot.to_tensordict()}, env.batch_size), set_state=True)`.
+    `snapshot`, `restore` and `fork` are exact. A snapshot also converts to a tensordict, so that TorchRL's own
+    branching works: `env.reset(TensorDict({"snapshot": snapshot.to_tensordict()}, env.batch_size), set_state=True)`.
 
     Args:
-        num_envs: Rows.
-        world: Like the other arguments that are not named here, that of `CameraCtrlWorldEnv`.
-        max_episode_steps: Clips after which a row is truncated; by default what `gym.make` gives the task. None: never.
-        prompt: Of every episode: one text, or one for each row; without it, the world's own choice.
+        num_envs: Number of rows.
+        world: As in `CameraCtrlWorldEnv`, like all arguments that are not named here.
+        max_episode_steps: Clips after which a row is truncated; by default as in `gym.make`. None: never.
+        prompt: Prompt of every episode: one text, or one for each row; by default the world chooses.
         image: First frame of every episode: a path, a uint8 array (h, w, 3) or a PIL image.
-        device: Where the network runs and all tensors are.
+        device: Device of the network and of all tensors.
 
     Raises:
         FileNotFoundError: There is no such world.
@@ -73,14 +73,14 @@ class CameraCtrlWorldTorchRLEnv(WorldProperties, EnvBase):
         device: str | torch.device = "cpu",
         **arguments: Any,
     ) -> None:
-        if isinstance(world, str | Path):  # a built world is where it is
+        if isinstance(world, str | Path):  # a built world has its device
             arguments["device"] = str(device)
         options, task_config = read_arguments(type(self).__init__, arguments)
         task = arguments.get("task")
         if max_episode_steps == "registered":
             max_episode_steps = TASK_EPISODE_STEPS[task] if isinstance(task, str) else MAX_EPISODE_STEPS
         episodes = Episodes(world, options, task_config, num_envs, max_episode_steps)
-        # done after a reset: that to a snapshot of an episode that was over
+        # done after a reset: a reset may restore an episode that was over
         super().__init__(device=torch.device(device), batch_size=[episodes.num_rows], allow_done_after_reset=True)
         self._episodes, self._session = episodes, episodes.session
         self._prompts = _prompts_of(prompt, self.num_envs)
@@ -92,21 +92,21 @@ class CameraCtrlWorldTorchRLEnv(WorldProperties, EnvBase):
         return self._episodes.num_rows
 
     def set_seeds(self, seeds: Sequence[int]) -> None:
-        """Seeds each row separately; takes effect at its next reset.
+        """Seeds each row separately, from the row's next reset on.
 
         Raises:
-            ValueError: There is not one for each row, or one is negative.
+            ValueError: There is not one seed for each row, or one is negative.
         """
         if len(seeds) != self.num_envs:
             raise ValueError(f"seeds: expected one for each of {self.num_envs} rows, got {len(seeds)}")
         self._episodes.seed(range(self.num_envs), [int(seed) for seed in seeds])
 
     def set_prompt(self, prompt: object, rows: Sequence[int] | None = None) -> None:
-        """Changes the prompts of these rows, or of all, from their next clip on; otherwise as the single environment.
+        """Changes the prompts of these rows, or of all rows, from their next clip on, as in `CameraCtrlWorldEnv`.
 
         Args:
-            prompt: One text, or a list with one for each row; None in it keeps a row's prompt.
-            rows: Which; the others keep theirs.
+            prompt: One text, or a list with one for each row; None in the list keeps a row's prompt.
+            rows: Rows to change.
 
         Raises:
             RuntimeError: `reset` has not been called.
@@ -116,7 +116,7 @@ class CameraCtrlWorldTorchRLEnv(WorldProperties, EnvBase):
         self._episodes.set_prompt(prompt, rows)
 
     def snapshot(self) -> EnvSnapshot:
-        """Returns this moment of all rows; it shares no memory with the environment.
+        """Returns a snapshot of all rows; it shares no memory with the environment.
 
         Raises:
             RuntimeError: `reset` has not been called.
@@ -125,18 +125,18 @@ class CameraCtrlWorldTorchRLEnv(WorldProperties, EnvBase):
         return self._episodes.snapshot()
 
     def restore(self, snapshot: EnvSnapshot, rows: Sequence[int] | None = None) -> TensorDict:
-        """Goes back (or over, from another environment of the same world) to a snapshot, which stays as it is.
+        """Restores a snapshot, of this or another environment of the same world; the snapshot stays as it is.
 
         Args:
-            snapshot: With as many rows as are restored; `snapshot.fork(env.num_envs)` puts all rows at one moment.
-            rows: Where its rows go, in order, the others fly on; without it, all rows in order.
+            snapshot: One row for each row to restore; `snapshot.fork(env.num_envs)` puts all rows at one moment.
+            rows: Rows to restore, in the order of the snapshot's rows; by default all. Other rows go on.
 
         Returns:
-            What can be seen there: the tensordict to write the next action into.
+            The observation there: the tensordict to write the next action into.
 
         Raises:
-            RuntimeError: Single rows before all of them have been reset once.
-            ValueError: It is no snapshot, or has another number of rows or other clips.
+            RuntimeError: `rows` was given before the first reset of all rows.
+            ValueError: It is no snapshot, or its number of rows or its clips differ.
         """
         if rows is not None:
             self._require_reset("restore")
@@ -144,7 +144,7 @@ class CameraCtrlWorldTorchRLEnv(WorldProperties, EnvBase):
         return self._observation()
 
     def fork(self, num_futures: SupportsIndex, row: SupportsIndex = 0) -> "CameraCtrlWorldTorchRLEnv":
-        """Returns an environment of this world, all of whose rows are at the moment of this one's row; they never end.
+        """Returns an environment of this world whose rows all continue from the given row of this one and never end.
 
         Raises:
             RuntimeError: `reset` has not been called.
@@ -237,7 +237,7 @@ class CameraCtrlWorldTorchRLEnv(WorldProperties, EnvBase):
 
 
 def _arrays(info: dict[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
-    """The task's part of `info`, as arrays; numbers [1], and float32 for Python's float."""
+    """The task's part of `info` as arrays: numbers have shape [1], Python's floats are float32."""
     for key, value in info.items():
         try:
             array = np.atleast_1d(np.asarray(value))

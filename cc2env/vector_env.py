@@ -23,24 +23,24 @@ from model.world.protocol import WorldModel
 class CameraCtrlWorldVectorEnv(SharedWorldSpec, WorldProperties, VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     """`num_envs` cameras, each in a world of its own; `gym.make_vec("CameraCtrlWorld-v0", num_envs=...)`.
 
-    Row i is the single environment with the same seed: spaces, infos, prompts and ends are those of
-    `cc2env.env.CameraCtrlWorldEnv`, stacked as Gymnasium's own vector environments stack them. In the learned world
-    matrix kernels may differ with the batch size, which can move a pixel by 1/255.
+    Row i equals the single environment with the same seed: spaces, infos, prompts and ends are those of
+    `cc2env.env.CameraCtrlWorldEnv`, stacked as in Gymnasium's own vector environments. In the learned world matrix
+    kernels may differ with the batch size, which can change a pixel by 1/255.
 
     `reset(seed=...)` takes an integer s (row i gets s + i) or one for each row. `reset(options=...)` takes `prompt`
-    and `image`, each one for all rows or a list with one for each, and `reset_mask`, a bool array: only these rows
-    are reset, the others fly on. An automatic reset has no options, as in Gymnasium.
+    and `image`, each one for all rows or a list with one for each, and `reset_mask`, a bool array of the rows to
+    reset; the others go on. An automatic reset has no options, as in Gymnasium.
 
-    Snapshots are exchanged with the single environment: `envs.restore(snapshot.fork(envs.num_envs))` puts every row
-    at one moment, `envs.restore(snapshot, rows=[2])` puts one row there.
+    The single environment's snapshots work, too: `envs.restore(snapshot.fork(envs.num_envs))` puts every row at one
+    moment, `envs.restore(snapshot, rows=[2])` puts one row there.
 
     Args:
-        num_envs: Rows.
-        world: Like the other arguments that are not named here, that of `CameraCtrlWorldEnv`.
+        num_envs: Number of rows.
+        world: As in `CameraCtrlWorldEnv`, like all arguments that are not named here.
         max_episode_steps: Clips after which a row is truncated; `gym.make_vec` gives 64. None: never.
         autoreset_mode: What happens to a row that is over. "SameStep": it is reset in the same step, and `info` has
             `final_obs` and `final_info`. "NextStep": the next step resets it and ignores its action. "Disabled": step
-            raises until it is reset with `reset_mask`.
+            raises until the row is reset with `reset_mask`.
 
     Raises:
         FileNotFoundError: There is no such world.
@@ -96,8 +96,8 @@ class CameraCtrlWorldVectorEnv(SharedWorldSpec, WorldProperties, VectorEnv[np.nd
         """Opens new episodes in all rows, or in those of `options["reset_mask"]`.
 
         Raises:
-            ResetNeeded: Single rows before all of them have been reset once.
-            ValueError: A seed or an option is wrong, or means nothing to this world; the episodes go on.
+            ResetNeeded: A mask was given before the first reset of all rows.
+            ValueError: A seed or an option is wrong, or has no use in this world; the episodes go on.
         """
         seeds = self._read_seeds(seed)
         mask, prompts, images = self._read_options(options)
@@ -113,7 +113,7 @@ class CameraCtrlWorldVectorEnv(SharedWorldSpec, WorldProperties, VectorEnv[np.nd
         """Flies every row one clip along its action.
 
         Raises:
-            ResetNeeded: `reset` has not been called, or (autoreset "Disabled") not for a row that is over.
+            ResetNeeded: `reset` has not been called, or (autoreset "Disabled") a row that is over was not reset.
             ValueError: The actions have a wrong shape or type, or a number that is not finite or out of bounds; all
                 rows stay where they were.
         """
@@ -131,11 +131,11 @@ class CameraCtrlWorldVectorEnv(SharedWorldSpec, WorldProperties, VectorEnv[np.nd
             return self._step_all(twists)
 
     def set_prompt(self, prompt: object, rows: Sequence[int] | None = None) -> None:
-        """Changes the prompts of these rows, or of all, from their next clip on; otherwise as the single environment.
+        """Changes the prompts of these rows, or of all rows, from their next clip on, as in `CameraCtrlWorldEnv`.
 
         Args:
-            prompt: One text, or a list with one for each row; None in it keeps a row's prompt.
-            rows: Which; the others keep theirs.
+            prompt: One text, or a list with one for each row; None in the list keeps a row's prompt.
+            rows: Rows to change.
 
         Raises:
             ResetNeeded: `reset` has not been called.
@@ -149,7 +149,7 @@ class CameraCtrlWorldVectorEnv(SharedWorldSpec, WorldProperties, VectorEnv[np.nd
         return tuple(self._renderer.render(self.render_mode)) or None
 
     def snapshot(self) -> EnvSnapshot:
-        """Returns this moment of all rows, for `restore`; it shares no memory with the environment.
+        """Returns a snapshot of all rows, for `restore`; it shares no memory with the environment.
 
         Raises:
             ResetNeeded: `reset` has not been called.
@@ -158,15 +158,15 @@ class CameraCtrlWorldVectorEnv(SharedWorldSpec, WorldProperties, VectorEnv[np.nd
         return self._episodes.snapshot()
 
     def restore(self, snapshot: EnvSnapshot, rows: Sequence[int] | None = None) -> None:
-        """Goes back (or over, from another environment of the same world) to a snapshot, which stays as it is.
+        """Restores a snapshot, of this or another environment of the same world; the snapshot stays as it is.
 
         Args:
-            snapshot: With as many rows as are restored.
-            rows: Where its rows go, in order, the others fly on; without it, all rows in order.
+            snapshot: One row for each row to restore.
+            rows: Rows to restore, in the order of the snapshot's rows; by default all. Other rows go on.
 
         Raises:
-            ResetNeeded: Single rows before all of them have been reset once.
-            ValueError: It is no snapshot, or has another number of rows or other clips.
+            ResetNeeded: `rows` was given before the first reset of all rows.
+            ValueError: It is no snapshot, or its number of rows or its clips differ.
         """
         if rows is not None:
             self._episodes.require_reset("restore")
@@ -191,7 +191,7 @@ class CameraCtrlWorldVectorEnv(SharedWorldSpec, WorldProperties, VectorEnv[np.nd
     def _step_or_reset(
         self, twists: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """NEXT_STEP: rows that are over begin anew, the others fly."""
+        """NEXT_STEP: resets the rows that are over, flies the others."""
         over = self._episodes.over()
         flying = np.flatnonzero(~over).tolist()
         if flying:
@@ -205,7 +205,7 @@ class CameraCtrlWorldVectorEnv(SharedWorldSpec, WorldProperties, VectorEnv[np.nd
         return self._episodes.rewards(), self._episodes.terminated(), self._episodes.truncated()
 
     def _infos(self, mask: np.ndarray) -> dict[str, Any]:
-        """Infos of the rows in `mask`, stacked in Gymnasium's way: zeros or None elsewhere, and `_key` says where."""
+        """Infos of the rows in `mask`, stacked in Gymnasium's way: zeros or None elsewhere; `_key` is the mask."""
         return _stack([self._episodes.info(row) for row in range(self.num_envs)], mask)
 
     def _read_seeds(self, seed: int | Sequence[int | None] | None) -> list[int | None]:

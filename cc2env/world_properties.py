@@ -1,4 +1,4 @@
-"""What an environment of any library says about its world: one class from which all three take it."""
+"""What the environments of all three interfaces say about their world, in one class."""
 
 from cc2env.session import Session
 
@@ -10,10 +10,10 @@ class WorldProperties:
 
     @property
     def abilities(self) -> frozenset[str]:
-        """What this world has a use for: see `model.world.protocol.abilities`."""
+        """What this world can use: see `model.world.protocol.abilities`."""
         return self._session.abilities
 
     @property
     def vocabulary(self) -> tuple[str, ...] | None:
-        """All words that a prompt can say in this world, or None if it has no such list."""
+        """All words that a prompt can use in this world, or None if it has no such list."""
         return self._session.vocabulary

@@ -1,4 +1,4 @@
-"""The tasks. Each has a registered id, and all run in every world and behind every interface."""
+"""The tasks. Each has a registered id and runs in every world and with every interface."""
 
 import warnings
 from typing import Any
@@ -37,7 +37,7 @@ _RENAMED = {"Memory": "TaskState", "Opening": "ResetContext"}
 
 
 def __getattr__(name: str) -> Any:
-    """The names of the last version, with a warning."""
+    """Names of the last version work with a warning."""
     if name in _RENAMED:
         warnings.warn(f"cc2env.tasks.{name} is now {_RENAMED[name]}", DeprecationWarning, stacklevel=2)
         return globals()[_RENAMED[name]]
@@ -45,10 +45,10 @@ def __getattr__(name: str) -> Any:
 
 
 def make_task(task: str | type[Task] | Task | None, **arguments: Any) -> Task:
-    """Returns the task of a name or class with its arguments, or the task itself; None is `Task`.
+    """Returns a task made from its name or class, or the given task itself; None gives `Task`.
 
     Raises:
-        TypeError: An argument is unknown, or there is no task to take it.
+        TypeError: An argument is unknown, or no name or class takes it.
         ValueError: The name is unknown, or an argument is out of range.
     """
     cls = task_class(task)
@@ -64,7 +64,7 @@ def make_task(task: str | type[Task] | Task | None, **arguments: Any) -> Task:
 
 
 def task_class(task: object) -> type[Task] | None:
-    """Returns the class that a name or class stands for; None for a task that is already made, and for none.
+    """Returns the class of a task's name, or the given class itself; None for a task object and for None.
 
     Raises:
         ValueError: The name is unknown.

@@ -16,14 +16,14 @@ class Explore(Task):
 
     ## Description
 
-    The space that the camera has seen is kept as voxels: all whose centre has been in the view frustum of a pose, up
-    to `reach` metres of depth. Occlusion is ignored, so that the rule is the same in worlds without depth. What the
-    first frame shows is covered from the start.
+    The space that the camera has seen is kept as voxels: those whose centre was in the view frustum of a pose, up to
+    `reach` metres of depth. Occlusion is ignored, so that the rule is the same in worlds without depth. The view of
+    the first frame is covered from the start.
 
     ## Rewards
 
-    New volume (m³) divided by the metres flown in this clip, of which at least `shortest` count: m³/m. Straight ahead
-    that is the frustum's cross-section at `reach` (22.6 m² with the defaults), with a turn it is more.
+    New volume (m³) divided by the metres flown in this clip, but at least by `shortest`: m³/m. Straight flight earns
+    the frustum's cross-section at `reach` (22.6 m² with the defaults), a turn earns more.
 
     `info["covered_volume"]`: m³ seen so far, the first frame's included.
 
@@ -37,8 +37,8 @@ class Explore(Task):
     |------------|---------|---------------------------------------------------------------------|
     | `reach`    | 4.0     | m, depth of the frustum                                             |
     | `voxel`    | 0.5     | m, edge of a voxel                                                  |
-    | `shortest` | 1.0     | m, length of flight that a clip counts at least                     |
-    | `extent`   | 64.0    | m, width of the mapped region round the start; a quarter of it high |
+    | `shortest` | 1.0     | m, least length by which new volume is divided                      |
+    | `extent`   | 64.0    | m, width of the mapped region round the start; height is a quarter  |
     """
 
     reach: float = 4.0

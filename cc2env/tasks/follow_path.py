@@ -26,8 +26,8 @@ class FollowPath(Task):
 
     ## Description
 
-    The path has one pose for each latent pose. Without `path` it is drawn at `reset`: `num_clips` clips of smooth
-    flight, clear of obstacles where the world knows them.
+    The path has one pose for each latent pose. Without `path`, `reset` draws one: `num_clips` clips of smooth flight,
+    clear of obstacles where the world knows them.
 
     ## Rewards
 
@@ -36,7 +36,7 @@ class FollowPath(Task):
 
     | Key of `info`     | Value                                                                                    |
     |-------------------|------------------------------------------------------------------------------------------|
-    | `reference_c2w`   | float32 [poses_per_clip, 4, 4], the path's poses in the next clip; past its end the last |
+    | `reference_c2w`   | float32 [poses_per_clip, 4, 4], the path in the next clip; past its end its last pose    |
     | `path_error`      | float, the mean pose distance in the last clip; 0 after `reset`                          |
 
     ## Episode End
@@ -47,12 +47,12 @@ class FollowPath(Task):
 
     | Argument          | Default | Meaning                                                                          |
     |-------------------|---------|----------------------------------------------------------------------------------|
-    | `num_clips`       | 8       | length of the path that is drawn; without effect beside `path`                   |
+    | `num_clips`       | 8       | length of the path that is drawn; no effect beside `path`                        |
     | `path`            | `None`  | a file (RealEstate10K text or .npy) or an array [n, 4, 4]: poses, the first of   |
-    |                   |         | which becomes the start pose; a text is flown by its timestamps, where there are |
-    |                   |         | none each row is a latent pose. What is faster than an action may be is          |
-    |                   |         | stretched in time, with a warning                                                |
-    | `fps`             | `None`  | rows a second of `path`, in place of its timestamps                              |
+    |                   |         | which becomes the start pose. A text is flown by its timestamps; without them    |
+    |                   |         | each row is a latent pose. A path too fast for the action space is stretched in  |
+    |                   |         | time, with a warning                                                             |
+    | `fps`             | `None`  | rows of `path` a second, instead of its timestamps                               |
     | `rotation_weight` | 1.0     | m for each rad                                                                   |
     """
 
@@ -105,7 +105,7 @@ def _window(path: np.ndarray, first: int, length: int) -> Float[np.ndarray, "p 4
 def _read_path(
     path: str | Path | np.ndarray, fps: float | None
 ) -> tuple[Float[np.ndarray, "n 4 4"], Float[np.ndarray, " n"] | None]:
-    """The poses of a path as its first one sees them, and their seconds, if they are known."""
+    """The poses of a path relative to its first one, and their seconds, if they are known."""
     if isinstance(path, np.ndarray):
         if fps is not None and not 0 < fps < math.inf:
             raise ValueError(f"fps: expected a positive number of rows a second, got {fps}")

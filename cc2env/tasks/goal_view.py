@@ -27,19 +27,19 @@ class GoalView(Task):
 
     ## Description
 
-    At `reset` the world is flown along a random path of `goal_clips` clips in a copy of the episode; its last frame is
-    the goal picture. Things that move have moved in it. The path keeps clear of obstacles where the world knows them.
+    At `reset` a copy of the episode is flown along a random path of `goal_clips` clips. Its last frame is the goal
+    picture, in which moving things have moved. The path keeps clear of obstacles where the world knows them.
 
     ## Rewards
 
-    Progress: by how much the pose distance to the goal has shrunk, in metres (metres between the centres plus
+    Progress: the decrease of the pose distance to the goal, in metres (metres between the centres plus
     `rotation_weight` times radians between the directions), and `success_reward` once, on arrival.
 
     | Key of `info`   | Value                                                                                 |
     |-----------------|---------------------------------------------------------------------------------------|
     | `goal_image`    | uint8 [h, w, 3], also `env.unwrapped.goal_image`                                      |
     | `goal_c2w`      | float32 [4, 4], the pose to reach, for evaluation: an agent should not need it         |
-    | `goal_distance` | float, pose distance to it, metres                                                    |
+    | `goal_distance` | float, pose distance to the goal, metres                                              |
     | `is_success`    | bool                                                                                  |
 
     ## Episode End
@@ -54,7 +54,7 @@ class GoalView(Task):
     | `goal_clips`       | 2       | clips of flight between start and goal                   |
     | `success_distance` | 0.3     | m                                                        |
     | `success_angle`    | 0.15    | rad                                                      |
-    | `success_reward`   | 1.0     | reward of arriving                                       |
+    | `success_reward`   | 1.0     | reward on arrival                                        |
     | `rotation_weight`  | 1.0     | m for each rad                                           |
     """
 

@@ -20,8 +20,8 @@ class HoldStill(Task):
 
     ## Rewards
 
-    Minus all that the camera moved in this clip: metres along its path plus `rotation_weight` times the radians that
-    it turned. At best 0.
+    Minus the camera's motion in this clip: metres along its path plus `rotation_weight` times the radians that it
+    turned. At best 0.
 
     `info["moved"]`: the same sum since `reset`, in metres.
 

@@ -1,4 +1,4 @@
-"""Fly away and return; on return, the likeness of the view to the first one is rewarded."""
+"""Fly away and return; on return, the similarity of the view to the first one is rewarded."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,20 +12,20 @@ from cc2env.tasks.task import ResetContext, Task, TaskState, check_not_negative,
 
 @dataclass(kw_only=True)
 class LoopClosure(Task):
-    """`CameraCtrlWorld-LoopClosure-v0`: fly away and return; rewards the likeness of the view to the first one.
+    """`CameraCtrlWorld-LoopClosure-v0`: fly away and return; rewards a view similar to the first one.
 
     ## Description
 
     First fly at least `distance` metres away from the start, then return to its pose. The last reward measures how
-    much the world looks as it did. In a world without a memory even a perfect flight gets little reward there.
+    similar the world looks. In a world without memory it is small even for a perfect flight.
 
     ## Rewards
 
-    On the way out, metres gained from the start (up to `distance` in all); on the way back, by how much the pose
-    distance to the start has shrunk, in metres. What that distance exceeds `distance` by when the camera has left
-    (farther out, or turned away) is taken off there, so that detours get no reward: every loop gets 2 `distance`, less
-    what is left of the way home. On return, `similarity_weight` times the structural similarity of the last frame
-    with the first, in [0, 1].
+    On the way out, metres gained from the start (up to `distance` in all); on the way back, the decrease of the pose
+    distance to the start, in metres. When the camera has left, the excess of its pose distance over `distance`
+    (farther out, or turned away) is subtracted, so that detours get no reward: every loop gets 2 `distance`, minus
+    its last pose distance to the start. On return, `similarity_weight` times the structural similarity of the last
+    frame with the first, in [0, 1].
 
     | Key of `info`     | Value                                                                        |
     |-------------------|------------------------------------------------------------------------------|
@@ -74,7 +74,7 @@ class LoopClosure(Task):
         }
 
     def judge(self, state: TaskState, transition: Transition) -> tuple[TaskState, float, bool]:
-        """Rewards the way out, the way back, and the likeness of the place."""
+        """Rewards the way out, the way back, and the similarity of the view."""
         home, had_left = state["home"], bool(state["has_left"])
         here = transition.c2w[-1]
         if had_left:

@@ -1,7 +1,7 @@
 """The interface of tasks: `open` returns an episode's state, a dict of arrays, and `judge` returns the next one.
 
-Nothing is kept in the task itself, so that one object serves all rows, and the snapshot of an episode holds its
-task's progress, too.
+The task object itself keeps no state: one object serves all rows, and an episode's snapshot holds the task's
+progress, too.
 """
 
 from collections.abc import Callable
@@ -30,12 +30,12 @@ class ResetContext:
         c2w: The start pose.
         intrinsics: fx fy cx cy, normalised.
         poses_per_clip: Latent poses of one step.
-        seconds_per_pose: Of the film, between two latent poses.
-        rng: A generator that is a function of the episode's seed alone.
-        plan: From twists [n, 6] to the poses [n, 4, 4] that a solid camera reaches from the start pose along them;
-            where the world knows no free space, those that it is sent to.
-        look: From poses [n, 4, 4], n a multiple of `poses_per_clip`, to the last picture of a flight along them. The
-            episode itself stays where it is. It costs as much as flying there.
+        seconds_per_pose: Seconds of the film between two latent poses.
+        rng: A random generator that depends on the episode's seed alone.
+        plan: Returns the poses [n, 4, 4] to which twists [n, 6] lead from the start pose; obstacles stop the camera
+            where the world knows its free space.
+        look: Returns the last frame of a flight along poses [n, 4, 4], n a multiple of `poses_per_clip`. The episode
+            itself stays where it is. The call costs as much as the flight.
     """
 
     first_frame: UInt8[np.ndarray, "h w 3"]
@@ -49,15 +49,15 @@ class ResetContext:
 
 
 class Task:
-    """Base class of all tasks. By itself its reward is 0 and it never terminates an episode.
+    """Base class of all tasks; its reward is 0, and it never terminates an episode.
 
-    To write one, derive from it and pass an object as `task` to an environment. The arrays of its state keep their
-    shapes and types throughout an episode, and are read-only.
+    To write a task, derive from this class and pass an object as `task` to an environment. The arrays of its state
+    keep their shapes and types throughout an episode, and are read-only.
     """
 
     @cached_property
     def fingerprint(self) -> int:
-        """63 bits of the class's name and the attributes before the first episode: a snapshot goes to the same task.
+        """A 63-bit hash of the class's name and its attributes before the first episode; `restore` compares it.
 
         Numbers, texts, paths, arrays and lists, tuples and dicts of them count by value, others by class or name only.
         """
@@ -68,11 +68,11 @@ class Task:
         return {}
 
     def judge(self, state: TaskState, transition: Transition) -> tuple[TaskState, float, bool]:
-        """Returns the state after a step, the step's reward, and whether the task has come to its end."""
+        """Returns the state after a step, the step's reward, and whether the task has ended."""
         return state, 0.0, False
 
     def info(self, state: TaskState) -> dict[str, Any]:
-        """Returns what `info` says of the task, the same keys always; copies what it takes from the state."""
+        """Returns the task's part of `info`: always the same keys, with copies of arrays of the state."""
         return {}
 
 

@@ -1,4 +1,4 @@
-"""For those who bring a world: `check_world` says what of the protocol it breaks."""
+"""For authors of a world: `check_world` says which rules of the protocol it breaks."""
 
 from cc2env.testing.check import WorldCheckError, check_world
 

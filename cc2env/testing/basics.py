@@ -1,4 +1,4 @@
-"""The rules without which the others mean nothing: what `start` and `extend` return; each yields its failures."""
+"""The basic rules, on which the others rest: what `start` and `extend` return; each yields its failures."""
 
 from collections.abc import Callable, Iterator
 
@@ -67,7 +67,7 @@ def _is_counted(state: WorldState, clip: int, where: str) -> Iterator[str]:
 
 
 def is_tensor(name: str, value: object, dtype: torch.dtype, shape: list[int], where: str) -> Iterator[str]:
-    """A failure, unless the value is a tensor of this type and shape."""
+    """Yields a failure unless the value is a tensor of this type and shape."""
     if not isinstance(value, Tensor):
         yield f"expected {name} as {dtype} of shape {shape}, got {type(value).__name__}; {where}"
     elif value.dtype != dtype or list(value.shape) != shape:

@@ -26,7 +26,7 @@ class WorldCheckError(ValueError):
     """A world breaks the protocol.
 
     Attributes:
-        failures: One sentence for each rule that it breaks, by the rule's name.
+        failures: One sentence for each broken rule, by the rule's name.
     """
 
     def __init__(self, failures: dict[str, str]) -> None:
@@ -35,18 +35,18 @@ class WorldCheckError(ValueError):
 
 
 def check_world(world: str | Path | WorldModel, *, other_process: bool = True) -> None:
-    """Flies a world some fifteen clips, and says what of the protocol it breaks; see the README for the rules.
+    """Flies some fifteen clips of a world, and says which rules of the protocol it breaks; the README lists them.
 
     Args:
         world: A world, or what `gymnasium.make` takes for one.
-        other_process: Also fly it in a new process, to which it is pickled: that takes the time of a fresh import.
+        other_process: Also pickle it and fly it in a new process, which takes the time of a fresh import.
 
     Raises:
-        WorldCheckError: It breaks a rule; each failure says what was expected, what came, and where to look.
-        ValueError: It is no world at all.
+        WorldCheckError: The world breaks a rule; each failure says what was expected, what came, and where to look.
+        ValueError: The argument is no world.
     """
     flights = Flights(load_world(world))
-    # where a basic rule is broken, the later ones mean nothing
+    # where a basic rule is broken, the later rules mean nothing
     for rules in ({"spec": BASICS["spec"]}, BASICS, STATES | REFUSALS):
         failures = {name: sentence for name, rule in rules.items() if (sentence := next(rule(flights), None))}
         if failures:
@@ -61,7 +61,7 @@ def _other_process(world: str | Path | WorldModel, flights: Flights) -> Iterator
     where = "look at what it holds: modules by name and tensors pickle, open files and lambdas of others may not"
     try:
         pickled = cloudpickle.dumps(world)
-    except Exception as error:  # a class of anyone's may raise anything
+    except Exception as error:  # a user's class may raise anything
         yield f"expected a world that pickles, for environments in other processes, got {one_line(error)}; {where}"
         return
     paths = os.pathsep.join(path or os.getcwd() for path in sys.path)

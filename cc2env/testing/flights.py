@@ -1,4 +1,4 @@
-"""The flights that the rules look at, and how states and frames are compared."""
+"""The flights that the rules check, and how states and frames are compared."""
 
 import hashlib
 from functools import cached_property
@@ -15,7 +15,7 @@ SEEDS = (3, 4)
 
 
 class Flights:
-    """A world with the flights that several rules look at: two rows, and two clips along a path of small moves."""
+    """A world with the flights that several rules check: two rows, and two clips along a path of small moves."""
 
     def __init__(self, world: WorldModel) -> None:
         self.world = world
@@ -35,12 +35,12 @@ class Flights:
         return self.fly_on(self.first[0])
 
     def fly_on(self, state: WorldState, rows: tuple[int, ...] = (0, 1)) -> tuple[WorldState, Tensor]:
-        """The second clip, from a state of these rows of the first."""
+        """The second clip of these rows, from their state after the first."""
         return self.world.extend(state.clone(), segment(self.first[0], self.spec, seed=1)[list(rows)])
 
 
 def segment(state: WorldState, spec: WorldSpec, seed: int = 0, clips: int = 1) -> Tensor:
-    """Small moves that go on from a state's poses, each row its own: `[b, clips * poses_per_clip, 4, 4]`."""
+    """Small moves from a state's poses, different in each row: `[b, clips * poses_per_clip, 4, 4]`."""
     generator = torch.Generator().manual_seed(seed)
     pose, poses = state.c2w.cpu().float(), []
     for _ in range(clips * spec.poses_per_clip):
@@ -65,7 +65,7 @@ def tensors_of(state: WorldState) -> dict[str, Tensor]:
 
 
 def differences(state: WorldState, other: WorldState) -> list[str]:
-    """Names of entries that are not the same, NaN for NaN."""
+    """Names of entries that differ; NaN equals NaN."""
     ours, others = tensors_of(state), tensors_of(other)
     return sorted(
         name
@@ -77,10 +77,10 @@ def differences(state: WorldState, other: WorldState) -> list[str]:
 
 
 def share_memory(one: Tensor, other: Tensor) -> bool:
-    """Whether they lie in one piece of memory."""
+    """Whether two tensors share their storage."""
     return one.numel() > 0 and one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
 
 
 def levels_apart(one: Tensor, other: Tensor) -> int:
-    """The largest difference of two films, grey levels of 255."""
+    """The largest difference of two films, in levels of 255."""
     return int((one.int() - other.int()).abs().max())

@@ -1,4 +1,4 @@
-"""The rules of refusals, and of the protocol's optional parts; each yields its failures."""
+"""The rules about refused input and the protocol's optional parts; each yields its failures."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -116,7 +116,7 @@ def error_of(call: Callable[..., Any], *arguments: Any, **named: Any) -> Excepti
     """What a call raises, or None."""
     try:
         call(*arguments, **named)
-    except Exception as error:  # what anyone's world raises is what is looked at
+    except Exception as error:  # the rules look at whatever a world raises
         return error
     return None
 

@@ -1,4 +1,4 @@
-"""The rules of states: where they begin, what stays as it is, and what continues the same; each yields its failures."""
+"""The rules about states: their start, what must stay unchanged, what must continue; each yields its failures."""
 
 import tempfile
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A page that shows whatever episode runs, at the film's own pace; who flies never waits for who watches."""
+"""A page that shows the running episode at the film's own pace; the environment never waits for the page."""
 
 import threading
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from cc2env.viewer.page_server import PageServer, Tab
 
 @dataclass(eq=False)
 class _Watcher:
-    """A tab: the clip that it was sent last, and whether it may be sent another."""
+    """A tab, the number of the last clip sent to it, and whether it is ready for another."""
 
     tab: Tab
     sent: int = 0
@@ -29,16 +29,16 @@ class _Clip:
 
 
 class EpisodePage:
-    """Serves the page and keeps the episode that runs: its latest clip, and the poses of all before it.
+    """Serves the page and keeps the running episode: its latest clip, and the poses of all its clips.
 
-    A tab gets the latest clip as soon as the one before it plays there; what it is too slow for it never sees, but the
-    path of it is drawn. Without a tab nothing is encoded.
+    A tab gets the latest clip as soon as its last one plays. A slow tab skips clips, but still draws their path.
+    Without a tab nothing is encoded.
 
     Args:
         place: Host, port and token of the `PageServer`.
 
     Attributes:
-        address: Of the page.
+        address: URL of the page.
 
     Raises:
         ValueError: The host needs a token, or the port is taken.
@@ -66,15 +66,15 @@ class EpisodePage:
         reward: float = 0.0,
         seconds: float = 0.0,
     ) -> None:
-        """Takes a clip in, copied; returns at once.
+        """Copies a clip for the page and returns at once.
 
         Args:
-            frames: uint8 [f, h, w, 3]; of a start, the first frame alone.
-            info: Gymnasium's, of `CameraCtrlWorld-v0`.
+            frames: uint8 [f, h, w, 3]; at a start, the first frame alone.
+            info: The `info` of `CameraCtrlWorld-v0`.
             fps: Frames a second.
             is_start: Whether a new episode begins.
-            reward: Of this clip.
-            seconds: The computer's time to make it.
+            reward: Reward of this clip.
+            seconds: Wall-clock time to make it.
         """
         with self._changed:
             self._number += 1
@@ -85,7 +85,7 @@ class EpisodePage:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Ends the page."""
+        """Stops the page."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
@@ -127,7 +127,7 @@ class EpisodePage:
         return self._latest is not None and watcher.sent < self._number and (watcher.is_ready or is_new_episode)
 
     def _next_of(self, watcher: _Watcher) -> dict[str, Any]:
-        """The numbers of the latest clip for a tab, with the path since the clip that it was sent last."""
+        """The numbers of the latest clip for a tab, with the path since the last clip sent to it."""
         clip = self._latest
         assert clip is not None
         parent = watcher.sent if watcher.sent >= self._first else None

@@ -16,8 +16,8 @@ def clip_message(facts: dict[str, Any], frames: UInt8[np.ndarray, "f h w 3"]) ->
     """Returns the length of the JSON (4 bytes, big-endian), the JSON, and a JPEG of all frames, oldest on top.
 
     Args:
-        facts: What JSON can say of the clip; the number and size of its frames are added.
-        frames: At least one. Larger ones are made smaller until all fit into one picture.
+        facts: JSON data about the clip; the number and size of its frames are added.
+        frames: At least one frame; they are scaled down if one picture cannot hold all.
     """
     count, height, width = frames.shape[:3]
     strip = Image.fromarray(frames.reshape(count * height, width, 3))
@@ -31,7 +31,7 @@ def clip_message(facts: dict[str, Any], frames: UInt8[np.ndarray, "f h w 3"]) ->
 
 
 def points_message(xyz: Float[np.ndarray, "n 3"], rgb: UInt8[np.ndarray, "n 3"]) -> bytes:
-    """Returns a cloud of points as one message: after the JSON float32 places, then colours."""
+    """Returns a cloud of points as one message: JSON, float32 positions, then colours."""
     return _message({"type": "points", "count": len(xyz)}, xyz.astype("<f4").tobytes() + rgb.tobytes())
 
 

@@ -1,4 +1,4 @@
-"""A local page with a WebSocket: fixed files, a limit of tabs, and who may connect."""
+"""A local page with a WebSocket: fixed files, a limit of tabs, and checks of who connects."""
 
 import hmac
 import ipaddress
@@ -18,8 +18,8 @@ from websockets.http11 import Request, Response
 from websockets.sync.server import Server, ServerConnection, serve
 
 MOST_BYTES = 8 * 2**20  # of one message from the page: a picture
-_MOST_WAITING = 256  # messages for a tab that does not read them; then it is closed
-# All that is served: no part of a request ever becomes a path.
+_MOST_WAITING = 256  # a tab with more unread messages is closed
+# The only files that are served: no part of a request ever becomes a path.
 _FILES = {
     "/": ("index.html", "text/html"),
     "/style.css": ("style.css", "text/css"),
@@ -31,7 +31,7 @@ _POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'sel
 
 
 class Tab:
-    """An open page. Messages to it wait in a queue of their own, so that a slow one delays no one else.
+    """An open page. Messages to it wait in its own queue, so that a slow tab delays no other.
 
     Attributes:
         number: Counted from 1 over the life of the server.
@@ -60,7 +60,7 @@ class Tab:
             return
 
     def close(self) -> None:
-        """Sends what waits and ends the sender."""
+        """Sends the waiting messages, then stops the sender."""
         try:
             self._waiting.put_nowait(None)
         except queue.Full:
@@ -75,17 +75,17 @@ class Tab:
 
 
 class PageServer:
-    """Serves the page, and each of its tabs in a thread of its own.
+    """Serves the page, and each of its tabs in its own thread.
 
     Without a token only this machine can connect, and only pages that came from this server: a page of another site
     in the same browser is refused by its `Origin`, a foreign name for this address by its `Host`.
 
     Args:
-        serve_tab: Is called with each tab, and returns when it is done with it.
-        host: Where it listens; another address than this machine's own needs a token.
+        serve_tab: Called with each tab; returns when the tab is done.
+        host: Address to listen at; any but this machine's own needs a token.
         port: 0 takes a free one.
         token: Whoever connects must know it.
-        most_tabs: Open at the same time; further ones are refused, with a message.
+        most_tabs: Tabs open at the same time; further ones are refused, with a message.
 
     Raises:
         ValueError: The host is not this machine's own and there is no token, the token is short, or the port is taken.
@@ -108,7 +108,7 @@ class PageServer:
         self._serve_tab, self._token, self._most_tabs = serve_tab, token, most_tabs
         self._pages = {path: (files(__package__) / "page" / name).read_bytes() for path, (name, _) in _FILES.items()}
         self._lock, self._number, self._open = threading.Lock(), 0, 0
-        logger = logging.Logger("cc2env.viewer", logging.CRITICAL)  # what strangers send is no event
+        logger = logging.Logger("cc2env.viewer", logging.CRITICAL)  # wrong requests are not logged
         try:
             self._server: Server = serve(
                 self._handle, host, port, process_request=self._answer, max_size=MOST_BYTES, logger=logger
@@ -123,11 +123,11 @@ class PageServer:
 
     @property
     def open_tabs(self) -> int:
-        """Tabs that are open now."""
+        """The number of open tabs."""
         return self._open
 
     def close(self) -> None:
-        """Stops listening; tabs that are open end with the process."""
+        """Stops listening; open tabs end with the process."""
         self._server.shutdown()
         self._thread.join(timeout=5)
 

@@ -16,17 +16,17 @@ class Viewer(gym.Wrapper[np.ndarray, Any, np.ndarray, Any]):
         env = cc2env.viewer.Viewer(gym.make("CameraCtrlWorld-v0"))
         print(env.address)
 
-    Observations, rewards and `info` are what they were. A step costs a copy of its clip and never waits for the page,
-    which leaves clips out where they come faster than they play.
+    Observations, rewards and `info` stay unchanged. A step copies its clip and never waits for the page, which skips
+    clips that come faster than they play.
 
     Args:
         env: A CameraCtrlWorld, or a wrapper that leaves observations and `info` as they are.
-        page: Shows several environments on one page, in turn; without it, the viewer has a page of its own.
-        browser: Whether to open it in the browser.
-        place: `host`, `port` and `token` of its own page: without them this machine alone and a free port.
+        page: A page that several environments share, in turn; by default the viewer makes its own.
+        browser: Whether to open the page in the browser.
+        place: `host`, `port` and `token` of its own page; by default this machine alone and a free port.
 
     Attributes:
-        address: Of the page.
+        address: URL of the page.
 
     Raises:
         ValueError: The observations are no clips, the host needs a token, or the port is taken.

@@ -1,7 +1,7 @@
-"""Gymnasium wrappers for an environment whose every step is a clip.
+"""Gymnasium wrappers for an environment in which every step is a clip.
 
-What Gymnasium itself has is not repeated here: on top of `LastFrame` its wrappers for pictures work as they are.
-Vector environments have their own in `cc2env.wrappers.vector`.
+Gymnasium's own wrappers are not repeated here: those for pictures work on top of `LastFrame`.
+Vector environments have their own wrappers in `cc2env.wrappers.vector`.
 """
 
 from cc2env.wrappers import vector as vector

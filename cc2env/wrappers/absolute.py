@@ -14,8 +14,8 @@ from cc2env.wrappers.twists import check_twists
 if TYPE_CHECKING:
     from cc2env.env import CameraCtrlWorldEnv
 
-# A pose that was flown at full speed may come back a little over: metres and radians near the world's origin, and
-# metres for each metre of the largest coordinate, which float32 rounds.
+# Float32 rounds poses, so one flown at full speed may exceed the bounds a little: by metres and radians near the
+# world's origin, and by metres for each metre of the largest coordinate.
 _ROUNDING = 1e-5
 _ROUNDING_SHARE = 4 * float(np.finfo(np.float32).eps)
 
@@ -24,14 +24,14 @@ class AbsolutePoses(gym.Wrapper[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
     """Actions are camera-to-world poses, `Box(poses_per_clip, 4, 4)`: a trajectory in the world frame, metres.
 
     The world frame is the camera of the first frame. A pose that is farther from the one before than a twist's bounds
-    (0.6 m along an axis, 0.2 rad about one) is an error, never clipped: spread it over more poses. What float32 rounds
-    off at the coordinates' size is no error, so that poses in `info` can be flown again. `sample` of the space gives
-    matrices that are no poses; draw them yourself.
+    (0.6 m along an axis, 0.2 rad about one) is an error, never clipped: spread the move over more poses. Rounding to
+    float32 is tolerated, so that poses in `info` can be flown again. `action_space.sample()` gives matrices that are
+    no poses; draw poses yourself.
 
     The first move starts where the environment's camera is, also after `env.unwrapped.restore`.
 
     Args:
-        env: A CameraCtrlWorld, its actions as they are.
+        env: A CameraCtrlWorld with unchanged actions.
 
     Raises:
         ValueError: The actions are no twists.
@@ -48,7 +48,7 @@ class AbsolutePoses(gym.Wrapper[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
 
         Raises:
             ResetNeeded: `reset` has not been called.
-            ValueError: They are no poses, or too far apart; the episode stays where it was.
+            ValueError: The action is no poses, or they are too far apart; the episode stays where it was.
         """
         return self.env.step(self._twists(action))
 
@@ -77,7 +77,7 @@ class AbsolutePoses(gym.Wrapper[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
                     f"got {abs(twist[axis]):g} before pose {index}; spread the move over more poses"
                 )
             twists.append(twist.clamp(-bounds, bounds))
-            # from where the clamp leaves the camera, so that what it takes off does not add up along the path
+            # go on from the clamped pose, so that clamping errors do not add up along the path
             here = here @ se3.exp(twists[-1])
         flown: np.ndarray = torch.stack(twists).float().numpy()
         return flown

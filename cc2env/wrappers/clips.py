@@ -19,7 +19,7 @@ class FrameSkip(TransformObservation[np.ndarray, Any, np.ndarray]):
 
     Args:
         env: An environment whose observations are clips.
-        every: Frames in the clip for each one that is kept; it divides the length of the clip.
+        every: Keeps one of this many frames; it divides the length of the clip.
 
     Raises:
         ValueError: The observations are no clips, or `every` does not divide their length.
@@ -43,7 +43,7 @@ class LastFrame(TransformObservation[np.ndarray, Any, np.ndarray]):
         env: An environment whose observations are clips.
 
     Raises:
-        ValueError: They are something else.
+        ValueError: The observations are no clips.
     """
 
     def __init__(self, env: gym.Env[np.ndarray, Any]) -> None:
@@ -83,7 +83,7 @@ class ChannelFirst(TransformObservation[np.ndarray, Any, np.ndarray]):
         env: An environment whose observations are RGB pictures.
 
     Raises:
-        ValueError: They are something else.
+        ValueError: The observations are no pictures.
     """
 
     def __init__(self, env: gym.Env[np.ndarray, Any]) -> None:

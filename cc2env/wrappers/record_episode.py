@@ -23,30 +23,30 @@ if TYPE_CHECKING:
 class RecordEpisode(gym.Wrapper[np.ndarray, Any, np.ndarray, Any], gym.utils.RecordConstructorArgs):
     """Writes each episode as `<prefix>-<number>.mp4` and `.gif`, and its poses as `<prefix>-<number>.txt`.
 
-    Gymnasium's `RecordVideo` keeps one frame for each step; here a step is a clip. The text is RealEstate10K's: one
-    row for each frame, in the order of the film, timestamps in microseconds, so it can be trained on or flown again.
-    Where an episode has prompts, `<prefix>-<number>.json` keeps them: `prompt`, of its first frame, and `prompts`, one
-    for each clip.
+    Gymnasium's `RecordVideo` keeps one frame for each step; here a step is a clip. The text is in RealEstate10K's
+    format: one row for each frame in order, timestamps in microseconds; it can be trained on or flown again. Where an
+    episode has prompts, `<prefix>-<number>.json` keeps them: `prompt`, of its first frame, and `prompts`, one for each
+    clip.
 
-    An episode is written when it ends, at the next `reset` and at `close`; one without a step leaves no file.
+    An episode is written when it ends, at the next `reset` and at `close`; an episode without a step leaves no file.
 
-    Numbers go on after the highest that the folder holds of this prefix, also where several recorders share it: no file
-    is ever replaced. A write that fails leaves none, and its episode is lost.
+    Numbers go on after this prefix's highest in the folder, even where several recorders share it: no file is ever
+    replaced. A write that fails leaves no file, and its episode is lost.
 
-    A film shows one flight. After `env.unwrapped.restore` to where the recording is not, what was flown until then is
-    written with the next clip, and recording stops until the next `reset`. It is noticed by `info["clip_index"]` and
-    the camera's pose: a scene that changes under a camera which stays there is not.
+    A film shows one flight. If `env.unwrapped.restore` leads elsewhere, the next step writes the film of the flight
+    until then, and recording stops until the next `reset`. The restore is noticed by `info["clip_index"]` and the
+    camera's pose: if both are unchanged, it is not noticed.
 
     Args:
         env: A CameraCtrlWorld, or a wrapper that leaves observations and `info` as they are.
-        folder: Where the files go; it is made.
+        folder: Folder of the files; it is made.
         prefix: Beginning of the files' names; it may name a folder inside `folder`.
         formats: Any of ".mp4" and ".gif"; mp4 is lossy, as every film.
         scale: Enlarges the pictures; the intrinsics in the text hold at any size.
         every: Records the episodes 0, every, 2 * every ... of this recorder.
 
     Attributes:
-        episode: Resets of this recorder, from 0 on, -1 before the first.
+        episode: Number of this recorder's last reset, from 0 on; -1 before the first.
 
     Raises:
         ValueError: The observations are no clips of uint8 RGB frames, a format is unknown, scale or every is no
@@ -138,7 +138,7 @@ class RecordEpisode(gym.Wrapper[np.ndarray, Any, np.ndarray, Any], gym.utils.Rec
         try:
             if len(self._frames) > 1:
                 self._save()
-        finally:  # also when the disk is full: no frame may run into the next episode
+        finally:  # even when the disk is full: no frame may stay for the next episode
             self._frames, self._poses, self._prompts = [], [], []
 
     def _save(self) -> None:
@@ -180,6 +180,6 @@ class RecordEpisode(gym.Wrapper[np.ndarray, Any, np.ndarray, Any], gym.utils.Rec
 
 
 def _check_prefix(folder: Path, prefix: str) -> None:
-    """Raises unless files of this prefix lie in the folder, also where a link leads elsewhere."""
+    """Raises unless files of this prefix lie in the folder, with symbolic links followed."""
     if "\0" in prefix or not (folder / f"{prefix}-").resolve().is_relative_to(folder.resolve()):
         raise ValueError(f"prefix: expected the beginning of a name inside {folder}, got {prefix!r}; leave out '..'")

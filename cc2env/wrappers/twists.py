@@ -63,7 +63,7 @@ class DiscreteActions(TransformAction[np.ndarray, Any, np.ndarray]):
     With `gymnasium.utils.play.play` the keyboard's w, s, a, d, r, f move, j, l, i, k turn, q and e fly a curve.
 
     Args:
-        env: A CameraCtrlWorld, its actions as they are.
+        env: A CameraCtrlWorld with unchanged actions.
         key_map: A version in `KEY_MAPS`.
 
     Raises:
@@ -94,10 +94,10 @@ class DiscreteActions(TransformAction[np.ndarray, Any, np.ndarray]):
 class SingleTwist(TransformAction[np.ndarray, Any, np.ndarray]):
     """Actions are one twist, `Box(6,)` with the bounds of a latent pose, flown for every pose of the clip.
 
-    The camera draws a screw: metres and radians add up over the clip.
+    The camera moves along a screw: metres and radians add up over the clip.
 
     Args:
-        env: A CameraCtrlWorld, its actions as they are.
+        env: A CameraCtrlWorld with unchanged actions.
 
     Raises:
         ValueError: The actions are no twists.
@@ -114,10 +114,10 @@ class SingleTwist(TransformAction[np.ndarray, Any, np.ndarray]):
 
 
 def check_twists(env: gym.Env[Any, Any]) -> int:
-    """Returns the poses of a clip.
+    """Returns the number of poses of a clip.
 
     Raises:
-        ValueError: The environment's actions are not a twist for each of them.
+        ValueError: The environment's actions are not a twist for each pose.
     """
     check_single(env)
     space = env.action_space

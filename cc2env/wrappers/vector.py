@@ -1,9 +1,9 @@
-"""Wrappers for vector environments: each row is what the single wrapper of the same name makes of it.
+"""Wrappers for vector environments: each treats every row as the single wrapper of the same name does.
 
     envs = gym.make_vec("CameraCtrlWorld-v0", num_envs=4)
     envs = cc2env.wrappers.vector.LastFrame(envs)
 
-`gym.make_vec(..., wrappers=[...])` takes the single ones, and only in its modes "sync" and "async".
+`gym.make_vec(..., wrappers=[...])` takes the single wrappers, and only in its modes "sync" and "async".
 """
 
 from typing import Any
@@ -35,12 +35,12 @@ class _VectorizeTransformObservation(VectorWrapper):
         self.observation_space = batch_space(single.observation_space, self.num_envs)
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> _Observation:
-        """Resets, and transforms what can be seen."""
+        """Resets, and transforms the observations."""
         observations, infos = self.env.reset(seed=seed, options=options)
         return self._transform(observations), infos
 
     def step(self, actions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Steps, and transforms what can be seen and what rows that ended saw last."""
+        """Steps, and transforms the observations, also the final ones of rows that ended."""
         observations, rewards, terminations, truncations, infos = self.env.step(actions)
         if "final_obs" in infos:
             for row in np.flatnonzero(infos["_final_obs"]):
@@ -52,7 +52,7 @@ class _VectorizeTransformObservation(VectorWrapper):
 
 
 class _SingleEnv(gym.Env[Any, Any]):
-    """What a single wrapper reads of its environment when it is made."""
+    """The part of an environment that a single wrapper reads when it is made."""
 
     def __init__(self, observation_space: Space[Any]) -> None:
         self.observation_space = observation_space
