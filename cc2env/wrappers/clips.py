@@ -53,7 +53,7 @@ class LastFrame(TransformObservation[np.ndarray, Any, np.ndarray]):
 
 
 class ResizeClip(TransformObservation[np.ndarray, Any, np.ndarray]):
-    """Observations are clips of `height` x `width`, each pixel the mean of what it covers.
+    """Observations are clips of `height` x `width`, each pixel the mean of the area it covers.
 
     `info["intrinsics"]` are divided by width and height and hold at any size. (Gymnasium's `ResizeObservation` takes
     single pictures: it works on top of `LastFrame`.)
