@@ -1,6 +1,6 @@
 """`python -m agents.evaluate`: the table of task x agent x world, with intervals over seeds; resumes where it stopped.
 
-Seeds come in the outer loop: whenever it is stopped, every cell has as many episodes as the others, to within one.
+Seeds are the outer loop: whenever the command stops, two cells' numbers of episodes differ by at most one.
 """
 
 import json
@@ -37,15 +37,15 @@ class EvaluateConfig:
     """`python -m agents.evaluate`; see `--help`.
 
     Attributes:
-        first_seed: Beyond those that the shipped agents were trained on.
-        num_clips: Of an episode, by task.
+        first_seed: Beyond the seeds that the shipped agents were trained on.
+        num_clips: Clips of an episode, by task.
         scripts: Moves of the scripted agent, by task; the agent does not read the task's entries of `info`.
-        budgets: Of the planner, by task.
-        imagination: Of the planner: `poses` or `forks`.
+        budgets: The planner's budgets, by task.
+        imagination: How the planner judges: `poses` or `forks`.
         ppo: Folder of the trained agents, one by task; None: the shipped ones.
-        sampler: Arguments of `gymnasium.make` for learned worlds: not for `synthetic` or what a package registers.
+        sampler: Arguments of `gymnasium.make` for learned worlds: not for `synthetic` or a registered world.
         viewer: Shows the episodes on a page in the browser while they are flown.
-        port: Of that page; 0 takes a free one.
+        port: Port of that page; 0 takes a free one.
     """
 
     tasks: list[str] = field(default_factory=list)
@@ -67,7 +67,7 @@ class EvaluateConfig:
 
 @dataclass(frozen=True)
 class Cell:
-    """A place in the table, and what else its numbers depend on."""
+    """A cell of the table, and the settings of its numbers."""
 
     world: str
     task: str
@@ -130,7 +130,7 @@ def _seeds(config: EvaluateConfig) -> range:
 
 
 def _cells(config: EvaluateConfig, worlds: dict[str, Any]) -> Iterator[Cell]:
-    """All places of the table that can be filled."""
+    """All cells of the table that can be filled."""
     for world in config.worlds:
         weights = None if world == "synthetic" or world in worlds else world_fingerprint(world)
         for task in config.tasks:
@@ -217,7 +217,7 @@ def _key(record: dict[str, Any]) -> str:
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
-    """The episodes so far; a torn last line, of a process that was killed, is taken off the file."""
+    """The episodes so far; an incomplete last line, from a killed process, is removed from the file."""
     if not path.is_file():
         return []
     lines = path.read_text().splitlines(keepends=True)

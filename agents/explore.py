@@ -103,7 +103,7 @@ def _explore(config: ExploreConfig) -> Path:
 def _new_folder() -> Path:
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     folder = Path("runs") / "explore" / stamp
-    for count in itertools.count(2):  # two explorations in one second, also of two processes
+    for count in itertools.count(2):  # two explorations in one second, even in two processes
         try:
             folder.mkdir(parents=True)
         except FileExistsError:
@@ -114,7 +114,7 @@ def _new_folder() -> Path:
 
 
 def _read_trajectory(config: ExploreConfig) -> "tuple[CameraTrajectory, Any] | None":
-    """Returns the user's path and the seconds of its rows, None where each row is one pose."""
+    """Returns the user's path and its rows' times in seconds, or None if each row is one pose."""
     if config.trajectory is None:
         for name, value, default in (
             ("stride", config.stride, 1),
@@ -148,7 +148,7 @@ def _in_time(trajectory: "CameraTrajectory", seconds: Any, seconds_per_pose: flo
 def _build_policy(
     config: ExploreConfig, action_space: Any, trajectory: "CameraTrajectory | None"
 ) -> "tuple[FollowPolicy | RandomPolicy | ScriptedPolicy, int]":
-    """Returns the agent and the number of clips it flies where none is given."""
+    """Returns the agent and its default number of clips."""
     from agents.follow import FollowPolicy
     from agents.random import RandomPolicy
     from agents.scripted import ScriptedPolicy

@@ -13,18 +13,18 @@ from cc2env.geometry import CameraTrajectory
 class FollowPolicy:
     """Turns a trajectory into clips of actions; after its end the camera stands still.
 
-    The first pose becomes the identity (the episode's world frame). Where two poses are further apart than one twist
-    may go, all segments are divided alike, so that relative speeds stay as they are; `pieces` is their number.
+    The first pose becomes the identity (the episode's world frame). If two poses are further apart than one twist may
+    go, every segment is divided into the same number of `pieces`, so that relative speeds stay as they are.
 
     Args:
-        action_space: The environment's.
+        action_space: The environment's action space.
         trajectory: Camera-to-world poses in metres, one for each latent pose (a third of a second).
         stride: Takes every stride-th pose only.
-        scale: Metres that one unit of the file stands for.
+        scale: Metres in one unit of the file.
 
     Attributes:
         trajectory: The path that is flown, from the identity on.
-        pieces: How many poses stand for each given one; 1 if it was not resampled.
+        pieces: How many poses replace each given one; 1 if it was not resampled.
 
     Raises:
         ValueError: Less than two poses are left, stride is less than 1, or scale is not positive.
@@ -48,7 +48,7 @@ class FollowPolicy:
         self.pieces = pieces_needed(path, self.high[0], size)
         self.trajectory = path if self.pieces == 1 else path.resample((len(path) - 1) * self.pieces + 1)
         bounds = torch.from_numpy(self.high[0])
-        # Clamping takes off what rounding adds where a piece is as long as the bound, nothing more.
+        # Clamping removes only rounding errors, where a piece is as long as the bound.
         self._twists: np.ndarray = self.trajectory.twists().float().clamp(-bounds, bounds).numpy()
 
     @property
@@ -57,7 +57,7 @@ class FollowPolicy:
         return -(-len(self._twists) // len(self.high))
 
     def act(self, observation: np.ndarray, info: dict[str, Any]) -> np.ndarray:
-        """Returns the path's twists of the current clip, filled up with zeros at its end."""
+        """Returns the path's twists of the current clip, padded with zeros at its end."""
         first = info["clip_index"] * len(self.high)
         action = np.zeros_like(self.high)
         twists = self._twists[first : first + len(self.high)]

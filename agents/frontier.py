@@ -1,4 +1,4 @@
-"""Greedy exploration: of a fan of moves, the one that shows most new space for each metre, from poses alone."""
+"""Greedy exploration: flies the move that shows most new space for each metre, judged from poses alone."""
 
 from typing import Any
 
@@ -25,19 +25,18 @@ _WAYS = (  # right, down, forward, tilt
 class FrontierPolicy:
     """Keeps a map of the space that its camera has seen, and flies where most is new; greedy, one clip ahead.
 
-    All it uses is `info`: its own poses and intrinsics. It knows nothing of the scene, and occlusion is ignored, as
-    in `cc2env.tasks.Explore`. Two poses of a clip stand for all: it is a choice, not a reward.
+    It uses only its poses and intrinsics from `info`. It knows nothing of the scene, and occlusion is ignored, as in
+    `cc2env.tasks.Explore`. To choose a move, two poses of each clip are enough.
 
-    The map is made of the views of each clip so far, so that it stays right after the environment goes back to an
-    earlier moment of the episode; clips that were flown without the policy, before a snapshot of elsewhere, are
-    unknown to it.
+    The map keeps the views of each clip apart, so that it stays right after the environment goes back to an earlier
+    moment of the episode. It lacks clips that were flown without the policy, before a restored snapshot.
 
     Args:
-        action_space: The environment's.
+        action_space: The environment's action space.
         reach: Metres of depth that count as seen.
         voxel: Edge of a cell of the map in metres.
-        shortest: Metres that a clip counts at least, so that turning on the spot is no division by zero.
-        extent: Metres across the region that is to be explored, round the start; a quarter of it high.
+        shortest: Least metres to divide by, so that turning on the spot is no division by zero.
+        extent: Width in metres of the region to explore, round the start; its height is a quarter.
 
     Raises:
         ValueError: A length is not positive.
@@ -57,13 +56,13 @@ class FrontierPolicy:
         self.reach, self.voxel, self.shortest = reach, voxel, shortest
         self._half = np.array([extent, extent / 4, extent]) / voxel / 2
         self.actions = fan_of_moves(action_space)
-        # poses of each move as seen from where it starts [m, p, 4, 4]
+        # poses of each move relative to its start [m, p, 4, 4]
         start = torch.eye(4, dtype=torch.float64).expand(len(self.actions), 4, 4)
         self._motions = to_poses(start, torch.from_numpy(self.actions)).numpy()
-        self._seen: list[set[int]] = []  # the cells in view in each clip of the episode, as one number each
+        self._seen: list[set[int]] = []  # the cells in view in each clip of the episode, one number for each cell
 
     def act(self, observation: np.ndarray, info: dict[str, Any]) -> np.ndarray:
-        """Returns the move that shows most new space for each metre; the first of the fan among equals."""
+        """Returns the move that shows most new space for each metre; of equal moves the first."""
         clip_index = int(info["clip_index"])
         poses, intrinsics = np.asarray(info["achieved_c2w"], np.float64), np.asarray(info["intrinsics"])
         del self._seen[clip_index:]  # the episode began anew or went back
@@ -88,7 +87,7 @@ class FrontierPolicy:
 
 
 def fan_of_moves(action_space: Box) -> np.ndarray:
-    """Returns the moves to choose among, float32 [m, p, 6]: one twist a clip, a pan with each way to go."""
+    """Returns the moves to choose among, float32 [m, p, 6]: one twist a clip, every pan with every way."""
     high: np.ndarray = action_space.high
     shares = [(x, y, z, tilt, pan, 0.0) for x, y, z, tilt in _WAYS for pan in _PANS]
     moves: np.ndarray = (np.array(shares)[:, None] * high[None]).astype(np.float32)

@@ -24,16 +24,16 @@ class GalleryConfig:
     """What to film.
 
     Attributes:
-        world: As of `gymnasium.make`.
-        out: Where the films and the page go.
-        image: First frame of every film; None is the world's own choice.
-        prompt: Likewise.
-        seed: Of every film.
+        world: As in `gymnasium.make`.
+        out: Folder of the films and the page.
+        image: First frame of every film; by default the world chooses.
+        prompt: Prompt of every film; by default the world chooses.
+        seed: Seed of every film.
         task_clips: Most clips of a task's film.
-        every: Frames of the clip for each one that the film keeps.
-        colours: Of a film; fewer make a smaller file.
-        moves: Which moves; all without it.
-        tasks: Which tasks; all without it.
+        every: The film keeps one of this many frames.
+        colours: Colours of a film; fewer make a smaller file.
+        moves: Moves to film; by default all.
+        tasks: Tasks to film; by default all.
     """
 
     world: str = "tiny"
@@ -72,7 +72,7 @@ def make_gallery(config: GalleryConfig) -> list[Path]:
 
 
 def film(config: GalleryConfig, env_id: str, name: str, num_clips: int) -> tuple[np.ndarray, float]:
-    """Returns the frames of an episode, beside the picture to find where the task has one, and frames per second."""
+    """Returns the frames of an episode, with the task's goal picture beside them if any, and frames per second."""
     env: gym.Env[np.ndarray, Any] = gym.make(env_id, world=config.world)
     options = {key: value for key in ("prompt", "image") if (value := getattr(config, key)) is not None}
     policy = policy_of(name, env.action_space)
@@ -85,7 +85,7 @@ def film(config: GalleryConfig, env_id: str, name: str, num_clips: int) -> tuple
 
 
 def policy_of(name: str, action_space: Any) -> Policy:
-    """Returns who flies the film of a move or of a task."""
+    """Returns the policy that flies a move or a task."""
     if name in ("GoalView", "FollowPath"):
         return PoseFollower(action_space)
     scripts = {"Explore": "walk", "LoopClosure": "there_and_back", "HoldStill": "still"}
@@ -107,14 +107,14 @@ class PoseFollower:
 
 
 def towards(here: np.ndarray, goal: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Returns twists straight to a pose, slower than the bounds where it is far."""
+    """Returns twists straight to a pose, scaled down to the bounds if it is far."""
     twist = _twists(here[None], goal[None])[0] / len(high)
     excess = max(1.0, float((np.abs(twist) / high[0]).max()))
     return np.tile(twist / excess, (len(high), 1)).clip(-high, high).astype(np.float32)
 
 
 def along(here: np.ndarray, path: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Returns the twists through poses, cut to the bounds."""
+    """Returns the twists through poses, clipped to the bounds."""
     return _twists(np.concatenate([here[None], path[:-1]]), path).clip(-high, high).astype(np.float32)
 
 

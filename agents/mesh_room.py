@@ -20,7 +20,7 @@ def make_room(seed: int = 0) -> trimesh.Trimesh:
         place = (1.2 * away * np.cos(angle), size[1] / 2 - 1.5, 0.9 * away * np.sin(angle))
         pieces.append(trimesh.creation.box(size, trimesh.transformations.translation_matrix(place)))
     mesh = trimesh.util.concatenate(pieces)
-    mesh.unmerge_vertices()  # every face has corners of its own, and so its own place in the texture
+    mesh.unmerge_vertices()  # every face gets its own corners, and so its own place in the texture
     faces_along = np.abs(mesh.face_normals).argmax(axis=1)
     across = np.array([(2, 1), (0, 2), (0, 1)])[faces_along]
     corners = np.take_along_axis(mesh.triangles, across[:, None], axis=2) / _METRES_PER_TEXTURE
@@ -31,7 +31,7 @@ def make_room(seed: int = 0) -> trimesh.Trimesh:
 
 
 def _picture(random: np.random.Generator) -> Image.Image:
-    """Blots of three sizes, 50 to 5 cm: the small ones are what structure from motion finds again."""
+    """Blots of three sizes, 50 to 5 cm: structure from motion matches the small ones."""
     layers = [
         np.asarray(
             Image.fromarray(random.integers(0, 256, (n, n, 3), dtype=np.uint8)).resize(

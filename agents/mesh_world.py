@@ -19,7 +19,7 @@ _LIGHT, _SKY = np.array([0.3, -0.8, -0.5]), (150.0, 180.0, 220.0)
 
 
 class MeshWorld:
-    """A folder's `scene.glb`, or a made room; an episode begins in its middle, turned by the seed."""
+    """The `scene.glb` of a folder, or a generated room; an episode begins in the middle, turned by the seed."""
 
     joins_segments, start_arguments = True, frozenset({"intrinsics"})
 
@@ -55,7 +55,7 @@ class MeshWorld:
         return self._look(state, c2w), torch.from_numpy(self._cast(state, c2w, 1)[1]).float()
 
     def _look(self, state: WorldState, c2w: Tensor) -> Tensor:
-        faces, depth, points = self._cast(state, c2w, 2)  # two rays for each side of a pixel
+        faces, depth, points = self._cast(state, c2w, 2)  # 2 x 2 rays for each pixel
         hit, colours, mesh, faces = faces >= 0, np.full((*depth.shape, 3), _SKY), self._mesh, faces[faces >= 0]
         weights = trimesh.triangles.points_to_barycentric(mesh.triangles[faces], points[hit])
         uv = np.einsum("nc,ncd->nd", weights, mesh.visual.uv[mesh.faces[faces]])

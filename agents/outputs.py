@@ -1,4 +1,4 @@
-"""The folder that an exploration leaves: film, contact sheet, plan of the path, poses, and all numbers."""
+"""The folder that an exploration writes: film, contact sheet, plan of the path, poses, and all numbers."""
 
 import json
 from pathlib import Path
@@ -19,11 +19,11 @@ def write_outputs(folder: Path, episode: Episode, fps: float, labels: list[str],
     """Writes tour.mp4, tour.gif, contact_sheet.png, trajectory.png, poses.txt and episode.json into a folder.
 
     Args:
-        folder: It is made; files of the same names are replaced, each as a whole.
-        episode: What was flown.
+        folder: Made if missing; files of the same names are replaced, each as a whole.
+        episode: The flown episode.
         fps: Frames per second of the film.
         labels: One for each clip.
-        settings: What the episode was made from; the first entries of episode.json.
+        settings: Settings of the episode; the first entries of episode.json.
     """
     folder.mkdir(parents=True, exist_ok=True)
     frames = episode.frames

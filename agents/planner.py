@@ -1,8 +1,7 @@
 """A planner: the cross-entropy method over forks of the episode.
 
-Source: Rubinstein (1999); for planning in a learned model as Chua et al. (2018) use it. Nothing is learned here, and
-nothing is known but the environment itself: it is forked, the candidates are flown side by side, the best ones say
-where to look next.
+Source: Rubinstein (1999); for planning in a learned model, Chua et al. (2018). Nothing is learned here; the planner
+uses only the environment: it forks it, flies the candidates side by side, and draws the next ones near the best.
 """
 
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 _ELITE_SHARE = 0.2
 _FIRST_SPREAD = 0.5  # of the bounds
-_LEAST_SPREAD = 0.02  # so that the last search still searches
+_LEAST_SPREAD = 0.02  # so that the last draw still varies
 
 
 @dataclass(kw_only=True)
@@ -25,8 +24,8 @@ class Budget:
     """What a decision may cost: `candidates * iterations * horizon` clips.
 
     Attributes:
-        candidates: Futures side by side.
-        iterations: Times that they are drawn anew, closer to the best.
+        candidates: Plans flown side by side.
+        iterations: Draws of candidates, each closer to the best.
         horizon: Clips to look ahead.
 
     Raises:
@@ -72,21 +71,21 @@ class ForkedFutures:
             _, rewards, terminated, _, _ = self._futures.step(actions)
             total += np.where(alive, rewards, 0.0)
             alive &= ~terminated
-            if terminated.any():  # no more is earned there: fly on from anywhere
+            if terminated.any():  # they earn no more: restored only to be steppable
                 rows = np.flatnonzero(terminated).tolist()
                 self._futures.restore(moment.fork(len(rows)), rows=rows)
         return total
 
 
 class PoseFutures:
-    """Computes the rewards of the plans' poses by the task and generates nothing: thousands of times cheaper.
+    """Computes the task's rewards from the plans' poses and generates nothing: thousands of times cheaper.
 
-    Exact where rewards are made of poses and nothing stops the camera: `Explore`, `GoalView`, `FollowPath`,
-    `HoldStill`. The pictures are taken to stay as they are, so that `LoopClosure`'s likeness is a guess.
+    Exact where rewards depend on poses alone and nothing stops the camera: `Explore`, `GoalView`, `FollowPath`,
+    `HoldStill`. Pictures are assumed to stay as they are, so that `LoopClosure`'s similarity is a guess.
 
     Args:
         env: The environment, wrapped or not.
-        reward: In the place of the environment's own: the function that it was given, or else its task's reward.
+        reward: Replaces the environment's own reward (its reward function, or else its task's reward).
     """
 
     def __init__(self, env: gym.Env[Any, Any], reward: "RewardFunction | None" = None) -> None:
@@ -132,15 +131,15 @@ class PoseFutures:
 class PlannerPolicy:
     """Flies the first clip of the best plan found, then plans again.
 
-    A plan is a twist at each clip's beginning and end, straight lines between. Among the candidates of every draw are
-    the middle of the draw (at first: stand still) and the best plan so far, so that looking ahead never does worse
-    than what it has seen. A decision is a function of (seed, clip index, moment): nothing is kept between them.
+    A plan is a twist at each clip's beginning and end, interpolated linearly. Every draw also holds its own mean (at
+    first: stand still) and the best plan so far, so that the result is never worse than a plan already seen. A
+    decision is a function of (seed, clip index, moment): nothing is kept between decisions.
 
     Args:
         env: The environment that is flown.
         budget: What a decision may cost.
-        seed: Of the candidates.
-        imagination: How plans are judged; without it, by forks of the environment.
+        seed: Seed of the candidates.
+        imagination: How plans are judged; by default by forks of the environment.
     """
 
     def __init__(
@@ -177,7 +176,7 @@ class PlannerPolicy:
         return action
 
     def _plans(self, knots: np.ndarray) -> np.ndarray:
-        """Actions [k, horizon, p, 6] of twists [k, horizon + 1, 6] where clips meet."""
+        """Actions [k, horizon, p, 6] from the twists [k, horizon + 1, 6] where clips meet."""
         share = (np.arange(len(self.high)) / len(self.high))[:, None]
         plans: np.ndarray = (1 - share) * knots[:, :-1, None] + share * knots[:, 1:, None]
         return plans.astype(np.float32).clip(-self.high, self.high)

@@ -1,4 +1,4 @@
-"""A cloud of points from frames, their poses and their depth, kept where several views agree."""
+"""A cloud of points from frames, their poses and their depth: the points on which several views agree."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from PIL import Image
 
 from cc2env.geometry import ColmapPoints, Track, pixel_grid, project, unproject
 
-_VOTES = 4  # views that confirm a point, for each that contradicts it
+_VOTES = 4  # views that must confirm a point, for each that contradicts it
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class View:
     """A frame whose camera and depth are known.
 
     Attributes:
-        frame: Colours.
+        frame: The colours.
         depth: Z-depth in metres, infinite where it is not known; may have another size than the frame.
         c2w: Camera to world, metres.
         intrinsics: fx fy cx cy, divided by width and height.
@@ -35,15 +35,15 @@ def fuse(
 ) -> ColmapPoints:
     """Returns the points of all views that other views confirm, at most one in each cube of space.
 
-    A view confirms a point if the depth that it sees there is the point's own, and contradicts it if it sees something
-    behind it. What moves is contradicted, or never confirmed, once it has moved.
+    A view confirms a point if it sees the point's depth there, and contradicts it if it sees something behind it.
+    Points on a moving thing are contradicted, or not confirmed, once the thing has moved.
 
     Args:
-        views: At least one.
-        tolerance: By which share two depths may differ.
-        min_views: Further views that must confirm a point, and four times as many as contradict it.
+        views: At least one view.
+        tolerance: Largest relative difference of depths that agree.
+        min_views: Other views that must confirm a point, and four times as many as contradict it.
         cell: Edge of the cubes, metres.
-        most_depth: Metres from its camera at which a point still counts.
+        most_depth: Largest distance of a point from its camera, metres.
 
     Raises:
         ValueError: There is no view, or a number is out of range.

@@ -18,15 +18,15 @@ _WEIGHTS, _SETTINGS = "actor.safetensors", "actor.json"
 
 
 class PPOPolicy:
-    """Flies with the mean of what PPO has learned; a function of the last observation and info alone.
+    """Flies the mean action of a policy trained by PPO; a function of the last observation and info alone.
 
     Args:
-        action_space: The environment's.
-        source: The folder that `python -m agents.train_ppo` left, or the name of a shipped one: `Explore`, `GoalView`.
+        action_space: The environment's action space.
+        source: The folder of `python -m agents.train_ppo`, or the name of a shipped agent: `Explore`, `GoalView`.
 
     Raises:
         FileNotFoundError: There is no such agent.
-        ValueError: Its files are damaged, or it was trained for clips of another length.
+        ValueError: The agent's files are damaged, or it was trained for clips of another length.
     """
 
     def __init__(self, action_space: Box, source: str | Path) -> None:
@@ -64,7 +64,7 @@ def agent_folder(source: str | Path) -> Path:
     """Returns the folder of a shipped agent, by its task's name, or the folder itself.
 
     Raises:
-        FileNotFoundError: It holds no agent.
+        FileNotFoundError: The folder holds no agent.
     """
     shipped = Path(str(files("agents").joinpath("pretrained", str(source))))
     folder = shipped if (shipped / _SETTINGS).is_file() else Path(source)

@@ -1,5 +1,5 @@
-"""One iteration of PPO: fly whole episodes side by side, estimate advantages, improve; all of it a function of
-(settings, iteration, state), so that a run that was stopped goes on bit for bit."""
+"""One iteration of PPO: fly whole episodes side by side, estimate advantages, improve. It is a function of
+(settings, iteration, state), so that a stopped run resumes bit for bit."""
 
 import time
 from pathlib import Path
@@ -29,7 +29,7 @@ class Learner:
 
     Attributes:
         iteration: Updates so far.
-        actor_network: What an agent needs of it.
+        actor_network: The part that an agent needs.
     """
 
     def __init__(self, config: TrainPPOConfig, world: Any) -> None:
@@ -75,7 +75,7 @@ class Learner:
         save_training_state(path, state)
 
     def load(self, path: Path) -> None:
-        """Puts back what `save` wrote.
+        """Restores what `save` wrote.
 
         Raises:
             ValueError: The file is damaged, or of a network of another shape.
@@ -104,7 +104,7 @@ class Learner:
         )
 
     def _seed(self, iteration: int) -> None:
-        """Every iteration has episodes and noise of its own, wherever the run began."""
+        """Gives every iteration its own episodes and noise, also in a resumed run."""
         base = self.config.seed * 1_000_003 + iteration * self.config.num_envs
         self.env.set_seeds([base + row for row in range(self.config.num_envs)])
         torch.manual_seed(base)

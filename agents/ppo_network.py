@@ -72,7 +72,7 @@ class Glance(Transform):
 
 
 class SightNetwork(nn.Module):
-    """From the small picture and the numbers to `num_outputs` numbers; the last layer starts small."""
+    """Maps the small picture and the numbers to `num_outputs` numbers; the last layer starts small."""
 
     def __init__(self, config: NetworkConfig, num_outputs: int, gain: float) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class SightNetwork(nn.Module):
 
 
 class ActorNetwork(nn.Module):
-    """From (picture, features) to mean and spread of the action, each [*b, p, 6], before the hyperbolic tangent."""
+    """Maps (picture, features) to mean and spread of the action, each [*b, p, 6], before the hyperbolic tangent."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -127,5 +127,5 @@ def build_actor(network: ActorNetwork, high: Tensor) -> ProbabilisticActor:
 
 
 def build_critic(config: NetworkConfig) -> ValueOperator:
-    """Returns the network that estimates the rest of an episode's reward."""
+    """Returns the network that estimates the rest of an episode's return."""
     return ValueOperator(SightNetwork(config, 1, gain=1.0), in_keys=["picture", "features"])

@@ -17,11 +17,11 @@ class NetworkConfig:
     """The shape of actor and critic.
 
     Attributes:
-        task: Which entries of `info` are read: one of `TASK_ENTRIES`.
+        task: A key of `TASK_ENTRIES`: the entries of `info` to read.
         poses_per_clip: Latent poses of an action.
-        height: Of the small picture.
-        width: Of the small picture.
-        channels: Of the first convolution; the others have two and three times as many.
+        height: Height of the small picture.
+        width: Width of the small picture.
+        channels: Channels of the first convolution; the others have two and three times as many.
         hidden: Units of the layer that joins picture and numbers.
     """
 
@@ -41,7 +41,7 @@ class TrainPPOConfig:
         num_envs: Episodes that are flown side by side, from reset to the end, between two updates.
         max_episode_steps: Clips of an episode; without it, the task's own.
         minibatch: Clips of one update, at least 2: advantages are normalised in it.
-        learning_rate: At the start; it falls to a tenth in `num_iterations`.
+        learning_rate: Initial value; it falls to a tenth in `num_iterations`.
         reward_scale: Brings rewards to the order of 1 for the critic.
         entropy_coef: Weight of the entropy of the actions.
     """

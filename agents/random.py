@@ -10,10 +10,10 @@ class RandomPolicy:
     """A random walk of twists whose speed drifts back to rest, inside the bounds of the space.
 
     Args:
-        action_space: The environment's.
+        action_space: The environment's action space.
         seed: The actions are a function of (seed, clip index).
         strength: Typical size of a component, as a share of its bound.
-        smoothness: How much of its speed a pose keeps from the one before, in [0, 1).
+        smoothness: Share of the previous pose's speed that a pose keeps, in [0, 1).
 
     Raises:
         ValueError: A share is out of range.
@@ -28,7 +28,7 @@ class RandomPolicy:
         self.seed, self.strength, self.smoothness = seed, strength, smoothness
 
     def act(self, observation: np.ndarray, info: dict[str, Any]) -> np.ndarray:
-        """Returns the walk's next clip; it is drawn again from the start, so a restored episode walks the same way."""
+        """Returns the walk's next clip; the walk is drawn again from its start, so a restored episode repeats it."""
         num_poses = len(self.high)
         rng = np.random.default_rng(self.seed)
         push = rng.standard_normal(((info["clip_index"] + 1) * num_poses, 6)) * np.sqrt(1 - self.smoothness**2)

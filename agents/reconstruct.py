@@ -37,7 +37,7 @@ def reconstruct(config: ReconstructConfig) -> Path:
     """Flies a saved flight again, with the world's own depth, and writes its scene; returns the folder.
 
     Raises:
-        ValueError: The folder holds no saved flight, its world sees no depth, or no two views agree on anything.
+        ValueError: The folder holds no saved flight, its world sees no depth, or no two views agree on a point.
     """
     from tqdm import tqdm
 
@@ -69,7 +69,7 @@ def reconstruct(config: ReconstructConfig) -> Path:
 
 
 def session_views(session: "Session", index: int) -> list[View]:
-    """Returns the frames at the poses of the way to a clip, evenly chosen where there are many, with their depth.
+    """Returns frames with their depth at the poses of the path to a clip; of many frames, evenly spaced ones.
 
     Raises:
         ValueError: There is no such clip, or the world sees no depth.
@@ -86,7 +86,7 @@ def session_views(session: "Session", index: int) -> list[View]:
 
 
 def write_scene(folder: Path, views: Sequence[View], points: ColmapPoints) -> None:
-    """Writes `points.ply`, `images/` and the COLMAP model `sparse/0/`, as Gaussian-splat trainers take them."""
+    """Writes `points.ply`, `images/` and the COLMAP model `sparse/0/`, as Gaussian-splat trainers read them."""
     names = [f"{index:06d}.png" for index in range(len(views))]
     (folder / "images").mkdir(parents=True, exist_ok=True)
     for name, view in zip(names, views, strict=True):

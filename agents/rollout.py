@@ -1,4 +1,4 @@
-"""The protocol of an agent, `Policy`, and `rollout`: one episode with all that the environment returned."""
+"""The protocol of agents, `Policy`, and `rollout`: flies an episode and keeps what the environment returned."""
 
 import time
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from tqdm import tqdm
 
 
 class Policy(Protocol):
-    """Chooses actions. A policy keeps no count of its own: `info["clip_index"]` says where the episode is, so that it
-    stays right after the environment is restored to a snapshot."""
+    """Chooses actions. A policy does not count clips: `info["clip_index"]` says where the episode is, so that the
+    policy stays right after the environment is restored to a snapshot."""
 
     def act(self, observation: np.ndarray, info: dict[str, Any]) -> np.ndarray:
         """Returns the next action [poses_per_clip, 6], float32, for the last observation and info."""
@@ -20,7 +20,7 @@ class Policy(Protocol):
 
 @dataclass(frozen=True)
 class Episode:
-    """What an episode gave.
+    """The record of an episode.
 
     Attributes:
         first_frame: uint8 [h, w, 3], from `reset`.
@@ -28,14 +28,14 @@ class Episode:
         actions: Float32 [p, 6] of each step.
         c2w: Float32 [1 + steps * p, 4, 4]: the start pose, then every commanded one.
         intrinsics: Float32 [4], normalised.
-        prompt: That of the first frame, "" without one.
-        prompts: That of each step; a policy, or whoever else holds the environment, may change it in flight.
+        prompt: Prompt of the first frame, "" without one.
+        prompts: Prompt of each step; the policy or other code may change it in flight.
         rewards: One for each step.
-        reset_seconds: The computer's time in `reset`.
-        step_seconds: And in each `step`.
+        reset_seconds: Wall-clock time of `reset`.
+        step_seconds: Wall-clock time of each `step`.
         reset_function_evaluations: Samples passed through the network in `reset`.
-        function_evaluations: And in each `step`.
-        last_info: Of the last step.
+        function_evaluations: The same for each `step`.
+        last_info: `info` of the last step.
     """
 
     first_frame: np.ndarray
@@ -59,7 +59,7 @@ class Episode:
 
     @property
     def frames_per_second(self) -> float:
-        """Frames that `step` generated for each second of the computer's time."""
+        """Frames that `step` generated for each second of wall-clock time."""
         return sum(map(len, self.clips)) / sum(self.step_seconds)
 
 

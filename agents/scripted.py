@@ -57,10 +57,10 @@ class ScriptedPolicy:
     """Flies a script of named moves, one a clip, and begins again at its end.
 
     Args:
-        action_space: The environment's.
+        action_space: The environment's action space.
         script: Names of tours and moves, in a sequence or in one text.
-        smooth: Ease from each move to the next: speeds are averaged over neighbouring poses with weights 1 2 1. One
-            move over and over is not changed, but for its first pose, which starts from rest.
+        smooth: Ease from each move to the next: speeds are averaged over neighbouring poses with weights 1 2 1. A
+            repeated move stays unchanged, except for its first pose, which starts from rest.
 
     Raises:
         ValueError: The script is empty, or a move in it is unknown or too fast for the space.

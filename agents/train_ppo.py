@@ -19,11 +19,11 @@ _STATE, _CURVE = "state.safetensors", "curve.jsonl"
 
 
 def train(config: TrainPPOConfig, world: Any = None) -> Path:
-    """Trains, or goes on where a run of the same settings stopped; returns the folder with the agent.
+    """Trains, or resumes a stopped run of the same settings; returns the folder with the agent.
 
     Args:
         config: The settings.
-        world: A world that is already built, in the place of the one that the settings name.
+        world: A built world, instead of the one that the settings name.
 
     Raises:
         ValueError: A setting is out of range, or the folder holds a run of other settings.
@@ -61,7 +61,7 @@ def _folder(config: TrainPPOConfig) -> Path:
 
 
 def _save(folder: Path, learner: "Learner", curve: list[dict[str, float]]) -> None:
-    # the curve first: lines beyond the state are cut off when the run goes on
+    # the curve first: a resumed run cuts off its lines beyond the state
     write_text(folder / _CURVE, "".join(json.dumps(record) + "\n" for record in curve))
     learner.save(folder / _STATE)
 

@@ -1,4 +1,4 @@
-"""What the page gets of a clip beside its frames."""
+"""The data of a clip for the page, beside its frames."""
 
 import hashlib
 from typing import Any
@@ -12,7 +12,7 @@ _GOALS = ("goal_c2w", "reference_c2w")  # of the tasks' `info`
 
 
 def clip_facts(clip: Clip) -> dict[str, Any]:
-    """Returns the numbers of a clip as plain data: poses, costs, and how its task stands."""
+    """Returns the numbers of a clip as plain data: poses, costs, and the task's progress."""
     info = clip.info
     return {
         "clip": clip.index,

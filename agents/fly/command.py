@@ -41,7 +41,7 @@ def fly(config: FlyConfig) -> None:
     """Serves the page until the command is stopped, or flies a saved flight again.
 
     Raises:
-        ValueError: A setting cannot be used, the place is taken, or a flight did not come out the same.
+        ValueError: A setting cannot be used, the port is taken, or a repeated flight differs.
         FileNotFoundError: There is no such world.
     """
     from agents.fly.record import load_flight
@@ -76,7 +76,7 @@ def _serve(config: FlyConfig, settings: "Settings", flight: "Flight | None") -> 
 
 
 def _new_folder() -> Path:
-    """Returns the name of a folder that is not there yet; it is made when something is saved."""
+    """Returns the name of a new folder, which is made when something is saved."""
     base = Path("runs") / "fly" / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     names = itertools.chain([base], (base.with_name(f"{base.name}_{count}") for count in itertools.count(2)))
     return next(name for name in names if not name.exists())

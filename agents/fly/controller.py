@@ -1,4 +1,4 @@
-"""What one open page does: it holds keys, and clips follow each other, one ahead of the one that plays."""
+"""Serves one open page: while a key is held, clips follow each other, made one ahead of the playing one."""
 
 import functools
 import threading
@@ -19,27 +19,27 @@ from cc2env.pictures import load_picture
 from cc2env.viewer.messages import clip_message, points_message
 from cc2env.viewer.page_server import Tab
 
-# On top of the letters of the key map: the arrows turn.
+# Beside the letters of the key map, the arrows turn.
 ARROWS = {"ArrowLeft": "pan_left", "ArrowRight": "pan_right", "ArrowUp": "tilt_up", "ArrowDown": "tilt_down"}
 Moves = Sequence[tuple[str, str | None]]  # keys, and prompts where they change
 _MOST_PICTURES = 50
-_MOST_JOBS = 8  # that one page may ask for before the first is done
+_MOST_JOBS = 8  # that may wait for one page
 
 
 class PageController:
-    """Joins a tab, its session and the worker.
+    """Connects a tab, its session and the worker.
 
-    The page says which key is held and which clip it shows. The worker makes the next clip while that one plays. A
-    clip that was made ahead for a key that is no longer held is dropped: steering is felt with the next clip.
+    The page says which key is held and which clip it shows. The worker makes the next clip while the shown one plays.
+    A clip that was made ahead for a released key is dropped: steering takes effect with the next clip.
 
     Args:
         tab: The page.
         worker: Makes the clips of all tabs.
-        settings: Of the first session.
-        worlds: Those that the page may choose from.
-        folder: Of this tab, for what it saves; made when something is.
+        settings: Settings of the first session.
+        worlds: Worlds that the page may choose from.
+        folder: Folder for what this tab saves; made at the first save.
         ready: A session that is already open with these settings.
-        moves: That are flown at first.
+        moves: Moves that are flown first.
     """
 
     def __init__(
@@ -55,13 +55,13 @@ class PageController:
         self._tab, self._worker, self._worlds, self._folder = tab, worker, worlds, folder
         self._settings, self._image, self._moves = settings, settings.image, moves
         self._session, self._opened = ready, 0
-        # Of the page: the clip that it shows, the key that it holds, a new prompt, and what it has not shown yet.
+        # The page's state: the clip that it shows, the held key, a new prompt, and a clip not shown yet.
         self._shown, self._held = ROOT, ""
         self._prompt: str | None = None
         self._ahead: Clip | None = None
         self._jobs: deque[Callable[[], None]] = deque()
         self._is_closed, self._num_pictures = False, 0
-        self._lock = threading.RLock()  # of these; the session itself is only touched by the worker
+        self._lock = threading.RLock()  # guards these; only the worker uses the session itself
         self._calls: dict[Any, Callable[[dict[str, Any]], None]] = {
             "hold": self._hold,
             "playing": self._playing,
@@ -89,7 +89,7 @@ class PageController:
                 self._session.close()
 
     def show_queue(self) -> None:
-        """Tells the page how many jobs of others come before its own."""
+        """Tells the page how many jobs of other tabs come before its own."""
         self._tab.send({"type": "queue", "before": self._worker.before(self)})
 
     def _receive(self, message: dict[str, Any] | bytes) -> None:
@@ -104,7 +104,7 @@ class PageController:
             self._complain(error)
 
     def show_failure(self, error: BaseException) -> None:
-        """Tells the page of an error of the program's own; the terminal has all of it."""
+        """Shows an error of the program itself in the page; the terminal has the traceback."""
         traceback.print_exception(error)
         self._complain(RuntimeError(f"this did not work ({type(error).__name__}); the terminal says more"))
 
@@ -121,7 +121,7 @@ class PageController:
         self.show_queue()
 
     def _work(self) -> None:
-        """Runs the next job in the worker; what was wrong with the input is a message in the page."""
+        """Runs the next job in the worker; an error in the input becomes a message in the page."""
         with self._lock:
             if not self._jobs:
                 return  # the page closed, or the job has run already
@@ -133,7 +133,7 @@ class PageController:
         with self._lock:
             goes_on = bool(self._jobs) and not self._is_closed
         if goes_on:
-            self._worker.submit(self, self._work)  # behind the others
+            self._worker.submit(self, self._work)  # after other tabs
         self.show_queue()
 
     # What the page asks for
@@ -184,12 +184,12 @@ class PageController:
         self._submit(functools.partial(self._open, settings))
 
     def _take_picture(self, data: bytes) -> None:
-        """Keeps a picture for the next reset: written under our own name, its size checked before it is decoded."""
+        """Keeps a picture for the next reset: we choose its file name, and check its size before it is decoded."""
         self._folder.mkdir(parents=True, exist_ok=True)
         if self._num_pictures >= _MOST_PICTURES:
             raise ValueError(f"picture: expected at most {_MOST_PICTURES} in one session, got another; open a new tab")
         self._num_pictures += 1
-        path = self._folder / f"picture-{self._num_pictures}"  # flights from earlier ones may still be saved
+        path = self._folder / f"picture-{self._num_pictures}"  # flights from earlier pictures may still be saved
         path.write_bytes(data)
         load_picture(path, 8, 8)
         self._image = str(path)
@@ -202,7 +202,7 @@ class PageController:
     # What the worker does
 
     def _start(self, settings: Settings, moves: Moves) -> None:
-        """Opens an episode and flies moves; clip by clip, each behind what others wait for."""
+        """Opens an episode and flies moves, one clip at a time, so that other tabs get their turn."""
         if self._opened or self._session is None:
             self._open(settings)
         else:
@@ -210,7 +210,7 @@ class PageController:
         self._jobs.append(functools.partial(self._refly_next, self._opened, ROOT, moves))
 
     def _open(self, settings: Settings) -> None:
-        """Opens an episode, in a new environment where another one is needed; if that fails, the old one stays."""
+        """Opens an episode, in a new environment if the settings need one; if that fails, the old one stays."""
         old = self._session
         if old is not None and settings.has_env_of(self._settings):
             old.reset(settings.seed, settings.options())
@@ -234,7 +234,7 @@ class PageController:
         self._send_clip(session.clips[ROOT])
 
     def _plan(self) -> None:
-        """Has the next clip made, if a key is held and the clip after the shown one is not there yet."""
+        """Orders the next clip, if a key is held and the clip after the shown one is not made yet."""
         with self._lock:
             is_wanted = bool(self._held) and not self._is_ready(self._held)
         if is_wanted:
@@ -250,7 +250,7 @@ class PageController:
             clip = session.fly(shown, key, prompt)
         except ValueError:
             with self._lock:
-                self._prompt = None  # or nothing could be flown any more
+                self._prompt = None  # a refused prompt would block every clip
             raise
         with self._lock:
             self._ahead = clip

@@ -1,4 +1,4 @@
-"""Saved flights: a labelled film, and what flies it again bit for bit."""
+"""Saved flights: a labelled film, and the moves that repeat it bit for bit."""
 
 import json
 from collections.abc import Sequence
@@ -25,9 +25,9 @@ class Flight:
     """What a saved flight was flown with.
 
     Attributes:
-        settings: Of its session.
-        moves: The key of each clip and, where it changed with this clip, the prompt.
-        sha256: Of all bytes of its frames.
+        settings: Settings of its session.
+        moves: The key of each clip and, where the prompt changed, the new prompt.
+        sha256: Digest of all bytes of its frames.
     """
 
     settings: Settings
@@ -74,7 +74,7 @@ def load_flight(folder: str | Path, worlds: Sequence[str] | None = None) -> Flig
 
     Args:
         folder: What `save_flight` returned.
-        worlds: Those that may be opened; None is whichever it names.
+        worlds: Worlds that may be opened; None allows any.
 
     Raises:
         ValueError: The folder holds no saved flight, or one with another key map or of another world.
@@ -135,5 +135,5 @@ class _Recorded(gym.Env[np.ndarray, Any]):
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         self._place += 1
         clip = self._way[self._place]
-        # in the film it follows the clip before it, whatever was flown between them
+        # counted along the film, whatever was flown between its clips
         return clip.frames, clip.reward, False, False, {**clip.info, "clip_index": self._place}

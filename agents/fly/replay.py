@@ -13,7 +13,7 @@ def replay_flight(flight: Flight) -> None:
     """Flies a flight again and says whether all frames are the same.
 
     Raises:
-        ValueError: They are not, or its settings cannot be used any more.
+        ValueError: The frames differ, or its settings cannot be used any more.
         FileNotFoundError: There is no such world.
     """
     with contextlib.closing(open_session(flight.settings)) as session:

@@ -1,4 +1,4 @@
-"""The page for several people at once: they share one worker, and each tab has a session of its own."""
+"""The page for several people at once: they share one worker, and each tab has its own session."""
 
 import threading
 from collections.abc import Sequence
@@ -16,17 +16,17 @@ class FlyServer:
     """Loads the world and serves the page.
 
     Args:
-        settings: With which every tab opens.
+        settings: Settings with which every tab opens.
         worlds: Names and folders that a page may choose from.
-        out: Folder of what is saved, a folder in it for each tab.
-        moves: That every tab flies at first: keys, and prompts where they change.
+        out: Folder for saved flights, with a folder for each tab.
+        moves: Moves that every tab flies first: keys, and prompts where they change.
         place: Host, port, token and most_tabs of the `PageServer`.
 
     Attributes:
-        address: Of the page.
+        address: URL of the page.
 
     Raises:
-        ValueError: A setting cannot be used, or the place is taken.
+        ValueError: A setting cannot be used, or the port is taken.
         FileNotFoundError: There is no such world.
     """
 
@@ -48,7 +48,7 @@ class FlyServer:
 
     @property
     def num_sessions(self) -> int:
-        """Tabs whose sessions are held."""
+        """The number of tabs with a session."""
         return len(self._controllers)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""A flight with branches: every clip is a node of a tree, and a key flown from any of them grows a new branch."""
+"""A flight with branches: every clip is a node of a tree, and a key flown from any clip adds a branch."""
 
 import time
 from dataclasses import dataclass, field
@@ -18,19 +18,19 @@ ROOT = 0
 
 @dataclass(eq=False, kw_only=True)
 class Clip:
-    """A node of the tree: what one key showed.
+    """A node of the tree: the clip of one key.
 
     Attributes:
-        index: In the session; 0 is the first frame.
-        parent: The clip that it continues; None of the first frame.
-        key: The name that was flown, in the session's key map; "" of the first frame.
-        prompt: The text that was set with this clip; None where none was.
-        frames: uint8 [f, h, w, 3]; of index 0 one frame.
-        info: Gymnasium's, of this step.
-        reward: Of the session's task.
+        index: Number in the session; 0 is the first frame.
+        parent: The clip that it continues; None for the first frame.
+        key: Name of the flown key in the session's key map; "" for the first frame.
+        prompt: The text that was set with this clip, or None.
+        frames: uint8 [f, h, w, 3]; one frame at index 0.
+        info: Gymnasium's `info` of this step.
+        reward: Reward of the session's task.
         is_over: Whether the episode ended with this clip.
-        seconds: The computer's time to make it.
-        was_shown: Whether somebody has seen it; one that nobody has may be dropped.
+        seconds: Wall-clock time to make it.
+        was_shown: Whether the page has shown it; a clip that was not shown may be dropped.
     """
 
     index: int
@@ -47,20 +47,20 @@ class Clip:
 
 
 class Session:
-    """One episode and all its branches. Not safe for threads: one caller at a time.
+    """One episode and all its branches. Not thread-safe: one caller at a time.
 
-    A clip is a function of the way to it, so that a session may forget the snapshots of far clips: it flies there
-    again from the nearest that it has kept, and comes to the same bytes.
+    A clip is a function of the path to it, so that a session may forget old snapshots: it flies to the clip again from
+    the nearest snapshot that it has kept, and gets the same bytes.
 
     Args:
-        env: A CameraCtrlWorld without a limit of steps; its actions as they are.
+        env: A CameraCtrlWorld without a limit of steps, with unchanged actions.
         key_map: A version in `cc2env.wrappers.KEY_MAPS`.
-        most_clips: That a session holds.
-        most_bytes: Of all their frames, which take nearly all of the memory.
-        most_snapshots: That it holds beside that of the first frame.
+        most_clips: Clips that a session holds.
+        most_bytes: Bytes of all their frames, which take nearly all of the memory.
+        most_snapshots: Snapshots that it holds beside the first frame's.
 
     Attributes:
-        clips: By index.
+        clips: The clips by index.
     """
 
     def __init__(
@@ -109,12 +109,12 @@ class Session:
         return first
 
     def fly(self, parent: int, key: str, prompt: str | None = None) -> Clip:
-        """Returns the clip that a key shows after another one; a branch that is there already is not made again.
+        """Returns the clip that a key shows after another clip; an existing branch is not made again.
 
         Args:
             parent: The clip to go on from.
             key: A name of the key map.
-            prompt: The text from this clip on; None leaves that of the parent.
+            prompt: The text from this clip on; None keeps the parent's text.
 
         Raises:
             ValueError: There is no such clip or key, the world takes no such prompt, the episode is over, or the
@@ -144,7 +144,7 @@ class Session:
         return clip
 
     def drop(self, index: int) -> bool:
-        """Takes a clip out that nobody has seen and that nothing continues; returns whether it did."""
+        """Removes a clip that was not shown and that no clip continues; returns whether it did."""
         clip = self.clips.get(index)
         if clip is None or clip.was_shown or any(other.parent == index for other in self.clips.values()):
             return False
@@ -193,7 +193,7 @@ class Session:
     def _step(self, key: str, prompt: str | None) -> Any:
         if prompt is not None:
             self._world.set_prompt(prompt)
-        self._at = -1  # nowhere, should the step be interrupted
+        self._at = -1  # unknown, if the step is interrupted
         return self._env.step(self.keys.index(key))
 
     def _go_to(self, index: int) -> None:
@@ -211,7 +211,7 @@ class Session:
         self._forget(keep=index)
 
     def _forget(self, keep: int = -1) -> None:
-        """Drops the snapshots of the oldest clips beyond the limit; that of the first frame stays."""
+        """Drops the snapshots of the oldest clips beyond the limit; the first frame's stays."""
         held = [clip for clip in self.clips.values() if clip.snapshot is not None and clip.index not in (ROOT, keep)]
         for clip in held[: max(0, len(held) - self._most_snapshots)]:
             clip.snapshot = None

@@ -1,4 +1,4 @@
-"""What a session is made of, and its environment."""
+"""The settings of a session, and its environment."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +19,7 @@ _LONGEST_PROMPT = 500
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Of one session; the picture is the file of the first frame, None without one."""
+    """Settings of one session; `image` is the file of the first frame, or None."""
 
     world: str = "tiny"
     sampler: str = "default"
@@ -49,13 +49,13 @@ class Settings:
             FileNotFoundError: There is no such world.
         """
         env_id = cc2env.ENV_ID if self.task == "none" else cc2env.TASK_IDS[self.task]
-        # a world without a choice of samplers has one, which is its default
+        # a world without a choice of samplers has only its default
         sampler: dict[str, Any] = {} if self.sampler == "default" else {"sampler": self.sampler}
         return gym.make(env_id, max_episode_steps=_NO_LIMIT, world=self.world, collision=self.collision, **sampler)
 
 
 def read_settings(message: dict[str, Any], worlds: Sequence[str], image: str | None) -> Settings:
-    """Returns the settings that a page asks for, each checked: of worlds only those that the command named.
+    """Returns the settings that a page asks for, each checked: `worlds` are those that the command named.
 
     Raises:
         ValueError: One of them is unknown or of another type.

@@ -1,4 +1,4 @@
-"""One thread that makes all clips: tabs share the processor in turn, and each can see how many are before it."""
+"""One thread that makes all clips: tabs take turns, and each can see how many jobs come before its own."""
 
 import threading
 from collections.abc import Callable
@@ -7,11 +7,11 @@ from typing import Any
 
 
 class Worker:
-    """Runs jobs one after another in the order in which they came; each owner has at most one that waits.
+    """Runs jobs one after another in order of arrival; each owner has at most one waiting job.
 
     Args:
-        on_change: Is called, in this thread, whenever the queue has moved on.
-        on_failure: Is called with the owner and the error of a job that raised; the others go on.
+        on_change: Called, in this thread, whenever the queue has advanced.
+        on_failure: Called with the owner and the error of a job that raised; other jobs go on.
     """
 
     def __init__(
@@ -20,7 +20,7 @@ class Worker:
         on_failure: Callable[[Any, BaseException], None] = lambda owner, error: None,
     ) -> None:
         self._on_change, self._on_failure = on_change, on_failure
-        self._thread_of_jobs = ThreadPoolExecutor(1, "jobs")  # keeps what a job raises
+        self._thread_of_jobs = ThreadPoolExecutor(1, "jobs")  # its futures keep exceptions
         self._jobs: dict[Any, Callable[[], None]] = {}  # in order of arrival
         self._running: Any = None
         self._is_closed = False
@@ -29,13 +29,13 @@ class Worker:
         self._thread.start()
 
     def submit(self, owner: Any, job: Callable[[], None]) -> None:
-        """Puts a job at the end of the queue, or, if one of this owner waits already, in its place there."""
+        """Puts a job at the end of the queue, or in the place of this owner's job that already waits."""
         with self._changed:
             self._jobs[owner] = job
             self._changed.notify_all()
 
     def before(self, owner: Any) -> int | None:
-        """Returns how many jobs of others come first; None where the owner has none that waits."""
+        """Returns how many jobs of others come first; None if the owner has no waiting job."""
         with self._changed:
             if owner not in self._jobs:
                 return None
@@ -43,13 +43,13 @@ class Worker:
             return others + (self._running is not None and self._running is not owner)
 
     def cancel(self, owner: Any) -> None:
-        """Takes an owner's waiting job out, and waits until none of its jobs runs."""
+        """Removes an owner's waiting job, and waits until none of its jobs runs."""
         with self._changed:
             self._jobs.pop(owner, None)
             self._changed.wait_for(lambda: self._running is not owner)
 
     def close(self) -> None:
-        """Ends after the job that runs."""
+        """Stops after the running job."""
         with self._changed:
             self._is_closed = True
             self._jobs.clear()
