@@ -33,7 +33,7 @@ def hydra_command(
     run: Callable[[Any], object],
     stopped: str = "stopped; the same command goes on",
 ) -> Callable[[], None]:
-    """Returns a main that reads a `schema` from the command line and runs it; an error of the input is one line.
+    """Returns a main that reads a `schema` from the command line and runs it; an input error prints one line.
 
     The schema is registered for the defaults of the YAML file: `train_schema` for the folder `configs.train` and its
     `config`, `curate_import_schema` for `configs.curate` and `import`.
@@ -65,13 +65,13 @@ def hydra_command(
 
 
 def plain_text(schema: type) -> Callable[[Callable[[], Any]], Callable[[], Any]]:
-    """Decorates a Hydra main: values of the schema's text settings are taken as they stand.
+    """Decorates a Hydra main: values of the schema's text settings are taken literally.
 
-    A sweep (`--multirun`) keeps Hydra's grammar, because its commas part the runs.
+    A sweep (`--multirun`) keeps Hydra's grammar, because its commas separate the runs.
 
     Args:
         schema: The dataclass of the command's settings; its fields of type `str` and `str | None` are text, those of
-            type `list[str]` lists of texts, and those of type `dict[str, str]` hold texts by name; so are those of the
+            type `list[str]` lists of texts, and those of type `dict[str, str]` hold texts by name. The same holds for
             dataclasses in it.
     """
     settings = text_settings(schema)
@@ -92,7 +92,7 @@ def stops_in_one_line(said: str) -> Callable[[Callable[[], Any]], Callable[[], A
     """Decorates a main: Ctrl-C and SIGTERM end it with one line and the shell's code, 130 and 143.
 
     Args:
-        said: The line, where the stopped work raises no message of its own.
+        said: The line, unless the interrupt carries its own message.
     """
 
     def decorate(main: Callable[[], Any]) -> Callable[[], Any]:
@@ -116,7 +116,7 @@ def stops_in_one_line(said: str) -> Callable[[Callable[[], Any]], Callable[[], A
 
 
 class _Terminated(BaseException):
-    """SIGTERM, as KeyboardInterrupt is Ctrl-C: what is open is closed on the way out."""
+    """Raised at SIGTERM, as KeyboardInterrupt at Ctrl-C, so that open files are closed."""
 
 
 def _terminate(number: int, frame: types.FrameType | None) -> None:
@@ -128,9 +128,9 @@ class TextSettings:
     """The dotted names of a command's settings that are text.
 
     Attributes:
-        texts: Of one text each.
-        lists: Of a list of texts.
-        by_name: Of texts by name: what stands behind this one and a dot is a text.
+        texts: Settings of one text.
+        lists: Settings that are lists of texts.
+        by_name: Settings that hold texts by name: `SETTING.name` is a text.
     """
 
     texts: frozenset[str]
@@ -157,10 +157,10 @@ def _settings(schema: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def quote_text(argument: str, settings: TextSettings) -> str:
-    """Returns a word of the command line with its value quoted where it is a text, so that Hydra takes it as it stands.
+    """Returns a word of the command line with its value quoted if it is a text, so that Hydra takes it literally.
 
-    A value that is wholly in quotes already, or `null`, is left as it is. In a list, `[a, b]`, a comma parts two texts,
-    unless it is in quotes; one text without brackets is a list of one.
+    A value that is wholly in quotes already, or `null`, is left as it is. In a list, `[a, b]`, commas outside of quotes
+    separate the texts; one text without brackets is a list of one.
     """
     key, separator, value = argument.partition("=")
     name = key.lstrip("+")
@@ -175,7 +175,7 @@ def quote_text(argument: str, settings: TextSettings) -> str:
 
 
 def _items(values: str) -> list[str]:
-    """Texts between commas, and between quotes what is in them."""
+    """Texts between commas; a comma in quotes separates nothing."""
     found = re.findall(r"""\s*('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^,]*?)\s*(?:,|$)""", values)
     return [item for item in found if item]
 
@@ -183,9 +183,9 @@ def _items(values: str) -> list[str]:
 def _quoted(value: str) -> str:
     if _is_quoted(value):
         return value
-    # OmegaConf interpolates after Hydra has read the quotes: only a dollar behind an odd number of backslashes is text
+    # OmegaConf interpolates after Hydra has read the quotes: only a dollar after an odd number of backslashes is text
     value = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
-    # Hydra reads backslashes as escapes only before a quote, and before the closing one
+    # Hydra reads backslashes as escapes only before a quote, the closing one included
     value = re.sub(r"(\\*)'", r"\1\1\\'", value)
     value = re.sub(r"(\\+)$", r"\1\1", value)
     return f"'{value}'"
