@@ -63,7 +63,7 @@ def to_poses(c2w: Float[Tensor, "b 4 4"], twists: Float[Tensor, "b p 6"]) -> Flo
 
 
 def pieces_needed(path: CameraTrajectory, bounds: np.ndarray, size: float) -> int:
-    """Returns the least number of equal pieces of each segment with which every twist of a path is inside the bounds.
+    """Returns the least number of equal pieces per segment that brings every twist of a path inside the bounds.
 
     Rounding is tolerated: a path flown at full speed may exceed the bounds a little, more at large coordinates.
 

@@ -1,4 +1,4 @@
-"""The keyword arguments that all three environments take; an unknown one is a TypeError that names the known ones."""
+"""The keyword arguments that all three environments take; an unknown one raises a TypeError that lists the known."""
 
 import dataclasses
 import difflib
@@ -14,7 +14,7 @@ from cc2env.tasks import task_class
 
 
 def read_arguments(constructor: Callable[..., Any], arguments: dict[str, Any]) -> tuple[EnvOptions, TaskConfig]:
-    """Returns the options of the world and its clips, and those of the task, from the keyword arguments of both.
+    """Returns the options of the world and its clips, and the task's configuration, from keyword arguments.
 
     Args:
         constructor: Takes the arguments; those of its own signature are known, too.

@@ -293,7 +293,7 @@ class CameraCtrlWorldEnv(SharedWorldSpec, WorldProperties, gym.Env[np.ndarray, n
         self._episodes.restore(snapshot)
 
     def fork(self, num_futures: SupportsIndex) -> "CameraCtrlWorldVectorEnv":
-        """Returns a vector environment of this world whose rows all start at this moment; this one stays there.
+        """Returns a vector environment whose rows all start at this moment; this environment stays there.
 
         Its rows are never reset and never end: they are for looking ahead.
 

@@ -24,7 +24,7 @@ class Episodes:
 
     Attributes:
         session: Flies the rows.
-        generators: Random generator of each row; its resets draw noise seeds.
+        generators: Random generator of each row, from which resets draw.
         seeds: Seed of each generator.
 
     Args:

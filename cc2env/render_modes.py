@@ -49,7 +49,7 @@ class Renderer:
 
 
 def _warn_of_recorder(num_frames: int) -> bool:
-    """Warns if a recorder calls that keeps one frame of each clip; returns whether it warned.
+    """Warns if the caller is a recorder that keeps one frame of each clip; returns whether it warned.
 
     An environment does not know its wrappers, so the call stack is searched. A recorder in another process
     (Stable-Baselines3's round `SubprocVecEnv`, Gymnasium's round "async") is not found.

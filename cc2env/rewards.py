@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int64, UInt8
 
-ROTATION_WEIGHT = 1.0  # metres for each radian: either moves content at 1 m equally far
+ROTATION_WEIGHT = 1.0  # metres for each radian: 1 m and 1 rad move content at 1 m equally
 
 
 @dataclass(frozen=True, eq=False)

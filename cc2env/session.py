@@ -40,8 +40,8 @@ class Session:
     A pickled session holds its episodes, and the name of its world instead of the weights.
 
     Attributes:
-        evaluations: Samples passed through the network for each row's last clip or, after a reset, its first frame
-            [b]. Restored rows cost none.
+        evaluations: Samples passed through the network [b] for each row's last clip or, after a reset, its first
+            frame. Restored rows cost none.
 
     Args:
         world: A name, a folder, or a world that is already built.

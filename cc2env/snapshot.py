@@ -52,7 +52,7 @@ class EnvSnapshot:
         return len(self.random_states)
 
     def __getitem__(self, rows: SupportsIndex | slice | Sequence[int] | np.ndarray) -> "EnvSnapshot":
-        """Copies of the rows that an index, a list of indices (repeated ones too) or a mask chooses."""
+        """Copies of the rows that an index, slice, list (also with repeats) or mask chooses."""
         if not isinstance(rows, slice):
             rows = np.asarray(rows)
             rows = rows if rows.size else rows.astype(int)  # NumPy takes an empty list for floats

@@ -37,7 +37,7 @@ _RENAMED = {"Memory": "TaskState", "Opening": "ResetContext"}
 
 
 def __getattr__(name: str) -> Any:
-    """Names of the last version work with a warning."""
+    """Names of the last version still work, with a warning."""
     if name in _RENAMED:
         warnings.warn(f"cc2env.tasks.{name} is now {_RENAMED[name]}", DeprecationWarning, stacklevel=2)
         return globals()[_RENAMED[name]]

@@ -74,7 +74,7 @@ class EpisodePage:
             fps: Frames a second.
             is_start: Whether a new episode begins.
             reward: Reward of this clip.
-            seconds: Wall-clock time to make it.
+            seconds: Wall-clock time to make the clip.
         """
         with self._changed:
             self._number += 1
