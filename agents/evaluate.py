@@ -67,7 +67,7 @@ class EvaluateConfig:
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of the table, and the settings of its numbers."""
+    """A cell of the table, and the settings that its numbers depend on."""
 
     world: str
     task: str

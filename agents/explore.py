@@ -103,7 +103,7 @@ def _explore(config: ExploreConfig) -> Path:
 def _new_folder() -> Path:
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     folder = Path("runs") / "explore" / stamp
-    for count in itertools.count(2):  # two explorations in one second, even in two processes
+    for count in itertools.count(2):  # two may start in one second, even in two processes
         try:
             folder.mkdir(parents=True)
         except FileExistsError:

@@ -1,7 +1,7 @@
 """A planner: the cross-entropy method over forks of the episode.
 
-Source: Rubinstein (1999); for planning in a learned model, Chua et al. (2018). Nothing is learned here; the planner
-uses only the environment: it forks it, flies the candidates side by side, and draws the next ones near the best.
+Source: Rubinstein (1999); for planning in a learned model, Chua et al. (2018). Nothing is learned here, and only the
+environment is used: its forks fly the candidates side by side, and the next candidates are drawn near the best.
 """
 
 from dataclasses import dataclass
@@ -71,7 +71,7 @@ class ForkedFutures:
             _, rewards, terminated, _, _ = self._futures.step(actions)
             total += np.where(alive, rewards, 0.0)
             alive &= ~terminated
-            if terminated.any():  # they earn no more: restored only to be steppable
+            if terminated.any():  # ended rows earn no more: restored so that they can step
                 rows = np.flatnonzero(terminated).tolist()
                 self._futures.restore(moment.fork(len(rows)), rows=rows)
         return total

@@ -43,7 +43,7 @@ def fuse(
         tolerance: Largest relative difference of depths that agree.
         min_views: Other views that must confirm a point, and four times as many as contradict it.
         cell: Edge of the cubes, metres.
-        most_depth: Largest distance of a point from its camera, metres.
+        most_depth: Largest depth of a point from its camera, metres.
 
     Raises:
         ValueError: There is no view, or a number is out of range.

@@ -1,4 +1,4 @@
-"""The protocol of agents, `Policy`, and `rollout`: flies an episode and keeps what the environment returned."""
+"""`Policy`, the protocol of agents, and `rollout`, which flies an episode and keeps what the environment returned."""
 
 import time
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Serves one open page: while a key is held, clips follow each other, made one ahead of the playing one."""
+"""Serves one open page: while a key is held, clips follow each other, each made while the last one plays."""
 
 import functools
 import threading
@@ -19,11 +19,11 @@ from cc2env.pictures import load_picture
 from cc2env.viewer.messages import clip_message, points_message
 from cc2env.viewer.page_server import Tab
 
-# Beside the letters of the key map, the arrows turn.
+# Besides the letters of the key map, the arrows turn.
 ARROWS = {"ArrowLeft": "pan_left", "ArrowRight": "pan_right", "ArrowUp": "tilt_up", "ArrowDown": "tilt_down"}
 Moves = Sequence[tuple[str, str | None]]  # keys, and prompts where they change
 _MOST_PICTURES = 50
-_MOST_JOBS = 8  # that may wait for one page
+_MOST_JOBS = 8  # jobs that may wait for one page
 
 
 class PageController:

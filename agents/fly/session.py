@@ -29,7 +29,7 @@ class Clip:
         info: Gymnasium's `info` of this step.
         reward: Reward of the session's task.
         is_over: Whether the episode ended with this clip.
-        seconds: Wall-clock time to make it.
+        seconds: Wall-clock time to make the clip.
         was_shown: Whether the page has shown it; a clip that was not shown may be dropped.
     """
 
