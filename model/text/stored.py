@@ -1,4 +1,4 @@
-"""Embeddings of prompts on disk: a large text encoder embeds each prompt once, and is gone before training begins."""
+"""Embeddings of prompts on disk: a large text encoder embeds each prompt once, and is freed before training begins."""
 
 import hashlib
 from collections.abc import Callable, Iterable
@@ -17,8 +17,8 @@ from model.whole_file import whole_file
 class StoredTextEncoder:
     """A text encoder that knows the prompts in a folder, and no others.
 
-    One file holds one prompt's own tokens `[n d]` in float16, so that any number of processes may add to a folder and
-    what was killed goes on; a batch reads only what it needs.
+    One file holds one prompt's own tokens `[n d]` in float16. So several processes may add to a folder, a killed one
+    can be run again to continue, and a batch reads only its own prompts.
 
     Args:
         folder: What `store_embeddings` wrote.
@@ -52,7 +52,7 @@ class StoredTextEncoder:
 def store_embeddings(
     prompts: Iterable[str], folder: Path, load_encoder: Callable[[], TextEncoder], batch_size: int = 8
 ) -> None:
-    """Embeds the prompts, and the empty one, that the folder lacks; the encoder is loaded only if there are any."""
+    """Embeds those prompts (and the empty one) that the folder lacks; loads the encoder only if one is missing."""
     missing = sorted(prompt for prompt in {"", *prompts} if not embedding_path(folder, prompt).is_file())
     if not missing:
         return

@@ -1,11 +1,11 @@
-"""Everyday words for what the captions of the shipped world call otherwise: they say "sphere", people say "ball".
+"""Everyday synonyms of the words in the shipped world's captions: a caption says "sphere", people say "ball".
 
-An encoder takes an entry only where it knows all words that the entry leads to, so it does nothing in other worlds.
+An encoder uses an entry only if it knows all words of the entry's meaning, so entries do nothing in other worlds.
 """
 
 from collections.abc import Mapping
 
-# One line for each meaning: what the captions say, and what people say for it.
+# One line for each meaning: what the captions say, and what people say instead.
 _MEANINGS: Mapping[str, str] = {
     "a": "the one 1 this that some",
     "and": "plus",
@@ -60,8 +60,8 @@ _MEANINGS: Mapping[str, str] = {
 SYNONYMS: Mapping[str, tuple[str, ...]] = {
     word: tuple(meaning.split()) for meaning, words in _MEANINGS.items() for word in words.split()
 }
-# They do not describe a scene: left out without a warning.
+# Words that do not describe a scene: left out without a warning.
 _SILENT = "of in on at by to from near under over behind before beside is are there"
 SILENT_WORDS = frozenset(_SILENT.split())
-# They are known, but a prompt of these alone describes nothing.
+# Known words, but a prompt of these alone describes nothing.
 EMPTY_WORDS = frozenset(("a", "an", "and", "with"))

@@ -19,9 +19,9 @@ _LONGEST_PERIOD = 100.0  # In tokens: several times the longest prompt, so that 
 class TinyVocabularyEncoder:
     """Embeds a prompt word by word: a sign vector that depends on the word alone, plus a code of its position.
 
-    The signs come from a hash, not from a random generator: the same in every version of every library, and a word
-    keeps its vector when the vocabulary grows. The empty prompt is all zeros, and so is what follows the last word.
-    Synonyms (`model.text.synonyms`) are taken for the words of the vocabulary that they lead to.
+    The signs come from a hash, not from a random generator: they are the same with every library version, and a word
+    keeps its vector when the vocabulary grows. The empty prompt is all zeros, and so are tokens after the last word.
+    A synonym (`model.text.synonyms`) is replaced by the vocabulary words that it stands for.
 
     Source: ours, because a few dozen words do not need a language model.
     """
@@ -38,8 +38,8 @@ class TinyVocabularyEncoder:
     def encode(self, prompts: list[str]) -> Float[Tensor, "b n d"]:
         """The embedded prompts on the CPU, entries of unit scale.
 
-        Unknown words are left out and words beyond `num_tokens` cut off, with one warning for a prompt; a prompt of
-        which nothing is known counts as empty.
+        Unknown words are left out and words beyond `num_tokens` cut off, with one warning per prompt; a prompt without
+        a known word counts as empty.
         """
         rows = torch.zeros(len(prompts), self.num_tokens, dtype=torch.long)
         for index, prompt in enumerate(prompts):
@@ -49,7 +49,7 @@ class TinyVocabularyEncoder:
         return (self._table[rows] + self._positions * is_word) / math.sqrt(1.5)
 
     def null(self, num_prompts: int) -> Float[Tensor, "b n d"]:
-        """All zeros: what `encode` makes of empty prompts."""
+        """All zeros: what `encode` returns for empty prompts."""
         return torch.zeros(num_prompts, self.num_tokens, self.dim)
 
     def _known_words(self, prompt: str) -> list[str]:

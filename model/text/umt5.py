@@ -20,8 +20,8 @@ class UMT5Encoder:
         """Takes transformers' tokenizer and `UMT5EncoderModel`.
 
         Args:
-            tokenizer: Of the encoder.
-            model: Embeddings come out where it is.
+            tokenizer: The encoder's.
+            model: The encoder; embeddings are on its device.
             num_tokens: Tokens per prompt; Wan uses 512. Longer prompts are cut off.
         """
         self._tokenizer, self._model = tokenizer, model.requires_grad_(False).eval()
@@ -68,17 +68,17 @@ def load_umt5(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> UMT5Encoder:
-    """The encoder of a folder.
+    """Loads the encoder from a folder.
 
     Args:
         folder: Has `text_encoder/` and `tokenizer/`; nothing is downloaded.
         num_tokens: Tokens per prompt.
-        device: Where it runs and where embeddings come out.
-        dtype: The encoder's weights; embeddings are float32 all the same.
+        device: Device of the encoder and of the embeddings.
+        dtype: Of the encoder's weights; embeddings are always float32.
 
     Raises:
-        ImportError: without the extra packages.
-        FileNotFoundError: if the folder lacks one of the two.
+        ImportError: an extra package is missing.
+        FileNotFoundError: the folder lacks `text_encoder/` or `tokenizer/`.
     """
     for part in ("text_encoder", "tokenizer"):
         if not (Path(folder) / part).is_dir():
@@ -94,7 +94,7 @@ def load_umt5(
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """transformers' tokenizer of a folder; nothing is downloaded."""
+    """Loads transformers' tokenizer from a folder; nothing is downloaded."""
     return _required("transformers").AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
@@ -107,7 +107,7 @@ def _required(package: str) -> Any:
 
 
 def umt5_fingerprint(folder: Path) -> str:
-    """Twelve digits of an encoder: its settings, its tokenizer, and the names and sizes of its weights (11 GB)."""
+    """Twelve digits that identify an encoder by its settings, tokenizer, and weight files' names and sizes (11 GB)."""
     texts = sorted(path for part in ("text_encoder", "tokenizer") for path in (folder / part).glob("*.json"))
     weights = [f"{path.name} {path.stat().st_size}" for path in sorted((folder / "text_encoder").glob("*.safetensors"))]
     return fingerprint(*texts, *weights)[:12]
