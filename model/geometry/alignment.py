@@ -21,7 +21,7 @@ class TrajectoryErrors:
     Attributes:
         trans_err: Mean distance between the cameras' centres, in the reference's metres.
         rot_err: Mean angle between the cameras' orientations, in degrees.
-        scale: What the estimated path was multiplied by.
+        scale: Factor that the estimated path was multiplied by.
     """
 
     trans_err: float
@@ -41,7 +41,7 @@ def similarity(
         ValueError: The numbers of poses differ, or a matrix is not a rigid motion.
 
     Source: S. Umeyama, Least-squares estimation of transformation parameters between two point patterns, 1991; ours:
-    where the centres lie on a line or in one point, the rotation that they leave open is taken from the orientations,
+    where the centres lie on a line or in one point, they do not determine the rotation; the orientations then do,
     because otherwise the RotErr of a straight dolly is arbitrary.
     """
     se3.check_poses("estimated", estimated)
@@ -65,7 +65,7 @@ def transform(
     rotation: Float[Tensor, "3 3"],
     translation: Float[Tensor, "3"],
 ) -> Float[Tensor, "*batch 4 4"]:
-    """Returns the poses in the world moved by a similarity: centres by scale * R p + t, orientations by R."""
+    """Returns the poses after a similarity of the world: centres are scale * R p + t, orientations turn by R."""
     centres = scale * (rotation @ c2w[..., :3, 3:])[..., 0] + translation
     return se3.from_rotation_translation(rotation @ c2w[..., :3, :3], centres)
 
@@ -80,9 +80,9 @@ def rotation_error_deg(
 def trajectory_errors(
     estimated: Float[Tensor, "f 4 4"], reference: Float[Tensor, "f 4 4"], with_scale: bool = True
 ) -> TrajectoryErrors:
-    """Returns TransErr and RotErr after `similarity`, whose errors are raised.
+    """Returns TransErr and RotErr after `similarity`; raises its errors.
 
-    The scale is free by default, since structure from motion knows none; a reference that stands still therefore
+    The scale is free by default, since structure from motion has none. A reference that stands still therefore
     shrinks the estimated path to a point (scale 0, TransErr 0): use with_scale=False where poses are metric.
 
     Source: the paper, Sec. 4.2.

@@ -44,7 +44,7 @@ def project(
 ) -> tuple[Float[Tensor, "... 2"], Float[Tensor, "..."]]:
     """Returns the normalised (u, v) of points and their z-depth in metres.
 
-    A point behind the camera has a negative depth; its (u, v) mean nothing, as on the plane of depth 0.
+    A point behind the camera has a negative depth; its (u, v) mean nothing, nor do those of a point at depth 0.
     """
     offset = points_world - c2w[..., :3, 3]
     in_camera = (c2w[..., :3, :3].transpose(-1, -2) @ offset[..., None])[..., 0]
@@ -57,10 +57,10 @@ def projection_matrix(
 ) -> Float[Tensor, "b f 4 4"]:
     """Returns the world-to-image matrix K [R t] of every pose, bottom row (0, 0, 0, 1), image coordinates centred.
 
-    The last pose is the world here, and lengths are in units of `unit` metres, 2 by default: products P_i P_j^-1, the
-    only use of these matrices, do not depend on the world frame, and their numbers stay near one.
+    The last pose is the world frame here, and lengths are in units of `unit` metres, 2 by default. The matrices are
+    used only in products P_i P_j^-1, which do not depend on the world frame, and their numbers stay near one.
 
-    Source: Li et al. 2025 (PRoPE); the last pose as the world and the unit are ours, for float32's sake.
+    Source: Li et al. 2025 (PRoPE); the choice of the world frame and the unit are ours, for accuracy in float32.
     """
     fx, fy, cx, cy = intrinsics.unbind(-1)
     k = torch.eye(4, dtype=c2w.dtype, device=c2w.device).repeat(len(c2w), 1, 1)

@@ -1,4 +1,4 @@
-"""How far a solid camera gets along a move, given a function that returns the distance to the nearest surface."""
+"""How far a solid camera can go along a move, given a function that returns the distance to the nearest surface."""
 
 from collections.abc import Callable
 
@@ -12,8 +12,8 @@ from model.geometry import se3
 
 CAMERA_MARGIN = 0.35  # metres that a solid camera's centre keeps from every surface
 
-_SAMPLES = 16  # instants of a move that are looked at: no surface is thinner than the margin on both its sides
-_ROUNDS = 3  # each looks 16 times closer: 0.15 mm of a move of 0.6 m
+_SAMPLES = 16  # instants of a move that are checked: with the margin on both sides no surface is too thin to be found
+_ROUNDS = 3  # each is 16 times finer: in the end 0.15 mm of a move of 0.6 m
 _SLACK = 1e-3  # metres beyond the margin at which a move ends, so that rounding does not block the next one
 
 Distance = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
@@ -24,11 +24,11 @@ def clear_share(
 ) -> float:
     """Largest share in [0, 1] of a twist's translation that keeps a camera's centre `margin` metres from all surfaces.
 
-    The camera turns by all of the rotation whatever the share: the move is `exp((share * v, w))`. What comes nearer by
-    itself blocks nothing, and neither does a move that leads away: free is also where standing still is no better.
+    The rotation is always made in full: the move is `exp((share * v, w))`. A point is also clear if it is as far from
+    all surfaces as the start is then: an object that comes nearer by itself, or a move away from one, blocks nothing.
 
     Args:
-        nearest: From points [n, 3] and the parts [n] of the move that are over, in [0, 1], to metres [n].
+        nearest: From points [n, 3] and the completed parts [n] of the move, in [0, 1], to metres [n].
         c2w: Where the move starts, in the frame of the points.
         twist: (v, w), metres and radians.
         margin: Metres.

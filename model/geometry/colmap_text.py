@@ -1,4 +1,4 @@
-"""COLMAP models as text: cameras, poses and points, for whatever reads COLMAP. Pinhole cameras only."""
+"""COLMAP models as text: cameras, poses and points, for programs that read COLMAP. Pinhole cameras only."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from model.geometry.trajectory import CameraTrajectory
 from model.whole_file import write_text
 
 Track = list[tuple[int, float, float]]
-"""Where pictures see a point: the picture's index, and x and y in pixels, the centre of the first at 0.5."""
+"""Where pictures see a point: the picture's index, and x and y in pixels, the first pixel's centre at 0.5."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class ColmapPoints:
     Attributes:
         xyz: Metres, world frame.
         rgb: Colours.
-        tracks: Of each point.
+        tracks: One for each point.
     """
 
     xyz: Float[np.ndarray, "n 3"]
@@ -61,7 +61,7 @@ def write_colmap_text(
     for number, name in enumerate(names):
         pose = f"{_numbers(quaternions[number])} {_numbers(w2c[number, :3, 3])}"
         images += [f"{number + 1} {pose} {int(lens_of[number]) + 1} {name}", " ".join(seen[number])]
-    # images last: a reader that finds them finds a whole model
+    # images last: where they exist, the model is complete
     for file, lines in (("cameras", cameras), ("points3D", point_lines), ("images", images)):
         write_text(folder / f"{file}.txt", "\n".join([f"# {file}", *lines]) + "\n")
 

@@ -1,7 +1,7 @@
 """Named camera moves. Each returns a path of num_poses poses that starts at the identity, seen by the default camera.
 
-Distances are in metres, angles in radians, and a negative one moves the other way. All are
-constant twists: even speed, and every piece of the move is the same move, shorter.
+Distances are in metres, angles in radians; a negative value moves the other way. All are
+constant twists: the speed is even, and every part of a move is the same move, shorter.
 """
 
 import torch
@@ -41,7 +41,7 @@ def roll(angle: float, num_poses: int) -> CameraTrajectory:
 
 
 def orbit(angle: float, radius: float, num_poses: int) -> CameraTrajectory:
-    """Returns a circle about the point radius metres ahead, which stays in the image's centre; first to the right."""
+    """Returns a circle about the point radius metres ahead, which stays in the image's centre; it starts rightward."""
     return _constant_twist((angle * radius, 0.0, 0.0, 0.0, -angle, 0.0), num_poses)
 
 

@@ -1,6 +1,6 @@
 """Rigid motions: exponential, logarithm, inverse and geodesics of SE(3), differentiable and batched.
 
-Rotations stand on `roma`; the translation's part (the left Jacobian of SO(3)) is ours.
+Rotations use `roma`; the translation's part (the left Jacobian of SO(3)) is ours.
 """
 
 import roma
@@ -19,7 +19,7 @@ def exp(twist: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 4 4"]:
 
     A constant twist moves the camera along a screw, so `exp(a * x) @ exp(b * x) == exp((a + b) * x)`.
 
-    Source: ours, because DESIGN takes the true exponential of SE(3) as the action (not v beside exp(w)).
+    Source: ours, because an action is the true exponential of SE(3) (not v beside exp(w)).
     """
     v, w = twist.split(3, dim=-1)
     b, c = _left_jacobian_coefficients(w)
@@ -44,7 +44,7 @@ def inverse(pose: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 4 4"]:
 
 
 def relative(reference: Float[Tensor, "*#batch 4 4"], pose: Float[Tensor, "*#batch 4 4"]) -> Float[Tensor, "... 4 4"]:
-    """Returns the pose as the reference sees it, `inverse(reference) @ pose`."""
+    """Returns the pose in the reference's frame, `inverse(reference) @ pose`."""
     return inverse(reference) @ pose
 
 
@@ -126,7 +126,7 @@ def _inverse_jacobian_coefficient(w: Float[Tensor, "*batch 3"]) -> Float[Tensor,
 
 
 def _angle(w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns the squared angle, whether the series serve it, and the angle (1 where they do: no NaN in gradients)."""
+    """Returns the squared angle, whether the series are used, and the angle (1 if they are: no NaN in gradients)."""
     squared = w.square().sum(dim=-1, keepdim=True)
     is_small = squared < _SERIES_BELOW
     return squared, is_small, torch.where(is_small, torch.ones_like(squared), squared).sqrt()

@@ -1,4 +1,4 @@
-"""A camera's path: poses and intrinsics, and what one does with paths. Conventions: `model.geometry`."""
+"""A camera's path: poses and intrinsics, and operations on paths. Conventions: `model.geometry`."""
 
 import math
 from dataclasses import dataclass
@@ -62,17 +62,17 @@ class CameraTrajectory:
         return CameraTrajectory(self.c2w.to(dtype), self.intrinsics.to(dtype))
 
     def scaled(self, scale: float) -> "CameraTrajectory":
-        """Returns the path with its translations multiplied: of a file whose unit is `scale` metres, in metres."""
+        """Returns the path with its translations multiplied: from a unit of `scale` metres to metres."""
         c2w = self.c2w.clone()
         c2w[:, :3, 3] *= scale
         return CameraTrajectory(c2w, self.intrinsics)
 
     def rebase(self) -> "CameraTrajectory":
-        """Returns the path as its first pose sees it, which becomes the identity."""
+        """Returns the path in the frame of its first pose, which becomes the identity."""
         return CameraTrajectory(se3.relative(self.c2w[0], self.c2w), self.intrinsics)
 
     def resample(self, num_poses: int) -> "CameraTrajectory":
-        """Returns num_poses poses evenly spaced in index, on the geodesics between mine; both ends are kept.
+        """Returns num_poses poses evenly spaced in index, on the geodesics between the old ones; both ends are kept.
 
         A single pose is repeated: the camera stands still.
 
@@ -81,19 +81,19 @@ class CameraTrajectory:
         """
         if num_poses < 1:
             raise ValueError(f"num_poses: expected at least 1, got {num_poses}")
-        # Whole numbers first: poses that fall on one of mine are that one, bit for bit.
+        # Whole numbers first: a pose that falls on an old one equals it bit for bit.
         steps = max(num_poses - 1, 1)
         position = torch.arange(num_poses, device=self.c2w.device) * (len(self) - 1)
         return self._at(position // steps, (position % steps).to(self.c2w.dtype) / steps)
 
     def in_time(self, seconds: Float[Tensor, " f"], seconds_per_pose: float) -> "CameraTrajectory":
-        """Returns a pose for each seconds_per_pose of time, on the geodesics between mine.
+        """Returns a pose for each seconds_per_pose of time, on the geodesics between the old ones.
 
-        Both ends are kept: what is left over at the end is flown in one more pose. One of mine is taken as it is where
-        the time falls on it but for a thousandth of the way to the next, as rounded timestamps do.
+        Both ends are kept: a shorter last step covers the remaining time. An old pose is kept as it is if a new one
+        comes within a thousandth of the way to the next, since timestamps are rounded.
 
         Args:
-            seconds: When each of my poses was taken, increasing.
+            seconds: When each old pose was taken, increasing.
             seconds_per_pose: Of the result.
 
         Raises:
@@ -118,7 +118,7 @@ class CameraTrajectory:
         return self._at(whole, (position - whole).to(self.c2w.dtype))
 
     def upsample(self, frames_per_pose: int = 4) -> "CameraTrajectory":
-        """Returns the pose of every frame: (f - 1) * frames_per_pose + 1, mine at every frames_per_pose-th.
+        """Returns the (f - 1) * frames_per_pose + 1 poses of all frames; every frames_per_pose-th is an old one.
 
         Source: ours, because a latent frame k covers frames 4k-3..4k and has the pose of frame 4k.
         """

@@ -1,4 +1,4 @@
-"""Trajectory files: RealEstate10K text and `.npy` arrays of c2w, read with care and written atomically."""
+"""Trajectory files: RealEstate10K text and `.npy` arrays of c2w, checked when read and written atomically."""
 
 import itertools
 import math
@@ -23,16 +23,16 @@ _MOST_BYTES = 2**26
 _MOST_URL = 4096
 _FARTHEST = 1e9  # units from the origin; float32 squares it without overflow
 _NUMBERS_PER_LINE = 19  # timestamp, fx fy cx cy, k1 k2, 3x4 world-to-camera
-_METRIC = "#unit=metre"  # the URL's fragment: other readers of the format take no notice of it
+_METRIC = "#unit=metre"  # the URL's fragment: other readers of the format ignore it
 _MICROSECONDS_PER_POSE = 1e6 / 3  # a pose stands for 4 frames, 12 frames make a second
 
 
 @dataclass(frozen=True, eq=False)
 class RealEstate10KFile:
-    """What a RealEstate10K text file says.
+    """Contents of a RealEstate10K text file.
 
     Attributes:
-        url: The video's.
+        url: The video's URL.
         timestamps: Each pose's time in microseconds.
         trajectory: The path.
         is_metric: Whether the file says that its unit is the metre; the format itself has no unit.
@@ -56,9 +56,9 @@ def read_trajectory(
     Args:
         path: The file; its suffix says the format.
         intrinsics: The camera of a `.npy`, which holds none (`default_intrinsics` if not given).
-        seconds_per_pose: Resample it to a pose for each so many seconds, by the timestamps of the text, or by `fps`. A
-            file without times (a `.npy`; a text whose timestamps are all the same) has a row for each pose already.
-        fps: Rows a second, in place of the timestamps.
+        seconds_per_pose: Resample the path to this time between poses, by the text's timestamps or by `fps`. A file
+            without times (a `.npy`; a text whose timestamps are all the same) is not resampled: a row is a pose.
+        fps: Rows per second, in place of the timestamps.
 
     Raises:
         ValueError: The file cannot be read, is malformed or too long, its poses are not rigid motions, or its
@@ -114,7 +114,7 @@ def read_npy(path: str | Path, intrinsics: Float[Tensor, "4"] | None = None) -> 
     """Returns the path of a `.npy` of camera-to-world matrices, [f, 4, 4] or [f, 3, 4]; errors as `read_trajectory`."""
     _check_file(path, math.inf)
     try:
-        # mapped, so that a header that promises more than the file holds is an error and not an allocation
+        # memory-mapped: a header that declares more than the file holds is an error, not an allocation
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (
         OSError,
@@ -209,7 +209,7 @@ def write_npy(path: str | Path, trajectory: CameraTrajectory) -> None:
 
 
 def _check_file(path: str | Path, most_bytes: float) -> None:
-    """Raises for what is no regular file (a pipe may never end) or too large, before anything is read."""
+    """Raises if the file is not regular (a pipe may never end) or too large, before it is read."""
     try:
         is_file, size = Path(path).is_file(), Path(path).stat().st_size
     except (OSError, ValueError) as error:
@@ -243,7 +243,7 @@ def _parse_line(where: str, line: str) -> tuple[int, list[float]]:
 
 
 def _number(where: str, word: str) -> float:
-    """Python's own `float` knows more than the format: 1_0, and digits of other scripts."""
+    """Stricter than Python's `float`, which also reads 1_0 and digits of other scripts."""
     try:
         if "_" in word or not word.isascii():
             raise ValueError(f"{word[:40]!r}")
@@ -277,7 +277,7 @@ def _checked(name: str, pose: Float[Tensor, "f r 4"]) -> Float[Tensor, "f 4 4"]:
 
 
 def _near(name: str, poses: Float[Tensor, "f 4 4"]) -> Float[Tensor, "f 4 4"]:
-    """Returns the poses, none of which is out of float32's reach."""
+    """Returns the poses; raises if a translation is too large for float32."""
     farthest = float(poses[:, :3, 3].abs().max())
     if not farthest <= _FARTHEST:
         raise ValueError(f"{name}: expected translations up to {_FARTHEST:g}, got {farthest:g}; use a larger unit")
