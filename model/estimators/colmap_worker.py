@@ -1,8 +1,8 @@
 """One COLMAP reconstruction in a separate process: `python colmap_worker.py FOLDER`, started by `sfm.ColmapSfM`.
 
-Its own process, because COLMAP's libraries clash with other packages' inside one process (images then hang or abort),
-and because a crash of native code must cost one clip, not a run. FOLDER holds `job.json`, `images/` and, if there are
-any, `masks/`; the answer is `result.npz`. Nothing of ours is imported, so that it starts fast.
+COLMAP gets its own process because its libraries clash with those of other packages (images then hang or abort), and
+because a crash of native code must lose one clip, not a run. FOLDER holds `job.json`, `images/` and, if there are any,
+`masks/`; the result is `result.npz`. The worker imports none of our modules, so that it starts fast.
 """
 
 import json
@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import pycolmap
 
-_UNKNOWN = 10.0  # ten times the focal length: nothing is known of it
+_UNKNOWN = 10.0  # ten times the focal length: as good as unknown
 
 
 def main(folder: Path) -> None:
-    """Reads the job, writes `result.npz`: only statistics, if there is no model."""
+    """Reads the job and writes `result.npz`, which holds only statistics if there is no model."""
     job = json.loads((folder / "job.json").read_text())
     pycolmap.set_random_seed(job["seed"])
     database = folder / "database.db"
@@ -98,7 +98,7 @@ def _incremental_options(job: dict[str, Any]) -> Any:
 
 
 def _lens_deviation(model: Any) -> float:
-    """Standard deviation of the focal length, as a share of it, by the covariance of the bundle adjustment."""
+    """Standard deviation of the focal length, divided by it, from the covariance of the bundle adjustment."""
     config = pycolmap.BundleAdjustmentConfig()
     for identity in model.reg_image_ids():
         config.add_image(identity)
@@ -110,7 +110,7 @@ def _lens_deviation(model: Any) -> float:
     variance = None if covariance is None else covariance.get_other_params_cov(camera.params)
     if variance is None or not variance[0, 0] >= 0:
         return _UNKNOWN
-    # the covariance is that of keypoints which are one pixel off
+    # the covariance assumes keypoints that are one pixel off
     deviation = np.sqrt(variance[0, 0]) * model.compute_mean_reprojection_error() / camera.params[0]
     return min(float(deviation), _UNKNOWN)
 

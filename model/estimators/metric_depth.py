@@ -19,12 +19,12 @@ _INVERSE_DEPTH = (1e-4, 1e4)  # 1/m: what Depth Pro clamps to
 
 @runtime_checkable
 class MetricDepth(Protocol):
-    """How far away everything is."""
+    """Estimates metric depth."""
 
     def __call__(self, frames: UInt8[Tensor, "*f h w 3"]) -> Float[Tensor, "*f h w"]:
         """Returns z-depth in metres of every pixel of one frame or of several, each judged by itself.
 
-        Where nothing is known it is infinite, zero or NaN; users of depth leave such pixels out.
+        Unknown depth is infinite, zero or NaN; callers leave such pixels out.
         """
         ...
 
@@ -34,12 +34,12 @@ class JudgesLens(Protocol):
     """An estimator of depth that also estimates the lens from a picture, as Depth Pro does."""
 
     def horizontal_fov_deg(self, frames: UInt8[Tensor, "f h w 3"]) -> Float[Tensor, " f"] | None:
-        """Returns the angle of view of each frame, each judged by itself; None: this network does not."""
+        """Returns the angle of view of each frame, each judged by itself; None if the network estimates none."""
         ...
 
 
 class GivenDepth:
-    """Depth that came with the data (a sensor, a renderer), found by the picture it belongs to; its lens likewise."""
+    """Depth that came with the data (a sensor, a renderer), looked up by its picture; the angle of view likewise."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class GivenDepth:
         depth: Float[Tensor, "f h w"],
         horizontal_fov_deg: Float[Tensor, " f"] | None = None,
     ) -> None:
-        """Keeps a depth map, and an angle of view if they are given, for each frame."""
+        """Keeps a depth map, and an angle of view if given, for each frame."""
         self._index = {_digest(frame): index for index, frame in enumerate(frames)}
         self._depth, self._fov = depth, horizontal_fov_deg
 
@@ -55,7 +55,7 @@ class GivenDepth:
         """Returns the frames' depth.
 
         Raises:
-            ValueError: a frame is none of those that depth was given for, to the last bit.
+            ValueError: a frame is not bit for bit one of those that depth was given for.
         """
         return self._depth[self._places(frames)].reshape(frames.shape[:-1])
 
@@ -75,10 +75,10 @@ class TransformersDepth:
     """Depth Pro (the paper's choice) or metric Depth Anything, from a local folder in transformers' format.
 
     The folder holds `config.json`, `preprocessor_config.json` and safetensors. The pictures are prepared here, as the
-    folder's processor does, because Depth Pro's own needs torchvision.
+    folder's processor would do, because Depth Pro's processor needs torchvision.
 
     Raises:
-        ValueError: transformers is not installed; the folder has no such model, or one that knows no metres.
+        ValueError: transformers is not installed; the folder has no such model, or one of relative depth.
 
     Source: A. Bochkovskii et al., Depth Pro, 2024, Eq. 1 and Sec. 3.3; L. Yang et al., Depth Anything V2, 2024.
     """
@@ -101,12 +101,12 @@ class TransformersDepth:
         self._check_metric()
 
     def __call__(self, frames: UInt8[Tensor, "*f h w 3"]) -> Float[Tensor, "*f h w"]:
-        """Returns metres, on the CPU; one frame at a time is on the device."""
+        """Returns metres, on the CPU; the device holds one frame at a time."""
         maps = [self._depth(frame) for frame in frames.reshape(-1, *frames.shape[-3:])]
         return torch.stack(maps).reshape(frames.shape[:-1])
 
     def horizontal_fov_deg(self, frames: UInt8[Tensor, "f h w 3"]) -> Float[Tensor, " f"] | None:
-        """Returns what Depth Pro estimates; None of Depth Anything. See `JudgesLens`."""
+        """Returns Depth Pro's estimate; None for Depth Anything. See `JudgesLens`."""
         if not self._is_depth_pro:
             return None
         with torch.inference_mode():

@@ -14,16 +14,16 @@ from model.estimators.static_scene import NearestStatic, StaticScene, fit_static
 from model.optional_dependency import require
 
 _Image = NDArray[np.float32]
-_TEXTURE = 0.05  # grey levels a pixel in every direction: the flow of less is guessed
+_TEXTURE = 0.05  # grey levels per pixel in every direction: with less texture, flow is a guess
 _WINDOW = 9  # pixels: the patches that are compared
-_NOISE = 2.0  # grey levels: contrast below is not compared
+_NOISE = 2.0  # grey levels: less contrast is not compared
 _DEPTHS = range(-4, 5)  # steps of a pixel (at 320 of the width) along the epipolar line
 _SEEDED = 0.2  # share of a patch that must be sure
 
 
 @runtime_checkable
 class MotionMask(Protocol):
-    """Segmentation of moving objects; any callable of this shape (TMO, SAM behind a detector) serves."""
+    """Segmentation of moving objects: any callable with this signature (TMO, SAM behind a detector)."""
 
     def __call__(self, frames: UInt8[Tensor, "f h w 3"]) -> Bool[Tensor, "f h w"]:
         """Returns True on moving objects."""
@@ -32,25 +32,25 @@ class MotionMask(Protocol):
 
 @dataclass(frozen=True)
 class EpipolarMotionMask:
-    """Pixels far from their epipolar lines whose picture, too, is found only off the line.
+    """Finds pixels that leave their epipolar line and whose patch is found again only off the line.
 
     Each frame is compared with one before and one after. The static scene's geometry is fitted robustly to the flow
-    where that can be trusted (textured, the same forth and back). A pixel moves if (1) its flow ends off its line, and
-    (2) its patch looks more like the one where the flow leads than like any near the line: so sky, haze and edges along
-    which the flow slides do not count, nor does a shadow's edge on ground that stays. Both must hold in the mean of the
-    comparisons. Sure pixels seed patches that may contain less sure ones.
+    where the flow can be trusted (texture; flow forth and back agree). A pixel moves if (1) its flow ends off its line,
+    and (2) its patch looks more like the one where the flow ends than like any near the line: so sky, haze and edges
+    along which the flow slides do not count, nor does a shadow's edge on static ground. Both must hold in the mean over
+    the comparisons. Sure pixels seed patches that may contain less sure ones.
 
-    Blind to objects that move along their epipolar lines, as one that is followed at its own speed straight ahead.
-    Objects must cover less than half of the textured picture.
+    Blind to objects that move along their epipolar lines, such as one straight ahead that the camera follows at its
+    speed. Objects must cover less than half of the textured picture.
 
     Attributes:
         flow: Estimator of the flow.
-        gap: Frames between the compared ones: a longer way shows more.
+        gap: Frames between the compared ones: a larger gap shows more motion.
         threshold: Pixels off the line, per 320 of the width, above which a pixel moves.
-        gain: Correlation that the patch where the flow leads must have more than those near the line.
+        gain: By how much more the patch where the flow ends must correlate than those near the line.
         smallest: Share of the picture below which a patch is noise.
 
-    Source: ours, in place of TMO: no weights.
+    Source: ours, in place of TMO, because it needs no weights.
     """
 
     flow: OpticalFlow = field(default_factory=DISFlow)
@@ -65,10 +65,10 @@ class EpipolarMotionMask:
         if len(frames) < 2:
             return masks
         gap = max(1, min(self.gap, len(frames) // 2))
-        # of each frame the sums of residual, gain and number over its comparisons, per pixel
+        # for each frame and pixel: sums of residual and gain over its comparisons, and their number
         evidence = [np.zeros((3, *frames.shape[1:3]), np.float32) for _ in range(gap)]
         for index in range(len(frames)):
-            # the oldest one is complete: it was compared with the frame before it `gap` steps ago
+            # evidence[0] is this frame's: the comparison with an earlier frame was added `gap` steps ago
             evidence.append(np.zeros_like(evidence[0]))
             if index + gap < len(frames):
                 self._compare(frames[index], frames[index + gap], evidence[0], evidence[-1])
@@ -97,9 +97,9 @@ class EpipolarMotionMask:
 
 
 def reliable_flow(frame: UInt8[Tensor, "h w 3"], forth: _Image, back: _Image) -> NDArray[np.bool_]:
-    """Returns where flow `h w 2` from a frame can be trusted: it comes back, and the frame has texture there.
+    """Returns where flow `h w 2` from a frame can be trusted: `back` returns to the start, and there is texture.
 
-    Texture: the weaker eigenvalue of the gradients is not small.
+    Texture: the smaller eigenvalue of the structure tensor is not small.
     """
     cv2 = require("cv2")
     grey = _grey(frame)
@@ -125,7 +125,7 @@ def _compared(grey: _Image, other: _Image, forth: _Image, back: _Image, scene: S
     nearest = scene.nearest(forth.astype(np.float64))
     moved = _correlation(grey, other, _ends(forth))
     static = np.max([_correlation(grey, other, place) for place in _static_places(nearest)], axis=0)
-    known = _returns(forth, back, 1.0, 0.1)  # what leaves the picture or is covered does not return
+    known = _returns(forth, back, 1.0, 0.1)  # pixels that leave the picture or get hidden do not return
     return np.stack((nearest.residual * known, (moved - static) * known, known)).astype(np.float32)
 
 
@@ -139,7 +139,7 @@ def _static_places(nearest: NearestStatic) -> list[NDArray[np.float32]]:
 def _correlation(grey: _Image, other: _Image, places: NDArray[np.float32]) -> _Image:
     """Returns the normalised correlation of each pixel's patch with the other frame's at the places; 0 for flat ones.
 
-    Mean and contrast do not count, so that a shadow that falls on a patch does not make it another.
+    Mean and contrast do not count, so a patch on which a shadow falls still correlates with itself.
     """
     cv2 = require("cv2")
     size = (_WINDOW, _WINDOW)

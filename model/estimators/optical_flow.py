@@ -19,7 +19,7 @@ _RAFT_SIDE = 128  # pixels
 
 @runtime_checkable
 class OpticalFlow(Protocol):
-    """Where the content of one frame goes in another."""
+    """Estimates where each pixel of one frame is in another."""
 
     def __call__(self, first: UInt8[Tensor, "h w 3"], second: UInt8[Tensor, "h w 3"]) -> Float[Tensor, "h w 2"]:
         """Returns pixels (right, down) from every pixel of the first frame to its place in the second."""
@@ -37,7 +37,7 @@ class DISFlow:
     preset: Literal["ultrafast", "fast", "medium"] = "medium"
 
     def __call__(self, first: UInt8[Tensor, "h w 3"], second: UInt8[Tensor, "h w 3"]) -> Float[Tensor, "h w 2"]:
-        """Returns the flow; frames of at least 16 pixels a side (its patches are 8 wide)."""
+        """Returns the flow; frames need at least 16 pixels a side (DIS's patches are 8 wide)."""
         if min(first.shape[:2]) < 16:
             raise ValueError(
                 f"first: expected at least 16 x 16 pixels, got {list(first.shape[:2])}; enlarge the frames"
@@ -52,7 +52,7 @@ class DISFlow:
 class RAFTFlow:
     """RAFT as torchvision builds it, with weights from a local file: slower than `DISFlow`, and better.
 
-    What the tests run is this adapter, on a small module in RAFT's place; torchvision's network itself they do not.
+    The tests run this adapter on a small module in RAFT's place, not on torchvision's network.
 
     Raises:
         ValueError: torchvision is not installed, or the file does not hold the weights of its `raft_large`.
@@ -91,7 +91,7 @@ class RAFTFlow:
         """Returns the flow, on the CPU."""
         height, width = first.shape[:2]
         pair = torch.stack((first, second)).to(self._device).movedim(-1, 1).float() / 127.5 - 1
-        # sides must divide by 8, and be 128 at least for the coarsest of its correlations
+        # sides must be multiples of 8, and at least 128 for the coarsest correlation
         rows, columns = (max(_RAFT_SIDE, -(-side // 8) * 8) - side for side in (height, width))
         pair = nn.functional.pad(pair, (0, columns, 0, rows), mode="replicate")
         with torch.inference_mode():
@@ -102,7 +102,7 @@ class RAFTFlow:
 def _torchvision_raft() -> nn.Module:
     try:
         models = require("torchvision.models.optical_flow", extra="raft")
-    except RuntimeError as error:  # a torchvision of another torch lacks its operators
+    except RuntimeError as error:  # a torchvision built for another torch lacks its operators
         raise ValueError(f"torchvision: expected one that fits torch {torch.__version__}, got: {error}") from error
     network: nn.Module = models.raft_large(weights=None)
     return network

@@ -1,4 +1,4 @@
-"""Camera paths from pictures alone, behind a protocol; COLMAP's structure from motion as the adapter that ships."""
+"""Camera paths from pictures alone: a protocol, and an adapter for COLMAP's structure from motion."""
 
 import dataclasses
 import importlib.util
@@ -28,7 +28,7 @@ class ReconstructionFailed(Exception):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Reconstruction:
-    """Poses and sparse points of one clip, in a world and a unit of length of their own (metres are another step).
+    """Poses and sparse points of one clip, in their own world frame and unit of length (a later step finds metres).
 
     Attributes:
         registered: Frames that have a pose.
@@ -39,8 +39,8 @@ class Reconstruction:
         point_of: The index of the point that is observed.
         pixels: Where it is observed: (x, y), pixels from the upper left corner, so that a pixel's centre is at +0.5.
         reprojection_error: Mean distance in pixels between observed and projected points.
-        lens_deviation: Standard deviation of the focal length, as a share of it, if it was estimated: large where the
-            path says nothing about the lens, as on a straight line without a turn. 0: it was given.
+        lens_deviation: Standard deviation of the focal length, divided by it; 0 if the lens was given. It is large if
+            the path does not determine the lens, as on a straight line without a turn.
     """
 
     registered: Bool[Tensor, " f"]
@@ -55,7 +55,7 @@ class Reconstruction:
 
     @property
     def num_observations(self) -> Int[Tensor, " f"]:
-        """The points that each frame sees: the inliers that hold its pose."""
+        """How many points each frame sees: the inliers of its pose."""
         return torch.bincount(self.frame_of, minlength=len(self.registered))
 
     def sparse_depth(self, frame: int) -> tuple[Float[Tensor, "n 2"], Float[Tensor, " n"]]:
@@ -67,7 +67,7 @@ class Reconstruction:
 
 @runtime_checkable
 class StructureFromMotion(Protocol):
-    """Anything that poses the frames of one clip: COLMAP here; VGGSfM or VGGT by an adapter of a few lines."""
+    """Estimates the poses of one clip's frames: COLMAP here; VGGSfM or VGGT with an adapter of a few lines."""
 
     def __call__(
         self,
@@ -78,12 +78,12 @@ class StructureFromMotion(Protocol):
         """Returns the reconstruction.
 
         Args:
-            frames: In the order of time.
+            frames: In order of time.
             masks: True on moving objects, which are not used.
-            intrinsics: The lens if it is known, normalised: then it is kept; None: it is estimated.
+            intrinsics: The known lens, normalised, which is kept; None: the lens is estimated.
 
         Raises:
-            ReconstructionFailed: the clip has none.
+            ReconstructionFailed: the clip has no reconstruction.
         """
         ...
 
@@ -92,17 +92,17 @@ class StructureFromMotion(Protocol):
 class ColmapSfM:
     """SIFT on the CPU, sequential matching, then incremental (COLMAP) or global (GLOMAP) mapping.
 
-    The result depends on the seed; it is the same bits again if `num_threads` is 1.
+    The result depends on the seed; it is reproducible bit for bit if `num_threads` is 1.
 
     Attributes:
         mapper: "incremental" is slower and surer.
-        overlap: Each frame is matched with so many next ones, and with those at powers of two farther on.
-        max_features: Keypoints a frame, the largest ones.
-        peak_threshold: Contrast of the faintest keypoint; COLMAP's own 0.0067 leaves small soft films too few.
+        overlap: Each frame is matched with this many next ones, and with those at powers of two farther on.
+        max_features: Most keypoints per frame; the largest are kept.
+        peak_threshold: Contrast of the faintest keypoint; COLMAP's own 0.0067 finds too few in small soft films.
         max_error: Pixels that a match or a point may be off, per 640 of the width (never below 0.5).
-        init_angle: Degrees between the rays of the first pair; short clips have no 16, COLMAP's own value.
+        init_angle: Degrees between the rays of the first pair; short clips do not reach COLMAP's own 16.
         num_threads: -1: all cores.
-        seed: Of every RANSAC.
+        seed: Seed of every RANSAC.
         timeout: Seconds after which a clip is given up.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What the camera alone could have done to the pixels: the geometry of a static scene between two frames."""
+"""How camera motion alone can move the pixels: the geometry of a static scene between two frames."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from model.optional_dependency import require
 
 _RANSAC_PIXELS = 0.5
-# A fundamental matrix can explain a plane and one moving object together, so it must win by more than an object.
+# A fundamental matrix can explain a plane and one moving object together: it must win by more than an object's share.
 _FLAT_ENOUGH = 0.8
-_CELLS = (12, 16)  # rows and columns of the picture that have an equal say
-_PER_CELL = 20  # pixels that the fits see of each
+_CELLS = (12, 16)  # rows and columns of cells that count equally
+_PER_CELL = 20  # pixels of each cell that the fits use
 _FEWEST = 50
 _SEED = 7
 
@@ -23,8 +23,8 @@ class NearestStatic:
     """Where a static scene could show a pixel in the other frame, nearest to where the flow leads.
 
     Attributes:
-        residual: Pixels between the two: Sampson's distance to the epipolar line, or the distance to the one place.
-        place: (x, y) of that place.
+        residual: Pixels between both: Sampson's distance to the epipolar line, or the distance to the only place.
+        place: (x, y) of the nearest place.
         along: Unit vector along the epipolar line, on which other depths lie; zero if the depth makes no difference.
     """
 
@@ -41,11 +41,11 @@ class StaticScene:
     is_flat: bool
 
     def reverse(self) -> "StaticScene":
-        """Returns the same from the second frame to the first."""
+        """Returns the geometry from the second frame to the first."""
         return StaticScene(np.linalg.inv(self.matrix) if self.is_flat else self.matrix.T, self.is_flat)
 
     def nearest(self, flow: Float[np.ndarray, "h w 2"]) -> NearestStatic:
-        """Returns what the static scene allows nearest to the flow, for every pixel."""
+        """Returns, for every pixel, the place nearest to the flow's end that the static scene allows."""
         start = _pixels(*flow.shape[:2])
         end = start + flow
         if self.is_flat:
@@ -61,10 +61,10 @@ class StaticScene:
 
 
 def fit_static_scene(flow: Float[np.ndarray, "h w 2"], usable: Bool[np.ndarray, "h w"] | None = None) -> StaticScene:
-    """Returns the geometry that explains most of the usable pixels, each part of the picture counting alike.
+    """Returns the geometry that explains most of the usable pixels; all parts of the picture count equally.
 
-    A homography, if it explains almost as many as a fundamental matrix: that is then not determined. Of too few
-    pixels nothing is learnt: then the camera is taken to stand.
+    A homography, if it explains almost as many as a fundamental matrix, which is then not determined. With too few
+    pixels the camera is assumed to stand still.
     """
     cv2 = require("cv2")
     chosen = _spread(np.ones(flow.shape[:2], bool) if usable is None else usable)
@@ -87,7 +87,7 @@ def _fitted(result: tuple[Any, Any]) -> tuple[Any, int]:
 
 
 def _spread(usable: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Returns flat indices of usable pixels, at random, at most so many of each cell: else the ground outvotes all."""
+    """Returns flat indices of random usable pixels, at most `_PER_CELL` per cell: else the ground outvotes the rest."""
     height, width = usable.shape
     indices = np.random.default_rng(_SEED).permutation(np.flatnonzero(usable))
     rows, columns = indices // width * _CELLS[0] // height, indices % width * _CELLS[1] // width
