@@ -10,7 +10,7 @@ from torch import Tensor
 
 from model.picture_file import open_picture
 
-_FOCAL = (0.05, 50.0)  # of the picture's side: 169 degrees to 1
+_FOCAL = (0.05, 50.0)  # shares of the picture's side: angles of view of 169 degrees to 1
 _CENTRE = (-1.0, 2.0)
 _MOST_CHANGE = 0.01  # of the lens within a clip: per-picture calibration differs by less, a zoom by more
 
@@ -18,16 +18,16 @@ Size = tuple[int, int]  # height, width
 
 
 def natural_order(name: str) -> tuple[list[tuple[int, str]], str]:
-    """Returns a key that sorts `frame_10` behind `frame_9`, and names that differ in zeros by themselves."""
+    """Returns a key that sorts `frame_10` after `frame_9`; names that differ only in leading zeros sort as text."""
     parts = re.split(r"([0-9]+)", name)
-    # numbers by length, then by digits: one of 5,000 digits is no reason to fail
+    # numbers by length, then by digits: `int` would fail at 5,000 digits
     return [
         (len(part.lstrip("0")), part.lstrip("0")) if odd % 2 else (-1, part) for odd, part in enumerate(parts)
     ], name
 
 
 def check_lens(name: str, intrinsics: Float[Tensor, "f 4"]) -> None:
-    """Checks that all frames were seen through one lens that a pinhole can have.
+    """Checks that all frames share one lens, and that a pinhole camera can have it.
 
     Raises:
         ValueError: a number is not finite or out of range, or the lens changes by more than 1 %.
@@ -63,10 +63,10 @@ def check_one_camera(
         intrinsics: See `check_lens`.
         files: The frames' pictures.
         pictures: Their heights and widths.
-        calibrated: Heights and widths of the pictures that the lens is of; others may be enlarged or reduced copies.
+        calibrated: Heights and widths of the calibrated pictures; `pictures` may be enlarged or reduced copies.
 
     Raises:
-        ValueError: it did not, or the aspects of pictures and camera differ by more than rounding explains.
+        ValueError: a check fails, or the aspects of pictures and camera differ by more than rounding explains.
     """
     check_lens(name, intrinsics)
     folders = sorted({str(PurePath(file).parent) for file in files})
@@ -89,7 +89,7 @@ def check_one_camera(
 
 
 def picture_sizes(folder: Path, files: Sequence[str]) -> list[Size]:
-    """Returns height and width of stored pictures, from their headers; EXIF turns none of them.
+    """Returns height and width of stored pictures, from their headers; EXIF rotation is ignored.
 
     Raises:
         ValueError: one is no picture.

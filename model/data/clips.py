@@ -38,8 +38,8 @@ class ClipSetConfig:
     """What to render. Training seeds start far above those that people and evaluations use (0, 1, 2 ...).
 
     Attributes:
-        moving_objects: With false the scenes are shown without those of their objects that move.
-        paths: `balanced` over all moves, or `forward`: most moves go straight ahead, as in films as they are found.
+        moving_objects: False: the scenes are rendered without their moving objects.
+        paths: `balanced` over all moves, or `forward`: most moves go straight ahead, as in raw films.
 
     Raises:
         ValueError: `paths` is another word.
@@ -117,12 +117,12 @@ def save_array(path: Path, array: NDArray[Any]) -> None:
 
 
 def render_clip_set(folder: Path, config: ClipSetConfig, num_workers: int = 2) -> "ClipSet":
-    """Renders what is missing of a clip set (resumable: finished shards are kept) and opens its first `num_clips`.
+    """Renders the missing clips of a set (resumable: finished shards are kept) and opens its first `num_clips`.
 
-    A set that holds more stays as it is; one that holds fewer grows.
+    A set that holds more clips does not change; a set that holds fewer grows.
 
     Raises:
-        ValueError: if the folder holds a clip set that was rendered with another configuration, or no clip is wanted.
+        ValueError: the folder holds a clip set that was rendered with another configuration, or `num_clips` < 1.
     """
     if config.num_clips < 1:
         raise ValueError(f"data.clips.num_clips: expected at least 1, got {config.num_clips}")
@@ -143,20 +143,20 @@ def render_clip_set(folder: Path, config: ClipSetConfig, num_workers: int = 2) -
 
 
 def _render_shards(folder: Path, config: ClipSetConfig, shards: list[int], num_workers: int) -> None:
-    """Renders shards in processes of their own, which end with this one."""
+    """Renders shards in worker processes, which end with this process."""
     context = get_context("spawn")
     with ProcessPoolExecutor(num_workers, context, initializer=exit_with, initargs=(os.getpid(),)) as pool:
         jobs = [pool.submit(_render_shard, str(folder), config, shard) for shard in shards]
         try:
             for job in tqdm(as_completed(jobs), total=len(jobs), desc="rendering clips", unit="shard"):
                 job.result()
-        except BaseException:  # also Ctrl-C: the pool would first do all that waits
+        except BaseException:  # also Ctrl-C: otherwise the pool would first finish all waiting jobs
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
 def _is_whole(folder: Path, config: ClipSetConfig, shard: int) -> bool:
-    """Whether a shard is finished, and not the short last one of a set that has grown since."""
+    """Whether a shard is finished; the short last shard of a set that has grown since is not."""
     records = folder / f"records_{shard:05d}.json"
     expected = min(config.shard_size, config.num_clips - shard * config.shard_size)
     return records.exists() and len(json.loads(records.read_text())) >= expected
@@ -197,8 +197,8 @@ class ClipSet:
     """The first `num_clips` of a folder's clips, by default all; their frames are mapped into memory.
 
     Raises:
-        FileNotFoundError: if the folder holds no clip set.
-        ValueError: if it holds fewer clips.
+        FileNotFoundError: the folder holds no clip set.
+        ValueError: the folder holds fewer clips.
     """
 
     def __init__(self, folder: Path, num_clips: int | None = None) -> None:
@@ -226,7 +226,7 @@ class ClipSet:
 
     @property
     def name(self) -> str:
-        """Differs between the sets that one folder can be opened as."""
+        """A name that differs between the sets that can be opened from one folder."""
         return str(len(self))
 
     def frames(self, index: int) -> UInt8[np.ndarray, "f h w 3"]:
@@ -236,10 +236,10 @@ class ClipSet:
 
 
 class MirroredClipSet(ClipSet):
-    """A clip set, followed by the mirror images of its clips, which cost no rendering.
+    """A clip set, followed by the mirror images of its clips, which need no rendering.
 
-    In rendered scenes left and right are alike, and no caption names them; whether films may be mirrored is for the
-    user to know. `num_clips` counts the clips without their mirror images.
+    In rendered scenes left and right are alike, and no caption names them; the user decides whether real films may be
+    mirrored. `num_clips` counts the clips without their mirror images.
     """
 
     def __init__(self, folder: Path, num_clips: int | None = None) -> None:

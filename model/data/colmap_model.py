@@ -14,7 +14,7 @@ from model.data.media import find_pictures
 from model.geometry import se3
 from model.geometry.trajectory import CameraTrajectory
 
-# Name and number of parameters by COLMAP's model id; only the first two are free of distortion by design.
+# Name and number of parameters by COLMAP's model id; only the first two cannot have distortion.
 _MODELS = (
     ("SIMPLE_PINHOLE", 3),
     ("PINHOLE", 4),
@@ -66,7 +66,7 @@ def colmap_record(
 ) -> ClipRecord:
     """Returns the record of a model whose pictures, in the natural order of their names, are frames at `fps` a second.
 
-    The pictures lie in `images`. Poses are multiplied by `scale`, metres per unit of the model, unless it is not known.
+    The pictures lie in `images`. Poses are multiplied by `scale`, metres per unit of the model, if it is known.
 
     Raises:
         FileNotFoundError: there is no model.

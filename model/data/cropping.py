@@ -1,4 +1,4 @@
-"""Pictures of one aspect and size out of pictures of any, and what that does to the lens."""
+"""Crops and resizes pictures to one aspect and size, and adapts their intrinsics."""
 
 import numpy as np
 from jaxtyping import Float, UInt8

@@ -1,4 +1,4 @@
-"""The renderer's depth for every latent frame of a clip set, kept beside the clips."""
+"""The renderer's depth for every latent frame of a clip set, stored beside the clips."""
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ def depth_maps(
 ) -> Float[Tensor, "n f {height} {width}"]:
     """Z-depth in metres, as float16, of the first `num_clips` clips at the poses of their latent frames; rendered once.
 
-    Maps may be coarser than the frames. What is farther than `max_depth`, the sky too, counts as that far.
+    Maps may be coarser than the frames. Depth beyond `max_depth`, the sky's too, is set to `max_depth`.
 
     Raises:
         ValueError: The set has fewer clips.

@@ -16,7 +16,7 @@ FILM_SUFFIXES = (
 
 
 class UntrustedTimes(ValueError):
-    """A frame of a film has no time, or one not after the last frame's; none of the film's frames is used then."""
+    """A frame has no time, or its time is not after the previous frame's; then no frame of the film is used."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class FilmFrame:
     _quarter_turns: int  # counterclockwise
 
     def rgb(self, shrink: float = 1.0) -> UInt8[np.ndarray, "h w 3"]:
-        """Returns the picture, upright; with `shrink` < 1 each side is that share as long."""
+        """Returns the picture, upright, with each side multiplied by `shrink`."""
         height, width = (max(1, round(side * shrink)) for side in (self.height, self.width))
         if self._quarter_turns % 2:
             height, width = width, height
@@ -51,7 +51,7 @@ def film_frames(path: str | Path) -> Iterator[FilmFrame]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        UntrustedTimes: a frame has no time, or one not after the last frame's.
+        UntrustedTimes: a frame has no time, or its time is not after the previous frame's.
         ValueError: it is no film, has no pictures, or breaks off; then all frames before the break were yielded.
     """
     av = require("av")
@@ -60,7 +60,7 @@ def film_frames(path: str | Path) -> Iterator[FilmFrame]:
         raise FileNotFoundError(f"{path}: expected a file, got none there; check the path")
     last = -float("inf")
     try:
-        # a title in an odd encoding must not stop a film whose pictures are whole
+        # a title in a wrong encoding must not reject a film whose pictures are good
         with av.open(str(path), metadata_errors="ignore") as container:
             stream = _video_stream(path, container)
             for number, frame in enumerate(container.decode(stream)):
@@ -78,7 +78,7 @@ def film_frames(path: str | Path) -> Iterator[FilmFrame]:
 
 
 def film_span(path: str | Path) -> tuple[float, float]:
-    """Returns the seconds of a film's first and last frame, of which it decodes the first only.
+    """Returns the seconds of a film's first and last frame; only the first is decoded.
 
     Raises:
         FileNotFoundError: there is no such file.

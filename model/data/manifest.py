@@ -1,7 +1,7 @@
 """The manifest of a data set: one record for each clip, with or without a camera.
 
 A folder holds `manifest.jsonl` (a line per clip) and `cameras/ID.safetensors` (times, and poses and intrinsics if
-known). Arrays are written before the line that names them, so a killed run leaves whole records only.
+known). Arrays are written before the line that names them, so a killed run leaves complete records only.
 """
 
 import json
@@ -37,9 +37,9 @@ class ClipRecord:
         times: Seconds of every frame in the source, increasing, float64: the span, also at a variable rate.
         files: The picture of every frame inside `source`; empty for a film.
         camera: The pose and lens of every frame; None for an unlabelled clip.
-        scale: What the source's translations were multiplied by to become metres; None if they are not metric.
-        caption: What is seen.
-        scores: What the curation's steps measured of the clip.
+        scale: Factor that turned the source's translations into metres; None if they are not metric.
+        caption: Text that describes the clip.
+        scores: What the curation's steps measured.
         provenance: Reader or estimators that made the record, and their settings.
 
     Raises:
@@ -86,7 +86,7 @@ class ClipRecord:
 class Manifest:
     """A manifest's folder; records are appended one by one and survive a kill at any moment.
 
-    One process writes; a torn last line, left by a killed writer, is no record and is cut off by the next append.
+    Only one process may write. A killed writer's incomplete last line is ignored, and removed by the next append.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -161,7 +161,7 @@ class Manifest:
     def _lines(self) -> Iterator[dict[str, Any]]:
         if not self._path.exists():
             return
-        if not self._path.is_file():  # a pipe would be waited for
+        if not self._path.is_file():  # reading a pipe would block
             raise ValueError(f"{self._path}: expected a file, got something else; curate again")
         lines = self._path.read_bytes()[: self._whole_bytes()].split(b"\n")[:-1]  # other line ends may be in a name
         for number, line in enumerate(lines, start=1):
@@ -196,7 +196,7 @@ class Manifest:
 
 
 def _check_line(values: object) -> None:
-    """Checks names and types before anything is made of them: an id becomes the name of a file."""
+    """Checks names and types before they are used: an id becomes the name of a file."""
     if not isinstance(values, dict) or set(values) != _KEYS:
         raise ValueError(f"no object with {sorted(_KEYS)}")
     if not isinstance(values["id"], str) or not _ID.fullmatch(values["id"]):
@@ -230,5 +230,5 @@ def _check_arrays(arrays: Mapping[str, Tensor]) -> None:
 def _line(record: ClipRecord) -> bytes:
     values = {key: getattr(record, key) for key in sorted(_KEYS)}
     values |= {"scores": dict(record.scores), "provenance": dict(record.provenance)}
-    # what is not UTF-8 in a file's name comes as a lone surrogate, which JSON can only write as its escape
+    # bytes of a file's name that are not UTF-8 come as lone surrogates, which JSON can only write escaped
     return json.dumps(values, allow_nan=False, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"

@@ -1,4 +1,4 @@
-"""Finds the films and pictures that a data set's cameras belong to."""
+"""Finds the films and pictures of a data set's cameras."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,13 +18,12 @@ def find_film(folder: Path, name: str) -> Path | None:
 
 
 def find_pictures(folder: Path, names: Sequence[str], directory: str | None = None) -> tuple[str, ...]:
-    """Returns the frames' files, relative to the folder; names may leave their ending out or have backslashes.
+    """Returns the frames' files, relative to the folder; names may lack their ending or have backslashes.
 
     Args:
-        folder: What the names start from.
-        names: Of every frame.
-        directory: Takes the place of the first directory of every name (`images` of nerfstudio); or is put before a
-            name that has none.
+        folder: The folder to which the names are relative.
+        names: One for each frame.
+        directory: Replaces the first directory of every name (nerfstudio's `images`), or precedes a name without one.
 
     Raises:
         ValueError: pictures are missing.
@@ -41,7 +40,7 @@ def find_pictures(folder: Path, names: Sequence[str], directory: str | None = No
 
 
 def times_in_film(path: Path, times: Float[Tensor, " f"]) -> Float[Tensor, " f"]:
-    """Returns the times at which a film shows the frames: as they are, or from its start if it was cut to them.
+    """Returns the times at which a film shows the frames: unchanged, or from its start if it was cut to them.
 
     Raises:
         ValueError: the film cannot be read, or is neither whole nor cut to these times.

@@ -35,17 +35,17 @@ def nerfstudio_record(
     scale: float | None = None,
     ignore_distortion: bool = False,
 ) -> ClipRecord:
-    """Returns the record of a `transforms.json`; frames in the natural order of their names are a film.
+    """Returns the record of a `transforms.json`; its frames are a film in the natural order of their names.
 
     Axes are turned from OpenGL's (x right, y up, z back) to ours; the world stays as the file has it.
 
     Args:
         clip_id: The record's id.
         path: The file, or its folder.
-        media: The folder of the pictures in the scene, in place of the one that the file names (`images_4`).
-        fps: Pictures a second.
+        media: The scene's picture folder, in place of the one that the file names (`images_4`).
+        fps: Pictures per second.
         scale: Metres per unit of the file; the poses are multiplied by it. None: not known.
-        ignore_distortion: Takes a distorted lens for a pinhole and says so in the provenance.
+        ignore_distortion: Treats a distorted lens as a pinhole and records that in the provenance.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -84,7 +84,7 @@ def nerfstudio_record(
 
 @contextmanager
 def _malformed(path: Path) -> Iterator[None]:
-    """Turns any error that a file of another shape raises into one ValueError."""
+    """Turns any error that a malformed file causes into one ValueError."""
     try:
         yield
     except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError) as error:
@@ -93,7 +93,7 @@ def _malformed(path: Path) -> Iterator[None]:
 
 
 def _frames(path: Path) -> list[_Camera]:
-    """The frames in natural order, each with what the file says of all; what is null is left out."""
+    """The frames in natural order, each with the values that the file gives for all; null values are left out."""
     data = json.loads(path.read_text(encoding="utf-8-sig"))
     shared = {key: value for key, value in data.items() if key != "frames" and value is not None}
     frames = [shared | {key: value for key, value in frame.items() if value is not None} for frame in data["frames"]]
@@ -116,7 +116,7 @@ def _check_kind(camera: _Camera) -> bool:
     """Returns whether a pinhole has distortion.
 
     Raises:
-        ValueError: it is no pinhole, under any of the names that nerfstudio and instant-ngp have for it.
+        ValueError: nerfstudio's or instant-ngp's names say that it is no pinhole.
     """
     model = str(camera.get("camera_model", "OPENCV")).upper()
     others = [key for key, value in camera.items() if _NO_PINHOLE.search(key) and _is_set(value)]
@@ -126,7 +126,7 @@ def _check_kind(camera: _Camera) -> bool:
 
 
 def _is_set(value: Any) -> bool:
-    """Whether a flag, a number or one of several is not zero."""
+    """Whether a flag, a number or an item of a list is not zero."""
     if isinstance(value, (list, tuple)):
         return any(map(_is_set, value))
     if isinstance(value, str):
@@ -147,7 +147,7 @@ def _in_pixels(frames: list[_Camera]) -> bool:
 
 
 def _size(camera: _Camera, picture: Size) -> tuple[float, float]:
-    """Height and width of the calibrated picture; those of the picture that is there, where the file has none."""
+    """Height and width of the calibrated picture; those of the stored picture, where the file has none."""
     height, width = float(camera.get("h", picture[0])), float(camera.get("w", picture[1]))
     if not (1 <= height < math.inf and 1 <= width < math.inf):
         raise ValueError(f"a picture of w {width:g}, h {height:g}")

@@ -1,4 +1,4 @@
-"""RealEstate10K folders: text files of poses, beside films or folders of pictures; into the manifest and back."""
+"""Reads RealEstate10K folders (text files of poses; films or pictures) into the manifest, and writes their files."""
 
 import dataclasses
 import os
@@ -21,7 +21,7 @@ _YOUTUBE_ID = re.compile(r"(?:[?&]v=|youtu\.be/)([A-Za-z0-9_-]{6,20})(?:[&#?]|$)
 
 @dataclass(frozen=True)
 class ReadReport:
-    """The records that were read, and by id why others could not be."""
+    """The records that were read, and by id the reasons why others could not be read."""
 
     records: list[ClipRecord] = field(default_factory=list)
     rejected: dict[str, str] = field(default_factory=dict)
@@ -30,18 +30,18 @@ class ReadReport:
 def read_realestate10k_folder(
     poses: str | Path, media: str | Path | None = None, scale: float | None = None
 ) -> ReadReport:
-    """Returns a record for every text file; a malformed one is rejected with its reason, never raised.
+    """Returns a record for every text file; a malformed file raises no error but is rejected with its reason.
 
     Args:
         poses: The folder of `NAME.txt`.
         media: The folder of films or pictures: `NAME.mp4` (or another film, whole or cut to the clip), `NAME/` with a
-            picture for each time stamp (`TIMESTAMP.png`), the same in a folder of the video's YouTube id, or the
+            picture for each time stamp (`TIMESTAMP.png`), either of them in a folder named by the YouTube id, or the
             whole `YOUTUBE_ID.mp4`. Without it a record's source is the URL, and there is nothing to train on.
-        scale: Metres per unit of the files; the poses are multiplied by it. None: not known, but for files that say
-            themselves that they are in metres (recorded episodes; exported clips whose scale is known).
+        scale: Metres per unit of the files; the poses are multiplied by it. None: not known, except for files that
+            declare metres (recorded episodes; exported clips whose scale is known).
 
     Raises:
-        FileNotFoundError: there is no text file, or no folder of media.
+        FileNotFoundError: there is no text file, or `media` is no folder.
     """
     if media is not None and not Path(media).is_dir():
         raise FileNotFoundError(f"media: expected a folder of films or pictures, found none at {media}; check the path")
@@ -60,7 +60,7 @@ def read_realestate10k_folder(
 
 
 def write_realestate10k_folder(folder: str | Path, records: Iterable[ClipRecord]) -> list[Path]:
-    """Writes `ID.txt` for every record that has a camera, and returns the files; metres if the record is metric."""
+    """Writes `ID.txt` for every record with a camera, and returns the files; metric ones declare metres."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     written = []
     for record in records:

@@ -1,4 +1,4 @@
-"""Finds the scenes of COLMAP and nerfstudio below a folder, and gives every scene an id of its own."""
+"""Finds the scenes of COLMAP and nerfstudio below a folder, and gives every scene a unique id."""
 
 import os
 import re
@@ -18,8 +18,8 @@ class Scene:
 
     Attributes:
         name: Its path inside the data set.
-        folder: What the pictures' names start from.
-        files: Those that hold the cameras.
+        folder: The folder to which the pictures' names are relative.
+        files: The files that hold the cameras.
         models: The folders of COLMAP's models.
     """
 
@@ -32,7 +32,7 @@ class Scene:
         """Returns the folder of the scene's model.
 
         Raises:
-            ValueError: it has several: each is a part of the path, in a unit of its own.
+            ValueError: it has several; each is a part of the path, in its own unit.
         """
         if len(self.models) > 1:
             raise ValueError(
@@ -43,7 +43,7 @@ class Scene:
 
 
 def colmap_scenes(root: Path) -> list[Scene]:
-    """Returns the scenes below a folder that have models in `sparse/0`, `sparse` or themselves, sorted by path."""
+    """Returns the scenes below a folder with a model in `sparse/0`, `sparse` or the scene itself, sorted by path."""
     root = root.resolve()
     models = defaultdict(set)
     for suffix in (".bin", ".txt"):
@@ -59,7 +59,7 @@ def colmap_scenes(root: Path) -> list[Scene]:
 
 
 def nerfstudio_scenes(root: Path) -> list[Scene]:
-    """Returns the folders in and below a folder that hold a `transforms.json`, sorted by path."""
+    """Returns the scenes of a folder and all folders below it that hold a `transforms.json`, sorted by path."""
     root = root.resolve()
     files = sorted(file for file in root.rglob("transforms.json") if file.is_file())
     return [Scene(_name(root, file.parent), file.parent, (file,)) for file in files]
@@ -77,14 +77,14 @@ def _name(root: Path, folder: Path) -> str:
 
 
 def scene_id(kind: str, name: str, *files: Path) -> str:
-    """Returns the name's ASCII letters and digits, with a digest of the kind, the name and what the files hold.
+    """Returns the name's ASCII letters and digits, with a digest of the kind, the name and the files' contents.
 
-    It is the same wherever the scene lies, and differs for another scene of the same name.
+    It does not depend on where the scene is stored, and differs for another scene of the same name.
 
     Args:
-        kind: Of the data set.
+        kind: The data set's kind.
         name: The scene's path inside the data set; it need not be UTF-8.
-        files: Those that hold the cameras. One that is no regular file, or cannot be read, counts as empty.
+        files: The files that hold the cameras. One that is no regular file, or cannot be read, counts as empty.
     """
     contents = [f"{kind}\n".encode(), os.fsencode(name), *(b"\n" + _digest(file) for file in files)]
     readable = re.sub(r"[^A-Za-z0-9_.\-]+", "_", name).strip("_.-")[:_LONGEST_NAME] or kind
@@ -93,7 +93,7 @@ def scene_id(kind: str, name: str, *files: Path) -> str:
 
 def _digest(file: Path) -> bytes:
     try:
-        if not file.is_file():  # a pipe would be waited for
+        if not file.is_file():  # reading a pipe would block
             return b""
         return bytes.fromhex(fingerprint(file))
     except OSError:

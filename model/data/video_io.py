@@ -45,7 +45,7 @@ def write_image(path: str | Path, frame: Frame) -> None:
     """Writes a picture in the format that the ending of `path` names, whole or not at all.
 
     Raises:
-        ValueError: for an ending that names no format.
+        ValueError: the ending names no format.
     """
     if Path(path).suffix.lower() not in Image.registered_extensions():
         raise ValueError(f"path: expected the ending of a picture such as .png, got {Path(path).name!r}; rename it")

@@ -1,4 +1,4 @@
-"""Captions in a closed vocabulary: the theme, then what the start pose sees, with count, motion and colour."""
+"""Captions in a closed vocabulary: the theme, then what the first view shows, with count, motion and colour."""
 
 from collections import Counter
 
@@ -36,8 +36,8 @@ VOCABULARY: tuple[str, ...] = tuple(
 def caption(scene: Scene) -> str:
     """One sentence, at most 24 words, e.g. "a misty morning with a red box and a rolling yellow sphere".
 
-    Names the objects in view at the start, moving ones and near ones first, at most four groups of equal objects; a
-    landscape's road or river is the first of them.
+    Names the objects in view at the start, moving ones and near ones first, at most four groups of equal objects. A
+    landscape's road or river is the first group.
     """
     seen = sorted(scene.visible_at_start(), key=lambda item: (item.motion is None, item.distance))
     groups = Counter((item.motion.kind if item.motion else "", item.colour, item.kind) for item in seen)

@@ -44,7 +44,7 @@ def layouts(scene: Scene, seconds: NDArray[np.float64]) -> list[Layout]:
 
 
 def cast_at_objects(scene: Scene, camera: Camera, rays: Rays, layout: Layout, nearest: Array) -> list[Hit]:
-    """Casts rays at every object in view; lowers `nearest` in place, and returns a hit for each object that did so."""
+    """Casts rays at every object in view, lowers `nearest` in place, and returns a hit for each object that is seen."""
     if not scene.objects:
         return []
     centre = layout.offset + np.array([[item.x, -item.hover, item.z] for item in scene.objects])
@@ -70,7 +70,7 @@ def cast_at_objects(scene: Scene, camera: Camera, rays: Rays, layout: Layout, ne
 
 
 def turned(layout: Layout, index: int, vector: Vector) -> Vector:
-    """Vectors in scene axes, in the axes of an object."""
+    """Turns vectors from the scene's axes to an object's axes."""
     cosine, sine = np.float32(np.cos(layout.yaw[index])), np.float32(np.sin(layout.yaw[index]))
     x, y, z = vector
     return np.asarray(cosine * x + sine * z), y, np.asarray(cosine * z - sine * x)

@@ -31,7 +31,7 @@ def free_fraction(
 ) -> float:
     """Largest share in [0, 1] of a twist's translation that keeps a camera clear of a scene; see `clear_share`.
 
-    The move starts at `c2w` in the scene at `start` seconds and takes `seconds`, in which objects move, too.
+    The move starts at `c2w` in the scene at `start` seconds and takes `seconds`; objects move during it.
     """
     if clearance(scene, c2w[None, :3, 3].detach().cpu().double().numpy())[0] > margin + float(twist[:3].norm()):
         return 1.0  # nothing is within reach: most moves

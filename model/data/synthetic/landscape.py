@@ -12,8 +12,8 @@ from model.data.synthetic.solids import START_CLEARANCE, SceneObject, are_apart,
 from model.data.synthetic.themes import Theme
 
 _CROWNS = ("green", "green", "green", "orange", "yellow")
-_WATER = "a turquoise lagoon"  # the theme whose ground is water already: no road, no river
-_MOST_PLAIN = 2  # objects of plain shapes that rest; beside those that move
+_WATER = "a turquoise lagoon"  # in this theme the ground is water: no road, no river
+_MOST_PLAIN = 2  # resting objects of plain shapes, in addition to the moving ones
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,14 +22,14 @@ class Path:
 
     kind: Literal["road", "river"]
     heading: float  # radians from +z towards +x
-    offset: float  # metres from the start to the right of the line
+    offset: float  # metres that the start lies to the right of the line
     width: float  # metres
     bend: float  # metres
     wavelength: float  # metres
     phase: float  # radians
 
     def side(self, x: NDArray[np.floating], z: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Metres from the middle of the band, to the right of the heading positive."""
+        """Metres from the middle of the band, positive to the right of the heading."""
         sine, cosine = np.float32(math.sin(self.heading)), np.float32(math.cos(self.heading))
         along, across = x * sine + z * cosine, x * cosine - z * sine
         bent = np.sin(along * np.float32(2 * math.pi / self.wavelength) + np.float32(self.phase))
@@ -43,12 +43,12 @@ class Path:
 
 @dataclass(frozen=True, kw_only=True)
 class Scenery:
-    """What a landscape has beside its objects.
+    """What a landscape has in addition to its objects.
 
     Attributes:
         path: The road or river, if there is one.
-        clouds: Share of the sky that they cover; 0 is none.
-        cast_shadows: Objects cast shadows of their own shape on the ground; else soft ellipses lie there.
+        clouds: Share of the sky that they cover; 0: no clouds.
+        cast_shadows: Objects cast shadows of their own shape on the ground; else shadows are soft ellipses.
     """
 
     path: Path | None = None
@@ -62,10 +62,10 @@ NO_SCENERY = Scenery()
 def sample_scenery(
     seed: int, theme: Theme, objects: tuple[SceneObject, ...]
 ) -> tuple[tuple[SceneObject, ...], Scenery]:
-    """The objects of a scene's landscape, and what is no object.
+    """The objects of a scene's landscape, and its scenery.
 
-    Of the plain ones that rest, two stay, and what others move round. Then come the house, trees, rocks and firs:
-    two or three ahead, three to five round about.
+    Of the resting plain objects, two stay, and those that others orbit. Then a house, trees, rocks and firs are added:
+    two or three ahead, three to five around the start.
     """
     rng = np.random.default_rng([0x1A2D5, seed])
     path = None
@@ -90,7 +90,7 @@ def sample_scenery(
 
 
 def _fewer(objects: tuple[SceneObject, ...], most_resting: int) -> tuple[SceneObject, ...]:
-    """All that move, what they move round, and the first few others."""
+    """All moving objects, the objects that they orbit, and the first few others."""
     moving = [item for item in objects if item.motion is not None]
     centres = {(item.x, item.z) for item in moving}
     resting = [item for item in objects if item.motion is None and (item.x, item.z) not in centres]
@@ -103,7 +103,7 @@ def _sample_path(rng: np.random.Generator, objects: tuple[SceneObject, ...]) -> 
     kind: Literal["road", "river"] = "road" if rng.random() < 0.5 else "river"
     for _ in range(60):
         heading = float(rng.uniform(0.15, 1.3)) * (1 if rng.random() < 0.5 else -1)
-        ahead = float(rng.uniform(2.5, 8.0))  # metres from the start, where it crosses the view's middle
+        ahead = float(rng.uniform(2.5, 8.0))  # metres from the start to where the band crosses the view's middle
         path = Path(
             kind=kind,
             heading=heading,

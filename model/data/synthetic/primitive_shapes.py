@@ -1,4 +1,4 @@
-"""Rays against spheres, boxes, cylinders and cones, and exact distances to them, in their own frame.
+"""Intersects rays with spheres, boxes, cylinders and cones, and measures exact distances, in the object's frame.
 
 Array shapes, frames and rays are those of `model.data.synthetic.shapes`.
 """
@@ -12,7 +12,7 @@ NEAR = 0.02  # in lengths of the direction
 
 
 def sphere(o: Vector, d: Vector, radius: float, centre_y: float) -> tuple[Array, Vector]:
-    """First hit and normal; the middle is on the vertical axis."""
+    """First hit and normal; the centre is on the vertical axis."""
     oy = o[1] - centre_y
     a = d[0] * d[0] + d[1] * d[1] + d[2] * d[2]
     b = o[0] * d[0] + oy * d[1] + o[2] * d[2]
@@ -45,7 +45,7 @@ def box(o: Vector, d: Vector, size: tuple[float, float, float]) -> tuple[Array, 
 
 
 def cylinder(o: Vector, d: Vector, radius: float, height: float) -> tuple[Array, Vector]:
-    """First hit and normal, top included."""
+    """First hit with the side or the top, and normal."""
     a = d[0] * d[0] + d[2] * d[2] + 1e-12
     b = o[0] * d[0] + o[2] * d[2]
     c = o[0] * o[0] + o[2] * o[2] - radius * radius
@@ -88,7 +88,7 @@ def cone(o: Vector, d: Vector, radius: float, height: float) -> tuple[Array, Vec
 
 
 def sphere_distance(point: Vector, radius: float, centre_y: float) -> Array:
-    """Signed distance to a sphere whose middle is on the vertical axis."""
+    """Signed distance to a sphere whose centre is on the vertical axis."""
     x, y, z = point
     return np.sqrt(x * x + (y - centre_y) ** 2 + z * z) - radius
 

@@ -50,7 +50,7 @@ def camera_with_samples(
 
 
 def cast(camera: Camera, sun_direction: tuple[float, float, float]) -> Rays:
-    """All rays of a camera, as sums of a row and a column vector; a camera under the ground is lifted just above it."""
+    """All rays of a camera; a camera under the ground is lifted just above it."""
     across, down = camera.across[None, :], camera.down[:, None]
     right, below, ahead = (row[0] * across + (row[1] * down + row[2]) for row in camera.rotation)
     length = np.sqrt(across * across + (down * down + 1))

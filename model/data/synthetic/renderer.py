@@ -1,6 +1,6 @@
-"""Renders scenes by analytic ray casting: frames, metric z-depth and the mask of what moves, for any camera and size.
+"""Renders scenes by analytic ray casting: frames, metric z-depth and masks of moving objects for any camera and size.
 
-One frame at a time so that its arrays stay in cache; each object touches only the rectangle it projects to. Colours
+Renders one frame at a time so that its arrays stay in cache; an object costs only the rectangle it projects to. Colours
 are supersampled with a filter a little wider than a pixel; depth and mask belong to the ray through the pixel centre.
 """
 
@@ -146,7 +146,7 @@ def _paint_objects(
 
 
 def _light(scene: Scene, camera: Camera, layout: Layout, rays: Rays, rows: slice, depth: Array) -> Array:
-    """Share of light that the objects' soft shadows leave on the ground [rows, columns]."""
+    """Share of light that the objects' shadows leave on the ground [rows, columns]."""
     light = np.ones_like(depth)
     if not scene.objects:
         return light

@@ -73,7 +73,7 @@ def sample_scene(seed: int, style: str = "soft") -> Scene:
     """The scene of a seed; its theme, its light and its first objects are the same in every style.
 
     Args:
-        seed: Of everything.
+        seed: Seed of the whole scene.
         style: `soft`; `textured`: with grain, less fog and more objects; `landscape`: fewer objects of plain shapes,
             and trees, rocks and houses, a road or a river, clouds, and shadows cast by the sun.
 
@@ -101,7 +101,7 @@ def sample_scene(seed: int, style: str = "soft") -> Scene:
 
 
 def _sample_objects(rng: np.random.Generator, theme: Theme, num_extra: int) -> tuple[SceneObject, ...]:
-    """Three or four objects ahead, of which one or two move, and three or four round about, of which one may move."""
+    """Three or four objects ahead, one or two of them moving; three or four around the start, one of them may move."""
     num_ahead, num_around = int(rng.integers(3, 5)), int(rng.integers(3, 5))
     num_moving = int(rng.integers(1, 3))
     placed: list[SceneObject] = []
@@ -142,7 +142,7 @@ def _sample_group(rng: np.random.Generator, theme: Theme, moving: bool) -> list[
             return [dataclasses.replace(moon, hover=float(rng.uniform(0.3, 0.9)), motion=motion), pillar]
         case "bouncing":
             lift = float(rng.uniform(0.5, 0.9))
-            # the start of a bounce is its lowest point at time 0, so a first frame tells what comes next
+            # at time 0 a bounce starts from its lowest point, so the first frame determines the motion
             motion = Motion(kind="bouncing", amplitude=lift, period=4 * lift / float(rng.uniform(0.8, 1.2)))
             return [dataclasses.replace(sample_object(rng, "sphere", colour), motion=motion)]
         case _:
@@ -152,7 +152,7 @@ def _sample_group(rng: np.random.Generator, theme: Theme, moving: bool) -> list[
 
 
 def _swinging(rng: np.random.Generator, kind: str, colour: str, motion: MotionKind, speed: float) -> SceneObject:
-    """An object on a straight track; at time 0 it passes the middle of it towards +x, so its way can be guessed."""
+    """An object on a straight track; at time 0 it passes the track's middle towards +x, so its way can be guessed."""
     item = sample_object(rng, kind, colour, scale=0.85)
     half_track = float(rng.uniform(0.8, 1.6))
     direction = float(rng.uniform(-1.0, 1.0))

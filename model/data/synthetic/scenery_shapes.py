@@ -1,6 +1,6 @@
-"""Trees, rocks and houses as solids: rays, distances, and what each point of their surface is made of.
+"""Trees, rocks and houses as solids: rays, distances, and the colour of each point of their surface.
 
-Frames, rays and distances as in `model.data.synthetic.shapes`, of whose solids trees and rocks are unions.
+Frames, rays and distances are those of `model.data.synthetic.shapes`; trees and rocks are unions of its solids.
 """
 
 from itertools import pairwise
@@ -46,7 +46,7 @@ def intersect(item: SceneObject, o: Vector, d: Vector) -> tuple[Array, Vector]:
 
 
 def distance(item: SceneObject, point: Vector) -> Array:
-    """Signed distance as `shapes.distance`; inside a union it is that to the nearest of its parts' surfaces."""
+    """Signed distance as in `shapes.distance`; inside a union, that to the surface of one of its parts."""
     x, y, z = point
     match item.kind:
         case "tree":
@@ -106,7 +106,7 @@ def _boulders(item: SceneObject) -> tuple[tuple[float, float, float], tuple[floa
 def _with_trunk(
     crown: tuple[Array, Vector], o: Vector, d: Vector, radius: float, height: float
 ) -> tuple[Array, Vector]:
-    """The first hit of a crown or a trunk, which is cast at only where rays pass near its axis."""
+    """The first hit of a crown or a trunk; rays are cast at the trunk only where they pass near its axis."""
     cross, flat = o[0] * d[2] - o[2] * d[0], d[0] * d[0] + d[2] * d[2]
     near = np.broadcast_to(cross * cross < radius * radius * flat, crown[0].shape)
     if near.ndim != 2 or not near.any():
@@ -149,7 +149,7 @@ def _house_planes(item: SceneObject) -> list[tuple[tuple[float, float, float], f
 
 
 def _house(item: SceneObject, o: Vector, d: Vector) -> tuple[Array, Vector]:
-    """A convex solid: a ray is inside between the last plane that it enters by and the first that it leaves by."""
+    """A convex solid: a ray is inside between the last plane through which it enters and the first where it leaves."""
     shape = np.broadcast_shapes(*(np.shape(part) for part in (*o, *d)))
     enter, leave = np.full(shape, -np.inf, np.float32), np.full(shape, np.inf, np.float32)
     normal = [np.zeros(shape, np.float32) for _ in range(3)]
@@ -167,7 +167,7 @@ def _house(item: SceneObject, o: Vector, d: Vector) -> tuple[Array, Vector]:
 
 
 def _gable_distance(x: Array, y: Array, half_width: float, height: float) -> Array:
-    """In the plane across the ridge, for x >= 0, a house is the polygon of these corners; signed distance to it."""
+    """Signed distance to a house's outline in the plane across the ridge, for x >= 0: the polygon `corners`."""
     wall = EAVES * height
     corners = [(0.0, 0.0), (half_width, 0.0), (half_width, -wall), (0.0, -height)]
     nearest = np.full(np.broadcast_shapes(np.shape(x), np.shape(y)), np.inf)

@@ -16,7 +16,7 @@ from model.data.synthetic.scene import Scene
 from model.data.synthetic.solids import SCENERY_SIZES, SceneObject
 from model.data.synthetic.themes import PALETTE, RGB
 
-_FAR = 300.0  # metres; the ground is all fog long before
+_FAR = 300.0  # metres; fog hides the ground long before
 _ROAD, _RIVER = (0.50, 0.46, 0.43), (0.28, 0.48, 0.68)  # where the ambient light is that of a bright day
 _BANK = 0.12  # metres; the edge of a road or river
 _HILL_FREQUENCIES = (2, 3, 5)
@@ -36,7 +36,7 @@ class Blob:
 
     @property
     def reach(self) -> float:
-        """Metres from the centre beyond which nothing of it shows."""
+        """Metres from the centre beyond which the shadow is invisible."""
         return 1.5 * max(self.radius, self.half_length)
 
 
@@ -45,7 +45,7 @@ def _rgb(colour: RGB | NDArray[np.float64]) -> Array:
 
 
 def haze(scene: Scene, sun_cosine: Array) -> Array:
-    """What lies behind everything: the horizon's colour with a soft halo round the sun, above and below the horizon."""
+    """The background's colour: the horizon's, with a soft halo round the sun, above and below the horizon."""
     halo = np.exp((sun_cosine - 1) * np.float32(scene.theme.halo_sharpness))
     return halo * _rgb(scene.theme.halo) + _rgb(scene.theme.horizon)
 
@@ -58,7 +58,7 @@ def _towards_zenith(scene: Scene, colour: Array, elevation: Array) -> None:
 
 
 def sky(scene: Scene, rays: Rays, behind: Array) -> Array:
-    """Gradient, sun or moon, and a smooth silhouette of hills: all fixed in direction, at infinity."""
+    """Gradient, sun or moon, and a smooth silhouette of hills: all at infinity, so only the direction counts."""
     theme = scene.theme
     dx, dy, dz = rays.direction
     colour = behind.copy()
@@ -147,7 +147,7 @@ def ground(scene: Scene, rays: Rays, behind: Array, depth: Array, light: Array) 
 
 
 def _path_colour(scene: Scene, path: Path) -> RGB:
-    """Of a road or river, in the theme's light."""
+    """Colour of a road or river in the theme's light."""
     bright = float(np.mean(scene.theme.ambient)) / 0.64
     red, green, blue = (bright * value for value in (_ROAD if path.kind == "road" else _RIVER))
     return red, green, blue
@@ -205,7 +205,7 @@ def shadow_light(scene: Scene, blob: Blob, x: Array, z: Array) -> Array:
 
 
 def shade(scene: Scene, index: int, layout: Layout, point: Vector, normal: Vector) -> Array:
-    """Half-Lambert light, sky light from above and darkness towards the ground on an object; no air yet.
+    """An object's colour in half-Lambert light and sky light, darker towards the ground; without the air's haze.
 
     `point` is relative to the resting place on the ground; it and `normal` are in scene axes.
     """
@@ -233,7 +233,7 @@ def _colour(item: SceneObject, layout: Layout, index: int, point: Vector) -> Arr
 
 
 def _pole(item: SceneObject, motion: Motion, rolled: float, normal: Vector) -> Array:
-    """A soft pale mark on a rolling sphere, so that one sees it turn."""
+    """A soft pale mark that makes a sphere's rolling visible."""
     angle = rolled / item.half_width
     east, north = np.float32(np.cos(motion.direction)), np.float32(np.sin(motion.direction))
     ahead = normal[0] * east + normal[2] * north

@@ -10,14 +10,14 @@ from model.data.synthetic.rays import Array, Camera, Rays, windows
 from model.data.synthetic.scene import Scene
 from model.data.synthetic.shapes import intersect
 
-_LEAST_ELEVATION = 0.5  # radians; a lower sun would cast shadows of many metres that hide the ground's own look
+_LEAST_ELEVATION = 0.5  # radians; a lower sun would cast shadows of many metres that hide the ground's colours
 _LIGHT_IN_SHADOW = 0.58
 
 
 def darken_by_shadows(
     scene: Scene, camera: Camera, layout: Layout, rays: Rays, rows: slice, depth: Array, light: Array
 ) -> None:
-    """Multiplies the light [rows, columns] on the ground at z-depths `depth` in place; shadows do not add up."""
+    """Darkens the light [rows, columns] on the ground at z-depths `depth` in place; shadows do not add up."""
     elevation = max(scene.theme.sun_elevation, _LEAST_ELEVATION)
     flat, slant = math.cos(elevation), 1 / math.tan(elevation)
     towards = (flat * math.sin(scene.sun_azimuth), -math.sin(elevation), flat * math.cos(scene.sun_azimuth))
@@ -38,7 +38,7 @@ def darken_by_shadows(
         part = rays.window(seen, window[1])
         inside = (slice(seen.start - rows.start, seen.stop - rows.start), window[1])
         x, z = (depth[inside] * part.direction[axis] + np.float32(rays.origin[axis]) for axis in (0, 2))
-        # a step back: a surface nearer than NEAR would not be met, and a bright seam would stay round the foot
+        # a step back: rays miss a surface nearer than NEAR, which would leave a bright seam round the foot
         x, y, z = (
             start - np.float32(NEAR) * way - np.float32(middle)
             for start, way, middle in zip((x, np.zeros_like(x), z), sun, centre[index], strict=True)

@@ -1,7 +1,7 @@
-"""Rays against solids and distances to them, in an object's own frame, with numpy arrays of any broadcastable shape.
+"""Intersects rays with solids and measures distances to them, in the object's frame, with broadcastable numpy arrays.
 
 An object's own frame has the resting point on the ground as origin, y down, and the object's yaw removed. Ray
-directions need no unit length: the returned parameter t counts in lengths of the direction.
+directions need no unit length: the returned parameter t is in lengths of the direction.
 """
 
 import numpy as np

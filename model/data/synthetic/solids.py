@@ -16,7 +16,7 @@ OBJECT_SIZES: dict[str, tuple[float, float, float, float]] = {
     "cone": (0.55, 0.90, 1.2, 2.3),
     "dome": (0.80, 1.50, 0.0, 0.0),
 }
-# Those that only the style "landscape" has; none of them moves. The half width of trees and firs is their crown's.
+# Kinds that only the style "landscape" has; none of them moves. The half width of trees and firs is their crown's.
 SCENERY_SIZES: dict[str, tuple[float, float, float, float]] = {
     "tree": (0.60, 1.00, 2.2, 3.2),
     "fir": (0.60, 0.95, 2.4, 3.6),
@@ -24,7 +24,7 @@ SCENERY_SIZES: dict[str, tuple[float, float, float, float]] = {
     "house": (1.00, 1.45, 2.2, 2.9),
 }
 START_CLEARANCE = 2.2  # metres between the start and any surface, at any time
-TRUNK = 0.16  # radius of a tree's trunk, and what is seen of a fir's in its height, as shares
+TRUNK = 0.16  # a trunk's radius / the half width; visible height of a fir's trunk / the fir's height
 EAVES = 0.62  # height of a house's walls, as a share
 
 
@@ -65,7 +65,7 @@ class SceneObject:
 
 
 def are_apart(a: SceneObject, b: SceneObject) -> bool:
-    """Whether half a metre stays between two objects at any time."""
+    """Whether two objects stay more than half a metre apart at all times."""
     return math.hypot(a.x - b.x, a.z - b.z) > a.swept_radius + b.swept_radius + 0.5
 
 

@@ -20,7 +20,7 @@ PALETTE: dict[str, RGB] = {
     "purple": (0.56, 0.38, 0.72),
     "white": (0.93, 0.91, 0.87),
 }
-# what things are made of that have no colour of their own choice; in captions, "grey" alone
+# materials of things that are not painted in a palette colour; captions name only "grey"
 MATERIALS: dict[str, RGB] = {
     "grey": (0.56, 0.55, 0.54),
     "wood": (0.42, 0.30, 0.22),
@@ -30,10 +30,10 @@ MATERIALS: dict[str, RGB] = {
 
 
 def known_style(name: str) -> Style:
-    """The style of this name.
+    """The style with this name.
 
     Raises:
-        ValueError: there is none.
+        ValueError: no style has this name.
     """
     for style in STYLES:
         if style == name:

@@ -1,4 +1,4 @@
-"""Samples camera paths through a scene: every named move, changes of speed, stops, never through anything solid."""
+"""Samples camera paths through a scene: all named moves, changes of speed and stops, never through a solid."""
 
 import math
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ _MAX_PITCH, _MAX_ROLL = math.radians(28), math.radians(25)
 _FRAMES_PER_POSE = 4
 _SECONDS = 1 / 3  # from pose to pose
 _IN_VIEW = math.radians(30)
-_LONG = 12  # poses; longer paths are sequences and turn back to where there is something to see
+_LONG = 12  # poses; longer paths are sequences and turn back towards objects
 
 # Base rates in the level frame of the camera's heading, per second:
 # right, up, forward (m/s), yaw right, pitch up, roll clockwise (rad/s). Speeds multiply them.
@@ -49,7 +49,7 @@ _RATES: dict[str, tuple[float, float, float, float, float, float]] = {
 KINDS: tuple[str, ...] = (*_RATES, "orbit_left", "orbit_right", "wander", "sequence")
 _FREQUENT = {"still": 0.6, "forward": 2.5, "tilt_up": 0.6, "tilt_down": 0.6, "roll_left": 0.4, "roll_right": 0.4}
 _FREQUENT |= {"pan_left": 1.6, "pan_right": 1.6, "arc_left": 1.5, "arc_right": 1.5, "wander": 3.0}
-PATHS = {"balanced": _FREQUENT, "forward": {"forward": 80.0}}  # weights of the moves; of the others 1
+PATHS = {"balanced": _FREQUENT, "forward": {"forward": 80.0}}  # weights of the moves; the others have 1
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class _Body:
     roll: float
 
     def moved(self, rates: NDArray[np.float64]) -> "_Body":
-        """The next pose's body, at level-frame rates [6]; pitch and roll stop at their limits."""
+        """The body at the next pose, at level-frame rates [6]; pitch and roll stop at their limits."""
         right, up, forward, yaw, pitch, roll = rates * _SECONDS
         middle = self.yaw + yaw / 2
         cosine, sine = math.cos(middle), math.sin(middle)
@@ -144,7 +144,7 @@ def _segment(
 
 
 def _bearings(scene: Scene, body: _Body) -> list[float]:
-    """Angles in radians from the heading, to the right, of the objects that the haze does not hide."""
+    """Angles in radians from the heading, positive to the right, of the objects that the haze does not hide."""
     found = []
     for item in scene.objects:
         x, z = item.x - body.position[0], item.z - body.position[2]
