@@ -25,11 +25,11 @@ class BalanceConfig:
     """Thresholds of the description; distances in metres, angles in degrees.
 
     Attributes:
-        window: n: points before and after to which lines are fitted.
+        window: n: a line is fitted to this many points before and after a point.
         keypoint_angle: gamma: a larger angle between the two lines makes a keypoint.
-        view_change: A camera that turns by more along a segment changes the view.
+        view_change: A larger turn of the camera along a segment counts as a view change.
         still_below: A path no longer than this stands still; so does a step of less than 1 % of the path.
-        reverse_above: A turn by more is a reversal, to either side.
+        reverse_above: A larger turn is a reversal, to either side.
     """
 
     window: int = 4
@@ -52,7 +52,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class PathDescription:
-    """What a path does.
+    """The description of a path.
 
     Attributes:
         segments: In order; one for a path without keypoints, none for one that stands still.
@@ -70,8 +70,8 @@ class PathDescription:
 def describe(c2w: Float[Tensor, "f 4 4"], config: BalanceConfig | None = None) -> PathDescription:
     """Returns the segments, turns, category and importance of a metric path.
 
-    Source: the paper, Sec. 3.2; ours: directions are those of the camera at the start of the segment, since "forward"
-    means what the viewer sees; a path that stands still has its own direction, and its rotation is one view change.
+    Source: the paper, Sec. 3.2; ours: directions are in the axes of the camera at the segment's start, since "forward"
+    means what the viewer sees; a path that stands still has the direction "still", and its rotation is one view change.
     """
     config = config or BalanceConfig()
     poses = c2w.double()
@@ -92,7 +92,7 @@ def describe(c2w: Float[Tensor, "f 4 4"], config: BalanceConfig | None = None) -
 def keypoints(points: Float[Tensor, "f 3"], config: BalanceConfig | None = None) -> list[int]:
     """Returns the indices where the lines fitted to the n points before and after differ by more than gamma.
 
-    Of a run of neighbours only the sharpest is one, and two are at least n points apart: a corner is one corner.
+    Keypoints are at least n points apart, the sharpest first, so that one corner gives one keypoint.
     """
     config = config or BalanceConfig()
     n = config.window
@@ -147,7 +147,7 @@ def plot_balance(path: str | Path, before: Mapping[str, PathDescription], kept: 
 
 
 def _moving(centres: Tensor, config: BalanceConfig) -> list[int]:
-    """Indices of poses that left the one before: a camera that waits would hide its corner from the lines."""
+    """Indices of poses that moved away from the last kept one: where a camera waits, lines would miss a corner."""
     length = float(centres.diff(dim=0).norm(dim=-1).sum())
     if length <= config.still_below:
         return []
@@ -173,7 +173,7 @@ def _view_change(poses: Tensor) -> float:
 def _main_turn(
     poses: Tensor, segments: tuple[Segment, ...], turns: tuple[float, ...], main: int, config: BalanceConfig
 ) -> str:
-    """The side, as the camera there sees it, of the sharpest turn after the main segment."""
+    """The side, in the camera's axes there, of the sharpest turn after the main segment."""
     later = range(main, len(turns))
     if not later:
         return "none"

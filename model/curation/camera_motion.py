@@ -1,4 +1,4 @@
-"""How much the camera moves: the mean length of the flow on static pixels; clips below a limit are left out."""
+"""How much the camera moves: the mean length of the flow on static pixels; clips below a limit are rejected."""
 
 from dataclasses import dataclass
 
@@ -13,10 +13,10 @@ class CameraMotionConfig:
     """The paper's "empirically determined threshold".
 
     Attributes:
-        min_speed: Shares of the width a second, so that neither size nor rate of a film matter. The default lets a
-            slow walk ahead under an open sky pass (0.014); what still moves by itself can lift a standing camera above
-            it, which then fails at its poses.
-        min_static: Share of the picture that must be static: on less, nothing is known about the camera.
+        min_speed: Shares of the width per second, so that neither size nor rate of a film matter. The default accepts a
+            slow walk ahead under an open sky (0.014). Moving objects that the mask misses can lift a standing camera
+            above it; that clip then fails at its poses.
+        min_static: Share of the picture that must be static: from less, nothing is known about the camera.
     """
 
     min_speed: float = 0.012
@@ -25,14 +25,14 @@ class CameraMotionConfig:
 
 @dataclass(frozen=True)
 class CameraMotion:
-    """A clip's camera movement: pixels a frame, shares of the width a second, and the share of static pixels."""
+    """A clip's camera motion: pixels per frame, shares of the width per second, and the share of static pixels."""
 
     pixels_per_frame: float
     speed: float
     static_share: float
 
     def rejection(self, config: CameraMotionConfig) -> str:
-        """Returns why the clip is left out, with the numbers; empty if it is kept."""
+        """Returns why the clip is rejected, with the numbers; empty if it is kept."""
         if self.static_share < config.min_static:
             return f"static background is {self.static_share:.3f} of the picture, less than {config.min_static}"
         if self.speed < config.min_speed:

@@ -1,4 +1,4 @@
-"""One pass over a film: the time of every frame, and where the picture cuts."""
+"""One pass over a film: the time of every frame, and the cuts."""
 
 from pathlib import Path
 
@@ -8,25 +8,25 @@ from numpy.typing import NDArray
 from model.data.film_frames import FilmFrame, UntrustedTimes, film_frames
 from model.optional_dependency import require
 
-_DETECTION_WIDTH = 256  # pixels: cuts show in thumbnails
+_DETECTION_WIDTH = 256  # pixels: cuts are visible in thumbnails
 
 
 def scan(path: str | Path, threshold: float, content: float) -> tuple[list[float], list[int], ValueError | None]:
-    """Returns the seconds of every frame, the numbers of the first frame after every cut, and where it broke off.
+    """Returns every frame's seconds, the numbers of the first frames after cuts, and the error if the film breaks off.
 
     Dissolves and fades are not found: they are no cuts.
 
     Args:
         path: The film.
-        threshold: A cut's change of picture over that of the frames round it; 0 looks for no cuts.
-        content: Mean change of hue, saturation and brightness (of 255) that a cut has at least.
+        threshold: A cut's least change of picture, divided by that of the frames round it; 0: no cuts are sought.
+        content: A cut's least mean change of hue, saturation and brightness (of 255).
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: not one frame can be read, or their times cannot be trusted.
+        ValueError: no frame can be read, or the frames' times cannot be trusted.
 
-    Source: PySceneDetect's adaptive detector: a cut is a change that stands out from those round it, so that a fast
-    camera is no cut.
+    Source: PySceneDetect's adaptive detector: a cut is a change that is larger than those round it, so that a fast
+    camera makes no cut.
     """
     times: list[float] = []
     broken: ValueError | None = None
@@ -44,7 +44,7 @@ def scan(path: str | Path, threshold: float, content: float) -> tuple[list[float
 
 
 class _Cuts:
-    """PySceneDetect, fed frame by frame; the film's ends are repeated, for its window would hide cuts near them."""
+    """PySceneDetect, frame by frame; the first and last frames are repeated, or its window would hide cuts near them."""
 
     _WINDOW = 2
 
@@ -75,7 +75,7 @@ class _Cuts:
         return [number - self._WINDOW for number in self._found if number > self._WINDOW]
 
     def _feed(self, picture: NDArray[np.uint8]) -> None:
-        # numbers, not times: a variable rate must not change what a neighbour is
+        # numbers, not times: a variable rate must not change which frames are neighbours
         found = self._detector.process_frame(self._timecode(self._seen, 25.0), picture)
         self._found += [int(cut.frame_num) for cut in found]
         self._seen += 1

@@ -1,4 +1,4 @@
-"""Data sets that exist, into the folder of work (and so into the one manifest); and the manifest in their formats."""
+"""Imports data sets of other formats into the work folder (and so into the manifest), and exports the manifest."""
 
 import math
 import shutil
@@ -27,18 +27,18 @@ _WHAT = {"colmap": "a COLMAP model", "nerfstudio": "transforms.json"}
 
 
 def import_clips(out: str | Path, kind: ImportKind, records: Iterable[ClipRecord], rejected: dict[str, str]) -> None:
-    """Adds clips that have a camera already, and a ledger line for each that could not be read.
+    """Adds clips that already have a camera, and a ledger line for each clip that could not be read.
 
-    The same import again changes nothing, but gives clips that were rejected another try.
+    Repeating an import changes nothing, except that rejected clips are tried again.
 
     Args:
         out: The data set's folder.
         kind: Where the clips come from.
-        records: What was read.
-        rejected: Why each of the others was not, by id.
+        records: The clips that were read.
+        rejected: By id, why each of the others could not be read.
 
     Raises:
-        ValueError: a clip is there already, but was imported with other settings; then nothing is written.
+        ValueError: a clip was imported before with other settings; then nothing is written.
     """
     lines: list[_Read] = [(LedgerLine(id=r.id, source=r.source, verdict="kept", step="read"), r) for r in records]
     lines += [
@@ -56,13 +56,13 @@ class DataSetConfig:
 
     Attributes:
         kind: realestate10k: a folder of text files. colmap: scenes below the folder, each with a model in `sparse/0`,
-            `sparse` or itself. nerfstudio (also DL3DV): scenes below the folder, each with a `transforms.json`.
+            `sparse` or the scene itself. nerfstudio (also DL3DV): scenes below it, each with a `transforms.json`.
         path: The folder.
         media: realestate10k: the folder of films or pictures. colmap, nerfstudio: the pictures' folder in each scene;
             by default `images`, or where the file says.
-        fps: colmap, nerfstudio: pictures a second.
-        scale: Metres per unit; None: not known, unless a file says itself that it is in metres.
-        ignore_distortion: nerfstudio: takes a distorted lens for a pinhole.
+        fps: colmap, nerfstudio: pictures per second.
+        scale: Metres per unit; None: not known, unless a file declares metres.
+        ignore_distortion: nerfstudio: treats a distorted lens as a pinhole.
     """
 
     kind: str = MISSING
@@ -77,8 +77,8 @@ def read_data_set(config: DataSetConfig) -> tuple[list[ClipRecord], dict[str, st
     """Returns the records of a data set, and the reason for each part of it that cannot be read.
 
     Raises:
-        FileNotFoundError: there is nothing of that kind.
-        ValueError: a setting that the kind does not know, or out of its range.
+        FileNotFoundError: there is no data of that kind.
+        ValueError: a setting has no effect for that kind, or is out of its range.
     """
     kind, path, scale, ignore_distortion = config.kind, Path(config.path), config.scale, config.ignore_distortion
     for name, number in (("fps", config.fps), ("scale", 1.0 if scale is None else scale)):
@@ -113,12 +113,12 @@ def export_clips(data_set: str | Path, kind: ExportKind, folder: str | Path, hei
     Args:
         data_set: The folder of the manifest.
         kind: realestate10k: `ID.txt`; colmap: a text model in `ID/`.
-        folder: Where to.
-        height: colmap only: pixels of the pictures, which its intrinsics are in.
+        folder: Where the files go.
+        height: colmap only: the pictures' height in pixels, in which its intrinsics are given.
         width: Likewise.
 
     Raises:
-        ValueError: the data set has no clip with a camera, or the size is missing or without effect.
+        ValueError: the data set has no clip with a camera, or the size is missing or has no effect.
     """
     records = [record for record in Manifest(data_set) if record.camera is not None]
     if not records:
@@ -140,7 +140,7 @@ def _folder(out: str | Path, kind: str, clip_id: str) -> FilmFolder:
 
 def _add(folder: FilmFolder, line: LedgerLine, record: ClipRecord | None) -> None:
     if folder.is_started and not folder.records():
-        shutil.rmtree(folder.folder)  # rejected then, or killed before its line was whole
+        shutil.rmtree(folder.folder)  # it was rejected, or the process was killed before its line was complete
     with folder:
         if line.id not in folder:
             folder.add(line, record)
@@ -148,7 +148,7 @@ def _add(folder: FilmFolder, line: LedgerLine, record: ClipRecord | None) -> Non
 
 
 def _refuse_changes(out: Path, kind: str, lines: list[_Read]) -> None:
-    """Raises unless every clip that is there already would become what it is."""
+    """Raises if the import would change a clip that exists already."""
     changes = []
     for line, record in lines:
         folder = _folder(out, kind, line.id)
@@ -163,7 +163,7 @@ def _refuse_changes(out: Path, kind: str, lines: list[_Read]) -> None:
 
 
 def _changes(known: ClipRecord, record: ClipRecord | None, reason: str) -> list[str]:
-    """What differs between a clip as it is in the data set and as it was read now."""
+    """The differences between a clip in the data set and the clip that was read now."""
     if record is None:
         return [f"was kept, is rejected: {reason}"]
     names = ("source", "scale", "files", "provenance")

@@ -1,4 +1,4 @@
-"""What is known so far about one film: its ledger and the records that passed, kept until the whole set is balanced."""
+"""The results for one film so far: its ledger and the records that passed, kept until the whole set is balanced."""
 
 from pathlib import Path
 from typing import IO
@@ -13,18 +13,18 @@ _LEDGER, _FINISHED, _LOCK = "ledger.jsonl", "finished", "lock"
 class FilmFolder:
     """The work on one film, open to one process at a time.
 
-    The lock belongs to the process and goes with it, so that a run started right after a kill waits for workers that
-    outlived their parent, and goes on from where they stopped. A clip's record is written before its line: one whose
-    line is missing was interrupted, and is computed again.
+    The lock ends with its process. So a run that is started right after a kill waits for workers that outlived their
+    parent, and continues where they stopped. A clip's record is written before its ledger line: a clip without a line
+    was interrupted, and is computed again.
     """
 
     def __init__(self, folder: str | Path) -> None:
-        """Names the folder; it is made when it is opened."""
+        """Stores the folder's path; the folder is made when it is opened."""
         self.folder = Path(folder)
         self._lock: IO[bytes] | None = None
 
     def __enter__(self) -> "FilmFolder":
-        """Waits for the lock, then reads what is there."""
+        """Waits for the lock, then reads the ledger and the records."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = (self.folder / _LOCK).open("wb")
         lock(self._lock, wait=True)
@@ -39,7 +39,7 @@ class FilmFolder:
         self._lock.close()
 
     def __contains__(self, line_id: str) -> bool:
-        """Returns whether the clip has been dealt with."""
+        """Returns whether the clip has been processed."""
         return line_id in self._ledger
 
     @property
@@ -49,11 +49,11 @@ class FilmFolder:
 
     @property
     def is_finished(self) -> bool:
-        """Whether all clips of the film have been dealt with."""
+        """Whether all clips of the film have been processed."""
         return (self.folder / _FINISHED).exists()
 
     def add(self, line: LedgerLine, record: ClipRecord | None = None) -> None:
-        """Writes a clip's line, and before it the record of a clip that passed."""
+        """Writes a clip's line; before it, the record if the clip passed."""
         assert (record is None) == (line.verdict == "rejected")
         if record is not None:
             self._manifest.append(record)

@@ -1,4 +1,4 @@
-"""The films of a folder: their ids, and the captions that lie beside them."""
+"""The films of a folder: their ids, and the captions stored beside them."""
 
 import re
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _HEAD = 65536  # bytes whose digest distinguishes films of one name
 
 @dataclass(frozen=True)
 class Film:
-    """A film's file, an id that is fit for file names, and what its author says is seen."""
+    """A film's file, an id that is fit for file names, and the author's caption."""
 
     id: str
     path: Path
@@ -21,10 +21,10 @@ class Film:
 
 
 def find_films(videos: str | Path) -> list[Film]:
-    """Returns the films in a folder and below it, in the order of their paths; or the one film that is named.
+    """Returns the films in a folder and below it, in the order of their paths; or the one film that `videos` names.
 
-    A film's id is its path inside the folder with a digest of that path, the file's size and its beginning: the same
-    wherever the folder lies, and another one for another film of the same name. The caption is the content of the
+    A film's id is its path inside the folder with a digest of that path, the file's size and its beginning. It does not
+    depend on where the folder is, and differs for another film of the same name. The caption is the content of the
     text file of the same name (`NAME.txt` beside `NAME.mp4`).
 
     Raises:

@@ -17,10 +17,10 @@ class LedgerLine:
     """One clip, or one film that could not be read.
 
     Attributes:
-        id: The clip's, or the film's.
+        id: The clip's id, or the film's.
         source: The film.
         verdict: Kept with its camera, kept as video without one, or rejected.
-        step: The last one that it saw, which rejected it if it was: read, motion, poses, scale, balance.
+        step: The clip's last step, which rejected a rejected clip: read, motion, poses, scale, balance.
         reason: Why it was not kept with its camera; empty if it was.
         numbers: What the steps measured, by `step.name`.
         seconds: How long each step took.
@@ -39,12 +39,12 @@ class LedgerLine:
         values = asdict(self)
         values["numbers"] = {k: v if abs(v) < float("inf") else None for k, v in self.numbers.items()}
         values["seconds"] = {k: round(v, 3) for k, v in self.seconds.items()}
-        # what is not UTF-8 in a file's name comes as a lone surrogate, which JSON can only write as its escape
+        # bytes of a file's name that are not UTF-8 come as lone surrogates, which JSON can only write escaped
         return json.dumps(values, allow_nan=False, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
 
 
 class Ledger:
-    """A ledger's file; one process writes. A torn last line, left by a killed one, is cut off by the next append."""
+    """A ledger's file; one process writes. A killed writer's incomplete last line is removed by the next append."""
 
     def __init__(self, path: str | Path) -> None:
         """Reads the lines that are there; nothing is written before the first append."""
@@ -77,15 +77,15 @@ class Ledger:
 
 
 def read_ledger(path: str | Path) -> list[LedgerLine]:
-    """Returns the whole lines of a ledger; none if there is no file.
+    """Returns the complete lines of a ledger; none if there is no file.
 
     Raises:
-        ValueError: a line is not of a ledger.
+        ValueError: a line is malformed.
     """
     path = Path(path)
     if not path.exists():
         return []
-    if not path.is_file():  # a pipe would be waited for
+    if not path.is_file():  # reading a pipe would block
         raise ValueError(f"{path}: expected a ledger's file, got something else; name another folder")
     lines = []
     for number, row in enumerate(path.read_bytes()[: _whole_bytes(path)].split(b"\n")[:-1], start=1):

@@ -1,6 +1,6 @@
-"""Does each step of a path agree with the two pictures that it joins: their flow, and their epipolar geometry?
+"""Checks each step of a path against the flow and the epipolar geometry of the two pictures that it joins.
 
-Structure from motion has never seen the flow. Source: ours.
+The flow is independent evidence: structure from motion does not use it. Source: ours.
 """
 
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ from model.estimators.static_scene import StaticScene, fit_static_scene
 from model.geometry import se3
 from model.geometry.camera import project
 
-_WIDTH = 320  # pixels: distances are those in a picture of this width
-_RETURNS = 1.0  # pixels at that width, and a share of the way: flow that does not come back is not believed
+_WIDTH = 320  # pixels: distances are scaled to a picture of this width
+_RETURNS = 1.0  # pixels at that width, plus a share of the way: flow that returns farther from its start is not used
 _RETURNS_SHARE = 0.05
-_BEHIND = 1e3  # pixels: a point that the path puts behind the camera is nowhere in the picture
+_BEHIND = 1e3  # pixels: the distance of a point that the path puts behind the camera
 _OFF_LINE = 1.0  # pixels off the epipolar line, at that width
 _FEWEST = 500  # pixels of reliable flow, without which the epipolar lines are not compared
 _WINDOW = 5  # successive steps over which the mean excess is taken
@@ -33,20 +33,20 @@ _STANDS = 1e-3  # of the path's median step: a camera that stands has no epipola
 
 @dataclass(frozen=True, eq=False)
 class StepErrors:
-    """For the step to each frame, from the one with a pose before it; 0 at frames where no step ends.
+    """Errors of the step to each frame from the last frame with a pose; 0 at frames where no step ends.
 
     Attributes:
-        flow_distance: A frame's sparse points are seen in the next frame where the path says; the flow leads from the
-            same pixels somewhere, too. Median distance over the points, pixels per 320 of the width, of the worse of
-            the two directions. Infinite if the flow comes back at too few of the points: nothing is known of the step.
-            It finds pieces of a path that are glued together at repeated texture, frames that are put elsewhere, and
-            jumps of the unit of length: there every observation fits its point, but the pictures do not fit each other.
+        flow_distance: Distance between where the path and where the flow put a frame's sparse points in the other
+            frame: median over the points, pixels per 320 of the width, in the worse of the two directions. Infinite
+            if the flow comes back at too few of the points: then nothing is known of the step. It finds pieces of a
+            path that are joined wrongly at repeated texture, frames at a wrong place, and jumps of the unit of length:
+            there every observation fits its point, but the pictures do not fit each other.
         epipolar_excess: The share of reliable, static pixels whose flow ends farther than a pixel from the epipolar
             line of the path and its lens, less the same share for the geometry that fits these pixels best. 0 also
             where the camera stands, and where too little flow is reliable. It finds a path that follows one surface
             and loses the rest of the scene: its own points agree with it, the other pixels do not.
             See H. C. Longuet-Higgins, A computer algorithm for reconstructing a scene from two projections, 1981.
-            Its mean over five steps finds a drift, whose single steps are hardly more than what right ones leave.
+            Its mean over five steps finds a drift, whose single steps are hardly worse than right ones.
         ends: Frames at which a step ends.
     """
 
@@ -61,7 +61,7 @@ class StepErrors:
         return off
 
     def jumps(self, config: PosesConfig) -> Bool[Tensor, " f"]:
-        """Returns which steps are off by themselves."""
+        """Returns which single steps are off, without the mean over several."""
         return (self.flow_distance > config.max_flow_distance) | (self.epipolar_excess > config.max_epipolar_excess)
 
     def mean_excess(self, config: PosesConfig) -> Float[Tensor, " w"]:
@@ -72,7 +72,7 @@ class StepErrors:
         return of_steps.unfold(0, min(_WINDOW, len(of_steps)), 1) if len(of_steps) else of_steps[:, None]
 
     def rejection(self, config: PosesConfig) -> str:
-        """Returns how many steps are off, and by how much the worst; empty if none is."""
+        """Returns how many steps are off and how far the worst is off; empty if none is."""
         distance, excess = self.flow_distance, self.epipolar_excess
         if count := int((distance > config.max_flow_distance).sum()):
             worst = int(distance.argmax())
@@ -109,7 +109,7 @@ def step_errors(
         moving: Pixels of moving objects, which have no epipolar line.
         solved: The path.
         flow: Estimator of the flow.
-        min_flow_share: Of a frame's points, where the flow must come back.
+        min_flow_share: Share of a frame's points at which the flow must come back.
     """
     distance, excess = torch.zeros(len(frames)), torch.zeros(len(frames))
     known = solved.registered.nonzero()[:, 0].tolist()
@@ -136,7 +136,7 @@ def fundamental_matrix(
 
     Args:
         relative: The earlier camera's pose in the axes of the later one.
-        intrinsics: Of both, normalised.
+        intrinsics: The lens of both, normalised.
         height: Pixels.
         width: Pixels.
     """

@@ -1,4 +1,4 @@
-"""Which frames of a path belong together, which few are put elsewhere, and do two solutions of a part agree?"""
+"""Splits a path where a step is wrong, finds frames at a wrong place, and compares two solutions of a part."""
 
 import dataclasses
 from itertools import pairwise
@@ -12,7 +12,7 @@ from model.geometry import se3
 from model.geometry.alignment import rotation_error_deg, trajectory_errors
 
 MAX_TURN_DEG, MAX_WAY, MAX_LENS = 1.0, 0.02, 0.05  # of the mean turn, of the path's length, of the focal length
-MAX_LENS_OF_HALF = 0.1  # right clips of 40 frames had halves whose focal length was off by up to 8 %
+MAX_LENS_OF_HALF = 0.1  # in correct clips of 40 frames, the focal length of a half was off by up to 8 %
 
 
 def path_parts(known: Bool[Tensor, " f"], off: Bool[Tensor, " f"], max_gap: int) -> list[list[int]]:
@@ -20,8 +20,8 @@ def path_parts(known: Bool[Tensor, " f"], off: Bool[Tensor, " f"], max_gap: int)
 
     Args:
         known: Frames with a pose.
-        off: The step to this frame, from the one with a pose before it, is wrong.
-        max_gap: Successive frames without a pose that a step may leave out.
+        off: Whether the step to this frame from the last frame with a pose is wrong.
+        max_gap: Most successive frames without a pose inside a step.
     """
     frames = known.nonzero()[:, 0].tolist()
     parts = [frames[:1]] if frames else []
@@ -33,12 +33,12 @@ def path_parts(known: Bool[Tensor, " f"], off: Bool[Tensor, " f"], max_gap: int)
 
 
 def outlier_frames(parts: list[list[int]], most: int) -> list[int]:
-    """Returns the frames of parts so short that they are mistakes: at most `most` frames, parts on both sides."""
+    """Returns the frames of parts so short that they are mistakes: at most `most` frames between two other parts."""
     return [frame for part in parts[1:-1] if len(part) <= most for frame in part]
 
 
 def without_frames(reconstruction: Reconstruction, frames: list[int]) -> Reconstruction:
-    """Returns the reconstruction as if these frames had found no pose; its points stay."""
+    """Returns the reconstruction without these frames' poses and observations; its points stay."""
     registered, c2w = reconstruction.registered.clone(), reconstruction.c2w.clone()
     registered[frames] = False
     c2w[frames] = torch.eye(4)
@@ -54,15 +54,15 @@ def without_frames(reconstruction: Reconstruction, frames: list[int]) -> Reconst
 
 
 def difference(whole: Reconstruction, again: Reconstruction, first: int, max_lens: float = MAX_LENS) -> str:
-    """Returns in what two solutions of the same frames differ; empty if lens and path agree.
+    """Returns how two solutions of the same frames differ; empty if lens and path agree.
 
     Args:
-        whole: Of a clip.
-        again: Of a part of it, solved apart from the rest.
+        whole: Solution of a clip.
+        again: Solution of a part of it, solved separately.
         first: The clip's frame that is the part's first.
         max_lens: Share by which their focal lengths may differ.
 
-    Source: ours, because mistakes of structure from motion change with the frames that it is given, and truth does not.
+    Source: ours, because mistakes of structure from motion change with its input frames, and the truth does not.
     """
     both = whole.registered[first : first + len(again.registered)] & again.registered
     one, other = whole.c2w[first : first + len(both)][both], again.c2w[both]

@@ -1,4 +1,4 @@
-"""A folder of films into a data set: every film separately and in parallel, then the balance over all of them."""
+"""Turns a folder of films into a data set: each film separately, in parallel; the balance over all films comes last."""
 
 import dataclasses
 import json
@@ -32,7 +32,7 @@ MakeTools = Callable[[ToolsConfig], Tools]
 
 @dataclass(kw_only=True)
 class CurationConfig:
-    """Everything that decides what is written about a clip; a data set knows the one it was made with.
+    """All settings that affect the result for a clip; a data set stores those that it was made with.
 
     Attributes:
         shots: How films are cut into clips.
@@ -56,14 +56,14 @@ def curate_films(
     backend: str = "loky",
     make_tools: MakeTools | None = build_tools,
 ) -> None:
-    """Processes every film that is not finished yet; `OUT/work` holds what is known of each.
+    """Processes every film that is not finished yet; `OUT/work` holds the results of each film.
 
-    Killed at any moment, the same call goes on: at most one clip is computed again.
+    After a kill at any moment, the same call continues: at most one clip is computed again.
 
     Args:
         videos: The folder of films.
         out: The data set's folder.
-        config: What is done.
+        config: Settings.
         num_workers: Processes.
         backend: joblib's: loky, ray ...
         make_tools: Builds the estimators, once in each process; None only cuts the films into clips without a camera.
@@ -93,9 +93,9 @@ def curate_films(
 
 
 def curate_film(film: Film, folder: FilmFolder, config: CurationConfig, make_tools: MakeTools | None) -> None:
-    """Processes the clips of a film that have no line yet. What is wrong with the film is a line, never an error.
+    """Processes the clips of a film that have no line yet. A fault of the film becomes a line, never an error.
 
-    Without tools its clips are not labelled.
+    Without tools, its clips stay unlabelled.
     """
     with folder:
         if folder.is_finished:
@@ -113,7 +113,7 @@ def curate_film(film: Film, folder: FilmFolder, config: CurationConfig, make_too
 
 
 def _clips(film: Film, config: ShotsConfig) -> Iterator[ClipFrames]:
-    """Yields the film's clips; raises ClipRejected where it cannot be read (errors of the consumer pass by)."""
+    """Yields the film's clips; raises ClipRejected where it cannot be read, but not for the consumer's errors."""
     reading: tuple[type[Exception], ...] = (OSError, *tool_failures())
     number = 0
     try:
@@ -154,7 +154,7 @@ def curate_clip(
 
 
 def full_picture_intrinsics(path: Path, intrinsics: Float[Tensor, "f 4"], clip: ClipFrames) -> Float[Tensor, "f 4"]:
-    """Returns the lens of the film's own pictures: the clip's were cropped, and the record names the film."""
+    """Returns the lens of the film's own pictures, which the record names; the clip's pictures were cropped."""
     first = next(film_frames(path))
     top, left, height, width = crop_box(first.height, first.width, *clip.frames.shape[1:3])
     in_pixels = intrinsics * intrinsics.new_tensor([width, height] * 2) + intrinsics.new_tensor([0, 0, left, top])
@@ -167,7 +167,7 @@ def _tools(make_tools: MakeTools, config: ToolsConfig) -> Tools:
 
 @lru_cache(maxsize=1)
 def _cached_tools(make_tools: MakeTools, config: str) -> Tools:
-    torch.set_num_threads(1)  # the films are what runs in parallel, and one thread gives the same bits every time
+    torch.set_num_threads(1)  # films run in parallel, and one thread gives the same bits every time
     return make_tools(ToolsConfig(**json.loads(config)))
 
 

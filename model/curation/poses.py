@@ -1,4 +1,4 @@
-"""Which reconstructions are good enough to label a clip, and the poses of the few frames that they lack."""
+"""Decides which reconstructions are good enough to label a clip, and fills in the few poses that they lack."""
 
 from dataclasses import dataclass
 from itertools import groupby, pairwise
@@ -18,11 +18,11 @@ class PosesConfig:
 
     Attributes:
         min_registered: Share of the frames that have a pose.
-        min_observations: Points that every registered frame sees: a pose on fewer is not to be trusted.
+        min_observations: Points that every registered frame must see: with fewer, a pose cannot be trusted.
         max_reprojection_error: Pixels, mean over all observations.
-        max_gap: Successive frames without a pose that are filled in.
-        max_outliers: Successive frames that the path puts elsewhere, and that are filled in as if they had no pose.
-        max_flow_distance: Pixels, per 320 of the width, that a step of the path may lead off the flow.
+        max_gap: Most successive frames without a pose; they are filled in.
+        max_outliers: Most successive frames at a wrong place; they are filled in as if they had no pose.
+        max_flow_distance: Pixels, per 320 of the width, by which a step of the path may differ from the flow.
         max_epipolar_excess: Share of the reliable pixels that a step may leave off their epipolar lines beyond those
             that the two pictures' own geometry leaves, too.
         max_mean_epipolar_excess: The same, as a mean over five successive steps.
@@ -41,7 +41,7 @@ class PosesConfig:
 
 
 def accept(reconstruction: Reconstruction, config: PosesConfig) -> str:
-    """Returns why the clip is left out, with the numbers; empty if it is kept."""
+    """Returns why the clip is rejected, with the numbers; empty if it is kept."""
     registered = reconstruction.registered
     share = float(registered.float().mean())
     if share < config.min_registered or not registered.any():
@@ -61,15 +61,15 @@ def accept(reconstruction: Reconstruction, config: PosesConfig) -> str:
 
 
 def longest_gap(registered: Bool[Tensor, " f"]) -> int:
-    """Returns the number of successive frames without a pose, at most."""
+    """Returns the largest number of successive frames without a pose."""
     return max((len(list(run)) for known, run in groupby(registered.tolist()) if not known), default=0)
 
 
 def fill_gaps(reconstruction: Reconstruction) -> CameraTrajectory:
-    """Returns the path with a pose for every frame: in gaps, on the screw between their ends, at even steps.
+    """Returns the path with a pose for every frame: a gap is filled at even steps along the screw between its ends.
 
     Raises:
-        ValueError: the first or the last frame has no pose: nothing is known beyond the ends.
+        ValueError: the first or the last frame has no pose, so that frames lie beyond the known ends.
 
     Source: ours, because the mean of two matrices is no rotation (`se3.interpolate`).
     """

@@ -1,6 +1,6 @@
-"""How good is the curation? Rendered films go through the pipeline without their poses; also with steps left out.
+"""Tests the curation: rendered films go through the pipeline without their poses, also with steps left out.
 
-Source: ours; the paper shows what each step is worth by training without it (Table 3), which takes a cluster.
+Source: ours; the paper measures each step's value by training without it (Table 3), which takes a cluster.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ from model.estimators.metric_depth import GivenDepth
 from model.geometry import se3
 from model.geometry.alignment import rotation_error_deg, trajectory_errors
 
-MOVES = 0.3  # metres: a camera that goes less far stands or only turns, and no structure from motion can place it
+MOVES = 0.3  # metres: a camera that moves less stands or only turns, and structure from motion finds no path
 
 
 @dataclass(kw_only=True)
@@ -39,19 +39,19 @@ class ProofConfig:
     """`python -m model.cli.curate proof`.
 
     Attributes:
-        out: The folder of everything.
+        out: The folder of all output.
         num_workers: Processes.
-        depth_noise: Of the planted metric depth: standard deviation per pixel, as a share.
+        depth_noise: Error of the planted metric depth: standard deviation per pixel, as a share.
         depth_bias: Likewise, of a factor common to a frame.
         depth_outliers: Share of its pixels that are wrong, by any factor from 1/3 to 3.
-        lens_noise: Of the planted judgement of the lens, where a row says so: standard deviation, as a share, of the
-            focal length that a film's pictures suggest; half as much again from frame to frame.
-        num_paths: Camera paths that are balanced, without their films.
-        cap: Of their balance.
-        pictures: A folder for pictures of what every step saw of the solved film in which most moves; None: none.
+        lens_noise: Error of the planted lens estimate, in the row that uses it: standard deviation, as a share, of a
+            film's focal length; frames differ by half as much again.
+        num_paths: Camera paths that are balanced, without rendering their films.
+        cap: Most paths per category in that balance.
+        pictures: A folder for pictures of every step, of the solved film with most moving pixels; None: no pictures.
         films: What is rendered.
         steps: As in the pipeline.
-        tools: Likewise; but depth is the planted one.
+        tools: As in the pipeline, except that the depth is planted.
     """
 
     out: str = "runs/curate/proof"
@@ -82,13 +82,13 @@ class ProofConfig:
 
 @dataclass(frozen=True)
 class PlantedDepthTools:
-    """Makes the tools, with the truth and a planted error for metric depth: no network's weights are shipped."""
+    """Makes the tools, with the truth plus a planted error as metric depth: no network's weights are shipped."""
 
     folder: str
     noise: float
     bias: float
     outliers: float
-    lens_noise: float | None  # None: it does not estimate the lens
+    lens_noise: float | None  # None: the lens is not estimated
     shots: str  # JSON, so that it can be hashed
 
     def __call__(self, config: ToolsConfig) -> Tools:
@@ -119,19 +119,19 @@ class PlantedDepthTools:
 
 @dataclass(frozen=True)
 class ProofRow:
-    """One way to run the pipeline: counts of films, and means over those that were solved (None: there is none).
+    """One variant of the pipeline: counts of films, and means over the solved ones (None: there is none).
 
     Attributes:
-        moving: Films whose camera goes somewhere.
+        moving: Films whose camera changes its place.
         solved: Of these, how many were kept.
         resting: Films whose camera stands or only turns.
         turned_away: Of these, how many were rejected, as they should be.
-        rot_err: Degrees, after Sim(3) of the centres, as the paper has it: on a nearly straight path the roll about it
-            is a matter of millimetres.
-        turn_err: Degrees, of the orientation relative to the first frame's: no alignment, no such roll.
+        rot_err: Degrees, after Sim(3) of the centres, as in the paper: on a nearly straight path, millimetres decide
+            the roll about it.
+        turn_err: Degrees, of the orientation relative to the first frame's: without alignment, so without that roll.
         trans_err: Metres, after Sim(3).
-        metric_err: Metres, after a rigid motion only: what a wrong scale costs.
-        scale_err: |s - 1| for the scale s that the alignment would still want.
+        metric_err: Metres, after a rigid motion only: it includes the error of the scale.
+        scale_err: |s - 1| for the remaining scale s of the alignment.
         lens_err: |f / f_true - 1|.
     """
 
@@ -148,7 +148,7 @@ class ProofRow:
 
 
 def prove(config: ProofConfig) -> dict[str, object]:
-    """Renders what is missing, runs the pipeline's variants (each resumes), and returns the report."""
+    """Renders missing films, runs the pipeline's variants (each resumes), and returns the report."""
     out = Path(config.out)
     truths = render_truth_films(out, config.films)
     settings = config.curation()
@@ -227,7 +227,7 @@ def mask_score(truths: dict[str, FilmTruth], folder: Path, config: CurationConfi
 
 
 def spread(paths: dict[str, PathDescription], names: list[str]) -> dict[str, float | int]:
-    """Returns how evenly paths lie in the categories: the largest one's share, and e to the entropy."""
+    """Returns how evenly the categories share the paths: the largest category's share, and e to the entropy."""
     counts = Counter(paths[name].category for name in names)
     shares = [count / len(names) for count in counts.values()]
     entropy = -sum(share * math.log(share) for share in shares)
@@ -262,7 +262,7 @@ def proof_tables(report: dict[str, object]) -> str:
 
 
 def frame_numbers(times: Float[Tensor, " f"], truth: FilmTruth) -> Tensor:
-    """Returns which frames of the film are shown at these seconds."""
+    """Returns the numbers of the film's frames at these seconds."""
     return (times * truth.fps).round().long().clamp(max=len(truth.c2w) - 1)
 
 

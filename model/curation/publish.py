@@ -1,4 +1,4 @@
-"""From what is known of every film to the data set: some held out, paths balanced, a manifest, a ledger, a plot."""
+"""Makes the data set from the films' results: some held out, paths balanced; writes manifest, ledger and plot."""
 
 import dataclasses
 from collections import Counter, defaultdict
@@ -17,12 +17,12 @@ HELD_OUT = "held_out"  # a data set of its own, inside the data set
 
 @dataclass(kw_only=True)
 class PublishConfig:
-    """What is done with all clips together; it may change from run to run, because it is done anew each time.
+    """What is done with all clips together; it may change from run to run, because every run repeats it.
 
     Attributes:
-        cap: Paths of one category that stay, the most important ones; 0: all.
-        held_out: Share of the films with clips that go, whole and unpruned, into the data set `held_out/`; by a digest
-            of a film's id, so that a film stays on its side when others come.
+        cap: Most paths per category; the most important ones stay; 0: all.
+        held_out: Share of the films with clips that go, whole and unpruned, into the data set `held_out/`; chosen by a
+            digest of the film's id, so that new films do not move old ones to the other side.
         paths: How paths are described.
 
     Raises:
@@ -34,7 +34,7 @@ class PublishConfig:
     paths: BalanceConfig = field(default_factory=BalanceConfig)
 
     def __post_init__(self) -> None:
-        """Rejects what cannot be published, before films are worked on for it."""
+        """Rejects settings that cannot be published, before films are processed."""
         if self.cap < 0:
             raise ValueError(f"publish.cap: expected 0 (all) or more, got {self.cap}")
         if not 0 <= self.held_out < 1:
@@ -44,9 +44,9 @@ class PublishConfig:
 def publish(out: str | Path, config: PublishConfig) -> list[LedgerLine]:
     """Writes `OUT/manifest.jsonl`, `cameras/`, `ledger.jsonl`, `balance.png`, and `OUT/held_out` if films are held out.
 
-    Returns the ledger, that of held-out films included.
+    Returns the ledger, with the lines of held-out films.
 
-    Depends on what `OUT/work` holds, not on the order in which it came there.
+    The result depends on what `OUT/work` holds, not on the order in which it was written.
     """
     out = Path(out)
     folders = sorted((folder for folder in (out / "work").iterdir() if folder.is_dir()), key=lambda folder: folder.name)
@@ -68,7 +68,7 @@ def publish(out: str | Path, config: PublishConfig) -> list[LedgerLine]:
 
 
 def held_out_films(films: Iterable[str], share: float) -> set[str]:
-    """Returns the ids of the films that are held out: of two or more at least one, if any are to be, and never all."""
+    """Returns the ids of the held-out films: at least one of two or more films if share > 0, and never all."""
     draws = {film: int(fingerprint(f"held out {film}")[:16], 16) for film in films}
     chosen = {film for film, draw in draws.items() if draw < share * 2**64}
     if share > 0 and len(draws) > 1 and not chosen:

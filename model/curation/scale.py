@@ -1,4 +1,4 @@
-"""Metres from a reconstruction without scale: the paper's Eq. 2, per keyframe, and their mean."""
+"""The metric scale of a reconstruction: the paper's Eq. 2 for each keyframe, and the mean of the results."""
 
 import math
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ class ScaleConfig:
     Attributes:
         num_keyframes: N, spread evenly over the clip.
         num_hypotheses: RANSAC's draws per keyframe.
-        inlier_below: |s S - M| / M of an inlier.
+        inlier_below: Limit of |s S - M| / M for an inlier.
         huber_delta: Where the Huber loss turns linear, as a share of the keyframe's median metric depth.
         min_points: Keyframes with fewer pixels of known depth, or fewer inliers, are left out.
-        min_inlier_share: So are those where a smaller share of the pixels agrees: then the reconstruction is wrong, as
-            happens to a flat scene, whose pictures another path explains as well.
+        min_inlier_share: Keyframes with a smaller share of inliers are left out: then the reconstruction is wrong. This
+            happens in a flat scene, whose pictures another path explains as well.
         seed: Of RANSAC's draws.
     """
 
@@ -39,7 +39,7 @@ class SceneScale:
     Attributes:
         scale: Mean over the keyframes.
         spread: Their standard deviation divided by the mean: 0 if the depths agree perfectly; the label's quality.
-        frames: Those of the keyframes, by index of the frame.
+        frames: The keyframes' scales, by index of the frame.
     """
 
     scale: float
@@ -48,7 +48,7 @@ class SceneScale:
 
 
 def keyframes(num_frames: int, num_keyframes: int) -> list[int]:
-    """Returns frame indices spread evenly, both ends among them (all frames, if there are fewer)."""
+    """Returns evenly spread frame indices, with both ends (all frames, if there are fewer)."""
     count = min(num_frames, num_keyframes)
     if count < 2:
         return list(range(count))
@@ -58,10 +58,10 @@ def keyframes(num_frames: int, num_keyframes: int) -> list[int]:
 def frame_scale(
     sfm_depth: Float[Tensor, " p"], metric_depth: Float[Tensor, " p"], config: ScaleConfig | None = None
 ) -> float | None:
-    """Returns the scale s of argmin_s sum_p rho(|s S(p) - M(p)|) with the Huber loss rho; None if it has no support.
+    """Returns s = argmin_s sum_p rho(|s S(p) - M(p)|) with the Huber loss rho; None if too few pixels support it.
 
     RANSAC draws hypotheses s = M(p) / S(p) from single pixels and keeps the one with the most inliers, so that
-    outliers cannot pull; the sum over its inliers is convex in s, and is minimised exactly.
+    outliers have no effect; the sum over its inliers is convex in s, and is minimised exactly.
 
     Args:
         sfm_depth: S: z-depth in the reconstruction's units; pixels that are not positive and finite are ignored.

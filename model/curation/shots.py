@@ -1,4 +1,4 @@
-"""Films into clips: split at cuts, resampled to one rate, cropped to one size; one clip in memory at a time."""
+"""Makes clips from films: split at cuts, resampled to one rate, cropped to one size; one clip in memory at a time."""
 
 import itertools
 from bisect import bisect_left
@@ -22,13 +22,13 @@ class ShotsConfig:
     """How films become clips.
 
     Attributes:
-        fps: Frames a second of every clip; a film must have at least as many.
+        fps: Frames per second of every clip; a film must have at least as many.
         height: Pixels; films are cropped about their centre to the aspect, then resized.
         width: Pixels.
-        min_frames: Shots, and ends of shots, with fewer are left out.
+        min_frames: Shots, and ends of shots, with fewer frames are left out.
         max_frames: Longer shots become several clips, end to end.
-        cut_threshold: A cut's change of picture over that of the frames round it; 0 looks for no cuts.
-        cut_content: Mean change of hue, saturation and brightness (of 255) that a cut has at least.
+        cut_threshold: A cut's least change of picture, divided by that of the frames round it; 0: no cuts are sought.
+        cut_content: A cut's least mean change of hue, saturation and brightness (of 255).
     """
 
     fps: float = 12.0
@@ -43,7 +43,7 @@ class ShotsConfig:
         """Checks the numbers.
 
         Raises:
-            ValueError: One makes no sense.
+            ValueError: A number is out of its range.
         """
         if not self.fps > 0 or min(self.height, self.width) < 16:
             raise ValueError(
@@ -75,7 +75,7 @@ class ClipFrames:
 
 @dataclass(frozen=True)
 class ClipPlan:
-    """The film's frames, by number, that make a clip."""
+    """The numbers of the film's frames that make a clip."""
 
     shot: int
     index: int
@@ -83,14 +83,14 @@ class ClipPlan:
 
 
 def read_clips(path: str | Path, config: ShotsConfig) -> Iterator[ClipFrames]:
-    """Yields the clips of a film in the order of time; none, if no shot is long enough.
+    """Yields the clips of a film in order of time; none, if no shot is long enough.
 
-    The film is decoded twice, first small, for its times and cuts: so no more than one clip is ever in memory.
+    The film is decoded twice, first at a small size for its times and cuts, so that only one clip is in memory.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no film, or has fewer frames a second than the clips; a film that breaks off gives the clips
-            before the break first.
+        ValueError: it is no film, or has fewer frames per second than the clips; for a film that breaks off, the clips
+            before the break are yielded first.
 
     Source: ours; the paper takes clips of 2 to 10 s (Sec. 4.1).
     """
@@ -102,10 +102,10 @@ def read_clips(path: str | Path, config: ShotsConfig) -> Iterator[ClipFrames]:
 
 
 def plan_clips(times: Sequence[float], cuts: Sequence[int], config: ShotsConfig) -> list[ClipPlan]:
-    """Returns which frames make which clips: every frame at most once, none across a cut or a hole in time.
+    """Returns which frames make which clips: every frame at most once, no clip across a cut or a gap in time.
 
-    In each shot, frames are chosen at a constant rate from its first frame on, each the nearest to its instant. Where
-    none lies within half an interval, the run ends, and the next begins: a frame is never shown twice.
+    In each shot, frames are chosen at a constant rate from its first frame on: the nearest frame to each instant. Where
+    no frame lies within half an interval, a run of frames ends and the next begins: no frame is repeated.
     """
     bounds = [0, *(cut for cut in cuts if 0 < cut < len(times)), len(times)]
     plans = []

@@ -1,4 +1,4 @@
-"""What every step of the curation sees of one clip, as pictures: flow, mask, sparse points with the path, depth."""
+"""Pictures of every curation step's result for one clip: flow, mask, sparse points with the path, depth."""
 
 from pathlib import Path
 
@@ -68,7 +68,7 @@ def _side_by_side(path: Path, left: Tensor, right: Tensor, title: str) -> None:
 
 
 def _draw_points(path: Path, reconstruction: Reconstruction, scale: float, is_metric: bool) -> None:
-    """The path and the points, from above and from the right, as the first camera's axes say."""
+    """Draws the path and the points from above and from the right, in the first camera's axes."""
     camera = fill_gaps(reconstruction).rebase()
     first = reconstruction.c2w[int(reconstruction.registered.nonzero()[0, 0])]
     points = (reconstruction.points - first[:3, 3]) @ first[:3, :3] * scale

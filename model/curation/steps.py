@@ -1,4 +1,4 @@
-"""One clip through the steps of Sec. 3.2: does the camera move, where was it, and in which metres?"""
+"""Takes one clip through the steps of Sec. 3.2: motion of the camera, its poses, and their metric scale."""
 
 import dataclasses
 import math
@@ -27,23 +27,23 @@ from model.geometry.trajectory import CameraTrajectory
 
 @dataclass(kw_only=True)
 class StepsConfig:
-    """What decides about a single clip.
+    """Settings of the steps for a single clip.
 
     Attributes:
         motion: How much the camera must move.
         poses: Which reconstructions are accepted.
         scale: How Eq. 2 is solved.
-        max_spread: Keyframes' scales that differ by more (standard deviation over mean) are no scale: so they do where
-            structure from motion has bent the scene.
+        max_spread: Keyframes' scales may not differ by more (standard deviation over mean); they do where structure
+            from motion has bent the scene.
         min_keyframes: Share of the keyframes that must have a scale, for the same reason.
         horizontal_fov_deg: The lens of all films if it is known; None: it is estimated per clip.
-        lens_from_depth: Take the depth network's estimate, if it has one (Depth Pro): the median over keyframes. Many
-            paths say nothing about the lens, but pictures do. Else structure from motion estimates it.
+        lens_from_depth: Use the depth network's lens estimate, if it has one (Depth Pro): the median over keyframes.
+            Many paths do not determine the lens, but pictures do. Else structure from motion estimates it.
         min_fov_deg: An estimated lens that is narrower is a mistake.
-        max_fov_deg: Likewise one that is wider.
-        max_lens_deviation: An estimated focal length whose standard deviation is a larger share of it is no estimate:
-            some paths, as one straight up, say nothing about the lens, and any lens explains the film as well.
-        check_halves: A clip whose whole path passes is rejected if one of its halves, solved apart, contradicts it.
+        max_fov_deg: An estimated lens that is wider is a mistake.
+        max_lens_deviation: Largest standard deviation of an estimated focal length, divided by it: some paths, such as
+            one straight up, do not determine the lens; then any lens explains the film as well.
+        check_halves: Reject a clip whose whole path passes if one of its halves, solved separately, contradicts it.
             Structure from motion then takes twice as long.
     """
 
@@ -62,7 +62,7 @@ class StepsConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Tools:
-    """The estimators of the steps; without a mask all counts as static, without depth there are no metres."""
+    """The estimators of the steps; without a mask all pixels count as static, without depth poses are not metric."""
 
     flow: OpticalFlow
     sfm: StructureFromMotion
@@ -76,7 +76,7 @@ class ClipRejected(Exception):
 
 @dataclass
 class StepLog:
-    """Where a clip is, what was measured, how long it took."""
+    """A clip's current step, what was measured, and how long each step took."""
 
     step: str = "read"
     numbers: dict[str, float] = field(default_factory=dict)
@@ -84,7 +84,7 @@ class StepLog:
 
     @contextmanager
     def at(self, step: str) -> Iterator[None]:
-        """Times a step; where it raises, `step` names it."""
+        """Times a step; if the step raises, `step` names it."""
         self.step = step
         begin = time.perf_counter()
         try:
@@ -93,7 +93,7 @@ class StepLog:
             self.seconds[step] = time.perf_counter() - begin
 
     def measure(self, **numbers: float) -> None:
-        """Keeps numbers under the step's name, rounded to six digits."""
+        """Stores numbers under the step's name, rounded to six digits."""
         self.numbers |= {f"{self.step}.{name}": float(f"{value:.6g}") for name, value in numbers.items()}
 
     def demand(self, rejection: str) -> None:
@@ -108,7 +108,7 @@ class ClipLabel:
 
     Attributes:
         part: The clip's frames that have a camera.
-        camera: Of these.
+        camera: The camera of these frames.
         scale: Metres per unit of the reconstruction; None: the poses are not metric.
     """
 
@@ -124,8 +124,8 @@ def label_clip(clip: ClipFrames, tools: Tools, config: StepsConfig, log: StepLog
         clip: The clip.
         tools: The estimators.
         config: What the steps demand.
-        log: Takes what is measured.
-        min_frames: No part has fewer.
+        log: Receives the measured numbers.
+        min_frames: Fewest frames of a part.
 
     Raises:
         ClipRejected: a step does not let it pass.
@@ -163,9 +163,9 @@ def solve_path(
     log: StepLog,
     min_frames: int,
 ) -> tuple[slice, Reconstruction]:
-    """Returns the clip's path, or that of its longest part that agrees with the pictures, and which frames these are.
+    """Returns the path of the clip, or of its longest part that agrees with the pictures, and the frames of the path.
 
-    A part counts only if it is solved again, apart from the rest, and both solutions agree on lens and path.
+    A part counts only if it is solved again separately, and both solutions agree on lens and path.
 
     Raises:
         ClipRejected: no part of at least `min_frames` has a path that is good enough.
@@ -201,7 +201,7 @@ def halves_rejection(
     tools: Tools,
     config: StepsConfig,
 ) -> str:
-    """Returns in what a half of the clip, solved apart, differs from the whole; empty if no half contradicts it.
+    """Returns how a half of the clip, solved separately, differs from the whole; empty if no half contradicts it.
 
     Half of the frames are often too few for a path or a lens. So a half counts only if it passes the checks that a clip
     must pass; a path that fails proves nothing.
@@ -228,10 +228,10 @@ def borne_out(
     config: PosesConfig,
     log: StepLog,
 ) -> tuple[Reconstruction, Bool[Tensor, " f"], str]:
-    """Returns the path without the few frames that it puts elsewhere; which steps are off; and why it is left out.
+    """Returns the path without the few frames at a wrong place; which steps are off; and why the path is rejected.
 
-    A path is left out if it is not accepted, or if a step disagrees with the flow, or with the pictures' epipolar
-    geometry, and leaving out few frames does not help. The reason is empty if the pictures bear the path out.
+    A path is rejected if it is not accepted, or if a step disagrees with the flow, or with the pictures' epipolar
+    geometry, and leaving out few frames does not help. The reason is empty if the pictures confirm the path.
     """
     errors = _measured(step_errors(frames, moving, reconstruction, flow, config.min_flow_share), config, log)
     parts = path_parts(reconstruction.registered, errors.jumps(config), config.max_gap)
@@ -251,19 +251,19 @@ def _measured(errors: StepErrors, config: PosesConfig, log: StepLog) -> StepErro
 
 
 def longest_part(reconstruction: Reconstruction, off: Bool[Tensor, " f"], config: PosesConfig) -> slice:
-    """Returns the most successive frames between which no step is off, from one that is well seen to another."""
+    """Returns the longest run of frames in which no step is off; its ends are frames that see enough points."""
     known = reconstruction.registered & (reconstruction.num_observations >= config.min_observations)
     longest = max(path_parts(known, off, config.max_gap), key=lambda part: part[-1] - part[0], default=[0])
     return slice(longest[0], longest[-1] + 1)
 
 
 def moving_pixels(frames: UInt8[Tensor, "f h w 3"], tools: Tools) -> Bool[Tensor, "f h w"]:
-    """Returns the mask of moving objects; empty if there is no estimator."""
+    """Returns the mask of moving objects; all False if there is no estimator."""
     return torch.zeros(frames.shape[:3], dtype=torch.bool) if tools.mask is None else tools.mask(frames)
 
 
 def rate(times: Float[Tensor, " f"]) -> float:
-    """Returns frames a second, from the seconds of every frame."""
+    """Returns frames per second, from the seconds of every frame."""
     return (len(times) - 1) / float(times[-1] - times[0]) if len(times) > 1 else 1.0
 
 
@@ -277,7 +277,7 @@ def known_lens(frames: UInt8[Tensor, "f h w 3"], horizontal_fov_deg: float | Non
 def find_lens(
     frames: UInt8[Tensor, "f h w 3"], depth: MetricDepth | None, config: StepsConfig
 ) -> Float[Tensor, "4"] | None:
-    """Returns the intrinsics that structure from motion is to keep: those known, or judged from pictures; or None."""
+    """Returns the intrinsics that structure from motion must keep, known or estimated from pictures; or None."""
     judged = None
     if config.horizontal_fov_deg is None and config.lens_from_depth and isinstance(depth, JudgesLens):
         judged = depth.horizontal_fov_deg(frames[keyframes(len(frames), config.scale.num_keyframes)])
@@ -291,7 +291,7 @@ def horizontal_fov_deg(intrinsics: Float[Tensor, "4"]) -> float:
 
 
 def lens_rejection(reconstruction: Reconstruction, config: StepsConfig) -> str:
-    """Returns why a lens is not to be trusted; empty if it is, or if it was given."""
+    """Returns why a lens cannot be trusted; empty if it can, or if it was given."""
     fov_deg, deviation = horizontal_fov_deg(reconstruction.intrinsics), reconstruction.lens_deviation
     if config.horizontal_fov_deg is None and not config.min_fov_deg <= fov_deg <= config.max_fov_deg:
         return f"the lens comes out {fov_deg:.1f} degrees wide, not {config.min_fov_deg} to {config.max_fov_deg}"
@@ -303,7 +303,7 @@ def lens_rejection(reconstruction: Reconstruction, config: StepsConfig) -> str:
 
 
 def scale_rejection(scale: SceneScale, num_registered: int, config: StepsConfig) -> str:
-    """Returns why a scale is not to be trusted; empty if it is."""
+    """Returns why a scale cannot be trusted; empty if it can."""
     chosen = len(keyframes(num_registered, config.scale.num_keyframes))
     if len(scale.frames) < config.min_keyframes * chosen:
         return f"{len(scale.frames)} of {chosen} keyframes have a scale, less than {config.min_keyframes}"
@@ -313,7 +313,7 @@ def scale_rejection(scale: SceneScale, num_registered: int, config: StepsConfig)
 
 
 def reconstruction_numbers(reconstruction: Reconstruction) -> dict[str, float]:
-    """Returns what the ledger keeps of a reconstruction."""
+    """Returns a reconstruction's numbers for the ledger."""
     registered = reconstruction.registered
     inliers = reconstruction.num_observations[registered]
     return {
@@ -329,7 +329,7 @@ def reconstruction_numbers(reconstruction: Reconstruction) -> dict[str, float]:
 def metric_scale(
     frames: UInt8[Tensor, "f h w 3"], reconstruction: Reconstruction, depth: MetricDepth, config: ScaleConfig
 ) -> SceneScale | None:
-    """Returns Eq. 2 on the sparse points of keyframes that have a pose; metric depth is read at the points' pixels."""
+    """Solves Eq. 2 on the sparse points of keyframes that have a pose; metric depth is read at the points' pixels."""
     registered = reconstruction.registered.nonzero()[:, 0]
     chosen = [int(registered[k]) for k in keyframes(len(registered), config.num_keyframes)]
     pairs = {index: depth_pairs(frames, reconstruction, depth, index) for index in chosen}

@@ -1,4 +1,4 @@
-"""From settings to the estimators that the steps use."""
+"""Builds the estimators that the steps use from their settings."""
 
 import importlib.metadata
 import importlib.util
@@ -20,13 +20,13 @@ class ToolsConfig:
 
     Attributes:
         flow: dis (OpenCV, no weights) or raft (torchvision; `raft_weights`).
-        raft_weights: Its weights' file.
+        raft_weights: The file of RAFT's weights.
         mask: epipolar (no weights), or none: the whole scene counts as static.
-        mapper: COLMAP's: incremental or global.
-        sfm_threads: Of COLMAP, in each process; with more than 1 its bits differ from run to run.
-        depth: none (poses stay without metres), or transformers (Depth Pro, Depth Anything metric; `depth_folder`).
-        depth_folder: The model's folder.
-        device: Of the networks.
+        mapper: COLMAP's mapper: incremental or global.
+        sfm_threads: COLMAP's threads in each process; with more than 1 its bits differ from run to run.
+        depth: none (poses are not metric), or transformers (Depth Pro, Depth Anything metric; `depth_folder`).
+        depth_folder: The depth model's folder.
+        device: The networks' device.
     """
 
     flow: str = "dis"
@@ -39,7 +39,7 @@ class ToolsConfig:
     device: str = "cpu"
 
     def provenance(self) -> dict[str, str]:
-        """Returns what a record says of how it came to be: estimators and versions of the packages behind them."""
+        """Returns a record's provenance: the estimators and the versions of their packages."""
         chosen = {"flow": self.flow, "mask": self.mask, "sfm": f"colmap {self.mapper}", "depth": self.depth}
         return {"pipeline": "model.curation"} | chosen | {"versions": _versions()}
 
@@ -52,13 +52,13 @@ def build_tools(config: ToolsConfig) -> Tools:
     """
     for module in ("av", "scenedetect", "cv2", "pycolmap"):
         if importlib.util.find_spec(module) is None:
-            require(module)  # says what to install, before any film is blamed
+            require(module)  # says what to install, before any film is rejected
     flow = _flow(config)
     return Tools(flow=flow, mask=_mask(config.mask, flow), sfm=_sfm(config), depth=_depth(config))
 
 
 def tool_failures() -> tuple[type[Exception], ...]:
-    """Returns what estimators and decoders raise on data that they cannot cope with; anything else is a mistake."""
+    """Returns the errors that estimators and decoders raise on unusable data; any other error is a bug."""
     return (ValueError, RuntimeError, ArithmeticError, require("cv2").error)
 
 

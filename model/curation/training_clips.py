@@ -1,4 +1,4 @@
-"""What training reads: windows of a data set's clips at a world's own size and rate, stored as rendered clips are."""
+"""Training's input: windows of a data set's clips at a world's size and rate, stored in rendered clips' format."""
 
 import dataclasses
 import json
@@ -31,11 +31,11 @@ _UNREADABLE = "clips/unreadable.json"
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """Consecutive frames of a clip, as many as training takes.
+    """Consecutive frames of a clip, as many as one training clip has.
 
     Attributes:
         record: The clip.
-        numbers: Which of its frames.
+        numbers: Numbers of the clip's frames.
     """
 
     record: ClipRecord
@@ -43,7 +43,7 @@ class Window:
 
     @property
     def is_labelled(self) -> bool:
-        """Whether it has a camera in metres: one of unknown scale would teach a wrong speed."""
+        """Whether it has a camera in metres: a camera of unknown scale would teach a wrong speed."""
         return self.record.camera is not None and self.record.scale is not None
 
 
@@ -57,14 +57,14 @@ def clip_set(folder: Path, config: ClipSetConfig, num_workers: int = 1, *, rende
 
     Args:
         folder: A data set of `model.cli.curate`, or the folder of a rendered clip set.
-        config: Size, rate and length; of films at most `num_clips` windows are taken. Their lenses are their own:
+        config: Size, rate and length; at most `num_clips` windows of films. Films keep their own lenses:
             `horizontal_fov_deg` becomes the median, `style` and `first_seed` have no effect.
         num_workers: Processes.
-        render: Render what is missing; without it, the folder must be there.
+        render: Render missing clips; without it, the folder must exist.
 
     Raises:
-        FileNotFoundError: the folder holds no clips, and none are to be rendered.
-        ValueError: no clip is long enough, none can be read, or films are to be rendered.
+        FileNotFoundError: the folder holds no clips, and `render` is false.
+        ValueError: no clip is long enough, none can be read, or `render` is set for a folder of films.
     """
     if render:
         if is_data_set(folder):
@@ -80,8 +80,8 @@ def clip_set(folder: Path, config: ClipSetConfig, num_workers: int = 1, *, rende
 def _film_clips(folder: Path, config: ClipSetConfig, num_workers: int) -> ClipSet:
     """The windows of a data set's films.
 
-    What is missing is decoded first, into a folder of `FOLDER/clips/` whose name is a digest of the manifest and the
-    settings. A clip whose film or pictures are gone or torn is left out, and counted.
+    Missing windows are decoded first, into a folder of `FOLDER/clips/` whose name has a digest of the manifest and the
+    settings. A clip whose film or pictures are missing or broken is left out, and counted.
     """
     while True:
         windows, left_out = _windows(folder, config)
@@ -103,7 +103,7 @@ def _film_clips(folder: Path, config: ClipSetConfig, num_workers: int) -> ClipSe
 
 
 def _decode(folder: Path, windows: list[Window], config: ClipSetConfig, num_workers: int) -> Path | None:
-    """Returns the folder of the decoded windows; None if some could not be, which then are known as unreadable."""
+    """Returns the folder of the decoded windows; None if some failed, whose clips are then listed as unreadable."""
     names = [f"{window.record.id} {window.numbers[0]}" for window in windows]
     manifest = (folder / "manifest.jsonl").read_bytes()
     digest = fingerprint(manifest, repr((config, names)))[:10]
@@ -125,7 +125,7 @@ def _decode(folder: Path, windows: list[Window], config: ClipSetConfig, num_work
 
 
 def _unreadable(folder: Path) -> dict[str, str]:
-    """Why clips could not be decoded, by id; delete the file to try them again."""
+    """The reasons why clips could not be decoded, by id; delete the file to try them again."""
     path = folder / _UNREADABLE
     found: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
     return found
@@ -149,10 +149,10 @@ def _check_clips(folder: Path) -> None:
 
 
 def held_out_set(folder: Path, config: ClipSetConfig, num_workers: int = 1, *, render: bool = False) -> ClipSet | None:
-    """Opens clips that are not trained on: those of a data set's held-out films, or scenes rendered beside.
+    """Opens clips that are not trained on: those of a data set's held-out films, or scenes in `FOLDER_held_out`.
 
     Returns:
-        None where there are none; a line says so, and why.
+        None if there are no such clips; a printed line says why.
     """
     if render:
         return clip_set(Path(f"{folder}_held_out"), config, num_workers, render=True)
@@ -186,7 +186,7 @@ def _why_no_windows(folder: Path, config: ClipSetConfig, left_out: dict[str, str
 
 
 def write_shard(folder: Path, shard: int, windows: Sequence[Window], config: ClipSetConfig) -> None:
-    """Decodes the frames of some windows and writes them; the records come last, and mark the shard as whole.
+    """Decodes the frames of some windows and writes them; the records are written last and mark the shard as complete.
 
     If some cannot be decoded, only their ids are written, with the reasons.
     """
@@ -208,7 +208,7 @@ def write_shard(folder: Path, shard: int, windows: Sequence[Window], config: Cli
 
 
 def _windows(folder: Path, config: ClipSetConfig) -> tuple[list[Window], dict[str, str]]:
-    """Whole windows end to end, films in an order that has nothing to do with their names; and what is left out."""
+    """Whole windows end to end, films in a pseudo-random order; and by id the reasons why clips are left out."""
     length = config.num_frames
     plan = ShotsConfig(fps=config.fps, height=config.height, width=config.width, min_frames=length, max_frames=length)
     mixed = sorted(Manifest(folder), key=lambda record: (fingerprint(os.fsencode(record.source)), record.id))
@@ -252,7 +252,7 @@ def _decoded(window: Window, config: ClipSetConfig) -> tuple[NDArray[Any], NDArr
 
 def _pictures(record: ClipRecord, numbers: list[int]) -> Iterator[NDArray[np.uint8]]:
     if record.files:
-        upright = record.camera is None  # a lens and a pose are of the pixels as they are stored
+        upright = record.camera is None  # lens and pose belong to the stored pixels, which EXIF must not turn
         paths = (Path(record.source) / record.files[number] for number in numbers)
         yield from (np.asarray(read_picture(path, upright=upright)) for path in paths)
     else:
@@ -273,7 +273,7 @@ def _nearest_frames(path: Path, times: list[float]) -> Iterator[FilmFrame]:
         previous = frame
     last = times[waiting:]
     if previous is not None and len(last) == 1 and last[0] - previous.time < 0.1:
-        yield previous  # time stamps of other tools may lie a little behind the film's last frame
+        yield previous  # time stamps of other tools may lie a little after the film's last frame
 
 
 def _median_fov(folder: Path, windows: list[Window], config: ClipSetConfig) -> float:

@@ -1,4 +1,4 @@
-"""Films of the synthetic world as files, with what a curator of films cannot know: poses, depth, what moves."""
+"""Films of the synthetic world as files, with their ground truth: poses, depth, moving pixels."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from model.tensor_file import load_tensors, save_tensors
 
 @dataclass(kw_only=True)
 class TruthFilmsConfig:
-    """What is rendered; seeds as people use them, from 0 (training's begin at 1,000,000)."""
+    """What is rendered; seeds start at 0, like users' seeds (training's start at 1,000,000)."""
 
     num_films: int = 8
     first_seed: int = 0
@@ -46,12 +46,12 @@ class FilmTruth:
 
     @property
     def path_length(self) -> float:
-        """Metres that the camera goes."""
+        """Length of the camera's path in metres."""
         return float(self.c2w[:, :3, 3].diff(dim=0).norm(dim=-1).sum())
 
 
 def render_truth_films(folder: str | Path, config: TruthFilmsConfig) -> dict[str, FilmTruth]:
-    """Returns the truth by the films' names; writes `films/NAME.mp4` and `truth/` beside, where they are missing."""
+    """Returns the truth by the films' names; writes missing files `films/NAME.mp4`, `films/NAME.txt` and `truth/`."""
     folder = Path(folder)
     truths = {}
     seeds = range(config.first_seed, config.first_seed + config.num_films)
@@ -75,7 +75,7 @@ def render_truth_films(folder: str | Path, config: TruthFilmsConfig) -> dict[str
 
 
 def load_truth(folder: Path, name: str) -> FilmTruth:
-    """Returns what `render_truth_films` wrote of a film."""
+    """Returns the truth that `render_truth_films` wrote for a film."""
     arrays, _ = load_tensors(folder / "truth" / f"{name}.safetensors")
     moving = arrays["moving"].bool()
     fps, depth = float(arrays["fps"]), arrays["depth"].float()

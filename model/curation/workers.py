@@ -1,4 +1,4 @@
-"""Many independent jobs over processes, by joblib: on one machine (loky) or, by the same command, a Ray cluster."""
+"""Runs independent jobs in processes with joblib: on one machine (loky) or, by the same command, a Ray cluster."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +9,7 @@ from tqdm import tqdm
 from model.optional_dependency import require
 from model.parent_watch import exit_with
 
-_STREAMING = ("loky", "threading", "sequential")  # backends that hand out results as they come
+_STREAMING = ("loky", "threading", "sequential")  # backends that return each result when it is ready
 
 
 def run_all(
@@ -23,16 +23,16 @@ def run_all(
 ) -> list[int]:
     """Calls the function with each tuple of arguments; returns the indices of jobs that kill their process.
 
-    A process that dies (native code that crashes, memory that runs out) takes all others of joblib's pool along. Then
-    every suspect runs alone, which shows the job at fault, and the rest goes on in parallel. With one worker the jobs
-    run in this process, which then dies itself.
+    A process that dies (native code crashes, memory runs out) ends all processes of joblib's pool. Then every suspect
+    job runs alone, which shows the job at fault, and the rest continues in parallel. With one worker the jobs run in
+    this process, which then dies itself.
 
     Args:
-        function: Importable by its name in another process.
-        arguments: Of every call.
+        function: Must be importable by its name in another process.
+        arguments: One tuple for each call.
         num_workers: Processes.
         backend: joblib's: loky, ray ...
-        bar: Counts the jobs, and is closed at the end.
+        bar: Counts the jobs; it is closed at the end.
         is_suspect: Whether a job may have been running when a process died.
 
     Raises:
@@ -71,7 +71,7 @@ def _results(
     """Yields the indices of jobs as they end (at the end, where the backend does not report earlier)."""
     return_as = "generator_unordered" if backend in _STREAMING else "list"
     pool = joblib.Parallel(n_jobs=num_workers, backend=backend, batch_size=1, return_as=return_as)
-    parent = os.getpid() if backend == "loky" else None  # a cluster's workers have parents of their own
+    parent = os.getpid() if backend == "loky" else None  # a cluster's workers have other parents
     yield from pool(joblib.delayed(_indexed)(index, function, arguments[index], parent) for index in indices)
 
 
