@@ -44,7 +44,7 @@ def scan(path: str | Path, threshold: float, content: float) -> tuple[list[float
 
 
 class _Cuts:
-    """PySceneDetect, frame by frame; the first and last frames are repeated, or its window would hide cuts near them."""
+    """PySceneDetect, frame by frame; the end frames are repeated, since its window would hide cuts near them."""
 
     _WINDOW = 2
 

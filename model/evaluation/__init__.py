@@ -1,1 +1,1 @@
-"""How good a world is: against the synthetic oracle that knows every pixel, pose and moving object."""
+"""Measures how good a world is, against the synthetic oracle that knows every pixel, pose and moving object."""

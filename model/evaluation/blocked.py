@@ -1,4 +1,4 @@
-"""Does a world know what its camera would bump into? `blocked` as it estimates it, against the renderer's truth."""
+"""Compares a world's own estimate of `blocked`, whether a move would hit an obstacle, with the renderer's truth."""
 
 import math
 from collections.abc import Sequence
@@ -15,20 +15,20 @@ from model.world.free_space import SolidCameraWorld
 from model.world.protocol import KnowsFreeSpace, WorldState
 from model.world.synthetic_world import SyntheticWorld
 
-_METRES, _TURN = 0.5, 0.1  # of a move for each latent pose, its bounds are 0.6 m and 0.2 rad
+_METRES, _TURN = 0.5, 0.1  # a move's metres and radians per latent pose; the bounds are 0.6 m and 0.2 rad
 _AXES = {"right": (0, 1), "left": (0, -1), "down": (1, 1), "up": (1, -1), "forward": (2, 1), "back": (2, -1)}
 _IN_VIEW = math.radians(35)
 
 
 @dataclass(frozen=True)
 class BlockedResult:
-    """The moves that were judged, and the judgements: one for each scene and probe [n].
+    """The judged moves and the answers, one for each scene and probe [n].
 
     Attributes:
         probe: Name of the move.
         truth: Whether it leads into an obstacle.
         generated: The world's own answer in the scene that it generated.
-        given: Its answer had it generated the true clip: the depth head alone, without the generator's mistakes.
+        given: Its answer if it is shown the true clip: the depth head alone, without the generator's mistakes.
     """
 
     probe: np.ndarray
@@ -42,15 +42,15 @@ def evaluate_blocked(
 ) -> BlockedResult:
     """Flies a world towards the nearest object of every scene, from its true first frame; there it judges moves.
 
-    The renderer chooses both the flight and the moves: the world is flown where a camera can be, by its poses alone.
+    The renderer chooses both the flight and the moves: the world only gets poses that a true camera can have.
 
-    Source: ours, because only a renderer knows the true obstacles of a scene that is generated.
+    Source: ours, because only a renderer knows the true obstacles of a generated scene.
 
     Args:
         world: A learned world with a depth head.
-        seeds: Of the scenes.
-        num_clips: Clips of flight before the questions.
-        batch_size: Scenes flown at a time.
+        seeds: The scenes' seeds.
+        num_clips: Clips of flight before the judgements.
+        batch_size: Scenes flown at once.
     """
     spec = world.spec
     truth = SyntheticWorld(
@@ -86,7 +86,7 @@ def flown(
 
 
 def approach(truth: SyntheticWorld, state: WorldState) -> Float[Tensor, "b p 4 4"]:
-    """One clip of flight towards the nearest object in view, as far as a solid camera gets; ahead if there is none."""
+    """One clip towards the nearest object in view, as far as a solid camera can go; straight ahead if none is seen."""
     num_poses = truth.spec.poses_per_clip
     twists = torch.zeros(len(state.c2w), num_poses, 6)
     twists[..., 2] = _METRES
@@ -108,7 +108,7 @@ def approach(truth: SyntheticWorld, state: WorldState) -> Float[Tensor, "b p 4 4
 
 
 def probes(num_poses: int, seed: int, num_flights: int = 6) -> dict[str, Float[Tensor, "p 6"]]:
-    """Moves of one clip that are judged: straight along every axis, and turning flights that go mostly forward."""
+    """Judged moves of one clip: straight along every axis, and turning flights that go mostly forward."""
     moves: dict[str, Float[Tensor, "p 6"]] = {}
     for name, (axis, sign) in _AXES.items():
         moves[name] = torch.zeros(num_poses, 6)
@@ -145,7 +145,7 @@ def blocked_table(result: BlockedResult) -> str:
 
 
 def precision_and_recall(truth: Bool[np.ndarray, " n"], answer: Bool[np.ndarray, " n"]) -> tuple[float, float]:
-    """How many of the blocked answers are right, how many of the blocked moves are found; NaN where there are none."""
+    """Share of `blocked` answers that are right, share of blocked moves that are found; NaN where there are none."""
     hits, said, true = (float(each.sum()) for each in (truth & answer, answer, truth))
     return hits / said if said else math.nan, hits / true if true else math.nan
 

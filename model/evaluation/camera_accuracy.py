@@ -1,4 +1,4 @@
-"""How far the camera that a world shows is from the one commanded, with the measuring instrument's own floor."""
+"""Distance between the camera that a world's frames show and the commanded camera, with the measure's own floor."""
 
 import math
 import statistics
@@ -16,8 +16,8 @@ from model.evaluation.visibility import seen_at_start
 from model.geometry import se3
 
 FLOOR_METRES, FLOOR_RADIANS = 0.05, math.radians(1)  # how far off the search starts on true frames
-_SHORT_PATH = 0.25  # metres; error as a share of less says nothing
-_METRES_PER_RADIAN = 3.0  # weighs turns against moves: what a turn does to a point at a common distance
+_SHORT_PATH = 0.25  # metres; for shorter paths, the error as a share of the path means nothing
+_METRES_PER_RADIAN = 3.0  # weighs turns against moves: how far a turn moves a point at a common distance
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class CameraError:
 
 @dataclass
 class CameraAccuracy:
-    """All measured frames of some scenes, and what they sum up to."""
+    """All measured frames of some scenes, and their summaries."""
 
     tracks: list[list[CameraError]] = field(default_factory=list)
 
@@ -81,7 +81,7 @@ class CameraAccuracy:
 
 
 def searched(accuracy: CameraAccuracy) -> dict[str, float | None]:
-    """The search's figures by names of their own, which no structure from motion's bear."""
+    """The search's figures, under names that differ from those of structure from motion."""
     summary = accuracy.summary()
     frames = int(summary["frames"] or 0)
     return {
@@ -92,9 +92,9 @@ def searched(accuracy: CameraAccuracy) -> dict[str, float | None]:
 
 
 def usable_pixels(truth: CameraTruth, c2w: Float[Tensor, "f 4 4"], frame_numbers: list[int]) -> Bool[Tensor, "f h w"]:
-    """Pixels that ought to look as the resting scene does: shown by the first frame, and no moving object passes them.
+    """Pixels that must look like the resting scene: the first frame showed them, and no moving object passes them.
 
-    Shadows count as moving. What the first frame did not show is the world's to invent, and says nothing of the camera.
+    Shadows count as moving. A world may invent what the first frame did not show, so it says nothing about the camera.
     """
     times = torch.tensor(frame_numbers) / truth.fps
     first = torch.eye(4)[None]
@@ -114,10 +114,10 @@ def measure_camera(
     config: SearchConfig | None = None,
     label: str = "finding the camera",
 ) -> CameraAccuracy:
-    """Searches every `every`-th frame of each scene round its commanded pose, and round where the last search ended.
+    """Searches every `every`-th frame of each scene round its commanded pose, and with the last search's offset.
 
-    With `hide_pose` the search starts `FLOOR_METRES` and `FLOOR_RADIANS` off, in a direction that the seed gives, and
-    knows nothing else: on true frames that measures the floor.
+    With `hide_pose` the search starts only at `FLOOR_METRES` and `FLOOR_RADIANS` off, in a direction that the seed
+    gives: on true frames this measures the floor.
     """
     accuracy = CameraAccuracy()
     for index in tqdm(range(len(truths)), desc=label, unit="scene"):

@@ -1,6 +1,6 @@
-"""Where a frame was seen from, without structure from motion: the pose whose rendering of the known scene fits best.
+"""Finds a frame's camera without structure from motion: the pose whose rendering of the known scene fits best.
 
-Source: ours, because SfM fails on small or blurred frames exactly where an error would be largest, and silently.
+Source: ours, because SfM fails, silently, on small or blurred frames: exactly where an error would be largest.
 """
 
 import math
@@ -17,23 +17,23 @@ from model.geometry import se3
 
 Verdict = Literal["solved", "unseen", "no_match", "ran_away"]
 _COLOUR_RIDGE = 1e-3  # keeps gains near 1 and biases near 0 where a picture hardly determines them
-_PLAIN = torch.tensor([1.0] * 3 + [0.0] * 3, dtype=torch.float64)  # gains and biases that change nothing
+_PLAIN = torch.tensor([1.0] * 3 + [0.0] * 3, dtype=torch.float64)  # gains and biases that do not change colours
 VERDICTS: tuple[Verdict, ...] = ("solved", "unseen", "no_match", "ran_away")
 
 
 @dataclass(kw_only=True)
 class SearchConfig:
-    """How the pose of a frame is searched for.
+    """Settings of the search for a frame's pose.
 
     Attributes:
         blurs: Standard deviations in pixels at 80 columns, coarse to fine; they grow with the picture.
         steps: Metres and radians by which the numerical Jacobian moves the camera, for each blur.
-        iterations: At most, for each blur.
-        huber: Grey levels of 1 beyond which the coarsest blur counts linearly; the finer ones use Tukey's weights.
-        min_share: Of the pixels that must be usable; fewer and the frame counts as unseen.
-        inlier: Grey levels of 1; a residual below it at the finest blur is a match.
+        iterations: Most iterations for each blur.
+        huber: Residual (colours in [0, 1]) above which the coarsest blur's cost is linear; finer ones use Tukey's.
+        min_share: Share of the pixels that must be usable; with fewer, the frame counts as unseen.
+        inlier: A residual (colours in [0, 1]) below it at the finest blur is a match.
         min_inliers: Share of the usable pixels that must match.
-        max_metres: Farther from the start and the search has run away.
+        max_metres: A search that ends farther from its start has run away.
         max_radians: Likewise.
     """
 
@@ -69,7 +69,7 @@ def find_pose(
     starts: Float[Tensor, "n 4 4"],
     config: SearchConfig | None = None,
 ) -> FoundPose:
-    """The best of the searches from every start; `usable` marks pixels that ought to look as the resting scene."""
+    """The best of the searches from all starts; `usable` marks pixels that must look like the resting scene."""
     config = config or SearchConfig()
     if float(usable.float().mean()) < config.min_share:
         return FoundPose(starts[0], "unseen", 0.0, math.inf)
@@ -81,12 +81,12 @@ def find_pose(
 def _descend(
     truth: CameraTruth, frame: Tensor, usable: Tensor, start: Float[Tensor, "4 4"], config: SearchConfig
 ) -> FoundPose:
-    """Levenberg-Marquardt over a twist (and the frame's colour drift), on ever sharper pictures."""
+    """Levenberg-Marquardt over a twist (and the frame's colour drift), on pictures with less and less blur."""
     fit = _Fit(start.double(), _PLAIN)
     cost, inliers = math.inf, 0.0
     for level, (blur, step) in enumerate(zip(config.blurs, config.steps, strict=True)):
         problem = _Residuals(truth, frame, usable, blur * truth.width / 80)
-        if 2 * float(problem.inside.float().mean()) < config.min_share:  # usable, but nowhere two pixels together
+        if 2 * float(problem.inside.float().mean()) < config.min_share:  # usable pixels, but all of them isolated
             return FoundPose(start, "unseen", 0.0, math.inf)
         tolerance = step / (60 if level == len(config.blurs) - 1 else 10)
         huber = config.huber if level == 0 else None
@@ -104,7 +104,7 @@ def _descend(
 
 @dataclass(frozen=True)
 class _Fit:
-    """A pose, and the gain and bias of every colour that carry its rendering into the frame."""
+    """A pose, and the gain and bias of every colour that turn its rendering into the frame."""
 
     c2w: Float[Tensor, "4 4"]
     colours: Float[Tensor, "6"]
@@ -113,7 +113,7 @@ class _Fit:
         return _Fit(self.c2w @ se3.exp(change[:6]), self.colours + change[6:])
 
     def tension(self) -> float:
-        """Cost of colours that are not the scene's own, beside the mean cost of the residuals."""
+        """Cost of a change of colours, which is added to the mean cost of the residuals."""
         return _COLOUR_RIDGE / 6 * float((self.colours - _PLAIN).square().sum())
 
 
@@ -132,7 +132,7 @@ class _Residuals:
     ) -> tuple[_Fit, float, Tensor]:
         """Levenberg-Marquardt: the fit, its robust cost and its residuals `3 n`."""
         residual, view = self.at(fit)
-        damping = 1e-5  # more would stall in the long valley between a turn and a step aside
+        damping = 1e-5  # more would stall, because a turn and a step aside change the picture almost alike
         for _ in range(iterations):
             normal, slope = self._normal_equations(fit, view, residual, step, huber)
             for _ in range(4):
@@ -151,7 +151,7 @@ class _Residuals:
         return fit, _cost(residual, residual, huber), residual
 
     def at(self, fit: _Fit) -> tuple[Float[Tensor, "3 n"], Float[Tensor, "3 n"]]:
-        """Residuals and the rendering before its colours are adapted."""
+        """Residuals, and the rendering before its colours are adapted."""
         view = self._render(fit.c2w[None])[0]
         gain, bias = fit.colours[:3, None], fit.colours[3:, None]
         return self.target - gain * view - bias, view
@@ -159,7 +159,7 @@ class _Residuals:
     def _normal_equations(
         self, fit: _Fit, view: Tensor, residual: Tensor, step: float, huber: float | None
     ) -> tuple[Float[Tensor, "12 12"], Float[Tensor, "12"]]:
-        """Of the twist from central differences (a radian moves a point 3 m away by 3 m), then gains, then biases."""
+        """For twist (central differences; a radian moves a point 3 m away by 3 m), then gains, then biases."""
         widths = torch.tensor([step] * 3 + [step / 3] * 3, dtype=torch.float64)
         twists = torch.cat([widths.diag(), -widths.diag()])
         views = self._render(fit.c2w @ se3.exp(twists))
@@ -173,30 +173,30 @@ class _Residuals:
         return normal + ridge.diag(), slope
 
     def _render(self, c2w: Tensor) -> Tensor:
-        # supersampled for the derivatives too: without it, edges hop from pixel to pixel and the floor is 30 x as high
+        # supersampled for the derivatives too: otherwise edges jump from pixel to pixel and the floor is 30 x as high
         return self._view(self.truth.resting_frames(c2w))
 
     def _view(self, frames: Tensor) -> Tensor:
-        """Blurred values `k 3 n` of frames at the pixels inside; what is not usable does not bleed in."""
+        """Blurred values `k 3 n` of frames at the pixels inside; unusable pixels do not affect them."""
         values = frames.movedim(-1, 1).double() / 255
         blurred = _blur(values * self.mask, self.sigma) / self.cover.clamp(min=1e-6)
         return blurred[:, :, self.inside]
 
 
 def _scale(residual: Tensor) -> float:
-    """Robust standard deviation, at least a grey level."""
+    """Robust standard deviation, at least 1/255."""
     return max(1.4826 * float(residual.abs().median()), 1 / 255)
 
 
 def _weights(residual: Tensor, huber: float | None) -> Tensor:
-    """Of iterated least squares: Huber's, or Tukey's, which forget what does not fit at all."""
+    """Weights of iterated least squares: Huber's, or Tukey's, which ignore residuals that do not fit at all."""
     if huber is not None:
         return (huber / residual.abs().clamp(min=1e-9)).clamp(max=1)
     return (1 - (residual / (4.685 * _scale(residual))).square()).clamp(min=0).square()
 
 
 def _cost(residual: Tensor, reference: Tensor, huber: float | None) -> float:
-    """Mean robust cost, scaled as the reference is: only costs of one scale may be compared."""
+    """Mean robust cost at the reference's scale: only costs at the same scale may be compared."""
     if huber is not None:
         size = residual.abs()
         return float(torch.where(size < huber, size.square() / 2, huber * (size - huber / 2)).mean())
@@ -205,7 +205,7 @@ def _cost(residual: Tensor, reference: Tensor, huber: float | None) -> float:
 
 
 def _blur(values: Float[Tensor, "k c h w"], sigma: float) -> Float[Tensor, "k c h w"]:
-    """Gaussian blur; beyond the border lies nothing, which the cover makes up for."""
+    """Gaussian blur; the zeros beyond the border are compensated by the cover."""
     radius = math.ceil(2.5 * sigma)
     at = torch.arange(-radius, radius + 1, dtype=values.dtype)
     kernel = torch.exp(-0.5 * (at / sigma).square())

@@ -1,8 +1,8 @@
-"""Do the clips of a flight show what the caption says? Judged by the colours of its objects, clip by clip.
+"""Measures, clip by clip, whether a flight shows what its caption says, judged by the colours of objects.
 
-Kinds of objects (a box, a dome) are not judged: at 48x80 no measure here tells them apart surely.
+Kinds of objects (a box, a dome) are not judged: at 48x80 no measure here distinguishes them reliably.
 
-Source: ours, because an object that comes into view late has no true picture to be compared with, but a true colour.
+Source: ours, because an object that comes into view late has no true picture to compare with, but a true colour.
 """
 
 from dataclasses import dataclass
@@ -24,19 +24,19 @@ from model.evaluation.prompts import (
 from model.evaluation.truth import SceneTruth
 from model.evaluation.video_quality import ratios
 
-# Of a clip's pixels, that the objects of a colour must cover in truth to be expected: twice what counts as found, so
-# that pixels at their borders, whose colour is not sure, do not decide.
+# A colour is expected if its objects truly cover this share of a clip's pixels: twice the share that counts as found,
+# so that pixels at their borders, whose colour is not sure, do not decide.
 _EXPECTED_SHARE = 2 * LEAST_SHARE
 
 
 @dataclass(frozen=True)
 class CaptionedScenes:
-    """What captions promise of the clips of their scenes' flights.
+    """The colours that captions name, and the colours in view in each clip of their scenes' flights.
 
     Attributes:
         named: The colours that the caption names.
-        visible: Those that the true camera sees in the clip, on 1 % of its pixels or more.
-        themes: The phrases by which a `ColourJudge` knows the scenes.
+        visible: The colours that the true camera sees in the clip, on 1 % of its pixels or more.
+        themes: The scenes' theme phrases, for a `ColourJudge`.
     """
 
     named: Bool[Tensor, "n colours"]
@@ -47,7 +47,7 @@ class CaptionedScenes:
     def of(
         cls, truths: list[SceneTruth], captions: list[str], poses: Float[Tensor, "n f 4 4"], frames_per_clip: int
     ) -> "CaptionedScenes":
-        """Asks the renderer, along the commanded path, at every fourth frame (one a latent)."""
+        """Renders along the commanded path, at every fourth frame (one per latent), to find the colours in view."""
         named = torch.tensor([[colour in named_colours(caption) for colour in COLOURS] for caption in captions])
         at = torch.arange(FRAMES_PER_LATENT, poses.shape[1], FRAMES_PER_LATENT)
         per_clip = frames_per_clip // FRAMES_PER_LATENT
@@ -58,14 +58,14 @@ class CaptionedScenes:
         return cls(named, torch.stack(visible) >= _EXPECTED_SHARE, [truth.scene.theme.phrase for truth in truths])
 
     def swapped(self) -> "CaptionedScenes":
-        """Every scene with the captions and the views of another one, of the same theme if there is one."""
+        """Every scene with the caption and the views of another scene, of the same theme if there is one."""
         other = [another_of_its_theme(self.themes, i) for i in range(len(self.themes))]
         return CaptionedScenes(self.named[other], self.visible[other], self.themes)
 
     def compare(self, shown: Float[Tensor, "n clips colours"]) -> dict[str, list[float | None]]:
-        """`found`: of the colours that are named and truly in view, the share that the clip shows; `named`: of the
-        pixels that surely have an object's colour, the share whose colour the caption names. Pooled over the scenes;
-        None where there is nothing to be found."""
+        """`found`: the share of the colours named and truly in view that the clip shows; `named`: the share of the
+        pixels with a sure object colour whose colour the caption names. Pooled over the scenes; None where there is
+        nothing to find."""
         expected, named = self.visible & self.named[:, None], self.named[:, None].expand(shown.shape)
         found = expected & (shown >= LEAST_SHARE)
         return {
@@ -82,10 +82,10 @@ def measure_caption_colours(
     poses: Float[Tensor, "n f 4 4"],
     frames_per_clip: int,
 ) -> dict[str, object]:
-    """Compares every film with its captions, and the first one, as the control `other`, with those of other scenes.
+    """Compares every film with its captions; the control `other` compares the first film with other scenes' captions.
 
-    Captions name what the first frame shows. What comes into view later may have other colours, in true films, too:
-    theirs are the floor of `named`. `expected` counts the colours that are named and truly in view, over all scenes.
+    Captions name what the first frame shows. Objects that come into view later may have other colours, in true films,
+    too: the true films' values are the floor of `named`. `expected` counts the named colours in view.
 
     Raises:
         ValueError: No caption names a colour.

@@ -1,4 +1,4 @@
-"""What lasts: the picture after leaving and coming back, and the scene before a camera that stands still for long."""
+"""Consistency over time: the picture after leaving and coming back, and the scene in front of a camera at rest."""
 
 import math
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from model.evaluation.truth import SceneTruth
 from model.evaluation.video_quality import contrast, masked_psnr, sharpness
 from model.world.protocol import WorldModel
 
-_MOMENTS = 24  # at which a pixel must look as if nothing moved, to count as static
+_MOMENTS = 24  # at all of them a pixel must look as if nothing moved, to count as static
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Revisit:
     departed: list[float]
 
     def summary(self, num_clips: int) -> dict[str, float | int | None]:
-        """Means over the scenes that have static pixels (None if there is none), and how many have not."""
+        """Means over the scenes with static pixels (None if there is none), and the number of scenes without."""
         return {
             "clips_out": num_clips,
             "psnr_returned": _mean(self.returned),
@@ -43,7 +43,7 @@ def _mean(values: list[float]) -> float | None:
 
 
 def out_and_back(poses: Float[Tensor, "n p 4 4"]) -> Float[Tensor, "n q 4 4"]:
-    """A path and then the same poses in reverse, to the first one."""
+    """A path, and then the same poses in reverse back to the first one."""
     return torch.cat([poses, poses[:, :-1].flip(1)], dim=1)
 
 
@@ -62,7 +62,7 @@ def measure_revisit(
 
 
 def static_pixels(truth: SceneTruth, seconds: float) -> Bool[Tensor, "h w"]:
-    """Pixels of the first view that no moving object or its shadow changes, in particular not after `seconds`."""
+    """Pixels of the first view that no moving object and no shadow of one changes, also not after `seconds`."""
     times = torch.cat([torch.arange(_MOMENTS) / 2.0, torch.tensor([seconds])])
     poses = torch.eye(4).expand(len(times), 4, 4)
     moved = truth.disturbed(poses, times).any(dim=0)
@@ -80,7 +80,7 @@ def measure_stillness(
 ) -> dict[str, object]:
     """Stands still at the first pose for `num_clips` clips: sharpness, contrast and motion, generated / true, per clip.
 
-    1 is right; a falling line is a picture that washes out or freezes.
+    1 is right; falling values mean a picture that washes out or freezes.
     """
     spec = world.spec
     poses = torch.eye(4).expand(len(truths), 1 + num_clips * spec.poses_per_clip, 4, 4)

@@ -1,6 +1,6 @@
-"""What a world could show at best without guessing: two controls, made with the renderer's own geometry.
+"""Two controls, made with the renderer's geometry: the best that a world could show without guessing.
 
-Source: ours, because a ceiling that knows the future (the VAE's reconstruction of the truth) says nothing of how much
+Source: ours, because a ceiling that knows the future (the VAE's reconstruction of the truth) does not say how much
 of the future can be known from one frame.
 """
 
@@ -15,15 +15,15 @@ from model.geometry.camera import pixel_grid, project, unproject
 
 
 def time_stopped(truth: SceneTruth, c2w: Float[Tensor, "f 4 4"]) -> UInt8[Tensor, "f h w 3"]:
-    """The true scene as it stood at frame 0, from every pose: all surfaces are known, nothing of what moves next."""
+    """The true scene of frame 0 from every pose: all surfaces are known, but no later motion."""
     return truth.clip(c2w, torch.zeros(len(c2w))).frames
 
 
 def first_frame_carried(
     truth: SceneTruth, first: UInt8[Tensor, "h w 3"], c2w: Float[Tensor, "f 4 4"]
 ) -> UInt8[Tensor, "f h w 3"]:
-    """The first frame carried to every pose by the true depth, time stopped: the camera is followed exactly, nothing is
-    imagined. Surfaces that it does not show take the colours round them, and its mean colour where it shows nothing.
+    """The first frame warped to every pose by the true depth, time stopped: it follows the camera exactly and imagines
+    nothing. Surfaces that it does not show get the colours round them, or its mean colour if there are none.
     """
     height, width = first.shape[:2]
     start = torch.eye(4)
@@ -42,7 +42,7 @@ def first_frame_carried(
 def _filled(
     values: Float[Tensor, "f 3 h w"], known: Bool[Tensor, "f h w"], otherwise: Float[Tensor, "3"]
 ) -> Float[Tensor, "f 3 h w"]:
-    """Unknown pixels take the mean of the known ones in the smallest square round them that holds any."""
+    """Unknown pixels get the mean of the known pixels in the smallest square round them that has any."""
     known = known[:, None]
     result, missing = values * known, ~known
     longest = max(values.shape[-2:])

@@ -1,4 +1,4 @@
-"""Fidelity over pixels that the world had seen before and over those newly revealed, apart."""
+"""Fidelity, separately over pixels that the world saw before, newly revealed pixels and moving objects."""
 
 from dataclasses import dataclass
 
@@ -14,9 +14,9 @@ from model.evaluation.visibility import seen_at_start, seen_before_clip
 
 @dataclass(frozen=True)
 class Regions:
-    """What every pixel of the true frames is: resting and seen before its clip, resting and new, or moving.
+    """Masks of the true frames' pixels: resting and seen before the clip, resting and new, or moving.
 
-    `known`: resting, and its surface was in the first frame: all that a world was given.
+    `known`: resting, and the first frame, which the world was given, showed the surface.
     """
 
     known: Bool[Tensor, "n f h w"]
@@ -26,7 +26,7 @@ class Regions:
 
 
 def find_regions(truths: list[SceneTruth], poses: Float[Tensor, "n f 4 4"], frames_per_clip: int) -> Regions:
-    """From the renderer's depth, by reprojection."""
+    """Finds the regions by reprojection of the renderer's depth."""
     parts = []
     for truth, path in zip(truths, poses, strict=True):
         times = torch.arange(len(path)) / truth.fps
@@ -47,11 +47,11 @@ def fidelity_per_clip(
     lpips: PerceptualDistance | None = None,
 ) -> dict[str, list[float | None]]:
     """PSNR (dB) and SSIM per clip over all pixels in all scenes and over those of each kind, the shares of the kinds,
-    and the ratios generated / true of sharpness and contrast (falling ones are a picture that washes out); `error_*` is
+    and the ratios generated / true of sharpness and contrast (they fall if the picture washes out); `error_*` is
     the kind's share of the whole squared error, None where there is none; `lpips` adds its own row.
 
-    PSNR of pooled pixels, not the mean over scenes: a scene with a handful of new pixels must not weigh as much.
-    `psnr_pooled`, of all pixels, is what the kinds compare with: it lies below the oracle's mean over scenes.
+    PSNR is of pooled pixels, not the mean over scenes: a scene with few new pixels must not weigh as much as others.
+    Compare the kinds with `psnr_pooled`, of all pixels: it lies below the oracle's mean over scenes.
     """
     rows: dict[str, list[float | None]] = {}
     kinds = {"known": regions.known, "seen": regions.seen, "revealed": regions.revealed, "moving": regions.moving}

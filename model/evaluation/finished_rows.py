@@ -1,4 +1,4 @@
-"""What has been done of a table, row by row: a table that was killed goes on with the next row."""
+"""Stores the finished rows of a table, so that a run that was killed continues with the next row."""
 
 import json
 from collections.abc import Callable
@@ -17,16 +17,16 @@ Row = dict[str, object]
 
 @dataclass(frozen=True)
 class FinishedRows:
-    """A folder of films and of measured rows, each named by a fingerprint of all that it was made from.
+    """A folder of films and of measured rows, each named by a fingerprint of all its inputs.
 
-    So a world that was trained anew, or another setting, never meets what another one left. Nothing is removed: delete
-    the folder when the table is done, and before another version of this program is used, which it does not notice.
+    So a world that was trained again, or another setting, never reads another one's results. Nothing is removed: delete
+    the folder when the table is done, and before you use another version of this program, which it does not detect.
     """
 
     folder: Path
 
     def film(self, made_from: str, fly: Callable[[], UInt8[Tensor, "n f h w 3"]]) -> UInt8[Tensor, "n f h w 3"]:
-        """The film that was flown from this before; otherwise it is flown now, and kept."""
+        """Returns the stored film of these inputs; if there is none, flies and stores it."""
         path = self.folder / f"{fingerprint(made_from)[:16]}.safetensors"
         if path.exists():
             return load_file(path)["film"]
@@ -36,7 +36,7 @@ class FinishedRows:
         return film
 
     def row(self, made_from: str, measure: Callable[[], Row]) -> Row:
-        """The row that was measured from this before; otherwise it is measured now, and kept."""
+        """Returns the stored row of these inputs; if there is none, measures and stores it."""
         path = self.folder / f"{fingerprint(made_from)[:16]}.json"
         if path.exists():
             row: Row = json.loads(path.read_text(encoding="utf-8"))

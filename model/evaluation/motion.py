@@ -1,9 +1,9 @@
-"""How strongly the moving objects move: optical flow where objects pass, less what the camera's own motion explains.
+"""Motion strength of moving objects: optical flow where objects pass, minus the flow that the camera's motion explains.
 
 Needs the optional extra `evaluation` (OpenCV's DIS flow, which has no weights).
 
-Source: ours, after the paper's motion strength (Sec. 4.2). A generated camera is never quite where it was commanded,
-which would count as motion of objects: the camera is fitted to what rests. Flicker of surfaces does count.
+Source: ours, after the paper's motion strength (Sec. 4.2). A generated camera is never exactly where it was commanded,
+which would count as motion of objects: so the camera is fitted to the static pixels. Flicker of surfaces does count.
 """
 
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ from model.optional_dependency import require
 
 _ENLARGED = 4  # small frames are enlarged for the flow, whose patches are 8 pixels wide
 _MARGIN = 2  # pixels round the moving objects that belong to them
-_LEAST_REST = 0.1  # share of the pixels that must rest, so that the camera can be fitted
+_LEAST_REST = 0.1  # share of the pixels that must be static, so that the camera can be fitted
 _METRES, _RADIANS = 0.01, 0.004  # steps of the numerical derivative of the camera's flow
-_NOISE = 0.05  # pixels of flow below which all residuals count alike in the camera's fit
+_NOISE = 0.05  # pixels of flow; smaller residuals have the same weight in the camera's fit
 
 
 def optical_flow(first: UInt8[Tensor, "h w 3"], second: UInt8[Tensor, "h w 3"]) -> Float[Tensor, "h w 2"]:
@@ -49,7 +49,7 @@ def camera_flow(
     second: Float[Tensor, "4 4"],
     intrinsics: Float[Tensor, "4"],
 ) -> Float[Tensor, "h w 2"]:
-    """The flow in pixels of a scene in which nothing moves but the camera."""
+    """The flow in pixels of a scene in which only the camera moves."""
     height, width = depth.shape
     grid = pixel_grid(height, width)
     uv, _ = project(unproject(grid, depth.clamp(max=1000.0), first, intrinsics), second, intrinsics)
@@ -58,14 +58,14 @@ def camera_flow(
 
 @dataclass(frozen=True)
 class MotionStrength:
-    """Per clip, over the pixels that moving objects pass: their flow summed, generated and true, and their number."""
+    """Per clip, over the pixels that moving objects pass: sum of the flow, generated and true; number of pixels."""
 
     generated: Float[Tensor, " clips"]
     true: Float[Tensor, " clips"]
     pixels: Float[Tensor, " clips"]
 
     def summary(self) -> dict[str, float | list[float | None] | None]:
-        """Generated / true over everything (a frozen world has 0), true pixels of flow a frame, the ratio per clip."""
+        """Generated / true over all clips (0 for a frozen world), true pixels of flow per frame, the ratio per clip."""
         generated, true, pixels = (float(values.sum()) for values in (self.generated, self.true, self.pixels))
         return {
             "ratio": round(generated / true, 3) if true > 0 else None,
@@ -82,10 +82,10 @@ def measure_motion(
     *,
     every: int = 3,
 ) -> MotionStrength:
-    """Compares the flow from every `every`-th frame to its successor, where the moving objects ever pass.
+    """Compares the flow from every `every`-th frame to the next, at all pixels that a moving object passes.
 
-    Everywhere they pass, not only where they truly are: an object that has gone elsewhere still moves. `every` shares
-    no divisor with the 4 frames of a latent, so that pairs within a latent and across two come in turn.
+    All these pixels count, not only those where the object truly is now: a misplaced object still moves. `every` shares
+    no divisor with the 4 frames of a latent, so that pairs within a latent and across two latents alternate.
     """
     num_clips = -(-(poses.shape[1] - 2) // frames_per_clip)
     sums = torch.zeros(3, num_clips, dtype=torch.float64)
@@ -98,10 +98,10 @@ def measure_motion(
 
 
 def _pair(truth: SceneTruth, frames: Tensor, poses: Tensor, number: int) -> tuple[float, float, int]:
-    """Flow summed over the pixels that objects pass, of the frames and the true ones; and how many pixels these are,
-    none if too little rests.
+    """Flow summed over the pixels that objects pass, of the frames and the true frames; and the number of these pixels,
+    0 if too few pixels are static.
 
-    What the same measure finds in true frames whose objects stand still is taken off, so that a frozen world has 0.
+    The same measure in true frames whose objects stand still is subtracted, so that a frozen world has 0.
     """
     times = torch.tensor([number, number + 1]) / truth.fps
     true = truth.clip(poses, times)
@@ -118,7 +118,7 @@ def _pair(truth: SceneTruth, frames: Tensor, poses: Tensor, number: int) -> tupl
 
 
 class _CameraFlow:
-    """The flow from one frame to the next that a camera near the commanded one makes: a twist away, to first order."""
+    """The flow that a camera near the commanded one causes from one frame to the next, linear in the twist between."""
 
     def __init__(self, depth: Float[Tensor, "h w"], poses: Float[Tensor, "2 4 4"], intrinsics: Float[Tensor, "4"]):
         self.commanded = camera_flow(depth, poses[0], poses[1], intrinsics)
@@ -132,9 +132,9 @@ class _CameraFlow:
         self._by_twist = torch.stack([after - before for before, after in ends], dim=-1) / (2 * steps)
 
     def unexplained(self, pair: UInt8[Tensor, "2 h w 3"], rests: Bool[Tensor, "h w"]) -> Float[Tensor, "h w"]:
-        """Pixels of flow that no camera near the commanded one explains; the camera is fitted to what rests.
+        """Pixels of flow that no camera near the commanded one explains; the camera is fitted to the static pixels.
 
-        The second frame is first carried back by the commanded flow: the flow that is left is small, and well measured.
+        The second frame is first warped back by the commanded flow: the remaining flow is small, and well measured.
         """
         second = pair[1].movedim(-1, 0)[None].float()
         back = functional.grid_sample(second, self._lands[None] * 2 - 1, "bicubic", "border", align_corners=False)

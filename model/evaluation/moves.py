@@ -1,4 +1,4 @@
-"""Single camera moves through held-out scenes, one kind at a time: does the world follow each?"""
+"""Single camera moves through held-out scenes, to test whether a world follows each kind of move."""
 
 from collections.abc import Callable
 
@@ -16,14 +16,14 @@ from model.geometry.clearance import CAMERA_MARGIN
 from model.geometry.trajectory import CameraTrajectory
 
 _RADIUS = 4.0  # metres to the point that an orbit looks at
-_TRIES = 50  # scenes looked at for each one wanted
+_TRIES = 50  # most scenes that are tried for each wanted scene
 
 
 def _orbit(angle: float, num_poses: int) -> CameraTrajectory:
     return primitives.orbit(angle, _RADIUS, num_poses)
 
 
-# metres or radians per latent pose: brisk but usual in training
+# metres or radians per latent pose: fast, but usual in training
 _SINGLE: dict[str, tuple[Callable[[float, int], CameraTrajectory], float]] = {
     **{"forward": (primitives.dolly, 0.25), "back": (primitives.dolly, -0.25)},
     **{"left": (primitives.truck, -0.25), "right": (primitives.truck, 0.25)},
@@ -41,7 +41,7 @@ def move(kind: str, num_poses: int) -> CameraTrajectory:
     """The path of a named move, from the identity, at its usual speed.
 
     Raises:
-        ValueError: for a name that is none of `MOVES`.
+        ValueError: the name is not in `MOVES`.
     """
     if kind not in MOVES:
         raise ValueError(f"kind: expected one of {', '.join(MOVES)}, got {kind!r}")
@@ -60,7 +60,7 @@ def render_moves(config: ClipSetConfig, kind: str, num_scenes: int) -> tuple[Ora
     """The first `num_scenes` scenes from `config.first_seed` on in which the move touches nothing, rendered.
 
     Raises:
-        ValueError: hardly any scene has room for the move.
+        ValueError: too few scenes have room for the move.
     """
     path = move(kind, config.num_latents)
     poses = path.upsample(FRAMES_PER_LATENT).c2w

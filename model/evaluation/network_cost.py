@@ -1,4 +1,4 @@
-"""What a network costs: parameters, and the arithmetic of one evaluation for one clip."""
+"""The cost of a network: parameters, and the arithmetic of one evaluation for one clip."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from model.dit.video_dit import VideoDiT, VideoDiTConfig
 
 @dataclass(frozen=True)
 class NetworkCost:
-    """Of a DiT; `camera_parameters` are those of the camera's way in, `gflops` of one evaluation, camera included."""
+    """Cost of a DiT; `camera_parameters`: of the camera's embedding; `gflops`: of one evaluation with the camera."""
 
     parameters: int
     camera_parameters: int
@@ -21,7 +21,7 @@ class NetworkCost:
 
 
 def network_cost(config: VideoDiTConfig, height: int, width: int, num_context: int, num_new: int) -> NetworkCost:
-    """The cost of a network for one clip of `height` x `width` latents; nothing is computed, no memory is taken."""
+    """The cost of a network for one clip of `height` x `width` latents, without computation or memory for tensors."""
     frames = num_context + num_new
     with torch.device("meta"):
         dit = VideoDiT(config)
@@ -43,7 +43,7 @@ def network_cost(config: VideoDiTConfig, height: int, width: int, num_context: i
 
 def count_flops(call: Callable[[], object]) -> int:
     """Floating-point operations of the matrix products of a call (multiply-adds count two)."""
-    # the counter sees into attention only where it is spelled out as matrix products
+    # the counter counts attention only where it is written as matrix products
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         call()
     return counter.get_total_flops()

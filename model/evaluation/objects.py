@@ -1,8 +1,8 @@
-"""Objects in generated frames, those that come into view later included: how much of the picture they cover, and how
+"""Objects in generated frames, also those that come into view later: how much of the picture they cover, and how
 sharp they are.
 
-Source: ours, because PSNR cannot judge what the first frame does not show: there it rewards the mean of all that could
-be there, a smudge.
+Source: ours, because PSNR cannot judge what the first frame does not show: there it rewards the mean of all
+possibilities, a smudge.
 """
 
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from model.data.clips import FRAMES_PER_LATENT
 from model.evaluation.truth import SceneTruth
 from model.evaluation.video_quality import brightness, ratios
 
-# Grey levels of the largest colour difference, ours: the VAE's own error is mostly smaller, as the floor's share shows.
+# Grey levels of the largest colour difference, ours: the VAE's own error is mostly smaller, as its floor shows.
 _OFF_BACKDROP = 24
 
 
 def backdrop_frames(truths: list[SceneTruth], poses: Float[Tensor, "n f 4 4"]) -> UInt8[Tensor, "n f h w 3"]:
-    """The scenes without any object, along the same cameras: sky, ground and light."""
+    """The scenes without any object, from the same cameras: sky, ground and light."""
     return torch.stack([truth.backdrop(path) for truth, path in zip(truths, poses, strict=True)])
 
 
@@ -46,8 +46,8 @@ class ObjectCover:
     def relative_to(self, true: "ObjectCover") -> dict[str, list[float | None]]:
         """`share` and `edges`, each generated / true per clip; None where either has no object to measure.
 
-        A share above 1 is clutter, or a camera or colours that have drifted; one below 1 is an empty plain. Edges below
-        1 are smudges, edges above 1 are oversharpened.
+        A share above 1 means clutter, or a camera or colours that have drifted; a share below 1 means missing objects.
+        Edges below 1 are smudges, edges above 1 are oversharpened.
         """
         return {"share": ratios(self.pixels, true.pixels), "edges": ratios(self.gradient, true.gradient)}
 
@@ -64,7 +64,7 @@ def measure_objects(
     poses: Float[Tensor, "n f 4 4"],
     frames_per_clip: int,
 ) -> dict[str, object]:
-    """For every film along `poses` the ratios of `ObjectCover.relative_to`, at every fourth frame (one a latent).
+    """For every film along `poses`, the ratios of `ObjectCover.relative_to`, at every fourth frame (one per latent).
 
     The control `backdrop`, the empty scene itself, has share 0 by definition; `true_share` is the share of all pixels
     that objects cover in the true frames.

@@ -1,5 +1,5 @@
-"""Oracle evaluation: a world is given the first frame of held-out synthetic scenes and flown along their trajectories;
-the renderer knows what every frame should have been.
+"""Oracle evaluation: a world gets the first frame of held-out synthetic scenes and is flown along their trajectories;
+the renderer knows every true frame.
 
 Source: ours, because the paper's metrics need SfM on generated frames and cannot see fidelity at all.
 """
@@ -23,7 +23,7 @@ from model.world.synthetic_world import SyntheticWorld
 
 @runtime_checkable
 class Autoencoder(Protocol):
-    """The part of a VAE that the ceiling needs: video `b 3 f h w` -> the same, through the latents."""
+    """The part of a VAE that the ceiling needs: frames -> latents -> frames."""
 
     def reconstruct(self, frames: UInt8[Tensor, "b f h w 3"]) -> UInt8[Tensor, "b f h w 3"]: ...
 
@@ -32,7 +32,7 @@ class Autoencoder(Protocol):
 class OracleScenes:
     """Held-out truth: frames `n f h w 3`, latent poses `n p 4 4` from identity, seeds, captions, kinds of motion.
 
-    `with_caption`: the world gets the caption beside the first frame, as in the paper's image-to-video.
+    `with_caption`: the world gets the caption with the first frame, as in the paper's image-to-video.
     """
 
     frames: UInt8[Tensor, "n f h w 3"]
@@ -85,10 +85,10 @@ def fly(
 ) -> UInt8[Tensor, "n f h w 3"]:
     """The frames that a world generates along `poses` from every scene's first frame, and caption if `with_caption`.
 
-    The synthetic world needs no first frame: it knows the scene by its seed, and must reproduce the truth.
+    The synthetic world needs no first frame: the seed determines its scene, and it must reproduce the truth.
 
     Raises:
-        ValueError: The world does not take the first frame or the lens, by which it would know the scenes.
+        ValueError: The world does not take the first frame, the lens or, if `with_caption`, the prompt.
     """
     per_clip = world.spec.poses_per_clip
     needs_image = not isinstance(world, SyntheticWorld)
@@ -139,7 +139,7 @@ def _still_pictures(truth: UInt8[Tensor, "n f h w 3"], frames_per_clip: int) -> 
 class OracleResult:
     """PSNR in dB per scene and clip; frames are kept for pictures. Names of `psnr` are the rows of the table.
 
-    `wrong` is None, and has no row, where there is one scene only: no other one lends its trajectory.
+    `wrong` is None, and has no row, if there is only one scene: then there is no other trajectory.
     """
 
     psnr: dict[str, Float[Tensor, "n clips"]]
@@ -155,14 +155,14 @@ def evaluate_oracle(
     truths: list[SceneTruth] | None = None,
     batch_size: int = 16,
 ) -> OracleResult:
-    """Flies the world through every scene, once along its trajectory and once along the next scene's, and compares:
+    """Flies the world through every scene, along its own trajectory and along another scene's, and compares:
 
     `generated`; `wrong_trajectory`, the control that shows whether the camera is followed (only with two scenes or
     more); `hold`, the first frame repeated; `mean_frame`, the average over all scenes' frames; `clip_mean`, the true
     clip's own average over time, which no predictor knows (the best of all still pictures); `vae`, the true clip
     through the autoencoder: the ceiling. With `truths`, two more from `model.evaluation.controls`: `carried`, the first
-    frame carried along by the true geometry, and `time_stopped`, the true scene in which nothing moves. Where the world
-    is given the captions, `without_caption` is the same without.
+    frame warped by the true geometry, and `time_stopped`, the true scene in which nothing moves. If the world gets the
+    captions, `without_caption` is `generated` without them.
     """
     truth = scenes.frames
     generated = fly(world, scenes, scenes.poses, batch_size, "flying")

@@ -1,4 +1,4 @@
-"""The paper's Tables 2 to 5 on one base: what is measured of an arm, and whether the paper's orderings hold."""
+"""The paper's Tables 2 to 5 on one base: the figures of each arm, and whether the paper's orderings hold."""
 
 import math
 import statistics
@@ -18,7 +18,7 @@ from model.evaluation.paper.networks import build_image_network, build_video_net
 from model.evaluation.truth import SceneTruth
 from model.evaluation.video_quality import psnr
 
-# the paper's column: what stands in its place for 48x80 frames, and which way is better
+# the paper's column: the figure that replaces it for 48x80 frames, and which way is better
 COLUMNS = {
     "fvd": ("frechet_lab", "lower"),
     "motion_strength": ("motion_ratio", "higher"),
@@ -33,11 +33,10 @@ _T_975 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365,
 def judge(
     scenes: OracleScenes, truths: list[SceneTruth], films: UInt8[Tensor, "n f h w 3"], frames_per_clip: int
 ) -> Row:
-    """What is measured of a world's films of held-out scenes.
+    """The figures of a world's films of held-out scenes.
 
-    `frechet_lab` and `lab_consistency` as in `evaluate paper`, from the true films and between a film's clips; the
-    camera by the oracle's search; `motion_ratio`, the motion of objects over the true one; `psnr`, dB, of the first
-    clip.
+    `frechet_lab` and `lab_consistency` as in `evaluate paper`, to the true films and between a film's clips; the camera
+    by the oracle's search; `motion_ratio`, the motion of objects over the true motion; `psnr`, dB, of the first clip.
     """
     videos, images = build_video_network(None, None, "cpu"), build_image_network(None, "cpu")
     parts = cut_into_clips(films.shape[1], frames_per_clip)
@@ -54,7 +53,7 @@ def judge(
 
 
 def mean_and_interval(values: Sequence[float]) -> tuple[float, float | None]:
-    """Mean, and half of its 95 % interval (Student's t); None of one value."""
+    """Mean, and half of its 95 % interval (Student's t), which is None for one value."""
     mean, num = statistics.fmean(values), len(values)
     if num < 2:
         return mean, None
@@ -62,10 +61,10 @@ def mean_and_interval(values: Sequence[float]) -> tuple[float, float | None]:
 
 
 def verdict(differences: Sequence[float], paper: float) -> str:
-    """Whether an ordering of the paper held: `differences` (arm less the full method) for each seed, `paper` its own.
+    """Whether an ordering of the paper held: `differences` are arm minus full method per seed, `paper` is the paper's.
 
-    `held` or `did not hold`, if the 95 % interval of the mean difference leaves out 0; else `within chance`, also of
-    one seed, which has no interval.
+    `held` or `did not hold`, if the 95 % interval of the mean difference excludes 0; else `within chance`, also for one
+    seed, which has no interval.
     """
     mean, half = mean_and_interval(differences)
     if half is None or abs(mean) <= half:
@@ -82,10 +81,10 @@ def paper_table(
     """The table and the verdicts in Markdown.
 
     Args:
-        rows: Of every arm, one for each seed, in the same order; the first arm is the paper's full method.
-        paper: The paper's numbers of an arm, by the names of `COLUMNS`.
-        paper_reference: Those of the full method, where an arm has others than the first arm's beside it.
-        costs: What each arm's network costs, in words.
+        rows: Each arm's rows, one per seed, in the same order; the first arm is the paper's full method.
+        paper: The paper's numbers of each arm, by the names of `COLUMNS`.
+        paper_reference: The paper's numbers of the full method beside an arm, where they differ from the first arm's.
+        costs: The cost of each arm's network, in words.
     """
     measured = [(name, *columns) for name, columns in COLUMNS.items() if any(name in arm for arm in paper.values())]
     heads = [f"{ours} ({theirs}, {better} is better)" for theirs, ours, better in measured]

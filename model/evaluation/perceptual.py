@@ -1,6 +1,6 @@
 """LPIPS (Zhang et al. 2018, AlexNet): how different two pictures look to a network, by torchmetrics.
 
-Needs the optional extra `lpips` and AlexNet's weights, which torchvision fetches once. Without network, put
+Needs the optional extra `lpips` and AlexNet's weights, which torchvision downloads once. Without internet, put
 `alexnet-owt-7be5be79.pth` into the folder `checkpoints` of `torch.hub.get_dir()`.
 """
 

@@ -18,7 +18,7 @@ Curve = Sequence[float | int | None]
 
 
 def plot_report(path: Path, result: OracleResult, found: EvaluationReport) -> None:
-    """Fidelity, and where they were measured the other sections that have a figure for every clip, over the clips."""
+    """Plots, over the clips, fidelity and the other measured sections that have a figure for every clip."""
     panels: dict[str, dict[str, Curve]] = {
         "PSNR, dB": {name: values.mean(dim=0).tolist() for name, values in result.psnr.items()}
     }
@@ -57,7 +57,7 @@ def _of_films(section: Mapping[str, Any], name: str) -> dict[str, Curve]:
 
 
 def plot_curves(path: Path, panels: Mapping[str, Mapping[str, Curve]]) -> None:
-    """One panel per entry, named by its unit; a curve per name over clips 1, 2, ...; None leaves a gap."""
+    """One panel per entry, named by its unit, with a curve per name over clips 1, 2, ...; None leaves a gap."""
     columns = min(len(panels), 4)
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(4.2 * columns, 3.4 * rows), layout="constrained")

@@ -1,4 +1,4 @@
-"""A look at a world in training: a few held-out scenes against the oracle, as a line of figures and a picture."""
+"""Previews of a world in training: a few held-out scenes against the oracle, as a line of figures and a picture."""
 
 import json
 from pathlib import Path
@@ -22,11 +22,11 @@ class WorldPreview:
     """Flies the DiT in training through the same held-out scenes every time.
 
     Args:
-        folder: Gets `samples/step_*.png` and `samples/curve.jsonl`.
+        folder: Receives `samples/step_*.png` and `samples/curve.jsonl`.
         vae: The world's VAE.
         text_encoder: The world's text encoder.
         config: The world's settings.
-        scenes: What it flies through.
+        scenes: The scenes that it flies through.
     """
 
     def __init__(
@@ -42,14 +42,14 @@ class WorldPreview:
         self.scenes = scenes
 
     def __call__(self, dit: VideoDiT, step: int) -> dict[str, float]:
-        """PSNR figures (dB) of `summarise`; also appended to the curve, and a picture written."""
+        """Returns the PSNR figures (dB) of `summarise`, appends them to the curve, and writes a picture."""
         world = assemble_world(dit, self.vae, self.text_encoder, self.config)
         result = evaluate_oracle(world, world, self.scenes)
         summary = summarise(result)
         self.folder.mkdir(parents=True, exist_ok=True)
         write_image(self.folder / f"step_{step:06d}.png", comparison_sheet(self.scenes, result))
         path = self.folder / "curve.jsonl"
-        truncate(path, step - 1)  # a run that was killed comes by its last previews again
+        truncate(path, step - 1)  # a run that was killed repeats its last previews
         with path.open("a") as curve:
             curve.write(json.dumps({"step": step, **summary}) + "\n")
         return summary
@@ -59,7 +59,7 @@ def preview_scenes(folder: Path, clips: ClipSetConfig, num_scenes: int) -> Oracl
     """Held-out scenes as long and large as `clips` says: rendered ones, or those of a data set's held-out films.
 
     Returns:
-        None where the folder is a data set of films that holds out none with a metric camera; a line says so.
+        None if the folder is a data set of films without held-out clips with a metric camera; a line says so.
     """
     if not is_data_set(folder):
         return render_oracle_scenes(clips, num_scenes)

@@ -1,6 +1,6 @@
-"""Does a picture made from a prompt show the colours that the prompt names? Judged by how the renderer colours objects.
+"""Measures whether a picture made from a prompt shows the prompt's colours, judged by the renderer's own colours.
 
-Source: ours, because the scenes have a closed palette: what a red box looks like at dusk is known, and needs no CLIP.
+Source: ours, because the scenes have a closed palette: the look of a red box at dusk is known, and needs no CLIP.
 """
 
 from collections import defaultdict
@@ -21,18 +21,18 @@ from model.world.protocol import WorldModel
 from model.world.synthetic_world import SyntheticWorld
 
 COLOURS = tuple(PALETTE)
-_BITS = 4  # of each of red, green and blue that distinguish pixels
-_SURE = 0.7  # share of a coarse colour's pixels that must have been the object's
+_BITS = 4  # of each of red, green and blue: they define a pixel's coarse colour
+_SURE = 0.7  # share of a coarse colour's pixels that must have belonged to objects of one palette colour
 LEAST_SHARE = 0.005  # of the picture; a smaller patch of a colour does not count: 19 of 48x80 pixels
 
 
 @dataclass(frozen=True)
 class ColourJudge:
-    """Tells which palette colours a picture shows, having seen how the renderer paints them in every theme.
+    """Tells which palette colours a picture shows, calibrated on the renderer's pictures of every theme.
 
     Attributes:
-        shares: For each theme, by a pixel's coarse colour, how often it was an object of each of `COLOURS` or (last)
-            none.
+        shares: For each theme and coarse colour, how often a pixel belonged to an object of each of `COLOURS`, or
+            (last) to none.
     """
 
     shares: dict[str, Float[Tensor, "bins colours"]]
@@ -53,22 +53,22 @@ class ColourJudge:
         return cls({theme: table / table.sum(1, keepdim=True) for theme, table in counts.items()})
 
     def cover(self, frames: UInt8[Tensor, "*b h w 3"], theme: str) -> Float[Tensor, " colours"]:
-        """The share of all pixels that are almost surely an object of each of `COLOURS`."""
+        """For each of `COLOURS`, the share of all pixels that almost surely belong to an object of that colour."""
         share, colour = self.shares[theme][_bins(frames).flatten()].max(-1)
         return torch.bincount(colour[share >= _SURE], minlength=len(COLOURS) + 1)[:-1] / len(colour)
 
     def colours(self, frame: UInt8[Tensor, "h w 3"], theme: str) -> set[str]:
-        """The colours that enough of the picture's pixels have almost surely."""
+        """The colours that almost surely cover enough of the picture's pixels."""
         cover = self.cover(frame, theme).tolist()
         return {name for name, share in zip(COLOURS, cover, strict=True) if share >= LEAST_SHARE}
 
 
 @dataclass(frozen=True)
 class PromptFidelity:
-    """For every prompt the colours named, and those found in the picture made from it and in the rendered one.
+    """For every prompt, its named colours and the colours found in the generated and in the rendered picture.
 
-    `other` are those found in the picture made from another prompt, of the same theme if there is one; None where there
-    is no other prompt.
+    `other`: the colours found in the picture of another prompt, of the same theme if there is one; None if there is no
+    other prompt.
     """
 
     frames: UInt8[Tensor, "n h w 3"]
@@ -78,11 +78,11 @@ class PromptFidelity:
     other: list[set[str]] | None
 
     def summary(self) -> dict[str, float | int]:
-        """Shares in [0, 1]: of the named colours that are there, of the prompts all of whose colours are there, and of
-        the colours there that are named.
+        """Shares in [0, 1]: of named colours that are found, of prompts whose colours are all found, and of found
+        colours that are named.
 
-        Of the rendered pictures they say how good the judge is (a caption does not name everything), of the other
-        prompt's picture what chance gives.
+        The rendered pictures' shares say how good the judge is (a caption does not name everything), the other
+        prompt's picture's shares what chance gives.
         """
         figures: dict[str, float | int] = {"prompts": len(self.named)}
         for name, found in (("generated", self.generated), ("rendered", self.rendered), ("other", self.other)):
@@ -99,13 +99,13 @@ class PromptFidelity:
 def measure_prompts(
     world: WorldModel, scenes: OracleScenes, judge: ColourJudge, batch_size: int = 16
 ) -> PromptFidelity:
-    """Opens an episode for the caption of every scene that names a colour, and looks for the colours.
+    """Starts an episode from every caption that names a colour, and looks for the colours.
 
     Args:
-        world: Made from prompts alone; no picture is given.
-        scenes: Held-out ones.
-        judge: Calibrated in the scenes' size and lens.
-        batch_size: Episodes opened at once.
+        world: It gets prompts alone, no picture.
+        scenes: Held-out scenes.
+        judge: Calibrated at the scenes' size and lens.
+        batch_size: Episodes started at once.
 
     Raises:
         ValueError: No caption names a colour.
@@ -131,15 +131,15 @@ def measure_prompts(
 
 
 def named_colours(caption: str) -> set[str]:
-    """The palette's colours among the words that name objects (a theme's own words, "a golden desert", are not)."""
+    """The palette's colours among the caption's words for objects, without the theme's words ("a golden desert")."""
     return set(split_words(caption.partition(" with ")[2])) & set(COLOURS)
 
 
 def scenes_with_colours(captions: Sequence[str]) -> list[int]:
-    """The places of the captions that name a colour.
+    """The indices of the captions that name a colour.
 
     Raises:
-        ValueError: There is none.
+        ValueError: No caption names a colour.
     """
     rows = [i for i, caption in enumerate(captions) if named_colours(caption)]
     if not rows:
@@ -148,7 +148,7 @@ def scenes_with_colours(captions: Sequence[str]) -> list[int]:
 
 
 def another_of_its_theme(themes: Sequence[str], index: int) -> int:
-    """The next place with the same theme, going round; the next place at all if there is none."""
+    """The next index (cyclic) with the same theme; the next index of any theme if there is none."""
     order = [(index + step) % len(themes) for step in range(1, len(themes) + 1)]
     return next((j for j in order[:-1] if themes[j] == themes[index]), order[0])
 

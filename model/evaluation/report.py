@@ -1,4 +1,4 @@
-"""What an oracle evaluation found, as numbers, a table and a picture."""
+"""The results of an oracle evaluation as numbers, tables and a picture."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -35,7 +35,7 @@ _SUMMARY_ROWS = {
 
 
 def summarise(result: OracleResult) -> dict[str, float]:
-    """Means over scenes, dB, of the rows that there are; `psnr_*` without a clip's name are of the first clip."""
+    """Means over scenes, dB, of the existing rows; `psnr_*` without a clip's name are of the first clip."""
     summary = {key: float(result.psnr[name][:, 0].mean()) for key, name in _SUMMARY_ROWS.items() if name in result.psnr}
     for clip in range(result.psnr["generated"].shape[1]):
         summary[f"psnr_clip_{clip + 1}"] = float(result.psnr["generated"][:, clip].mean())
@@ -64,7 +64,7 @@ def markdown_table(result: OracleResult) -> str:
 def comparison_sheet(
     scenes: OracleScenes, result: OracleResult, num_scenes: int = 8, num_frames: int = 6
 ) -> UInt8[Tensor, "h w 3"]:
-    """Truth above generated above wrong trajectory (if flown), of the first scenes, at frames evenly over all clips."""
+    """Truth above generated above wrong trajectory (if flown), of the first scenes, at frames spread over all clips."""
     total = scenes.frames.shape[1]
     columns = torch.linspace(0, total - 1, num_frames).round().long()
     rows = [
@@ -76,7 +76,7 @@ def comparison_sheet(
     return torch.cat(rows, dim=0)
 
 
-# pooled: over the pixels of all scenes at once, where the first table has the mean over scenes
+# pooled: over the pixels of all scenes at once, while the first table has the mean over scenes
 _FIDELITY_ROWS = {
     "psnr_pooled": "PSNR, dB (pooled), all pixels",
     "psnr_known": "PSNR, dB (pooled), resting pixels whose surface the first frame showed",
@@ -111,7 +111,7 @@ _CAMERA_COLUMNS = {
 
 
 def evaluation_tables(found: EvaluationReport) -> str:
-    """Markdown tables of every section; one without a table of its own has a row for each figure."""
+    """Markdown tables of every section; a section without its own table function has a row for each figure."""
     own: dict[str, Callable[[Section], str]] = {
         "fidelity": _fidelity_table,
         "determinism": _determinism_line,

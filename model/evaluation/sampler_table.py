@@ -1,4 +1,4 @@
-"""Samplers side by side, as in the paper's Table 1: what each costs, how it follows the camera, and what it shows."""
+"""Compares samplers, as in the paper's Table 1: their cost, how well they follow the camera, and what they show."""
 
 import statistics
 import time
@@ -43,7 +43,7 @@ _COLUMNS = {
 
 @dataclass(frozen=True)
 class SamplerRow:
-    """One row: a world as it samples, and a text that no other world and no other sampler has."""
+    """One row: a world with its sampler, and a text that identifies both."""
 
     world: CameraWorld
     identity: str
@@ -57,12 +57,12 @@ def evaluate_samplers(
     finished: FinishedRows,
     timing_rounds: int = 5,
 ) -> tuple[list[Row], Stills]:
-    """Flies every world through all scenes; returns its row of the table, in order, and the first frame of every clip.
+    """Flies every world through all scenes; returns the rows of the table, in order, and the first frame of every clip.
 
-    Films and what is measured of them are taken from `finished` where they are there; times are always measured, since
-    they compare only within one process.
+    Films and their figures are taken from `finished` if they are there; times are always measured, since they can be
+    compared only within one process.
 
-    Source: the paper, Table 1, with the renderer's truth in the place of structure from motion.
+    Source: the paper, Table 1, with the renderer's truth in place of structure from motion.
     """
     times = time_clips({name: sampler.world for name, sampler in samplers.items()}, scenes, timing_rounds)
     evaluator = WorldEvaluator(next(iter(samplers.values())).world, None, clips, scenes, config)
@@ -102,7 +102,7 @@ def _quality(evaluator: WorldEvaluator, film: UInt8[Tensor, "n f h w 3"]) -> Row
 def time_clips(worlds: Mapping[str, CameraWorld], scenes: OracleScenes, rounds: int) -> dict[str, dict[str, float]]:
     """Milliseconds of the network, and of decoding and the rest, for one clip of one episode: the median of `rounds`.
 
-    The worlds take turns, so that whatever else the machine does falls on all alike; a first round is not counted.
+    The worlds take turns, so that other load on the machine affects all alike; the first round is not counted.
     """
     states = {name: _opened(world, scenes) for name, world in worlds.items()}
     measured: dict[str, list[tuple[float, float]]] = {name: [] for name in worlds}
@@ -127,7 +127,7 @@ def time_clips(worlds: Mapping[str, CameraWorld], scenes: OracleScenes, rounds: 
 
 
 def _opened(world: CameraWorld, scenes: OracleScenes) -> WorldState:
-    """An episode whose context is as long as it gets."""
+    """An episode whose context has its full length."""
     state, _ = world.start(scenes.seeds[:1], scenes.captions[:1], scenes.frames[:1, 0], scenes.intrinsics[None])
     for _ in range(2):
         path = state.c2w[:, None].expand(1, world.spec.poses_per_clip, 4, 4)
@@ -169,7 +169,7 @@ def _shown(row: Row, column: str) -> str:
 
 
 def _cell(value: object) -> str:
-    if isinstance(value, list):  # one value a clip: the first, the fourth, the mean from the eighth on
+    if isinstance(value, list):  # one value per clip: shows the first, the fourth, and the mean from the eighth on
         known = [value[:1], value[3:4], value[7:]]
         means = [[v for v in part if v is not None] for part in known]
         return ", ".join(f"{statistics.mean(part):.2f}" for part in means if part)
@@ -181,8 +181,8 @@ def _cell(value: object) -> str:
 def sampler_sheet(
     stills: Stills, true: UInt8[Tensor, "n f h w 3"], frames_per_clip: int, num_scenes: int = 10
 ) -> UInt8[Tensor, "rows columns 3"]:
-    """A picture: for each of the first scenes a line of the truth and one a sampler; a column for the first frame and
-    every clip."""
+    """A picture: for each of the first scenes a line of the truth and one line per sampler; a column for the first
+    frame and every clip."""
     lines = [
         torch.cat(list(frames[scene]), dim=1)
         for scene in range(min(num_scenes, len(true)))

@@ -1,8 +1,8 @@
-"""Does an object keep its colour and size from frame to frame while the camera moves? Blobs are followed and compared.
+"""Measures whether objects keep their colour and size while the camera moves: blobs are followed and compared.
 
 Needs the optional extra `evaluation` (OpenCV's connected components).
 
-Source: ours, because a film of crisp frames can still flicker or melt, and no measure of single frames sees it.
+Source: ours, because a film of sharp frames can still flicker or melt, and no measure of single frames shows that.
 """
 
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ _LEAST_OVERLAP = 0.5  # of the smaller blob's pixels
 
 @dataclass
 class BlobChanges:
-    """What became of the blobs of one clip: grey levels and octaves of area of those found again, and how many are."""
+    """Changes of one clip's blobs that were found again, in grey levels and octaves of area; number of all blobs."""
 
     colour: list[float] = field(default_factory=list)
     size: list[float] = field(default_factory=list)
@@ -79,8 +79,8 @@ def measure_steadiness(
 ) -> dict[str, object]:
     """Per film and clip, pooled over scenes: change of a blob's colour and area in two frames, and the share found.
 
-    Frames two apart are compared, within a clip and over its seam with the one before. Objects that move, turn or hide
-    each other change in true films, too: theirs is the floor.
+    Frames two apart are compared, within a clip and across its seam with the clip before. Objects that move, turn or
+    hide each other change in true films, too: the true films' values are the floor.
     """
     at = torch.arange(0, poses.shape[1], _FRAME_STEP)
     backdrop = backdrop_frames(truths, poses[:, at])

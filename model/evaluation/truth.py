@@ -1,4 +1,4 @@
-"""What the renderer knows of one scene, for poses in the episode's own frame (first camera = identity)."""
+"""The renderer's truth of one scene, for poses in the episode's own frame (first camera = identity)."""
 
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
@@ -11,16 +11,16 @@ from model.data.synthetic.renderer import RenderedClip, render, render_frames
 from model.data.synthetic.scene import Scene, sample_scene, static_scene
 from model.world.protocol import RendersViews, WorldModel, WorldState
 
-# Every motion repeats itself within seconds: samples over this span meet an object nearly everywhere it goes.
+# Every motion repeats itself within seconds: samples over this span show an object at nearly all its places.
 _SWEEP_SECONDS = 12.0
 
 
 @runtime_checkable
 class CameraTruth(Protocol):
-    """What the search for a camera must know of a scene, for poses in the episode's own frame.
+    """What the search for a camera must know about a scene, for poses in the episode's own frame.
 
     Attributes:
-        seed: Of the scene.
+        seed: The scene's seed.
         intrinsics: fx, fy, cx, cy, normalised.
         height: Pixels.
         width: Pixels.
@@ -39,33 +39,33 @@ class CameraTruth(Protocol):
     def fps(self) -> float: ...
 
     def resting_frames(self, c2w: Float[Tensor, "f 4 4"]) -> UInt8[Tensor, "f h w 3"]:
-        """Frames of what stands still."""
+        """Frames of the static scene."""
         ...
 
     def resting_depth(self, c2w: Float[Tensor, "f 4 4"]) -> Float[Tensor, "f h w"]:
-        """Metric z-depth of what stands still."""
+        """Metric z-depth of the static scene."""
         ...
 
     def depth(self, c2w: Float[Tensor, "f 4 4"], times: Float[Tensor, " f"]) -> Float[Tensor, "f h w"]:
-        """Metric z-depth of everything."""
+        """Metric z-depth of the whole scene."""
         ...
 
     def disturbed(self, c2w: Float[Tensor, "f 4 4"], times: Float[Tensor, " f"]) -> Bool[Tensor, "f h w"]:
-        """Pixels that what moves changes."""
+        """Pixels that moving objects change."""
         ...
 
     def swept(self, c2w: Float[Tensor, "f 4 4"], num_times: int = 12) -> Bool[Tensor, "f h w"]:
-        """Pixels where something that moves is seen at one moment or another."""
+        """Pixels where a moving object is seen at some moment."""
         ...
 
 
 @dataclass(frozen=True)
 class StillTruth:
-    """The `CameraTruth` of an episode in which nothing moves, of a world that shows any view, as a mesh does.
+    """The `CameraTruth` of an episode in which nothing moves, in a world that renders any view, such as a mesh.
 
     Attributes:
-        world: It is asked for views.
-        state: Of one row.
+        world: The world that renders the views.
+        state: The episode's state, one row.
     """
 
     world: RendersViews
@@ -102,7 +102,7 @@ class StillTruth:
         return self.world.render_views(self.state, c2w[None])[1][0]
 
     def depth(self, c2w: Float[Tensor, "f 4 4"], times: Float[Tensor, " f"]) -> Float[Tensor, "f h w"]:
-        """The same at all times."""
+        """Metric z-depth, the same at all times."""
         return self.resting_depth(c2w)
 
     def disturbed(self, c2w: Float[Tensor, "f 4 4"], times: Float[Tensor, " f"]) -> Bool[Tensor, "f h w"]:
@@ -149,11 +149,11 @@ class SceneTruth:
         return cls(scene, static_scene(scene), scene.start_pose, intrinsics, height, width, fps)
 
     def clip(self, c2w: Float[Tensor, "f 4 4"], times: Float[Tensor, " f"]) -> RenderedClip:
-        """Frames, depth and mask of what moves."""
+        """Frames, depth and mask of moving objects."""
         return self._rendered(self.scene, c2w, times)
 
     def depth(self, c2w: Float[Tensor, "f 4 4"], times: Float[Tensor, " f"]) -> Float[Tensor, "f h w"]:
-        """Metric z-depth, moving objects and all; infinite in the sky."""
+        """Metric z-depth, with moving objects; infinite in the sky."""
         return self._rendered(self.scene, c2w, times, 1).depth
 
     def objects(self, c2w: Float[Tensor, "f 4 4"], times: Float[Tensor, " f"]) -> Int[Tensor, "f h w"]:
@@ -169,11 +169,11 @@ class SceneTruth:
         return self._frames(replace(self.scene, objects=()), c2w, torch.zeros(len(c2w)))
 
     def resting_depth(self, c2w: Float[Tensor, "f 4 4"]) -> Float[Tensor, "f h w"]:
-        """Metric z-depth of what stands still."""
+        """Metric z-depth of the static scene."""
         return self._rendered(self.resting, c2w, torch.zeros(len(c2w)), 1).depth
 
     def disturbed(self, c2w: Float[Tensor, "f 4 4"], times: Float[Tensor, " f"]) -> Bool[Tensor, "f h w"]:
-        """Pixels that moving objects or their shadows change, by however little."""
+        """Pixels that moving objects or their shadows change, even slightly."""
         return (self._frames(self.scene, c2w, times) != self.resting_frames(c2w)).any(dim=-1)
 
     def swept(self, c2w: Float[Tensor, "f 4 4"], num_times: int = 12) -> Bool[Tensor, "f h w"]:

@@ -1,4 +1,4 @@
-"""Fidelity of frames against the truth."""
+"""Quality measures of single frames: fidelity against the truth, sharpness and contrast."""
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -19,7 +19,7 @@ def ssim_map(frames: UInt8[Tensor, "*b h w 3"], truth: UInt8[Tensor, "*b h w 3"]
     """Structural similarity at every pixel, mean over the colours.
 
     Source: Wang et al. 2004: Gaussian window of 11 pixels and 1.5 standard deviation, K1 = 0.01, K2 = 0.03. The window
-    is cut off at the border and its weights made up to 1.
+    is cut off at the border and its weights are rescaled to sum to 1.
     """
     shape = frames.shape
     x, y = (v.flatten(0, -4) if v.ndim > 3 else v[None] for v in (frames, truth))
@@ -44,14 +44,14 @@ def masked_psnr(
 
 
 def sharpness(frames: UInt8[Tensor, "*b h w 3"]) -> Float[Tensor, "*b"]:
-    """Mean length of the brightness gradient, grey levels of 1 a pixel."""
+    """Mean length of the brightness gradient per pixel; brightness is in [0, 1]."""
     light = brightness(frames)
     across, down = light[..., :-1, 1:] - light[..., :-1, :-1], light[..., 1:, :-1] - light[..., :-1, :-1]
     return (across.square() + down.square()).sqrt().mean(dim=(-2, -1))
 
 
 def contrast(frames: UInt8[Tensor, "*b h w 3"]) -> Float[Tensor, "*b"]:
-    """Standard deviation of the brightness, grey levels of 1."""
+    """Standard deviation of the brightness, which is in [0, 1]."""
     return brightness(frames).std(dim=(-2, -1), correction=0)
 
 
@@ -61,7 +61,7 @@ def brightness(frames: UInt8[Tensor, "*b h w 3"]) -> Float[Tensor, "*b h w"]:
 
 
 def ratios(values: Float[Tensor, " n"], true: Float[Tensor, " n"], digits: int = 4) -> list[float | None]:
-    """values / true, rounded; None where nothing was measured in either."""
+    """values / true, rounded; None where `true` is not positive or the value is NaN."""
     pairs = zip(values.tolist(), true.tolist(), strict=True)
     return [round(v / t, digits) if t > 0 and v == v else None for v, t in pairs]
 

@@ -1,4 +1,4 @@
-"""Which pixels of a frame showed a surface that earlier frames had shown, and which are newly revealed."""
+"""Which pixels of a frame show a surface that earlier frames showed, and which are newly revealed."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -6,7 +6,7 @@ from torch import Tensor
 
 from model.geometry.camera import pixel_grid, project, unproject
 
-SKY_METRES = 1000.0  # metres: in a picture of this size a point so far away lies where one at infinity would
+SKY_METRES = 1000.0  # metres: in pictures of this size, a point so far away projects like one at infinity
 # In inverse metres: the ground's inverse depth is linear in the row, about 0.013 a row for a camera at eye level.
 _TOLERANCE, _RELATIVE_TOLERANCE = 0.015, 0.03
 
@@ -23,9 +23,9 @@ def visible_from(
     Args:
         depth: z-depth in metres of the pixels in question; infinite in the sky.
         c2w: Their camera.
-        other_depth: Of the other cameras' views, with everything that may hide something.
+        other_depth: z-depth of the other cameras' views, with all objects that may hide something.
         other_c2w: The other cameras.
-        intrinsics: Of all of them.
+        intrinsics: The lens of all cameras.
     """
     height, width = depth.shape
     points = unproject(pixel_grid(height, width), depth.clamp(max=SKY_METRES), c2w, intrinsics)
@@ -47,17 +47,17 @@ def seen_before_clip(
     frames_per_clip: int,
     every: int = 4,
 ) -> Bool[Tensor, "f h w"]:
-    """For every frame, the pixels whose resting surface was in view at some frame before the frame's own clip began.
+    """For every frame, the pixels whose static surface was in view in some frame before the frame's own clip began.
 
-    Frame 0 has all pixels seen: it was given.
+    In frame 0, all pixels count as seen: it was given.
 
     Args:
-        depth: Of what stands still.
-        full_depth: With the moving objects, which hide what is behind them.
+        depth: Depth of the static scene.
+        full_depth: Depth with the moving objects, which hide what is behind them.
         c2w: Camera of every frame.
-        intrinsics: Of all of them.
-        frames_per_clip: Frame 0 stands alone, then clips of this many frames follow.
-        every: Only every so many earlier frames are looked at.
+        intrinsics: The lens of all frames.
+        frames_per_clip: Clips of this many frames follow frame 0.
+        every: Only every `every`-th earlier frame is checked.
     """
     seen = torch.ones(depth.shape, dtype=torch.bool)
     for frame in range(1, len(depth)):
@@ -74,7 +74,7 @@ def seen_at_start(
     first_c2w: Float[Tensor, "4 4"],
     intrinsics: Float[Tensor, "4"],
 ) -> Bool[Tensor, "f h w"]:
-    """For every frame, the pixels whose resting surface the first frame showed: all that a world was given."""
+    """For every frame, the pixels whose static surface the first frame showed: a world was given no other surface."""
     return torch.stack(
         [
             visible_from(mine, pose, first_depth[None], first_c2w[None], intrinsics)[0]

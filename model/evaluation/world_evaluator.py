@@ -1,4 +1,4 @@
-"""What the oracle measures of a world beyond PSNR per clip, as sections of one report."""
+"""Measures a world against the oracle beyond PSNR per clip; each measure is a section of one report."""
 
 import copy
 from collections.abc import Callable
@@ -40,19 +40,19 @@ Section = dict[str, Any]
 
 @dataclass(kw_only=True)
 class EvaluationConfig:
-    """Which sections to evaluate; what is off by default is slow or needs the extra `evaluation`.
+    """Which sections to evaluate; sections that are off by default are slow or need the extra `evaluation`.
 
     Attributes:
         camera: Search the pose of every `camera_every`-th frame, and measure the search's floor on true frames.
         objects: How much of the picture objects cover and how sharp they are, generated / true, per clip.
-        caption_colours: Whether every clip shows the colours that the caption names, where the true camera sees them.
+        caption_colours: Whether every clip shows those of the caption's colours that the true camera sees.
         steadiness: How much an object's colour and size change within two frames; needs the extra `evaluation`.
         motion: Strength of the moving objects' motion, generated / true; needs the extra `evaluation`.
         kinds: Scenes for each kind of controlled single move (one clip each, `camera` measured); 0 leaves them out.
         revisit: Clips to fly out before coming back; 0 leaves it out.
         still: Clips to stand still for; 0 leaves it out.
-        prompts: Open an episode from every scene's caption and look for the colours that it names.
-        lpips: A row of LPIPS; needs the extra `lpips`, and AlexNet's weights.
+        prompts: Start an episode from every scene's caption and look for the colours that it names.
+        lpips: Add a row of LPIPS; needs the extra `lpips`, and AlexNet's weights.
         batch_size: Scenes that are flown at once.
     """
 
@@ -70,10 +70,10 @@ class EvaluationConfig:
     batch_size: int = 16
 
     def __post_init__(self) -> None:
-        """Checks the numbers, and that packages are there before hours have been spent.
+        """Checks the numbers and the packages before hours of evaluation begin.
 
         Raises:
-            ValueError: a number is negative, or a package is missing and wanted.
+            ValueError: a number is too small, or a needed package is missing.
         """
         for name, least in (("camera_every", 1), ("kinds", 0), ("revisit", 0), ("still", 0), ("batch_size", 1)):
             if getattr(self, name) < least:
@@ -92,7 +92,7 @@ class EvaluationReport:
     camera: CameraAccuracy | None = None
 
     def summary(self) -> dict[str, float]:
-        """The figures that people compare; absent where they were not measured."""
+        """The figures that people compare; those that were not measured are absent."""
         places = {
             "rot_err_deg": ("camera", "generated", "rot_err_deg"),
             "trans_err_m": ("camera", "generated", "trans_err_m"),
@@ -123,13 +123,13 @@ class WorldEvaluator:
 
     Args:
         world: The world that is evaluated.
-        autoencoder: Of the world, if it has one: sections then also measure true frames through it, as a floor.
-        clips: How `scenes` were rendered; other moves are rendered alike.
+        autoencoder: The world's, if it has one: sections then also measure true frames through it, as a floor.
+        clips: How `scenes` were rendered; single moves are rendered with the same settings.
         scenes: Held-out scenes.
         config: Which sections to evaluate.
 
     Raises:
-        ValueError: The camera is to be measured more rarely than there are frames.
+        ValueError: `camera_every` is larger than the number of frames.
     """
 
     def __init__(
@@ -153,13 +153,13 @@ class WorldEvaluator:
         self.accuracy: CameraAccuracy | None = None
 
     def with_world(self, world: WorldModel) -> "WorldEvaluator":
-        """An evaluator of another world of the same size on the same scenes, with what is known of them so far."""
+        """An evaluator of another world of the same size on the same scenes, whose cached results it keeps."""
         other = copy.copy(self)
         other.world, other.accuracy = world, None
         return other
 
     def evaluate(self, result: OracleResult) -> EvaluationReport:
-        """All sections that the configuration names; `result` holds what the world generated on the scenes."""
+        """All sections that the configuration names; `result` holds the world's frames of the scenes."""
         config = self.config
         measures: dict[str, tuple[object, Callable[[Tensor], Section]]] = {
             "fidelity": (True, self.fidelity),
@@ -189,20 +189,20 @@ class WorldEvaluator:
 
     @cached_property
     def regions(self) -> Regions:
-        """Which true pixels had been seen before their clip, are new, or move."""
+        """Which true pixels were seen before their clip, are new, or move."""
         return find_regions(self.truths, self.poses, self.step)
 
     @cached_property
     def judge(self) -> ColourJudge:
-        """It knows how the renderer paints objects, in the size and through the lens of the scenes."""
+        """A judge that knows how the renderer paints objects, at the scenes' size and lens."""
         return ColourJudge.calibrated(self.truths[0])
 
     def fidelity(self, generated: UInt8[Tensor, "n f h w 3"]) -> Section:
-        """PSNR, SSIM and, where wanted, LPIPS per clip over pixels seen before, newly revealed and moving."""
+        """PSNR, SSIM and, if configured, LPIPS per clip over pixels seen before, newly revealed and moving."""
         return fidelity_per_clip(generated, self.scenes.frames, self.regions, self.step, self.lpips)
 
     def determinism(self, generated: UInt8[Tensor, "n f h w 3"]) -> Section:
-        """Whether the first clip of the first batch comes out the same, bit for bit, a second time."""
+        """Whether the first clip of the first batch is the same, bit for bit, when it is generated again."""
         rows = min(self.config.batch_size, len(self.truths))
         poses = self.scenes.poses[:rows, : 1 + self.world.spec.poses_per_clip]
         again = fly(self.world, self.scenes, poses, self.config.batch_size, "the first clip again")
@@ -224,7 +224,7 @@ class WorldEvaluator:
 
     @cached_property
     def camera_floors(self) -> dict[str, CameraAccuracy]:
-        """Of true frames, and of these through the autoencoder (what its blur costs)."""
+        """Camera errors of true frames, and of true frames through the autoencoder (the cost of its blur)."""
         return self._camera_floors(self.truths, self.scenes, self.rebuilt)
 
     def _camera_floors(
@@ -238,7 +238,7 @@ class WorldEvaluator:
         }
 
     def objects(self, generated: UInt8[Tensor, "n f h w 3"]) -> Section:
-        """Objects' share of the picture and their edges; `vae` is that of true frames through the autoencoder."""
+        """Objects' share of the picture and their edges; `vae`: those of true frames through the autoencoder."""
         films = {"generated": generated} | ({} if self.rebuilt is None else {"vae": self.rebuilt})
         return measure_objects(self.truths, films, self.scenes.frames, self.poses, self.step)
 
@@ -262,7 +262,7 @@ class WorldEvaluator:
         return section
 
     def kinds(self) -> Section:
-        """Every controlled move for one clip: PSNR against holding the first frame, camera errors and their floors."""
+        """Every controlled move for one clip: PSNR, that of holding the first frame, camera errors and their floors."""
         section: Section = {}
         clips = replace(self.clips, num_latents=1 + self.world.spec.poses_per_clip)
         for kind in tqdm(MOVES, desc="single moves", unit="kind"):
@@ -282,7 +282,7 @@ class WorldEvaluator:
         return section
 
     def revisit(self) -> Section:
-        """Out for some clips and back."""
+        """Flies out for some clips and back; see `measure_revisit`."""
         num_poses = 1 + self.config.revisit * self.world.spec.poses_per_clip
         poses = self.scenes.poses[:, :num_poses]
         if poses.shape[1] < num_poses:
@@ -291,10 +291,10 @@ class WorldEvaluator:
         return visit.summary(self.config.revisit)
 
     def still(self) -> Section:
-        """Standing still."""
+        """Stands still; see `measure_stillness`."""
         clips, size, motion = self.config.still, self.config.batch_size, self.config.motion
         return measure_stillness(self.world, self.scenes, self.truths, clips, size, with_motion=motion)
 
     def prompts(self) -> Section:
-        """Openings from the captions alone."""
+        """Starts episodes from the captions alone; see `measure_prompts`."""
         return measure_prompts(self.world, self.scenes, self.judge, self.config.batch_size).summary()

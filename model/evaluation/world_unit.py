@@ -1,4 +1,4 @@
-"""How long the unit of a world without metres is: Eq. 2 on a clip that it made along known poses."""
+"""Estimates the unit of length of a non-metric world: Eq. 2 on a clip that the world generated along known poses."""
 
 from dataclasses import dataclass
 
@@ -15,19 +15,19 @@ from model.geometry.alignment import similarity, trajectory_errors
 from model.geometry.trajectory import frame_poses
 from model.world.protocol import WorldModel
 
-# of each pose, in the world's metres and in radians: sideways, for parallax, with a turn, for the lens
+# of each pose, in the world's metres and in radians: sideways for parallax, with a turn to determine the lens
 _TWIST = (0.15, 0.0, 0.05, 0.0, -0.02, 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorldUnit:
-    """What was found.
+    """The estimated unit.
 
     Attributes:
-        factor: Real metres of one of the world's: multiply its `metres_per_unit` by it.
+        factor: Real metres in one metre of the world: multiply its `metres_per_unit` by it.
         spread: Standard deviation of the keyframes' scales over their mean; above 0.2 the estimate means little.
-        path_error: Mean distance of the path that the pictures show from the commanded one, as a share of its length,
-            after the best fit: how well the world follows.
+        path_error: How well the world follows: mean distance of the path in the pictures from the commanded path, as a
+            share of its length, after the best fit.
     """
 
     factor: float
@@ -47,15 +47,15 @@ def estimate_unit(
     """Flies one clip sideways, finds its path and points from the pictures, and compares them with metric depth.
 
     Args:
-        world: Its `metres_per_unit` may be any.
+        world: The world; its `metres_per_unit` may have any value.
         sfm: Finds the path.
-        depth: Of pictures, in metres.
-        image: The first frame; a picture whose scene does not move is best.
-        prompt: Of the clip.
-        seed: Of the clip.
+        depth: Estimates the pictures' depth in metres.
+        image: The first frame; a picture of a static scene is best.
+        prompt: The clip's prompt.
+        seed: The clip's seed.
 
     Raises:
-        ReconstructionFailed: The pictures have no path.
+        ReconstructionFailed: No path is found in the pictures.
         ValueError: Too few frames have a pose or a scale.
     """
     state, first = world.start(
@@ -77,12 +77,12 @@ def unit_of(
     depth: MetricDepth,
     config: ScaleConfig | None = None,
 ) -> WorldUnit:
-    """The unit from a clip's frames, the poses it was made along, and what was reconstructed from it.
+    """The unit from a clip's frames, its commanded poses, and its reconstruction.
 
     Raises:
         ValueError: Too few frames have a pose or a scale.
 
-    Source: the paper, Eq. 2, for metres of the reconstruction's unit; the commanded path gives the world's.
+    Source: the paper, Eq. 2, for the reconstruction's unit in metres; the commanded path gives it in the world's unit.
     """
     registered = reconstruction.registered.nonzero()[:, 0]
     if len(registered) < 3:

@@ -1,4 +1,4 @@
-"""Appearance consistency: do successive clips of one scene look alike to a network?
+"""Appearance consistency: how much the clips of one scene look alike to a network.
 
 Source: the paper, Sec. 4.2: cosine between the clips' mean features.
 """
@@ -12,9 +12,9 @@ from torch import Tensor
 
 
 def cut_into_clips(num_frames: int, frames_per_clip: int) -> list[slice]:
-    """Returns the clips of a film, of equal length: as many whole ones as there are, else two halves.
+    """Returns the clips of a film, of equal length: all whole clips if there are two or more, else two halves.
 
-    What is left over at the end, less than a clip, belongs to none. A single frame is one clip.
+    The frames after the last whole clip belong to no clip. A single frame is one clip.
     """
     if num_frames < 2:
         return [slice(0, num_frames)]
@@ -23,6 +23,6 @@ def cut_into_clips(num_frames: int, frames_per_clip: int) -> list[slice]:
 
 
 def consistency(clips: Sequence[Float[Tensor, " d"]]) -> float | None:
-    """Returns the mean cosine over all pairs of clips of one scene; None of fewer than two clips."""
+    """Returns the mean cosine over all pairs of clips of one scene; None for fewer than two clips."""
     pairs = [float(torch.cosine_similarity(one, other, dim=0)) for one, other in combinations(clips, 2)]
     return sum(pairs) / len(pairs) if pairs else None

@@ -1,9 +1,9 @@
-"""TransErr, RotErr and geometric consistency: does structure from motion find the camera that was commanded?
+"""TransErr, RotErr and geometric consistency: structure from motion's camera against the commanded camera.
 
-Source: the paper, Sec. 4.2; ours: it does not say when a clip counts as solved. Here it is solved if the path would be
-good enough for a label of training data: enough frames have a pose on enough points, and every step agrees with the
-flow and with the epipolar geometry of its two pictures (`model.curation.steps.borne_out`). Without the second half,
-wrong paths that fit their own points count as solved, with any error.
+Source: the paper, Sec. 4.2, which does not say when a clip counts as solved; ours: it is solved if its path could label
+training data: enough frames have a pose on enough points, and every step agrees with the flow and with the epipolar
+geometry of its two pictures (`model.curation.steps.borne_out`). Without the second condition, wrong paths that fit
+their own points would count as solved, with any error.
 """
 
 from dataclasses import dataclass
@@ -22,16 +22,16 @@ from model.geometry.alignment import similarity, trajectory_errors, transform
 
 @dataclass(frozen=True)
 class CameraControl:
-    """Of one film; errors are None if it is not solved, or if no path is known to compare with.
+    """The result for one film; errors are None if it is not solved, or if there is no path to compare with.
 
     Attributes:
         unsolved: Why structure from motion does not count as successful, with the numbers; empty if it does.
         trans_err: Mean distance between the cameras' centres after Sim(3) alignment, in the unit of the given path.
-        rot_err_deg: Mean angle between their orientations after it, degrees.
-        trans_err_metric: Mean distance in metres where the scale is not free: the path found is brought to metres by a
-            depth network, and aligned by rotation and translation only. None without such a network.
-        aligned: The path found, in the world of the given one; only of frames that have a pose.
-        frames: Which these are.
+        rot_err_deg: Mean angle between the cameras' orientations after the same alignment, degrees.
+        trans_err_metric: Mean distance in metres without free scale: a depth network gives the found path its metric
+            scale, and only rotation and translation are aligned. None without such a network.
+        aligned: The found path in the given path's world frame; only the frames that have a pose.
+        frames: The numbers of these frames.
     """
 
     unsolved: str
@@ -54,9 +54,9 @@ def camera_control(
 
     Args:
         clip: The film.
-        moving: Pixels that are not to be used.
-        reference: The commanded pose of every frame; None: only whether it is solved.
-        lens: The lens if it is known, normalised; None: it is estimated.
+        moving: Pixels that must not be used.
+        reference: The commanded pose of every frame; None: no errors are measured.
+        lens: The known lens, normalised; None: it is estimated.
         tools: Estimators.
         criterion: When a film counts as solved.
     """
@@ -89,5 +89,5 @@ def _metric_error(clip: ClipFrames, solved: Reconstruction, wanted: Tensor, tool
 
 
 def path_length(c2w: Float[Tensor, "f 4 4"]) -> float:
-    """Returns how far the camera goes, in the path's unit: TransErr grows with it."""
+    """Returns the length of the camera's path, in the path's unit: TransErr grows with it."""
     return float(torch.linalg.vector_norm(c2w[:, :3, 3].diff(dim=0), dim=-1).sum())

@@ -1,6 +1,6 @@
-"""The test of the tests: films of which the truth is known, spoilt in one way each. Does each metric tell, and only it?
+"""Tests the metrics: films whose truth is known are spoilt in one way each, and only the matching metric should change.
 
-Source: ours, because a metric that nobody has seen fail measures nothing.
+Source: ours, because a metric that never shows a failure measures nothing.
 """
 
 import dataclasses
@@ -51,12 +51,12 @@ class ControlsConfig:
     """`python -m model.cli.evaluate paper_controls`.
 
     Attributes:
-        out: FILE.json; the table gets the same name, the films lie in FILE_films.
-        films: Those that are rendered, textured, at this size.
-        num_references: The last of them are not judged, they are the Frechet distance's reference.
-        turned_deg: How far every commanded pose is turned, about an axis of its own.
-        longer: Commanded paths are made so many times as long.
-        smaller: True films are judged at these shares of their size, too.
+        out: FILE.json; the table gets the same name, the films are stored in FILE_films.
+        films: The rendered films, in the textured style, at this size.
+        num_references: This many last films are not judged: they are the Frechet distance's reference.
+        turned_deg: Angle by which every commanded pose is turned, each about another axis.
+        longer: Factor by which commanded paths are made longer.
+        smaller: True films are also judged at these shares of their size.
     """
 
     out: str = "runs/evaluate/paper_controls.json"
@@ -81,13 +81,13 @@ class ControlsConfig:
 
 
 def measure_controls(config: ControlsConfig) -> dict[str, PaperReport]:
-    """Returns the report of every condition, by name; films and results that are there are not made again."""
+    """Returns the report of every condition, by name; existing films and results are not made again."""
     out = Path(config.out)
     folder = out.with_name(f"{out.stem}_films")
     truths = render_truth_films(folder / "rendered", config.films)
     judged = dict(list(truths.items())[: -config.num_references])
     films = folder / "rendered" / "films"
-    # a folder for each choice of films, so that none of another choice is judged with them
+    # a folder for each choice of films, so that films of another choice are not judged with them
     folder /= f"{config.films.first_seed}_{config.films.num_films}_{config.num_references}"
     for name in truths:
         where = "true" if name in judged else "reference"
@@ -124,7 +124,7 @@ def write_controls(config: ControlsConfig, reports: dict[str, PaperReport]) -> s
 
 
 def turned(c2w: Float[Tensor, "f 4 4"], degrees: float) -> Float[Tensor, "f 4 4"]:
-    """Returns the poses, each turned about an axis of its own through its centre: no alignment takes that back."""
+    """Returns the poses, each turned about its own axis through its centre: no alignment can undo that."""
     axes = torch.randn(len(c2w), 3, generator=torch.Generator().manual_seed(_SEED), dtype=c2w.dtype)
     axes = torch.nn.functional.normalize(axes, dim=-1)
     return c2w @ se3.exp(torch.cat((torch.zeros_like(axes), math.radians(degrees) * axes), dim=-1))
@@ -136,7 +136,7 @@ def shuffled(frames: UInt8[Tensor, "f h w 3"]) -> UInt8[Tensor, "f h w 3"]:
 
 
 def _conditions(config: ControlsConfig) -> list[tuple[str, str, str]]:
-    """Returns the label of every row, its films and the paths that they are judged against."""
+    """Returns the label of every row, its films, and the paths against which they are judged."""
     conditions = [
         ("true films", "true", "commanded"),
         ("frozen", "frozen", "commanded"),
@@ -190,7 +190,7 @@ def _write_paths(folder: Path, truths: dict[str, FilmTruth], config: ControlsCon
 
 
 def _given_depth(folder: Path, truths: dict[str, FilmTruth]) -> MetricDepth:
-    """Returns the renderer's depth of every frame of the true films as they are decoded."""
+    """Returns the renderer's depth of every decoded frame of the true films."""
     frames, depth = [], []
     for film in find_films(folder / "true"):
         truth = truths[film.path.stem]
@@ -201,14 +201,14 @@ def _given_depth(folder: Path, truths: dict[str, FilmTruth]) -> MetricDepth:
     def of_true_films(frames: UInt8[Tensor, "*f h w 3"]) -> Float[Tensor, "*f h w"]:
         try:
             return given(frames)
-        except ValueError:  # a spoilt picture: there is no depth, so there are no metres
+        except ValueError:  # a spoilt picture: its depth is unknown, so it has no metric scale
             return torch.full(frames.shape[:-1], float("inf"))
 
     return of_true_films
 
 
 class _RememberedSfM:
-    """Structure from motion that solves every film once: films are judged against several paths."""
+    """Structure from motion that solves every film only once, because films are judged against several paths."""
 
     def __init__(self, solve: StructureFromMotion) -> None:
         self._solve, self._answers = solve, dict[str, Reconstruction | ReconstructionFailed]()
@@ -219,7 +219,7 @@ class _RememberedSfM:
         masks: Bool[Tensor, "f h w"] | None,
         intrinsics: Float[Tensor, "4"] | None,
     ) -> Reconstruction:
-        """Returns, or raises, what it did the first time."""
+        """Returns the first call's result, or raises its error."""
         key = fingerprint(*("none" if each is None else each for each in (frames, masks, intrinsics)))
         if key not in self._answers:
             try:
@@ -233,13 +233,13 @@ class _RememberedSfM:
 
 
 class _RememberedMask:
-    """A mask of what moves that is made once for every film."""
+    """A mask of moving objects that is made only once for every film."""
 
     def __init__(self, mask: MotionMask) -> None:
         self._mask, self._answers = mask, dict[str, Tensor]()
 
     def __call__(self, frames: UInt8[Tensor, "f h w 3"]) -> Bool[Tensor, "f h w"]:
-        """Returns what it did the first time."""
+        """Returns the first call's result."""
         key = fingerprint(frames)
         if key not in self._answers:
             self._answers[key] = self._mask(frames)

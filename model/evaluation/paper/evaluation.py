@@ -1,4 +1,4 @@
-"""A folder of films, judged film by film: what is done stays done, and one bad film stops nothing."""
+"""Evaluates a folder film by film: finished films are not measured again, and a bad film does not stop the others."""
 
 import dataclasses
 import json
@@ -30,13 +30,13 @@ Summary = dict[str, float | int | None]
 
 @dataclass(frozen=True)
 class PaperReport:
-    """What was found.
+    """The results of an evaluation.
 
     Attributes:
-        summary: The six metrics, means over films, and how many films and clips they rest on.
-        standard_errors: Of those that are means over films.
-        networks: Whose features were compared.
-        results: Of every film.
+        summary: The six metrics, means over films, and the numbers of films and clips behind them.
+        standard_errors: Of the metrics that are means over films.
+        networks: The networks whose features were compared.
+        results: The result of every film.
     """
 
     summary: Summary
@@ -46,11 +46,11 @@ class PaperReport:
 
 
 def evaluate_films(config: PaperConfig, make_tools: Callable[[ToolsConfig], Tools] = build_tools) -> PaperReport:
-    """Judges the films of `config.videos`; results of each lie in the folder `FILE_films` beside `config.out`.
+    """Judges the films of `config.videos`; the folder `FILE_films` beside `config.out` gets the result of each film.
 
     Args:
         config: Settings.
-        make_tools: Makes the estimators; another one brings VGGSfM, VGGT or TMO in by their protocols.
+        make_tools: Makes the estimators; another function can supply VGGSfM, VGGT or TMO behind the same protocols.
 
     Raises:
         FileNotFoundError: A folder holds no films.
@@ -77,7 +77,7 @@ def results_folder(config: PaperConfig, name: str) -> Path:
 
 
 def summarise(results: Sequence[FilmResult], references: Sequence[FilmResult], instruments: Instruments) -> PaperReport:
-    """Returns the report of films that were measured."""
+    """Returns the report of the measured films."""
     read = [each for each in results if "read" not in each.reasons]
     tried = [each for each in read if each.solved is not None]
     names = sorted({name for each in read for name in each.metrics} - {instruments.image.metric})
@@ -119,7 +119,7 @@ def _measured(
 
 
 def _deciding_settings(config: PaperConfig, instruments: Instruments) -> str:
-    """Returns, as text, what changes a film's result if it changes."""
+    """Returns, as text, the settings on which a film's result depends."""
     settings: dict[str, Any] = dataclasses.asdict(config)
     # the networks' names have digests of their weights
     flown = [field.name for field in dataclasses.fields(WorldOptions)] + [

@@ -1,4 +1,4 @@
-"""What was measured of one film, on disk: a run that was stopped goes on with the next film."""
+"""The measurements of one film, stored on disk: a run that was stopped continues with the next film."""
 
 import json
 from collections.abc import Mapping
@@ -15,18 +15,18 @@ from model.whole_file import write_text
 
 @dataclass(kw_only=True)
 class FilmResult:
-    """One film.
+    """The result of one film.
 
     Attributes:
-        id: Of the film.
-        source: Its file.
-        scene: Films of one scene are compared in their looks.
-        num_frames: How many it has; 0 if it could not be read.
-        reasons: What could not be measured, by step (read, motion, features, path), and why.
+        id: The film's id.
+        source: The film's file.
+        scene: The looks of films of one scene are compared.
+        num_frames: Number of frames; 0 if the film could not be read.
+        reasons: By failed step (read, motion, features, path), why it could not be measured.
         solved: Whether structure from motion was successful; None: it was not tried.
-        unsolved: Why it was not.
-        metrics: What was measured, by name; what could not be is absent.
-        seconds: What it took.
+        unsolved: Why structure from motion was not successful.
+        metrics: The measured values by name; values that could not be measured are absent.
+        seconds: Time of the measurement.
         arrays: `clips`, features `k d` of every clip; `looks`, mean image features `k e` of every clip; `found` and
             `wanted`, aligned and commanded poses.
     """
@@ -47,7 +47,7 @@ class FilmResult:
         return {name: value for name, value in vars(self).items() if name != "arrays"}
 
     def ledger_line(self) -> LedgerLine:
-        """Returns what became of the film."""
+        """Returns the film's line of the ledger."""
         verdict: Verdict = "kept"
         if "read" in self.reasons:
             verdict = "rejected"
@@ -60,12 +60,12 @@ class FilmResult:
 
 
 def save_result(folder: Path, result: FilmResult, key: str) -> None:
-    """Writes `ID.safetensors`, then `ID.json`, whose presence says that both are whole.
+    """Writes `ID.safetensors`, then `ID.json`, whose presence says that both are complete.
 
     Args:
-        folder: Of all results.
-        result: What was measured.
-        key: Names the film's contents and the settings; under another key it is measured again.
+        folder: The folder of all results.
+        result: The film's result.
+        key: Identifies the film's contents and the settings; under another key it is measured again.
     """
     save_tensors(folder / f"{result.id}.safetensors", result.arrays, {"key": key})
     text = json.dumps({"key": key, **result.record()}, allow_nan=False, indent=1)
@@ -73,7 +73,7 @@ def save_result(folder: Path, result: FilmResult, key: str) -> None:
 
 
 def load_result(folder: Path, film_id: str, key: str) -> FilmResult | None:
-    """Returns what was measured before under the same key; None if nothing was."""
+    """Returns the result that was stored under the same key; None if there is none."""
     path = folder / f"{film_id}.json"
     if not path.is_file():
         return None

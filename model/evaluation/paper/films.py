@@ -1,4 +1,4 @@
-"""The films that are judged: which there are, which camera path belongs to each, and their frames."""
+"""Finds the films to judge and the camera path of each, and reads their frames."""
 
 import math
 from collections import Counter
@@ -25,8 +25,8 @@ class JudgedFilm:
 
     Attributes:
         film: The film.
-        scene: Films of one scene are clips of it: those of one folder below the folder that is judged; else a film is a
-            scene of its own.
+        scene: Films in the same subfolder of the judged folder are clips of one scene; a film outside any subfolder is
+            a scene by itself.
         path_file: NAME.npy or NAME.txt.
     """
 
@@ -54,12 +54,12 @@ def judged_films(videos: str | Path, poses: str | Path | None = None) -> list[Ju
 
 
 def most_common_size(films: Sequence[JudgedFilm]) -> Size | None:
-    """Returns the size that most films have, which decides the unit of pixels; None if none can be opened."""
+    """Returns the size that most films have, which sets the unit of pixels; None if no film can be opened."""
     sizes: Counter[Size] = Counter()
     for each in films:
         try:
             frame = next(film_frames(each.film.path))
-        except (ValueError, OSError):  # said when it is read
+        except (ValueError, OSError):  # reported when the film is read
             continue
         sizes[frame.height, frame.width] += 1
     return sizes.most_common(1)[0][0] if sizes else None
@@ -70,7 +70,7 @@ def read_film(film: Film, size: Size | None, most_frames: int) -> ClipFrames:
 
     Raises:
         ValueError: It cannot be read, is of another size, or has fewer than two frames or more than `most_frames`.
-        OSError: It is not there any more.
+        OSError: It no longer exists.
     """
     pictures, times = [], []
     for frame in film_frames(film.path):
@@ -92,7 +92,7 @@ def read_path(judged: JudgedFilm, num_frames: int) -> CameraTrajectory:
     """Returns the commanded path of a film, a pose for every frame.
 
     Raises:
-        ValueError: There is none for this film, it is malformed, or it has another length than the film.
+        ValueError: There is no path for this film, it is malformed, or it has another length than the film.
     """
     if judged.path_file is None:
         raise ValueError("expected NAME.npy or NAME.txt of the film's name in poses, found none; add it")
@@ -106,7 +106,7 @@ def read_path(judged: JudgedFilm, num_frames: int) -> CameraTrajectory:
 
 
 def known_lens(judged: JudgedFilm, path: CameraTrajectory | None, fov_deg: float | None, size: Size) -> Tensor | None:
-    """Returns the lens that is kept: that of a RealEstate10K file, or of a given angle of view; None: estimate it."""
+    """Returns the known lens, from a RealEstate10K file or a given angle of view; None: it must be estimated."""
     if path is not None and judged.path_file is not None and judged.path_file.suffix.lower() == ".txt":
         return path.intrinsics.mean(dim=0)
     return None if fov_deg is None else intrinsics_from_fov(math.radians(fov_deg), *size)

@@ -1,4 +1,4 @@
-"""A world's films for the paper's metrics: flown through held-out scenes, written beside the truth."""
+"""Makes a world's films for the paper's metrics: flown through held-out scenes, written beside the true films."""
 
 import dataclasses
 import json
@@ -36,10 +36,10 @@ def fly_films(
     Args:
         world: Opens every scene with its true first frame.
         clips: Which scenes, and how they are rendered.
-        folder: Where to.
-        key: Names the world and the settings.
-        trajectories: Folder of paths (`.npy` or `.txt`, a pose for each latent) that take the place of the scenes' own.
-        captions: The world is given each scene's caption, too.
+        folder: The output folder.
+        key: Identifies the world and the settings.
+        trajectories: Folder of paths (`.npy` or `.txt`, a pose for each latent) that replace the scenes' own.
+        captions: The world also gets each scene's caption.
         batch_size: Scenes flown at once.
         search: Also find the camera by the oracle's search.
 
@@ -59,7 +59,7 @@ def fly_films(
     films = fly(world, scenes, scenes.poses, batch_size, "flying")
     paths = scenes.frame_poses()
     found = searched(measure_camera(scenes.truths(), films, paths)) if search else {}
-    with whole_folder(folder) as partial:  # films of other settings do not stay among these
+    with whole_folder(folder) as partial:  # replaces films of other settings
         for index, (seed, kind) in enumerate(zip(scenes.seeds, scenes.kinds, strict=True)):
             name = f"scene_{seed}_{kind}"
             write_video(partial / "films" / f"{name}.mp4", films[index], clips.fps)
@@ -70,11 +70,11 @@ def fly_films(
 
 
 def _given_paths(folder: Path, clips: ClipSetConfig) -> Float[Tensor, "n p 4 4"]:
-    """Returns the folder's paths in order, from the identity, again from the first one if there are more scenes.
+    """Returns the folder's paths in order, each from the identity; they repeat if there are more scenes than paths.
 
     Raises:
-        FileNotFoundError: The folder holds none.
-        ValueError: One is malformed or too short.
+        FileNotFoundError: The folder holds no paths.
+        ValueError: A path is malformed or too short.
     """
     files = sorted(path for path in folder.glob("*") if path.suffix.lower() in (".npy", ".txt"))
     if not files:
@@ -94,7 +94,7 @@ def _given_paths(folder: Path, clips: ClipSetConfig) -> Float[Tensor, "n p 4 4"]
 
 
 def _along(scenes: OracleScenes, poses: Float[Tensor, "n p 4 4"]) -> OracleScenes:
-    """Returns the same scenes seen along other paths."""
+    """Returns the same scenes rendered along other paths."""
     moved = dataclasses.replace(scenes, poses=poses, kinds=["given"] * len(poses))
     times = torch.arange((poses.shape[1] - 1) * FRAMES_PER_LATENT + 1) / scenes.fps
     pairs = zip(moved.truths(), moved.frame_poses(), strict=True)

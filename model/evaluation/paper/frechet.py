@@ -14,8 +14,8 @@ _SEED = 7  # of the halves
 def frechet_distance(features: Float[Tensor, "n d"], reference: Float[Tensor, "m e"]) -> float:
     """Returns the squared Frechet distance between the Gaussians that fit the two sets.
 
-    It is biased: of two samples of one distribution it is not 0, and it grows as the samples shrink. Compare figures of
-    equal numbers of clips only, and read them beside `distance_of_halves`.
+    It is biased: for two samples of one distribution it is not 0, and it grows as the samples shrink. Compare only
+    figures of equal numbers of clips, and compare them with `distance_of_halves`.
 
     Raises:
         ValueError: A set has fewer than two rows, the widths differ, or a number is not finite.
@@ -35,8 +35,8 @@ def gaussian_distance(
 ) -> float:
     """Returns |m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)), in float64.
 
-    The trace of the root is the sum of the singular values of C_a^(1/2) C_b^(1/2): both roots are of symmetric
-    matrices, so that nothing complex comes out where a covariance is singular, as it is of fewer clips than features.
+    The trace of the root is the sum of the singular values of C_a^(1/2) C_b^(1/2): both are roots of symmetric
+    matrices, so no complex number arises where a covariance is singular, as it is with fewer clips than features.
     """
     roots = [_root(covariance.double()) for covariance in (cov_a, cov_b)]
     overlap = torch.linalg.svdvals(roots[0] @ roots[1]).sum()
@@ -45,10 +45,10 @@ def gaussian_distance(
 
 
 def distance_of_halves(features: Float[Tensor, "n d"]) -> float | None:
-    """Returns the distance between two random halves of one set, None of fewer than four rows: the bias, made visible.
+    """Returns the distance between two random halves of one set, None for fewer than four rows: it shows the bias.
 
-    No film can be expected to be nearer to the reference than half of the reference is to the other half; with twice as
-    many clips as a half has, it can by about half of it.
+    Films cannot be expected to be nearer to the reference than its halves are to each other. Sets with twice as many
+    clips as a half can be nearer, by about half of this distance.
     """
     if len(features) < 4:
         return None

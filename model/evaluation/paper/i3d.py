@@ -20,14 +20,14 @@ _WHERE = (
 class I3DVideos:
     """`VideoNetwork`: the 400 logits of I3D, trained on Kinetics.
 
-    The file is a program: TorchScript runs what it holds. Take it only from where you trust.
+    The file is a program, which TorchScript runs: take it only from a source that you trust.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: It is no TorchScript.
 
     Source: J. Carreira, A. Zisserman, Quo vadis, action recognition?, 2017; frames are prepared as in StyleGAN-V's FVD:
-    the shorter side becomes 224 pixels, the middle square is kept, values in [-1, 1].
+    the shorter side becomes 224 pixels, the middle square is kept, values are in [-1, 1].
     """
 
     metric = "fvd"

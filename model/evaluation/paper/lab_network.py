@@ -1,8 +1,8 @@
-"""A small network of our own for features, where no weights of I3D, VideoMAE or CLIP are at hand.
+"""Our own small network for features, for use without weights of I3D, VideoMAE or CLIP.
 
-It has learnt to name theme, colours, shapes and motions of rendered clips (`python -m model.cli.train_lab_network`).
-Its figures have names of their own, `frechet_lab` and `lab_consistency`: they compare films with one another, and with
-no figure of a paper.
+It was trained to name theme, colours, shapes and motions of rendered clips (`python -m model.cli.train_lab_network`).
+Its figures have their own names, `frechet_lab` and `lab_consistency`: they compare films with one another, but not
+with a paper's figures.
 """
 
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from model.fingerprint import fingerprint
 
 SHIPPED = Path(__file__).parents[2] / "pretrained" / "lab_network"
 NUM_FRAMES = 16
-# what each head names: fixed with the weights, whatever else the renderer learns to draw
+# the names of each head: fixed with the weights, even if the renderer gets new ones
 NAMES: dict[str, tuple[str, ...]] = {
     "theme": (
         "a pink dawn",
@@ -44,9 +44,9 @@ class LabNetworkConfig:
     Attributes:
         height: Pixels that every frame is resized to, whatever its aspect.
         width: Likewise.
-        channels: Of the three steps of the frames' own network, each of which halves the picture.
-        motion_channels: Of the two steps that see time.
-        features: Of a frame, and of the motion of a clip: a clip has twice as many.
+        channels: Of the three stages of the frames' network, each of which halves the picture.
+        motion_channels: Of the two layers that convolve over time.
+        features: Number for a frame, and for the motion of a clip: a clip has twice as many.
     """
 
     height: int = 48
@@ -57,7 +57,7 @@ class LabNetworkConfig:
 
 
 class LabNetwork(nn.Module):
-    """Features of frames, and of clips as the frames' mean beside what only their order shows."""
+    """Features of frames; a clip's features are the frames' mean and features of the motion."""
 
     def __init__(self, config: LabNetworkConfig) -> None:
         """Builds the network."""
@@ -86,7 +86,7 @@ class LabNetwork(nn.Module):
         return pictures.unflatten(0, clips.shape[:2])
 
     def of_frames(self, clips: Float[Tensor, "b f 3 h w"]) -> Float[Tensor, "b f d"]:
-        """Returns the features of every frame by itself."""
+        """Returns the features of every single frame."""
         return self._looks(self.frames(clips.flatten(0, 1))).unflatten(0, clips.shape[:2])
 
     def clip_features(self, clips: Float[Tensor, "b f 3 h w"]) -> Float[Tensor, "b e"]:
@@ -104,13 +104,13 @@ class LabNetwork(nn.Module):
 
 class _LabFeatures:
     def __init__(self, network: LabNetwork, device: str = "cpu") -> None:
-        """Takes the network to a device."""
+        """Moves the network to a device."""
         self._network, self._device = network.to(device).eval().requires_grad_(False), device
         self.name = f"lab network {_digest(network)}"
 
 
 class LabVideos(_LabFeatures):
-    """`VideoNetwork`: 64 features a clip of 16 frames, which are taken evenly from a clip of another length."""
+    """`VideoNetwork`: 64 features per clip, from 16 frames that are spread evenly over the clip."""
 
     metric = "frechet_lab"
 
@@ -122,7 +122,7 @@ class LabVideos(_LabFeatures):
 
 
 class LabImages(_LabFeatures):
-    """`ImageNetwork`: 32 features a frame."""
+    """`ImageNetwork`: 32 features per frame."""
 
     metric = "lab_consistency"
 

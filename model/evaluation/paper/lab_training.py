@@ -1,4 +1,4 @@
-"""How the lab network learns: rendered clips, whose theme, colours, shapes and motions the renderer knows."""
+"""Trains the lab network on rendered clips, whose theme, colours, shapes and motions the renderer knows."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +16,11 @@ from model.evaluation.paper.lab_network import NAMES, NUM_FRAMES, LabNetwork, La
 from model.training.state import generator_for
 
 _STYLES = ("soft", "textured")
-_HELD_OUT = 8  # one clip in so many is measured on, not trained on
+_HELD_OUT = 8  # one clip in this many is held out
 
 
 class NamedClips(NamedTuple):
-    """Clips, and for every head which of its names are true: one theme, and any number of the others."""
+    """Clips, and for every head which of its names are true: one theme, any number of names of other heads."""
 
     frames: UInt8[Tensor, "n f h w 3"]
     theme: Bool[Tensor, "n t"]
@@ -38,8 +38,8 @@ class LabClipsConfig:
     """What is rendered.
 
     Attributes:
-        render_into: The folder of the clips; what is there is not rendered again.
-        num_clips: Of each style.
+        render_into: The folder of the clips; existing clips are not rendered again.
+        num_clips: Clips of each style.
         num_workers: Processes that render.
     """
 
@@ -64,13 +64,13 @@ def render_named_clips(config: LabClipsConfig, network: LabNetworkConfig) -> Nam
 
 
 def split(clips: NamedClips) -> tuple[NamedClips, NamedClips]:
-    """Returns what is trained on and what is held out."""
+    """Returns the training clips and the held-out clips."""
     first = len(clips.frames) - max(1, len(clips.frames) // _HELD_OUT)
     return clips.rows(slice(first)), clips.rows(slice(first, None))
 
 
 def names_in_view(seed: int, style: str) -> dict[str, Bool[np.ndarray, " k"]]:
-    """Returns which theme a scene has, and which colours, shapes and motions its start pose sees."""
+    """Returns a scene's theme, and the colours, shapes and motions in view from its start pose."""
     scene = sample_scene(seed, style)
     seen = scene.visible_at_start()
     return {
@@ -117,7 +117,7 @@ def naming_losses(logits: dict[str, Tensor], clips: NamedClips) -> dict[str, Flo
 
 @torch.no_grad()
 def held_out_accuracy(module: LabNetwork, clips: NamedClips) -> dict[str, float]:
-    """Returns how often the theme is named; and for the other heads the mean area under the ROC curve (chance: .5)."""
+    """Returns the share of right themes; and for the other heads the mean area under the ROC curve (chance: .5)."""
     logits = [module.eval()(part) for part in clips.frames[:, :NUM_FRAMES].split(16)]
     said = {name: torch.cat([each[name] for each in logits]) for name in NAMES}
     named = clips._asdict()

@@ -1,4 +1,4 @@
-"""All that one film says of itself: motion, camera, features."""
+"""Measures one film: motion, camera, features."""
 
 import time
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ from model.evaluation.paper.settings import PaperConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Instruments:
-    """What measures; without tools only features are taken, as of the reference."""
+    """Networks and tools that measure; without tools only features are taken, as for the reference films."""
 
     video: VideoNetwork
     image: ImageNetwork
@@ -35,14 +35,14 @@ class Instruments:
 def measure_film(
     judged: JudgedFilm, size: Size | None, instruments: Instruments, config: PaperConfig, sheet: Path | None = None
 ) -> FilmResult:
-    """Returns what could be measured of a film, and why the rest could not.
+    """Returns a film's measured values, and the reasons why others could not be measured.
 
     Args:
         judged: The film.
-        size: Of most films in the folder; one of another size is not measured.
-        instruments: What measures.
+        size: Size of most films in the folder; a film of another size is not measured.
+        instruments: Networks and tools that measure.
         config: Settings.
-        sheet: Where a picture of the film is drawn; None: nowhere.
+        sheet: File for a picture of the film; None: no picture.
     """
     begin = time.perf_counter()
     film = judged.film
@@ -118,7 +118,7 @@ def _measure_camera(
 
 @contextmanager
 def _reason(result: FilmResult, step: str) -> Iterator[None]:
-    """Keeps what is wrong with the film, so that the rest of it, and of the films, is measured."""
+    """Stores an error as the reason, so that the rest of the film, and the other films, are measured."""
     failures: tuple[type[Exception], ...] = (OSError, *tool_failures())
     try:
         yield

@@ -1,7 +1,7 @@
-"""Motion strength: how far moving objects go from frame to frame, the camera's share of the flow taken out.
+"""Motion strength: how far moving objects go from frame to frame, without the camera's share of the flow.
 
-Source: the paper, Sec. 4.2; ours: there the flow on the objects is taken as it is; a camera that moves faster would
-then seem to make livelier films, so what a static scene would show at the same pixels is subtracted first.
+Source: the paper, Sec. 4.2; ours: the paper uses the full flow on the objects, but then a faster camera would seem to
+make livelier films; so the flow of a static scene at the same pixels is subtracted first.
 """
 
 import math
@@ -17,16 +17,16 @@ from model.estimators.optical_flow import OpticalFlow
 from model.estimators.static_scene import fit_static_scene
 from model.optional_dependency import require
 
-_REACH = 0.05  # of the width: how far the flow of the surroundings is carried into an object at first
+_REACH = 0.05  # of the width: how far the flow of the surroundings is first extended into an object
 
 
 @dataclass(frozen=True)
 class MotionStrength:
-    """Of one film; 0 throughout where nothing moves by itself.
+    """Motion strength of one film; all values are 0 if nothing moves by itself.
 
     Attributes:
         pixels: Mean length of the objects' own flow over all their pixels in all frames, pixels from frame to frame.
-        flow_pixels: The same with the camera's share left in, as the paper has it.
+        flow_pixels: The same with the camera's share, as in the paper.
         moving_share: Share of all pixels that belong to moving objects.
     """
 
@@ -46,7 +46,7 @@ def motion_strength(
     """Returns the motion strength of a film.
 
     Args:
-        frames: Two or more, in the order of time.
+        frames: Two or more, in order of time.
         moving: Pixels of objects that move by themselves (`EpipolarMotionMask`).
         flow: Estimator of the flow.
     """
@@ -67,12 +67,12 @@ def motion_strength(
 def camera_share(flow: Float[np.ndarray, "h w 2"], static: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w 2"]:
     """Returns the flow that a static scene would have at every pixel.
 
-    The flow of static pixels is carried into the rest from their surroundings, and moved to the nearest place that the
-    scene's geometry allows: its epipolar line, or the one place if the camera only turns.
+    The other pixels get the flow of static pixels around them, which is then moved to the nearest place that the
+    scene's geometry allows: the epipolar line, or the only possible place if the camera only turns.
 
     Args:
-        flow: Measured.
-        static: Pixels whose flow is the camera's alone, and reliable.
+        flow: The measured flow.
+        static: Pixels with reliable flow that comes from the camera alone.
     """
     scene = fit_static_scene(flow, static)
     place = scene.nearest(_carried_in(flow, static).astype(np.float64)).place
@@ -81,7 +81,7 @@ def camera_share(flow: Float[np.ndarray, "h w 2"], static: Bool[np.ndarray, "h w
 
 
 def _carried_in(flow: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Returns means over known pixels, of near ones where there are any, of ever farther ones elsewhere."""
+    """Returns means over near known pixels; where there are none, over known pixels in growing neighbourhoods."""
     cv2 = require("cv2")
     filled = np.zeros_like(flow)
     if not known.any():

@@ -1,6 +1,6 @@
 """Networks that turn clips and frames into features, behind two protocols.
 
-The metric's name belongs to the network: a Frechet distance is an FVD only of I3D's or VideoMAE's features.
+The network decides the metric's name: a Frechet distance is an FVD only with I3D's or VideoMAE's features.
 """
 
 from typing import Protocol, runtime_checkable
@@ -18,7 +18,7 @@ class VideoNetwork(Protocol):
     """Features of a clip.
 
     Attributes:
-        metric: What the Frechet distance of its features is called: fvd or frechet_lab.
+        metric: Name of the Frechet distance of its features: fvd or frechet_lab.
         name: Which network and weights, for the report.
     """
 
@@ -35,7 +35,7 @@ class ImageNetwork(Protocol):
     """Features of single frames.
 
     Attributes:
-        metric: What the cosine of their means is called: appearance_consistency or lab_consistency.
+        metric: Name of the cosine of their means: appearance_consistency or lab_consistency.
         name: Which network and weights, for the report.
     """
 
@@ -48,10 +48,10 @@ class ImageNetwork(Protocol):
 
 
 def build_video_network(i3d: str | None, videomae: str | None, device: str) -> VideoNetwork:
-    """Returns the network whose features the Frechet distance compares: one that is given, else our own.
+    """Returns the network whose features the Frechet distance compares: the given one, else our own.
 
     Raises:
-        FileNotFoundError: There are no such weights; the message says where to get them.
+        FileNotFoundError: The weights do not exist; the message says where to get them.
         ValueError: Both are given, or weights are damaged.
     """
     match i3d, videomae:
@@ -65,5 +65,5 @@ def build_video_network(i3d: str | None, videomae: str | None, device: str) -> V
 
 
 def build_image_network(folder: str | None, device: str) -> ImageNetwork:
-    """Returns the network that sees whether clips look alike. Raises as `build_video_network`."""
+    """Returns the network that compares the looks of clips. Raises as `build_video_network`."""
     return LabImages(load_lab_network(), device) if folder is None else TransformersImages(folder, device)

@@ -1,4 +1,4 @@
-"""Pictures of what was measured: one sheet a film, and all paths, commanded and found."""
+"""Pictures of the measurements: one sheet per film, and all paths, commanded and found."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +28,7 @@ def draw_sheet(
     result: FilmResult,
     control: CameraControl | None,
 ) -> None:
-    """Draws frames, their flow with the outline of what moves, and the path found beside the commanded one."""
+    """Draws frames, their flow with the outline of moving objects, and the found path beside the commanded one."""
     figure = Figure(figsize=(3 * (_COLUMNS + 1), 5), layout="constrained")
     panels = figure.subplots(2, _COLUMNS + 1, squeeze=False)
     chosen = torch.linspace(0, len(frames) - 2, _COLUMNS).round().long().tolist()

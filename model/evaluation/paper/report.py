@@ -12,7 +12,7 @@ from model.evaluation.paper.pictures import draw_paths
 from model.evaluation.paper.settings import PaperConfig
 from model.whole_file import write_text
 
-# what a row of the table is called, and which way is better
+# the name of each row of the table, and which way is better
 ROWS = {
     "fvd": "FVD, lower is better",
     "fvd_of_reference_halves": "FVD between two halves of the reference (what equal films have)",

@@ -10,32 +10,32 @@ from model.world.options import WorldOptions
 
 @dataclass(kw_only=True)
 class PaperConfig(WorldOptions):
-    """Which films are judged, against what, and by which estimators; a world's films are flown first.
+    """Which films are judged, against what, and by which estimators; a world's films are generated first.
 
     Attributes:
-        out: The report, FILE.json; tables, the ledger, the paths' plot and a folder of each film's results get the same
-            name.
-        world: `tiny`, `synthetic` or a world's folder, which is flown through held-out scenes; it takes the place of
-            videos, reference, poses and fov_deg.
-        num_scenes: Scenes that it is flown through.
-        num_clips: Of its clips, in each.
-        first_seed: Of the scenes.
+        out: The report, FILE.json; the tables, the ledger, the plot of the paths and the folder of the films' results
+            get the same name.
+        world: `tiny`, `synthetic` or a world's folder, which is flown through held-out scenes; it replaces videos,
+            reference, poses and fov_deg.
+        num_scenes: Scenes that the world is flown through.
+        num_clips: Clips that the world generates in each scene.
+        first_seed: The first scene's seed.
         batch_size: Scenes flown at once.
-        captions: It is given each scene's caption beside the first frame.
-        trajectories: Folder of paths to fly in the place of the scenes' own.
-        search: Find the camera by the oracle's search, too: for pictures that are too small for structure from motion.
+        captions: The world gets each scene's caption with the first frame.
+        trajectories: Folder of paths to fly in place of the scenes' own.
+        search: Also find the camera by the oracle's search: for pictures that are too small for structure from motion.
         videos: Folder of the films.
         reference: Folder of true films, for the Frechet distance; None leaves the distance out.
         poses: Folder of the commanded paths: NAME.npy (camera-to-world for every frame), or NAME.txt (RealEstate10K);
             None leaves TransErr and RotErr out.
-        fov_deg: Horizontal angle of view of all films whose paths say nothing of the lens; None: it is estimated.
-        frames_per_clip: Films are cut into clips of so many frames, for the Frechet distance and for appearance.
+        fov_deg: Horizontal angle of view of all films whose paths have no lens; None: it is estimated.
+        frames_per_clip: Films are cut into clips of this many frames, for the Frechet distance and for appearance.
         most_frames: Longer films are not judged.
         motion: Measure motion strength.
         camera: Run structure from motion, which takes longest.
         pictures: Draw a sheet for each film.
         i3d: TorchScript file of I3D: the distance is then FVD.
-        videomae: Folder of VideoMAE in transformers' format: likewise. Without both it is `frechet_lab`.
+        videomae: Folder of VideoMAE in transformers' format: the distance is then FVD. Without both: `frechet_lab`.
         image_network: Folder of CLIP or DINOv2 in transformers' format, for appearance consistency; None: our own
             network's `lab_consistency`.
         tools: Estimators of flow, masks, paths and metric depth.
@@ -67,10 +67,10 @@ class PaperConfig(WorldOptions):
     solved: PosesConfig = field(default_factory=PosesConfig)
 
     def __post_init__(self) -> None:
-        """Checks what is known before any film is opened.
+        """Checks the settings before any film is opened.
 
         Raises:
-            ValueError: A number makes no sense, or a setting has no effect.
+            ValueError: A number is out of its range, or a setting has no effect.
         """
         if self.frames_per_clip < 2 or self.most_frames < 2:
             raise ValueError(
@@ -85,7 +85,7 @@ class PaperConfig(WorldOptions):
                     raise ValueError(f"{name}: expected none with camera=false, which looks at no path; drop it")
 
     def _check_world(self) -> None:
-        """Raises ValueError for what has no effect beside a world, or without one."""
+        """Raises ValueError for settings that have no effect with a world, or without one."""
         if self.world is not None:
             for name in ("videos", "reference", "poses", "fov_deg"):
                 if getattr(self, name) is not None:

@@ -1,6 +1,6 @@
 """VideoMAE, CLIP and DINOv2 from local folders in transformers' format; nothing is downloaded.
 
-The pictures are prepared here, as the folder's processor says, because transformers' own processors want torchvision.
+The pictures are prepared here, as the folder's processor would do, because transformers' processors need torchvision.
 """
 
 import json
@@ -16,7 +16,7 @@ from torch.nn.functional import interpolate
 from model.fingerprint import fingerprint
 from model.optional_dependency import require
 
-_AT_ONCE = 32  # frames on the device
+_AT_ONCE = 32  # frames on the device at once
 
 
 class VideoMAEVideos:
@@ -40,7 +40,7 @@ class VideoMAEVideos:
 
     @torch.inference_mode()
     def __call__(self, frames: UInt8[Tensor, "f h w 3"]) -> Float[Tensor, " d"]:
-        """Returns the features; of a clip of another length as many frames are taken, evenly, as the network sees."""
+        """Returns the features; from a clip of another length, the network's number of frames is taken evenly."""
         chosen = torch.linspace(0, len(frames) - 1, self._network.config.num_frames).round().long()
         pictures = self._pictures(frames[chosen]).to(self._device)
         return self._network(pixel_values=pictures[None]).last_hidden_state[0].mean(dim=0).float().cpu().clone()
@@ -51,7 +51,7 @@ class TransformersImages:
 
     Raises:
         FileNotFoundError: There is no such folder.
-        ValueError: transformers is not installed, or the folder holds neither.
+        ValueError: transformers is not installed, or the folder holds neither CLIP nor DINOv2.
     """
 
     metric = "appearance_consistency"
@@ -64,7 +64,7 @@ class TransformersImages:
         )
         kind = _model_type(folder, "image_network", said)
         self._is_clip = kind.startswith("clip")
-        # of the whole CLIP, because only its own settings say how wide the embedding is
+        # the whole CLIP model, because only its own settings have the width of the embedding
         model = {"clip": "CLIPModel", "clip_vision_model": "CLIPVisionModelWithProjection"}.get(kind, "Dinov2Model")
         self._network = _load(folder, model, "clip" if self._is_clip else "dinov2", "image_network", said).to(device)
         self._pictures, self._device = _Pictures(folder), device
@@ -85,7 +85,7 @@ class TransformersImages:
 
 
 class _Pictures:
-    """Frames as the folder's `preprocessor_config.json` wants them: resized, cropped about the centre, normalised."""
+    """Prepares frames by the folder's `preprocessor_config.json`: resized, cropped about the centre, normalised."""
 
     def __init__(self, folder: str | Path) -> None:
         path = Path(folder) / "preprocessor_config.json"
@@ -133,7 +133,7 @@ def _load(folder: str | Path, model: str, kind: str, setting: str, where: str) -
         )
     except (OSError, ValueError, SafetensorError) as error:
         raise ValueError(f"{setting}: expected safetensors weights of {kind}, got: {error}; get {where}") from error
-    # transformers only warns of them, and goes on with random numbers
+    # transformers only warns about missing weights, and continues with random numbers
     if absent := [*loaded["missing_keys"], *loaded["mismatched_keys"]]:
         raise ValueError(f"{setting}: expected all weights of {kind}, {len(absent)} are missing or differ; get {where}")
     return network.eval().requires_grad_(False)
