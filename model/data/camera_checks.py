@@ -92,7 +92,7 @@ def picture_sizes(folder: Path, files: Sequence[str]) -> list[Size]:
     """Returns height and width of stored pictures, from their headers; EXIF rotation is ignored.
 
     Raises:
-        ValueError: one is no picture.
+        ValueError: a file is no picture.
     """
     sizes = []
     for file in files:

@@ -104,7 +104,7 @@ def _untrusted(path: Path, number: int, time: float | None, last: float) -> Untr
 
 
 def _video_stream(path: Path, container: Any) -> Any:
-    # the cover of a song is a "video" of one picture
+    # a song's cover picture is stored as a "video" of one frame
     cover = require("av").stream.Disposition.attached_pic
     pictures = [stream for stream in container.streams.video if not stream.disposition & cover]
     if not pictures:

@@ -163,7 +163,7 @@ class Manifest:
             return
         if not self._path.is_file():  # reading a pipe would block
             raise ValueError(f"{self._path}: expected a file, got something else; curate again")
-        lines = self._path.read_bytes()[: self._whole_bytes()].split(b"\n")[:-1]  # other line ends may be in a name
+        lines = self._path.read_bytes()[: self._whole_bytes()].split(b"\n")[:-1]  # names may contain other line ends
         for number, line in enumerate(lines, start=1):
             try:
                 values = json.loads(line.decode())

@@ -24,8 +24,8 @@ def clear_share(
 ) -> float:
     """Largest share in [0, 1] of a twist's translation that keeps a camera's centre `margin` metres from all surfaces.
 
-    The rotation is always made in full: the move is `exp((share * v, w))`. A point is also clear if it is as far from
-    all surfaces as the start is then: an object that comes nearer by itself, or a move away from one, blocks nothing.
+    The rotation is always made in full: the move is `exp((share * v, w))`. A point is also clear if the start is no
+    farther from the surfaces at that time: an object that comes nearer by itself, or a move away, blocks nothing.
 
     Args:
         nearest: From points [n, 3] and the completed parts [n] of the move, in [0, 1], to metres [n].

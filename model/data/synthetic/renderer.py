@@ -62,7 +62,7 @@ def render(
     for index, (pose, lens, layout) in enumerate(_instants(scene, c2w, intrinsics, times)):
         camera = camera_with_samples(pose, lens, height, width, supersample=1, border=0)
         depth[index], objects[index] = trace(scene, camera, layout)
-    does_move = np.array([item.motion is not None for item in scene.objects] + [False])  # the last one: none, -1
+    does_move = np.array([item.motion is not None for item in scene.objects] + [False])  # the last: index -1, no object
     moving = torch.from_numpy(does_move[objects])
     return RenderedClip(frames, torch.from_numpy(depth), moving, torch.from_numpy(objects))
 
