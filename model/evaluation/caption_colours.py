@@ -63,9 +63,9 @@ class CaptionedScenes:
         return CaptionedScenes(self.named[other], self.visible[other], self.themes)
 
     def compare(self, shown: Float[Tensor, "n clips colours"]) -> dict[str, list[float | None]]:
-        """`found`: the share of the colours named and truly in view that the clip shows; `named`: the share of the
-        pixels with a sure object colour whose colour the caption names. Pooled over the scenes; None where there is
-        nothing to find."""
+        """`found`: of the colours that are named and truly in view, the share that the clip shows; `named`: of the
+        pixels with a sure object colour, the share whose colour the caption names. Pooled over the scenes; None where
+        there is nothing to find."""
         expected, named = self.visible & self.named[:, None], self.named[:, None].expand(shown.shape)
         found = expected & (shown >= LEAST_SHARE)
         return {

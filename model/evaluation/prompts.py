@@ -81,8 +81,8 @@ class PromptFidelity:
         """Shares in [0, 1]: of named colours that are found, of prompts whose colours are all found, and of found
         colours that are named.
 
-        The rendered pictures' shares say how good the judge is (a caption does not name everything), the other
-        prompt's picture's shares what chance gives.
+        The rendered pictures' shares show how good the judge is (a caption does not name everything); those of `other`
+        show what chance gives.
         """
         figures: dict[str, float | int] = {"prompts": len(self.named)}
         for name, found in (("generated", self.generated), ("rendered", self.rendered), ("other", self.other)):
