@@ -1,4 +1,4 @@
-"""Checks of a world's arguments, whose errors name what was expected and what came, and the state that they open."""
+"""Checks of a world's arguments, whose errors name what was expected and what came, and an episode's first state."""
 
 from collections.abc import Mapping, Sequence
 

@@ -39,16 +39,16 @@ class CameraWorld:
     `fingerprint` `[b]`, of sizes and weights.
 
     Args:
-        dit: Predicts velocities; in eval mode, its device and dtype are the world's.
-        vae: Between frames and latents; on the same device.
-        text_encoder: Prompts to embeddings.
+        dit: Predicts velocities; in eval mode. Its device and dtype are the world's.
+        vae: Encodes frames and decodes latents; on the same device.
+        text_encoder: Embeds prompts.
         spec: Sizes; the numbers of evaluations are filled in from `sampler` and `opening`.
-        sampler: How clips are solved for.
-        opening: How the first latent frame is, when there is no image; the same as `sampler` by default.
-        context_latents: Most latent frames that condition the next clip.
-        memory_latents: Of them, how many are chosen by view overlap from all that the window holds; the others are the
-            latest. 0: all are.
-        memory_capacity: Latent frames that the window holds, if any are chosen.
+        sampler: How clips are sampled.
+        opening: How the first latent frame is sampled if there is no image; as `sampler` by default.
+        context_latents: The most latent frames that condition the next clip.
+        memory_latents: How many of them are chosen by view overlap from all in the window; the others are the latest
+            ones. 0: all are the latest.
+        memory_capacity: Latent frames that the window holds, if `memory_latents` is not 0.
         default_prompts: One is drawn by the seed for episodes that get neither prompt nor image.
         familiar_psnr: See `WorldConfig`.
 
@@ -95,7 +95,7 @@ class CameraWorld:
 
     @property
     def vocabulary(self) -> tuple[str, ...] | None:
-        """All words that prompts can say, or None if any can be said."""
+        """All words that prompts may use, or None if any word is allowed."""
         words: tuple[str, ...] | None = getattr(self._text_encoder, "vocabulary", None)
         return words
 
@@ -112,7 +112,7 @@ class CameraWorld:
         images: Tensor | None = None,
         intrinsics: Tensor | None = None,
     ) -> tuple[WorldState, UInt8[Tensor, "b 1 h w 3"]]:
-        """See `WorldModel.start`. An image becomes the first latent; without one the prompt's is generated."""
+        """See `WorldModel.start`. The first latent is the encoded image or, without one, generated from the prompt."""
         values = check_seeds(seeds)
         batch = len(values)
         check_prompts(prompts, batch)
@@ -200,7 +200,7 @@ class CameraWorld:
         return counts
 
     def reconstruct(self, frames: UInt8[Tensor, "b f h w 3"]) -> UInt8[Tensor, "b f h w 3"]:
-        """Frames through the VAE and back: the ceiling of what this world can show."""
+        """Frames encoded and decoded by the VAE: the best picture quality that this world can reach."""
         with torch.inference_mode():
             return to_uint8(self._vae.decode(self._vae.encode(to_float(frames.to(self._device))))).clone()
 
@@ -234,7 +234,7 @@ class CameraWorld:
         text = state.memory["text"][rows]
         context_noise = None
         if sampler.context_noise > 0 and context.shape[2] > 1:  # a given first frame stays as it is
-            # steps below -1 (which draws prompts) are no clip's: a stream of their own
+            # steps below -1 belong to no clip (-1 draws prompts), so this noise is independent of all other
             steps = -2 - state.step[rows]
             context_noise = episode_noise(state.seed[rows], steps, context.shape[1:]).to(self._device)
         return sample_clip(self._dit, noise, context, c2w, state.intrinsics[rows], text, null, sampler, context_noise)
@@ -246,12 +246,12 @@ class CameraWorld:
 
 
 def _outside(state: WorldState, frames: Tensor) -> tuple[WorldState, Tensor]:
-    """Copies made outside inference mode: ordinary tensors, rows of which may be assigned, that share no memory."""
+    """Copies made outside inference mode: ordinary tensors that share no memory and whose rows can be assigned."""
     return state.clone(), frames.clone()
 
 
 def _warn_of_unlike(images: UInt8[Tensor, "b h w 3"], shown: UInt8[Tensor, "b h w 3"], familiar: float) -> None:
-    """Warns of first frames that the VAE gives back worse than pictures of the world's own kind."""
+    """Warns of first frames that the VAE reconstructs worse than pictures of the kind it was trained on."""
     error = (images.float() - shown.float()).div(255).square().mean(dim=(1, 2, 3))
     worst = -10 * float(error.max().clamp(min=1e-10).log10())
     if worst < familiar:

@@ -19,10 +19,11 @@ from model.dit.video_dit import VideoDiT
 
 @dataclass(kw_only=True)
 class SamplerConfig:
-    """How a clip is solved for. Weights of 1 are the plain conditional velocity and cost one evaluation a call.
+    """How a clip is sampled. Weights of 1 mean the plain conditional velocity: one evaluation a call.
 
-    `context_noise` is the diffusion time to which an extension's context is noised, and the time of its frames in the
-    network, which was trained on such with `diffusion.context_noise`. 0: clean, as the paper advises (Table 5).
+    `context_noise` is the diffusion time to which the context of an extension is noised, and the timestep that its
+    frames carry; the network must be trained for it (`diffusion.context_noise`). 0: clean, as the paper advises (Table
+    5).
 
     Raises:
         ValueError: for a setting out of range.
@@ -49,8 +50,7 @@ class SamplerConfig:
             raise ValueError(f"context_noise: expected a number in [0, 1), got {self.context_noise}")
 
     def evaluations(self, has_text: bool = True, has_camera: bool = True) -> int:
-        """Network evaluations per sample for what is solved for with or without a prompt, by a network that reads
-        cameras or none."""
+        """Network evaluations per sample, with or without a prompt, for a network with or without camera input."""
         branches = len(guidance_branches(has_text, has_camera, self.guidance_text, self.guidance_camera))
         return branches * evaluations_of(self.solver, self.num_steps)  # type: ignore[arg-type]
 
@@ -69,7 +69,7 @@ def sample_clip(
     """New latents, float32, that continue `context` (n may be 0) along the poses of context and new latents.
 
     All poses are in the one world frame. Context tokens are clean, marked in the mask channel, and carry timestep 0.
-    With `context_noise` (standard normal) they are noised to the time `sampler.context_noise`, and carry that.
+    With `context_noise` (standard normal) they are noised to the time `sampler.context_noise` and carry that timestep.
     """
     b, _, num_new, h, w = noise.shape
     num_context = context.shape[2]
@@ -99,7 +99,7 @@ def sample_clip(
 
 
 class _Conditioned:
-    """The velocity of the new latents; what the network reads of text and camera is made at the first call only."""
+    """The velocity of the new latents; text keys and camera tokens are computed at the first call only."""
 
     def __init__(self, dit: VideoDiT, num_context: int) -> None:
         self._dit, self._num_context = dit, num_context

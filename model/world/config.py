@@ -18,7 +18,7 @@ WORLD_FILE = "world.yaml"
 DEFAULT_SAMPLER = "default"
 
 
-# of each setting, the least and the most; far beyond what any video model has today
+# minimum and maximum of each setting, far beyond any video model of today
 _RANGES: dict[str, tuple[float, float]] = {
     "height": (1, 16_384),
     "width": (1, 16_384),
@@ -35,7 +35,7 @@ _RANGES: dict[str, tuple[float, float]] = {
 
 @dataclass(kw_only=True)
 class TextEncoderConfig:
-    """Which text encoder. `tiny_vocabulary`: `vocabulary`, `dim`, `num_tokens`; `umt5`: `num_tokens` and `folder`.
+    """The text encoder. `tiny_vocabulary` uses `vocabulary`, `dim`, `num_tokens`; `umt5` uses `num_tokens`, `folder`.
 
     `folder` holds `text_encoder/` and `tokenizer/`, relative to the world's own folder.
     """
@@ -62,9 +62,9 @@ class NamedSamplerConfig:
     """A further sampler of a world, with its own weights: a student, or the teacher of the others.
 
     Attributes:
-        dit: The folder of its network, in the world's.
-        sampler: How a clip is solved for.
-        opening: How the first latent frame is, in an episode without image.
+        dit: Name of its network's folder in the world's folder.
+        sampler: How a clip is sampled.
+        opening: How the first latent frame is sampled in an episode without image.
     """
 
     dit: str = "dit"
@@ -72,7 +72,7 @@ class NamedSamplerConfig:
     opening: SamplerConfig = field(default_factory=SamplerConfig)
 
     def __post_init__(self) -> None:
-        """Rejects folders that are not the world's own.
+        """Rejects folders outside the world's folder.
 
         Raises:
             ValueError: for anything but a plain name.
@@ -93,16 +93,16 @@ class WorldConfig:
         horizontal_fov_deg: Default field of view.
         poses_per_clip: Latent frames, each with a pose, generated at once.
         frames_per_latent: Frames of a latent frame; the VAE's temporal stride.
-        context_latents: Most latent frames that condition the next clip.
-        memory_latents: Of them, how many are chosen from the past by what they show; see `model.world.memory`.
+        context_latents: The most latent frames that condition the next clip.
+        memory_latents: How many of them are chosen from the past by what they show; see `model.world.memory`.
         memory_capacity: Latent frames that can be chosen from.
-        sampler: How a clip is solved for.
-        opening: How the first latent frame is, in an episode without image.
-        samplers: Others by name, as `quality` and `fast`; the two above, with the weights in `dit`, are `default`.
+        sampler: How a clip is sampled.
+        opening: How the first latent frame is sampled in an episode without image.
+        samplers: Others by name, such as `quality` and `fast`; `default` is the two above with the weights in `dit`.
         text_encoder: Which one.
         default_prompts: One is drawn by the seed for an episode without prompt and image.
-        familiar_psnr: dB at which the VAE gives back pictures of the kind that the world was trained on, or more; a
-            first frame below it is warned of. None: not measured, no warning.
+        familiar_psnr: PSNR (dB) that the VAE reaches at least on pictures of the kind that the world was trained on. A
+            first frame below it causes a warning. None: not measured, no warning.
     """
 
     height: int = 48
@@ -122,7 +122,7 @@ class WorldConfig:
     familiar_psnr: float | None = None
 
     def __post_init__(self) -> None:
-        """Rejects sizes that no world has: a folder from elsewhere must not fill the memory.
+        """Rejects sizes that no world has, so that a downloaded folder cannot fill the memory.
 
         Raises:
             ValueError: for a number out of range.
@@ -144,7 +144,7 @@ class WorldConfig:
         return self.samplers[name]
 
     def spec(self) -> WorldSpec:
-        """The sizes that the world shows."""
+        """Sizes and units of the world."""
         intrinsics = intrinsics_from_fov(math.radians(self.horizontal_fov_deg), self.height, self.width)
         fx, fy, cx, cy = intrinsics.tolist()
         return WorldSpec(
@@ -158,11 +158,11 @@ class WorldConfig:
 
 
 def wan_config(is_wan22: bool = False) -> WorldConfig:
-    """What holds for a downloaded Wan pipeline without a `world.yaml`: 2.1 (1.3B, 480p), or 2.2 (5B, 704p).
+    """Settings of a downloaded Wan pipeline without a `world.yaml`: 2.1 (1.3B, 480p), or 2.2 (5B, 704p).
 
-    Both weights are Wan's own guidance scale: with a camera layer still at zero that is plain text guidance, and the
-    branch between the two costs nothing. Source: Wan's defaults (2.1: shift 3 and scale 5 at 480p, 16 fps; 2.2: shift
-    and scale 5, 24 fps).
+    Both weights are Wan's own guidance scale: while the camera layer is zero this is plain text guidance, and with
+    equal weights the branch with text alone is not evaluated. Source: Wan's defaults (2.1: shift 3 and scale 5 at 480p,
+    16 fps; 2.2: shift and scale 5, 24 fps).
     """
     shift = 5.0 if is_wan22 else 3.0
     return WorldConfig(
@@ -176,7 +176,7 @@ def wan_config(is_wan22: bool = False) -> WorldConfig:
 
 
 def world_kind(folder: Path) -> str | None:
-    """The name of the registered world that this folder is for, `kind` of its `world.yaml`; None where it is ours.
+    """The name of the registered world that this folder is for: `kind` in its `world.yaml`; None for our own worlds.
 
     Raises:
         ValueError: for broken YAML.

@@ -10,7 +10,7 @@ from model.world.registry import factory_version, world_factory, world_names
 
 
 def world_folder(world: str | Path) -> Path:
-    """Returns the folder of a world that is not rendered or registered by name.
+    """Returns the folder of a world that is neither rendered nor registered by name.
 
     Raises:
         FileNotFoundError: There is none.
@@ -26,9 +26,9 @@ def world_folder(world: str | Path) -> Path:
 
 
 def world_fingerprint(world: str | Path) -> str:
-    """Returns 16 digits of a world's weights and settings: trained anew, it is another world of the same name.
+    """Returns 16 digits that identify a world's weights and settings: they change when it is trained again.
 
-    Of a registered world only the place and the version of its factory are known, not its weights.
+    For a registered world they identify the place and the version of its factory: its weights are not known.
 
     Raises:
         FileNotFoundError: There is no such folder.
@@ -41,7 +41,7 @@ def world_fingerprint(world: str | Path) -> str:
 
 
 def folder_stamp(folder: Path) -> int:
-    """Changes when a file of the world does: a process that trains must not be handed yesterday's weights."""
+    """A number that changes with every file of the world, so that no process gets outdated weights from a cache."""
     stats = [(path, path.stat()) for path in sorted(folder.rglob("*")) if path.is_file()]
     return hash(tuple((str(path), stat.st_mtime_ns, stat.st_size) for path, stat in stats))
 

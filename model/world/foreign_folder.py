@@ -1,4 +1,4 @@
-"""Folders that hold something else than a world: what it is, by their files, before any weight is read."""
+"""What a folder holds that is not a world, judged by its files before any weight is read."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ _QUANTISED = {"F8_E4M3", "F8_E5M2", "I8", "U8"}
 
 
 def contents_of(folder: Path) -> str | None:
-    """What a folder holds and what to do, in words; None where its files are none that we know, or can be flown.
+    """What a folder holds and what to do, in words; None if its files are unknown, or can be loaded as a world.
 
     Raises:
         ValueError: A weight file is damaged.
@@ -52,7 +52,7 @@ def open_kind(folder: Path) -> str | None:
 
 
 def _contents_of_experts(folder: Path, names: set[str]) -> str | None:
-    """As `contents_of`, of a folder with Wan 2.2 A14B's experts."""
+    """As `contents_of`, for a folder with Wan 2.2 A14B's experts."""
     whole = "the two experts of a Wan 2.2 A14B model"
     if missing := set(EXPERTS) - names:
         return f"one of {whole}; download {missing.pop()}/ too"
@@ -68,7 +68,7 @@ def _contents_of_experts(folder: Path, names: set[str]) -> str | None:
 
 
 def _contents_of_weights(folder: Path, tensors: Mapping[str, str]) -> str | None:
-    """What is wrong with the safetensors of a transformer; None where they can be flown, or are none that we know."""
+    """What is wrong with the safetensors of a transformer; None if they can be loaded, or if we do not know them."""
     if missing := _missing_shards(sorted(folder.glob("*.safetensors"))):
         return f"{missing} of its weights; download the others"
     if any(".lora_" in name or name.startswith("lora_") for name in tensors):

@@ -1,4 +1,4 @@
-"""A learned world that knows its free space: depth is estimated on the latents that it generated."""
+"""A learned world that knows its free space: depth is estimated from the latents that it generated."""
 
 import math
 from functools import partial
@@ -20,22 +20,22 @@ from model.world import memory
 from model.world.camera_world import CameraWorld
 from model.world.protocol import WorldState
 
-_LATENTS = 16  # the latest, of those that the world remembers, are looked at
-_FAR = 0.75  # of the greatest depth: what is beyond is too far off to be a surface to bump into
-_EDGE = 1.5  # depth changes by this factor within a cell's neighbours: it straddles an edge and is no surface
-_LOWEST, _FLAT = 0.2, 0.25  # the ground: this share of the points, the lowest, if half lie within metres of their level
+_LATENTS = 16  # so many of the latest remembered latent frames are used
+_FAR = 0.75  # share of the greatest depth; points beyond it are too far away to be obstacles
+_EDGE = 1.5  # if depth differs by this factor among a cell's neighbours, an edge crosses the cell: no surface
+_LOWEST, _FLAT = 0.2, 0.25  # ground: the lowest share of the points, if half lie within so many metres of their median
 
 
 class SolidCameraWorld(CameraWorld):
     """A `CameraWorld` that estimates where a solid camera would have to stop: `KnowsFreeSpace`.
 
-    Each of the latest latent frames that the state remembers is a depth map; their points, in the world frame, are the
-    surfaces. What none of them shows is taken to be free, but for the ground: where much of what is seen lies low and
-    level, that level goes on (the first camera is level, so y is down). Things that move are where they were seen.
+    Each of the latest latent frames in the state gives a depth map; its points, in the world frame, are the surfaces.
+    Space that no frame shows counts as free, except for the ground: if many of the lowest points are level, the ground
+    continues at that level (the first camera is level, so y is down). Moving things stay where they were seen.
 
     Args:
         *networks: Those of `CameraWorld`, in order.
-        depth: Reads depth off this world's latents.
+        depth: Estimates depth from this world's latents.
         **settings: Those of `CameraWorld`.
     """
 
@@ -63,10 +63,10 @@ class SolidCameraWorld(CameraWorld):
         return (depth * (age >= 0)[..., None, None]).clone()
 
     def clip_depth(self, state: WorldState, c2w: Float[Tensor, "b n 4 4"]) -> Float[Tensor, "b n h w"]:
-        """See `SeesDepth.clip_depth`: estimated from the latents; infinite where it is hardly known, far off.
+        """See `SeesDepth.clip_depth`: estimated from the latents; infinite far away, where it is hardly known.
 
         Raises:
-            ValueError: There are more poses than latent frames that it looks at.
+            ValueError: There are more poses than latent frames in use.
         """
         count = c2w.shape[1]
         if count > self._num_seen:
@@ -77,9 +77,9 @@ class SolidCameraWorld(CameraWorld):
     def with_seen(
         self, state: WorldState, frames: UInt8[Tensor, "b f h w 3"], c2w: Float[Tensor, "b n 4 4"]
     ) -> WorldState:
-        """A copy that remembers these frames, not what it generated; `c2w` are the poses of their latent frames.
+        """A copy that remembers these frames, not the generated ones; `c2w` are the poses of their latent frames.
 
-        For measuring what is seen apart from what is generated; to fly on from it would mix the two.
+        For measurements on given frames only: `extend` from it would mix them with generated ones.
         """
         with torch.inference_mode():
             latents = self._vae.encode(to_float(frames.to(self._device)))
@@ -88,7 +88,7 @@ class SolidCameraWorld(CameraWorld):
         return seen
 
     def surfaces(self, state: WorldState) -> list[Float[np.ndarray, "n 3"]]:
-        """Points on the surfaces that each row's latest latents show, world frame, metres."""
+        """Points on the surfaces that each row's latest latents show, in the world frame, metres."""
         depth = self.depth(state).cpu()
         c2w = state.memory["window", "c2w"][:, -self._num_seen :].cpu()
         lens = state.intrinsics.cpu()[:, None, None, None]
@@ -122,13 +122,13 @@ def ground_level(points: Float[np.ndarray, "n 3"]) -> float:
 
 
 def _on_edge(depth: Float[Tensor, "b n h w"]) -> Bool[Tensor, "b n h w"]:
-    """Cells whose neighbours, themselves included, are at very different depths: in between there is nothing."""
+    """Cells in whose neighbourhood (themselves included) depth differs much: there is no surface in between."""
     farthest, nearest = max_pool2d(depth, 3, 1, 1), -max_pool2d(-depth, 3, 1, 1)
     return farthest > _EDGE * nearest
 
 
 def _within(points: NDArray[np.float64], centre: NDArray[np.float64], metres: float) -> NDArray[np.float64]:
-    """Those of the points that a move of a camera at `centre` can come near to."""
+    """The points within so many metres of the camera's centre: only these can block its move."""
     near: NDArray[np.float64] = points[((points - centre) ** 2).sum(axis=-1) < metres**2]
     return near
 
@@ -136,7 +136,7 @@ def _within(points: NDArray[np.float64], centre: NDArray[np.float64], metres: fl
 def _distance(
     where: NDArray[np.float64], parts: NDArray[np.float64], points: NDArray[np.float64], ground: float
 ) -> NDArray[np.float64]:
-    """Metres [n] from each place [n, 3] to the ground or the nearest of the points [m, 3], at any part of a move."""
+    """Metres [n] from each place [n, 3] to the ground or the nearest of the points [m, 3], for all parts of a move."""
     to_ground = ground - where[:, 1]
     if not len(points):
         return to_ground

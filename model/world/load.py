@@ -39,11 +39,11 @@ from model.world.protocol import WorldModel
 from model.world.registry import WorldFactory, build_world, checked_world, world_factory, world_names
 from model.world.synthetic_world import SyntheticWorld
 
-_OPEN_MODELS: dict[str, WorldFactory] = {  # by what `open_kind` says
+_OPEN_MODELS: dict[str, WorldFactory] = {  # the keys are what `open_kind` returns
     "minwm": load_minwm_world,
     "wan_fun": load_wan_fun_world,
 }
-DEPTH_FOLDER = "depth"  # of a world's folder: its depth head, if it has one (`python -m model.cli.train_depth`)
+DEPTH_FOLDER = "depth"  # in a world's folder: its depth head, if it has one (`python -m model.cli.train_depth`)
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,13 @@ class _Components:
 
 
 def load_world(world: str | Path | WorldModel = "tiny", options: WorldOptions | None = None) -> WorldModel:
-    """The world of this name or folder. Weights are read once per process and shared by worlds of other options.
+    """The world of this name or folder. Weights are read once per process and shared by worlds with other options.
 
     Args:
         world: `tiny`, `synthetic`, a name that `model.world.registry` knows, or a folder: one that `save_world` wrote,
             one in the layout of diffusers' Wan pipelines (`transformer/ vae/ text_encoder/ tokenizer/`, with a
-            `world.yaml` if other than the defaults), or one whose `world.yaml` says `kind:`, a registered name. A world
-            that is already built is returned as it is.
+            `world.yaml` for settings other than the defaults), or one whose `world.yaml` has a registered name as
+            `kind`. A world that is already built is returned as it is.
         options: Where it runs and how it samples.
 
     Raises:
@@ -157,13 +157,13 @@ def save_world(
     """Writes a folder that `load_world` reads: `dit/`, `vae/` (each atomically), then `world.yaml`.
 
     Args:
-        folder: Where to; parents are made.
+        folder: Where to write; parents are created.
         dit: Its weights and configuration.
         vae: Likewise.
         config: Everything else; a UMT5 encoder's own files are not copied.
         meta: Anything JSON can hold, kept beside the DiT.
         vae_meta: Likewise, beside the VAE.
-        dtype: Weights are stored in it; None keeps theirs.
+        dtype: Type of the stored weights; None keeps their own.
     """
     folder = Path(folder)
     save_component(folder / "dit", dit, dit.config, dict(meta or {}), dtype)
@@ -172,7 +172,7 @@ def save_world(
 
 
 def join_worlds(folder: str | Path, worlds: Mapping[str, str | Path]) -> Path:
-    """Writes one world of several that share all but their DiT and samplers: `default`, and the others by their names.
+    """Joins worlds that differ only in DiT and samplers into one: `default`, and the others as named samplers.
 
     Raises:
         ValueError: There is no `default`, or a world has another VAE.
@@ -197,7 +197,7 @@ def join_worlds(folder: str | Path, worlds: Mapping[str, str | Path]) -> Path:
 
 
 def copy_world(folder: str | Path, source: Path, options: WorldOptions) -> Path:
-    """Writes a copy of a world whose only sampler, its default, is the one that the options name, with their changes.
+    """Writes a copy of a world with one sampler, its default: the one that the options name, with their changes.
 
     Raises:
         ValueError: There is no such sampler, or an option is out of range.
@@ -228,7 +228,7 @@ def build_text_encoder(config: TextEncoderConfig, folder: Path, device: str = "c
 
 @lru_cache(maxsize=2)
 def _load_folder(folder: Path, device: str, stamp: int) -> _Components:
-    """All of a folder but the DiT, of which its samplers have several; the stamp is for the cache's key only."""
+    """All of a folder except the DiT, since samplers may have their own; the stamp is only part of the cache's key."""
     with named_errors(folder):
         config, vae = read_world(folder), read_vae(folder)
         text_encoder = build_text_encoder(config.text_encoder, folder, device)
@@ -240,9 +240,9 @@ def _load_folder(folder: Path, device: str, stamp: int) -> _Components:
 
 @lru_cache(maxsize=4)
 def _load_dit(folder: Path, device: str, stamp: int, name: str) -> VideoDiT:
-    """The DiT in the folder's folder `name`, or a Wan pipeline's."""
+    """The DiT in the subfolder `name`, or a Wan pipeline's."""
     with named_errors(folder):
-        # what is stored (bfloat16) suits accelerators; CPUs without bfloat16 units would crawl
+        # weights are stored in bfloat16 for accelerators; CPUs without units for it are very slow
         dit = read_dit(folder, name, torch.float32 if torch.device(device).type == "cpu" else None)
     return dit.requires_grad_(False).eval().to(device)
 
@@ -259,7 +259,7 @@ def _load_depth(folder: Path, vae: VideoVAE) -> LatentDepth | None:
 
 
 def _given(options: WorldOptions) -> dict[str, Any]:
-    """The options that are not the world's own."""
+    """The options that are not at their defaults."""
     given = {field.name: value for field in fields(WorldOptions) if (value := getattr(options, field.name)) is not None}
     if torch.device(given["device"]).type == "cpu":
         del given["device"]
@@ -267,7 +267,7 @@ def _given(options: WorldOptions) -> dict[str, Any]:
 
 
 def sampled_config(config: WorldConfig, options: WorldOptions) -> WorldConfig:
-    """The world's settings when it samples as the options say.
+    """The world's settings, changed to sample as the options say.
 
     Raises:
         ValueError: It has no such sampler, or an option is out of range.

@@ -1,9 +1,9 @@
 """The memory of a learned world: a sliding window of clean latents and the poses they were seen from.
 
-The next clip's context is the latest of them and, where the network was trained for it, some that are chosen by what
-they saw: the poses are known, so it can be computed which past latents show the places that the camera flies to.
+The next clip's context is the latest of them and, if the network was trained for it, some that are chosen by view
+overlap: the poses are known, so one can compute which past latents show the places that the camera flies to.
 
-Every entry has a constant shape, so that rows of different age live in one batch; `count` says how many are valid.
+Every entry has a constant shape, so that rows of different age fit into one batch; `count` says how many are valid.
 """
 
 import torch
@@ -35,7 +35,7 @@ def open_window(latents: Float[Tensor, "b c f h w"], c2w: Float[Tensor, "b f 4 4
 
 
 def slide(window: TensorDict, latents: Float[Tensor, "b c f h w"], c2w: Float[Tensor, "b f 4 4"]) -> TensorDict:
-    """The window after these latents: the oldest fall out. The poses stay in the world frame: nothing is re-based.
+    """The window with these latents added, the oldest removed. The poses stay in the world frame: nothing is re-based.
 
     Source: the paper, Sec. 3.4 (the last n frames condition the next clip, with their own cameras).
     """
@@ -63,7 +63,7 @@ def latest(window: TensorDict, num: int) -> TensorDict:
 
 
 def rows_by_count(window: TensorDict, most: int) -> list[tuple[Tensor, int]]:
-    """Row indices grouped by their number of valid entries, at most `most`: each group is a call without padding."""
+    """Row indices grouped by their number of valid entries, at most `most`: each group is one call without padding."""
     counts = window["count"].clamp(max=most)
     return [(torch.nonzero(counts == count).flatten(), int(count)) for count in counts.unique().tolist()]
 
@@ -77,16 +77,16 @@ def choose_context(
 ) -> tuple[Float[Tensor, "b c num h w"], Float[Tensor, "b num 4 4"]]:
     """Latents and poses of the context of the next clip: `num_memory` chosen ones, then the `num - num_memory` latest.
 
-    Chosen one by one: the past view that shows most of what the new poses look at and no view before it in the context
-    shows. Where none shows anything more, the latest is taken, so that on a straight path the context is the latest
-    `num`.
+    They are chosen one by one: each time the past view that shows most of what the new poses look at and the context
+    does not show yet. If no view adds anything, the latest is taken, so that on a straight path the context is the
+    latest `num`.
 
     Args:
         window: `b` rows that hold `num` entries or more each.
         c2w: Poses of the new latents.
         intrinsics: Of both.
         num: Latents in the context.
-        num_memory: Of them, how many are chosen.
+        num_memory: How many of them are chosen.
 
     Source: ours, after Yu et al. 2025, "Context as Memory" (retrieval by overlap of the fields of view).
     """
@@ -100,7 +100,7 @@ def choose_context(
     is_free = (index >= capacity - window["count"][:, None]) & (index < capacity - recent)
     chosen = []
     for _ in range(num_memory):
-        gain = (sees & ~is_shown[:, None]).sum(-1) + index / capacity  # of equal ones the latest
+        gain = (sees & ~is_shown[:, None]).sum(-1) + index / capacity  # among equal views the latest wins
         best = gain.masked_fill(~is_free, -1.0).argmax(dim=1, keepdim=True)
         chosen.append(best)
         is_free = is_free.scatter(1, best, False)

@@ -23,16 +23,16 @@ def is_wan(folder: Path) -> bool:
 
 
 def is_world(folder: Path) -> bool:
-    """Whether a folder has one of our two layouts, by what is there in the least."""
+    """Whether a folder has one of our two layouts, judged by what each must contain."""
     return is_wan(folder) or (folder / WORLD_FILE).is_file()
 
 
 def read_world(folder: Path) -> WorldConfig:
-    """The settings of a world's folder; a downloaded pipeline without a `world.yaml` has Wan's own.
+    """The settings of a world's folder; a downloaded pipeline without a `world.yaml` has Wan's defaults.
 
     Raises:
         FileNotFoundError: There is no `world.yaml` in a folder of our layout.
-        ValueError: It is damaged, or the pipeline is one of two transformers.
+        ValueError: It is damaged, or the pipeline has two transformers.
     """
     if not is_wan(folder):
         return read_world_config(folder)
@@ -50,12 +50,12 @@ def read_vae(folder: Path) -> VideoVAE:
 
 
 def read_dit(folder: Path, component: str = "dit", dtype: torch.dtype | None = torch.float32) -> VideoDiT:
-    """The folder's DiT, or one of its samplers' (`component`); ours is always read in float32.
+    """The folder's DiT, or that of one of its samplers (`component`); in our layout it is always read in float32.
 
     Args:
         folder: A world's folder.
         component: The DiT's folder in it; a pipeline has one transformer.
-        dtype: Of a pipeline's weights; None keeps what is stored.
+        dtype: Of a pipeline's weights; None keeps the stored type.
 
     Raises:
         FileNotFoundError: A file is missing.
@@ -69,8 +69,8 @@ def read_dit(folder: Path, component: str = "dit", dtype: torch.dtype | None = t
 def save_wan_world(folder: Path, dit: VideoDiT, vae: VideoVAE, config: WorldConfig) -> None:
     """Writes a world in the layout of diffusers' Wan pipelines, which `load_world` and diffusers read.
 
-    The DiT is stored in bfloat16, as Wan's own is; the VAE, which is not trained, only once. `config.text_encoder`
-    says where the text encoder lies, which is not copied.
+    The DiT is stored in bfloat16, as Wan's own is; the VAE is not trained, so it is written only once. The text encoder
+    is not copied: `config.text_encoder` says where it is.
 
     Raises:
         ValueError: diffusers has no setting for this network (`wan.save_dit`).
@@ -82,7 +82,7 @@ def save_wan_world(folder: Path, dit: VideoDiT, vae: VideoVAE, config: WorldConf
 
 
 def networks_fingerprint(spec: WorldSpec, *networks: nn.Module) -> int:
-    """Of a world's sizes and of some of the weights of every layer: all of them would take long in a large world."""
+    """A fingerprint of a world's sizes and of some weights of each layer: all would take long in a large world."""
     sizes = (spec.height, spec.width, float(spec.fps), spec.frames_per_clip, spec.poses_per_clip)
     some = [
         weights.detach().flatten()[:: max(1, weights.numel() // _SAMPLES)].float()

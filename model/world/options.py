@@ -5,22 +5,22 @@ from dataclasses import dataclass
 
 @dataclass(kw_only=True)
 class WorldOptions:
-    """Where a world runs and how it samples its clips. None is what its `world.yaml` says.
+    """Where a world runs and how it samples its clips. None means the value in its `world.yaml`.
 
-    The frame that opens an episode without image always has the steps and weights of `world.yaml`: with fewer steps it
-    does not show what the prompt says.
+    The first frame of an episode without image is always sampled with the steps and weights of `world.yaml`: with fewer
+    steps it does not show what the prompt says.
 
     Attributes:
         device: Where the networks run and the states live.
-        sampler: Which of the world's samplers: `default`, or a name of its `world.yaml`, as `quality` or `fast`, which
-            have weights, steps and guidance of their own.
+        sampler: Which of the world's samplers: `default`, or a name in its `world.yaml` such as `quality` or `fast`,
+            each with its own weights, steps and guidance.
         sampler_steps: Steps of the ODE solver for each clip.
-        guidance_text: Guidance weight of the prompt for each clip (the paper, Eq. 3); 1 is none.
-        guidance_camera: Guidance weight of the camera for each clip (the paper, Eq. 3); 1 is none.
+        guidance_text: Guidance weight of the prompt for each clip (the paper, Eq. 3); 1: no guidance.
+        guidance_camera: Guidance weight of the camera for each clip (the paper, Eq. 3); 1: no guidance.
         memory_latents: How many of the context's latents are chosen by view overlap; the others are the latest.
-        style: Of the synthetic world alone: `soft`, which it is without it, `textured` or `landscape`.
-        metres_per_unit: Of an open model that learned its camera without metres: the length of its unit.
-        offload: Of a large open model: its blocks stay in the computer's memory and go to the device one by one.
+        style: Only for the synthetic world: `soft` (the default), `textured` or `landscape`.
+        metres_per_unit: Only for an open model that learned its camera without metres: the length of its unit.
+        offload: Only for a large open model: its blocks stay in the computer's memory and go to the device one by one.
     """
 
     device: str = "cpu"

@@ -18,9 +18,9 @@ from torch import Tensor
 class WorldSpec:
     """Sizes and units of a world; what an environment needs to build its spaces.
 
-    `intrinsics` are (fx, fy, cx, cy) divided by width and height. `evaluations_per_clip` counts samples passed
-    through the network for one clip of one row with a prompt (solver steps times guidance branches), and
-    `evaluations_per_opening` those for the first frame of an episode without image; 0 for a renderer.
+    `intrinsics` are (fx, fy, cx, cy) divided by width and height. `evaluations_per_clip` is the number of network
+    evaluations for one clip of one episode with a prompt (solver steps times guidance branches), and
+    `evaluations_per_opening` that for the first frame of an episode without image. Both are 0 for a renderer.
     """
 
     height: int
@@ -39,7 +39,7 @@ class WorldSpec:
 
     @property
     def horizontal_fov_deg(self) -> float:
-        """The angle of view, degrees, rounded: what float32 made of its tangent comes back as it was given."""
+        """Horizontal field of view, degrees; rounded, so that the angle that was set comes back despite float32."""
         return round(math.degrees(2 * math.atan(0.5 / self.intrinsics[0])), 4)
 
 
@@ -54,7 +54,7 @@ class WorldState(TensorClass):
         intrinsics: `[b, 4]` float32, normalised fx fy cx cy.
         seed: `[b]` int64, the episode's seed; all its randomness is a function of (seed, step).
         step: `[b]` int64, clips generated so far.
-        memory: what only this kind of world needs, every entry batch first and of constant shape.
+        memory: what only this kind of world needs; each entry has the batch dimension first and a constant shape.
     """
 
     c2w: Tensor
@@ -95,19 +95,19 @@ class WorldModel(Protocol):
             intrinsics: `[4]` or `[b, 4]`, normalised; the spec's by default.
 
         Raises:
-            ValueError: for a bad argument, also for one that has no effect in this world.
+            ValueError: for a bad argument, or one that has no effect in this world.
         """
         ...
 
     def extend(self, state: WorldState, c2w: Tensor) -> tuple[WorldState, UInt8[Tensor, "b frames h w 3"]]:
-        """Fly on along `poses_per_clip` absolute poses: the next state and `frames_per_clip` frames.
+        """Generate the next clip along `poses_per_clip` absolute poses: the next state and `frames_per_clip` frames.
 
-        `state` is never changed, also when this fails, and shares no memory with the state returned.
+        `state` never changes, even when this call fails, and shares no memory with the returned state.
 
         Args:
             state: Of `b` episodes.
-            c2w: `[b, poses_per_clip, 4, 4]`, metres, in the world frame. Pose k is that of the last of its
-                `frames_per_pose` frames; the frames between are on the geodesics.
+            c2w: `[b, poses_per_clip, 4, 4]`, metres, in the world frame. Pose k belongs to the last of its
+                `frames_per_pose` frames; the frames between poses lie on the geodesics.
 
         Raises:
             ValueError: for poses of a wrong shape, not finite, or not rigid.
@@ -117,10 +117,10 @@ class WorldModel(Protocol):
 
 @runtime_checkable
 class LimitsItsStart(Protocol):
-    """A world that has no use for some arguments of `start`; one that does not say takes all three.
+    """A world that does not take every argument of `start`; a world without this protocol takes all three.
 
     Attributes:
-        start_arguments: Those that have an effect, of `prompts`, `images` and `intrinsics`; it refuses the others.
+        start_arguments: Which of `prompts`, `images` and `intrinsics` have an effect; `start` refuses the others.
     """
 
     start_arguments: frozenset[str]
@@ -131,13 +131,13 @@ class RecognisesStates(Protocol):
     """A world that can distinguish its own states from those of other worlds."""
 
     def recognises(self, state: WorldState) -> bool:
-        """Whether `extend` can go on from this state as the world does that made it."""
+        """Whether `extend` continues this state as the world that made it would."""
         ...
 
 
 @runtime_checkable
 class NamesItsPrompt(Protocol):
-    """A world that chooses a prompt where it is given neither prompt nor image, and can say which."""
+    """A world that chooses a prompt if it gets neither a prompt nor an image, and can say which."""
 
     def default_prompt(self, seed: int) -> str:
         """Returns the prompt of the episode with this noise seed."""
@@ -146,20 +146,20 @@ class NamesItsPrompt(Protocol):
 
 @runtime_checkable
 class HasVocabulary(Protocol):
-    """A world whose prompts are made of certain words."""
+    """A world whose prompts may use only certain words."""
 
     @property
     def vocabulary(self) -> tuple[str, ...] | None:
-        """All of them, or None if any word can be said."""
+        """All of these words, or None if any word is allowed."""
         ...
 
 
 @runtime_checkable
 class ChangesPrompts(Protocol):
-    """A world whose prompt can change in flight: it listens to a new one from the next clip on."""
+    """A world whose prompt can change during an episode: a new prompt takes effect from the next clip on."""
 
     def with_prompts(self, state: WorldState, prompts: Sequence[str]) -> WorldState:
-        """A copy of the state from which `extend` goes on by these prompts, one a row; `state` does not change.
+        """A copy of the state with these prompts, one for each row, for the next `extend`; `state` does not change.
 
         Raises:
             ValueError: for a state of another world, or anything but one text for each row.
@@ -169,24 +169,24 @@ class ChangesPrompts(Protocol):
 
 @runtime_checkable
 class CountsEvaluations(Protocol):
-    """A world whose number of network evaluations hangs on the episode: one without a prompt may take fewer."""
+    """A world whose number of network evaluations depends on the episode: one without a prompt may take fewer."""
 
     def evaluations(self, state: WorldState, *, opening: bool = False) -> Int[Tensor, " b"]:
-        """Samples passed through the network for each row in `extend` from this state; on the CPU.
+        """Network evaluations for each row when `extend` continues this state; a tensor on the CPU.
 
         Args:
             state: Of `b` episodes.
-            opening: Instead, in the `start` without images that made this state.
+            opening: Instead, count those of the `start` without images that made this state.
         """
         ...
 
 
 @runtime_checkable
 class JoinsSegments(Protocol):
-    """A world whose `extend` also takes a multiple of `poses_per_clip` poses, and gives what as many calls would.
+    """A world whose `extend` also takes n times `poses_per_clip` poses, and returns what n calls would return.
 
     Attributes:
-        joins_segments: Whether it does.
+        joins_segments: Whether `extend` takes them.
     """
 
     joins_segments: bool
@@ -194,10 +194,10 @@ class JoinsSegments(Protocol):
 
 @runtime_checkable
 class SeesDepth(Protocol):
-    """A world that can say how far away is what it has just shown."""
+    """A world that can tell the depth of the frames that it has just shown."""
 
     def clip_depth(self, state: WorldState, c2w: Tensor) -> Float[Tensor, "b n h w"]:
-        """Z-depth in metres of the frames at the latest poses; infinite where it sees nothing near enough to tell.
+        """Z-depth in metres of the frames at the latest poses; infinite where nothing is near enough to measure.
 
         Args:
             state: Of `b` episodes.
@@ -208,7 +208,7 @@ class SeesDepth(Protocol):
 
 @runtime_checkable
 class RendersViews(Protocol):
-    """A world that can show the moment of a state from any pose: its pictures can be the truth for others."""
+    """A world that can render the moment of a state from any pose: its pictures can be the truth for other worlds."""
 
     def render_views(
         self, state: WorldState, c2w: Tensor
@@ -222,15 +222,15 @@ class KnowsFreeSpace(Protocol):
     """A world that can say where a solid camera would have to stop.
 
     Attributes:
-        free_space_is_exact: Whether it knows, or estimates from what it has shown.
+        free_space_is_exact: True if it is known; False if it is estimated from the frames that were shown.
     """
 
     free_space_is_exact: bool
 
     def free_fraction(self, state: WorldState, twists: Tensor) -> Float[Tensor, "b n"]:
-        """The share in [0, 1] of each move's translation that a solid camera gets through; below 1 it is blocked.
+        """The share in [0, 1] of each move's translation that a solid camera can travel; below 1 the move is blocked.
 
-        A move starts where the one before it ended, cut or not, and turns by all of its rotation: its pose is that of
+        A move starts where the move before it ended, blocked or not, and always makes its whole rotation: its motion is
         `exp((share * v, w))`.
 
         Args:
@@ -241,7 +241,7 @@ class KnowsFreeSpace(Protocol):
 
 
 def abilities(world: WorldModel) -> frozenset[str]:
-    """What an environment can do in this world, by the names that the environment has for it.
+    """What an environment can do in this world, under the environment's names.
 
     `prompt` and `image` (options of reset) and `horizontal_fov_deg`, unless `LimitsItsStart` leaves them out;
     `set_prompt`, if it `ChangesPrompts`; `collision`, if it `KnowsFreeSpace`; `depth`, if it `SeesDepth`.

@@ -1,4 +1,4 @@
-"""Worlds by name beside our own: those that a program registers, and those of installed packages, by entry points."""
+"""Named worlds besides our own: those that a program registers, and the entry points of installed packages."""
 
 import inspect
 import re
@@ -21,14 +21,14 @@ _registered: dict[str, WorldFactory] = {}
 def register_world(name: str, factory: WorldFactory) -> None:
     """Makes `world=name` mean what the factory builds; a name that is registered again is replaced.
 
-    A process that is started anew (by spawn, or on another machine) knows only what its own imports register: an entry
-    point of the group `cc2env.worlds` holds everywhere.
+    A new process (by spawn, or on another machine) knows only what its own imports register; an entry point of the
+    group `cc2env.worlds` works in every process.
 
     Args:
         name: Letters, digits, `_`, `-` and `.`.
         factory: Returns the world. It is called by keyword with the options that were given, `device` and the other
-            fields of `WorldOptions`: one that it does not name as a parameter is refused. Where a folder's `world.yaml`
-            says `kind: name`, it is called with that `folder`, a Path, too.
+            fields of `WorldOptions`; an option that is not one of its parameters is refused. For a folder whose
+            `world.yaml` says `kind: name`, it also gets that `folder`, a Path.
 
     Raises:
         ValueError: The name is one of ours or could be a path, or the factory cannot be called.
@@ -68,7 +68,7 @@ def factory_version(name: str) -> str:
 
 
 def checked_world(world: object, name: str = "world") -> WorldModel:
-    """The same, if it is a world.
+    """Returns `world` unchanged, if it is a world.
 
     Raises:
         ValueError: It lacks a part of the protocol.
@@ -85,7 +85,7 @@ def checked_world(world: object, name: str = "world") -> WorldModel:
 def build_world(
     name: str, factory: WorldFactory, settings: dict[str, Any], folder: Path | None = None, stamp: int = 0
 ) -> WorldModel:
-    """The world that a factory builds with these options, one for all environments of the process.
+    """The world that a factory builds with these options; all environments of the process share it.
 
     Raises:
         ValueError: The factory does not name an option, or what it builds is no world.

@@ -47,15 +47,15 @@ def load_state(path: str | Path, device: str | torch.device = "cpu") -> WorldSta
     try:
         tensors, metadata = _read(Path(path))
         return _assemble({name: tensor.to(device) for name, tensor in tensors.items()}, metadata)
-    except (ValueError, KeyError, RecursionError, SafetensorError) as error:  # KeyError: a type that torch has not
+    except (ValueError, KeyError, RecursionError, SafetensorError) as error:  # KeyError: a type that torch lacks
         raise ValueError(f"path: expected a saved world state, {path} is damaged ({error}); save it again") from error
 
 
 def check_state(state: WorldState) -> None:
-    """Checks what the states of all worlds have in common; what the memory holds, if numbers, is the world's affair.
+    """Checks what the states of all worlds have in common; of the memory it checks only that no value is NaN.
 
     Raises:
-        ValueError: A field has another shape or type, or holds what no episode does.
+        ValueError: A field has another shape or type, or a value that no episode has.
     """
     for name, (shape, dtype) in _FIELDS.items():
         check_entry(name, getattr(state, name), (*state.batch_size, *shape), dtype)
@@ -74,7 +74,7 @@ def check_entry(name: str, value: object, shape: Sequence[int], dtype: torch.dty
     """Checks the shape, in which -1 is any length, and the type of a tensor.
 
     Raises:
-        ValueError: It has another one, or is no tensor.
+        ValueError: The value has another shape or type, or is no tensor.
     """
     if not isinstance(value, Tensor):
         raise ValueError(f"{name}: expected {dtype} of shape {list(shape)}, got {type(value).__name__}")
@@ -91,9 +91,9 @@ def _write(path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, str
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and texts of a file whose checksum is right: that of all of its bytes, with zeros in its own place.
+    """Tensors and texts of a file whose checksum is right: it covers all bytes, with zeros in place of the checksum.
 
-    Files of a version that wrote none are refused, because damage in them could not be detected.
+    Files of a version that wrote no checksum are refused, because damage in them could not be detected.
     """
     content = path.read_bytes()
     tensors = load(content)  # also checks the header

@@ -1,4 +1,4 @@
-"""The procedural world behind the same protocol: exact pose, depth and motion, no weights; oracle and fast double."""
+"""The procedural world behind the same protocol: exact pose, depth and motion, no weights; an oracle, and fast."""
 
 import math
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from model.world.arguments import check_intrinsics, check_seeds, check_segment
 from model.world.protocol import WorldSpec, WorldState
 
 View = tuple[Scene, Tensor, Tensor, Tensor, int, int]
-"""Scene, its cameras, lens, seconds, height, width: what the renderer is called with."""
+"""The renderer's arguments: scene, cameras, lens, seconds, height, width."""
 
 
 @lru_cache(maxsize=64)
@@ -34,7 +34,7 @@ class SyntheticWorld:
     """A `WorldModel` that ray-casts the moving scene of each seed.
 
     A state's memory holds `start_c2w` `[b, 4, 4]`, the first camera in the scene's own frame, and `fingerprint` `[b]`,
-    of style, size and frame rate. The same (seed, camera path) always gives the same bytes; there is nothing to prompt.
+    of style, size and frame rate. The same (seed, camera path) always gives the same bytes; it takes no prompt.
     """
 
     free_space_is_exact = True
@@ -120,7 +120,7 @@ class SyntheticWorld:
         return is_placed and bool((memory["fingerprint"] == self._fingerprint).all())
 
     def free_fraction(self, state: WorldState, twists: Tensor) -> Float[Tensor, "b n"]:
-        """See `KnowsFreeSpace.free_fraction`: exact, a camera keeps `CAMERA_MARGIN` metres from every surface."""
+        """See `KnowsFreeSpace.free_fraction`: exact; a camera keeps `CAMERA_MARGIN` metres from every surface."""
         seconds = self._spec.frames_per_pose / self._spec.fps
         shares = torch.ones(twists.shape[:2])
         for row, moves in enumerate(twists.double()):
@@ -135,7 +135,7 @@ class SyntheticWorld:
         return shares
 
     def clip_depth(self, state: WorldState, c2w: Tensor) -> Float[Tensor, "b n h w"]:
-        """See `SeesDepth.clip_depth`: exact, at the centre of each pixel, moving objects and all."""
+        """See `SeesDepth.clip_depth`: exact at the centre of each pixel, also on moving objects."""
         poses_ago = torch.arange(c2w.shape[1] - 1, -1, -1, dtype=torch.float32)
         seconds = (state.step[:, None] * self._spec.frames_per_clip - poses_ago * self._spec.frames_per_pose).clamp(
             min=0

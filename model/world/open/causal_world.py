@@ -1,4 +1,4 @@
-"""A world that goes on chunk by chunk from stored keys and values: minWM's students."""
+"""A world that continues chunk by chunk from stored keys and values: minWM's students."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ class CausalSampler:
     """How a chunk is made.
 
     Attributes:
-        times: Diffusion times of the evaluations, falling from 1; between two of them the prediction is noised anew.
+        times: Diffusion times of the evaluations, falling from 1; between two of them the prediction is noised again.
         window: Latent frames that attention reaches, those of the chunk included.
         metres_per_unit: Metres in the network's unit of length.
     """
@@ -39,17 +39,17 @@ class CausalSampler:
 class CausalWorld:
     """A `WorldModel` made of a causal DiT, a causal VAE and a text encoder.
 
-    An episode opens with a chunk whose camera stands still, of which the last frame is the first that is shown: the
-    network knows no chunk of one frame. Its intrinsics are those of its training, and it takes no first frame.
+    An episode opens with a chunk whose camera stands still, and only its last frame is shown, because the network
+    cannot make a chunk of one frame. The intrinsics are always those of its training, and no first frame can be given.
 
     A state's memory holds `keys` and `values` `[b, blocks, frames, tokens, width]` and the poses `c2w` of the latest
     latent frames, zeros before the first, `text` `[b, n, d]`, the VAE's cache `decoder`, and `fingerprint` `[b]`, of
     sizes and weights.
 
     Args:
-        dit: In eval mode, its device and dtype are the world's.
-        vae: Between frames and latents; on the same device.
-        text_encoder: Prompts to embeddings.
+        dit: In eval mode; its device and dtype are the world's.
+        vae: Decodes latents; on the same device.
+        text_encoder: Embeds prompts.
         spec: Sizes; the numbers of evaluations are filled in.
         sampler: How a chunk is made.
         default_prompts: One is drawn by the seed for an episode without prompt.
@@ -125,7 +125,7 @@ class CausalWorld:
         return self._fly(state, c2w, num_stored=num_stored, step=state.step + 1, cache=cache)
 
     def with_prompts(self, state: WorldState, prompts: Sequence[str]) -> WorldState:
-        """See `ChangesPrompts.with_prompts`; what is stored of past chunks was made by the prompts before."""
+        """See `ChangesPrompts.with_prompts`; the stored keys and values of past chunks keep the earlier prompts."""
         self._check_state(state)
         check_prompts(prompts, len(state.seed))
         text = self._text_encoder.encode(list(prompts)).to(self._device)  # before the copy, which is large
@@ -159,7 +159,7 @@ class CausalWorld:
 
     @property
     def _stored_shape(self) -> torch.Size:
-        """Of the keys of an episode, and of the values."""
+        """Shape of an episode's keys, and of its values."""
         height, width = self._latent_shape[-2:]
         _, ph, pw = self._dit.patch_size
         tokens = (height // ph) * (width // pw)
@@ -172,7 +172,7 @@ class CausalWorld:
         memory = state.memory
         latents, keys, values = self._generate(state, c2w, num_stored, step)
         frames = []
-        for latent in latents.split(1, dim=2):  # one at a time: the VAE's activations are the larger part of the work
+        for latent in latents.split(1, dim=2):  # one at a time: the VAE's activations take the most memory
             video, cache = self._vae.decode_chunk(latent, cache)
             frames.append(to_uint8(video))
         after = {
@@ -196,7 +196,7 @@ class CausalWorld:
     def _generate(
         self, state: WorldState, c2w: Tensor, num_stored: Tensor, step: Tensor
     ) -> tuple[Float[Tensor, "b c f h w"], Float[Tensor, "b n_blocks f_z s d"], Float[Tensor, "b n_blocks f_z s d"]]:
-        """The chunk's latents, and keys and values with its own; rows with equally many stored frames together."""
+        """The chunk's latents, and keys and values with its own; rows with equally many stored frames run together."""
         noise = episode_noise(state.seed, step, (len(self._sampler.times), *self._latent_shape)).to(self._device)
         latents, memory = torch.empty_like(noise[:, 0]), state.memory
         shape = (len(latents), *self._stored_shape)
@@ -213,7 +213,7 @@ class CausalWorld:
     def _chunk(
         self, state: WorldState, c2w: Tensor, noise: Float[Tensor, "b steps c f h w"], count: int
     ) -> tuple[Float[Tensor, "b c f h w"], list[KeyValue]]:
-        """The latents of a chunk after `count` stored frames, and what is to be stored of it."""
+        """The latents of a chunk after `count` stored frames, and its keys and values, to be stored."""
         memory, times = state.memory, self._sampler.times
         poses = torch.cat([memory["c2w"][:, self._stored - count :], c2w], dim=1)
         projection = projection_matrix(poses, state.intrinsics, self._sampler.metres_per_unit)
@@ -230,7 +230,7 @@ class CausalWorld:
         return clean, predict(clean, 0.0)[1]
 
     def _latest(self, memory: TensorDict, index: int, count: int) -> KeyValue:
-        """Keys and values of the latest stored frames of a block, a view."""
+        """Keys and values of the latest stored frames of a block, as views."""
         key, value = (
             memory[name][:, index, self._stored - count :].flatten(1, 2).unflatten(-1, (self._dit.config.num_heads, -1))
             for name in ("keys", "values")
@@ -238,7 +238,7 @@ class CausalWorld:
         return key, value
 
     def _slide(self, stored: Float[Tensor, "b f s d"], own: Float[Tensor, "b n k c"]) -> Float[Tensor, "b f s d"]:
-        """The stored frames without their oldest, and the chunk's."""
+        """The stored frames without the oldest, then the chunk's."""
         chunk = own.flatten(2).unflatten(1, (self._spec.poses_per_clip, -1))
         return torch.cat([stored, chunk], dim=1)[:, -self._stored :]
 

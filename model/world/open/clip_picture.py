@@ -1,4 +1,4 @@
-"""What CLIP sees of a picture, as Wan's image-to-video models read it."""
+"""CLIP's tokens of a picture, as Wan's image-to-video models read them."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ _STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 class PictureEncoder:
-    """Pictures to the tokens before the last block of CLIP's image encoder.
+    """Encodes pictures as the tokens before the last block of CLIP's image encoder.
 
     Args:
         model: transformers' `CLIPVisionModel` without that block.
@@ -31,12 +31,12 @@ class PictureEncoder:
     def __call__(
         self, pictures: UInt8[Tensor, "b h w 3"] | None, batch: int, device: torch.device
     ) -> Float[Tensor, "b m c"]:
-        """The tokens; zeros without a picture, as its authors give."""
+        """The tokens; zeros without a picture, as in the authors' code."""
         config = self._model.config
         if pictures is None:
             return torch.zeros(batch, 1 + (config.image_size // config.patch_size) ** 2, self.dim, device=device)
         frames = pictures.to(device).movedim(-1, 1).float() / 255
-        # the whole picture, whatever its shape, without a filter: that is how it was trained
+        # the whole picture is resized to a square without a filter, as in training
         frames = interpolate(frames, [config.image_size] * 2, mode="bicubic", align_corners=False)
         mean, std = (frames.new_tensor(values).view(3, 1, 1) for values in (_MEAN, _STD))
         with lent(self._model, device):

@@ -1,4 +1,4 @@
-"""A text encoder that is on the device only while it reads: it is larger than what makes the film."""
+"""A text encoder that is on the device only while it encodes: it is larger than the networks that make the film."""
 
 from jaxtyping import Float
 from torch import Tensor, device
@@ -11,8 +11,8 @@ class LentTextEncoder:
     """See `TextEncoder`.
 
     Args:
-        encoder: Where it rests.
-        target: Where it reads, and where embeddings come out.
+        encoder: On the device where it stays between calls.
+        target: Device where it encodes, and where the embeddings are.
     """
 
     def __init__(self, encoder: UMT5Encoder, target: device) -> None:

@@ -10,12 +10,12 @@ _GB = 1e9
 
 
 def num_bytes(tensors: Iterable[Tensor], dtype: torch.dtype | None = None) -> int:
-    """Bytes of the numbers of tensors, which may be on the meta device; in another type, if one is given."""
+    """Bytes of tensors, which may be on the meta device, in their own type or in `dtype`."""
     return sum(tensor.numel() * (dtype or tensor.dtype).itemsize for tensor in tensors)
 
 
 def vae_work(height: int, width: int, base_dim: int, itemsize: int) -> int:
-    """Bytes of decoding one latent frame by Wan's VAE, with what is kept of the last one and of this.
+    """Bytes for decoding one latent frame by Wan's VAE, with the caches of the frame before and of this one.
 
     Source: counted (`tests/world/wan_fun/test_wan_fun_memory.py`).
     """
@@ -23,10 +23,10 @@ def vae_work(height: int, width: int, base_dim: int, itemsize: int) -> int:
 
 
 def check_memory(device: torch.device, needs: Mapping[str, int], advice: str) -> None:
-    """Raises where a device has too little: of a card what is left counts, of the machine all that it has.
+    """Raises if a device has too little memory: a GPU's free memory counts, or all of the machine's.
 
     Args:
-        device: Which.
+        device: The device to check.
         needs: Bytes of each part by its name.
         advice: What to try instead.
 

@@ -1,4 +1,4 @@
-"""minWM's Wan 2.1 Action2V student, in the folder that its page's download commands fill, to a world.
+"""Makes a world of minWM's Wan 2.1 Action2V student, from the folder that the download commands of its page fill.
 
 FOLDER/Wan21/Action2V/dmd/model.pt                  the student
 FOLDER/Wan2.1-T2V-1.3B/config.json                  its base: the VAE, UMT5 and the tokenizer
@@ -43,7 +43,7 @@ _OTHER_STAGES = {
     "causal_ode": "the student before its last stage",
     "causal_cd": "the student before its last stage",
 }
-_CHUNK = 4  # latent frames; the first of an episode is one frame of the film, each other one four
+_CHUNK = 4  # latent frames; the first of an episode stands for one video frame, every other for four
 _STEPS, _SHIFT = 4, 5.0
 _INTRINSICS = (0.5050505, 0.89786756, 0.5, 0.5)  # of all its training films
 _PIXELS_OF_TOKEN = 16
@@ -57,10 +57,10 @@ class MinWMWorldConfig:
         kind: Says that the folder holds this model.
         height: Of a frame, pixels.
         width: Likewise.
-        fps: Frames of a second of the film.
+        fps: Frames per second of the film.
         window: Latent frames that attention reaches, the chunk's own included.
-        metres_per_unit: Length of the unit in which the network takes translations; not stated by its authors, whose
-            paths move 0.08 of it, or turn 3 degrees, from one latent frame to the next.
+        metres_per_unit: Length of the network's unit of translation. Its authors do not state it; their paths move 0.08
+            units, or turn 3 degrees, from one latent frame to the next.
         default_prompts: One is drawn by the seed for an episode without prompt.
 
     Raises:
@@ -91,7 +91,7 @@ class MinWMWorldConfig:
             raise ValueError("default_prompts: expected at least one, got none")
 
     def spec(self) -> WorldSpec:
-        """The sizes that the world shows."""
+        """Sizes and units of the world."""
         return WorldSpec(height=self.height, width=self.width, intrinsics=_INTRINSICS, fps=self.fps)
 
     def sampler(self) -> CausalSampler:
@@ -102,7 +102,7 @@ class MinWMWorldConfig:
 
 @dataclass(frozen=True)
 class MinWMFiles:
-    """The files of a folder, all there and fit for each other, and the shape of the network."""
+    """The files of a folder, which are complete and fit each other, and the shape of the network."""
 
     checkpoint: Path
     vae: Path
@@ -116,7 +116,7 @@ def load_minwm_world(folder: Path, device: str = "cpu", metres_per_unit: float |
 
     Args:
         folder: As the page's download commands fill it; nothing is downloaded.
-        device: Where clips are made and states live; the text encoder is there only while it reads.
+        device: Where clips are made and states live; the text encoder is there only while it encodes.
         metres_per_unit: See `MinWMWorldConfig`.
 
     Raises:
@@ -140,9 +140,9 @@ def load_minwm_world(folder: Path, device: str = "cpu", metres_per_unit: float |
 def _networks(
     folder: Path, device: torch.device, stamp: int, sizes: tuple[int, int, int]
 ) -> tuple[CausalDiT, VideoVAE, LentTextEncoder]:
-    """One copy for worlds of other options; the stamp is for the cache's key only."""
+    """One copy, which worlds with other options share; the stamp is only a part of the cache's key."""
     files = look_at(folder)
-    # CPUs without bfloat16 units would crawl in it
+    # CPUs without bfloat16 units are very slow in it
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
     check_memory(
         device, memory_needs(files, sizes, dtype, device), f"try a smaller window in a {WORLD_FILE} of kind: {KIND}"
@@ -154,7 +154,7 @@ def _networks(
 
 
 def look_at(folder: Path) -> MinWMFiles:
-    """The files of a folder, after a look at the names and shapes in each; no number is read.
+    """The files of a folder, after a check of the names and shapes in each; no weight is read.
 
     Raises:
         FileNotFoundError: a file is missing.
@@ -198,7 +198,7 @@ def memory_needs(
         files: Of the folder.
         sizes: Height and width of a frame in pixels, latent frames of the window.
         dtype: Of the network.
-        device: Where it flies; on a card the text encoder has left when a clip is made.
+        device: Where the world runs; on a GPU the text encoder is removed before a clip is made.
     """
     height, width, window = sizes
     vae_config, config = original_vae_config(files.vae), files.dit

@@ -1,4 +1,4 @@
-"""How a Wan-Fun-Control-Camera folder is flown: its settings, which a `world.yaml` beside the weights may change."""
+"""Settings of a Wan-Fun-Control-Camera folder, which a `world.yaml` beside the weights may change."""
 
 import math
 from dataclasses import dataclass, field
@@ -18,22 +18,22 @@ _ASPECT, _FX, _FY = 16 / 9, 0.532139961, 0.946026558
 
 @dataclass(kw_only=True)
 class WanFunWorldConfig:
-    """Settings of a folder; the defaults are the authors' for 480p, but for the texts, which are ours.
+    """Settings of a folder; the defaults are the authors' for 480p, except for the texts, which are ours.
 
     Attributes:
         kind: Says that the folder holds this model.
         height: Of a frame, pixels.
         width: Likewise.
-        fps: Frames of a second of the film.
-        num_frames: That the network makes at once: the picture it is given and 4k new ones.
-        num_steps: Of Euler's method.
-        shift: Of the times at which it stops: more near noise.
-        boundary: Of two experts (Wan 2.2 A14B), the time in [0, 1] down to which the first is asked, the authors' 0.9
-            without one; of one transformer, none.
-        guidance_text: Weight of the prompt against the negative prompt, of both experts; 1 is none.
+        fps: Frames per second of the film.
+        num_frames: Frames that the network makes at once: the given picture and 4k new ones.
+        num_steps: Steps of Euler's method.
+        shift: Of the times of the steps: more of them near noise.
+        boundary: With two experts (Wan 2.2 A14B), the time in [0, 1] down to which the first is used; None: the
+            authors' 0.9. With one transformer always None.
+        guidance_text: Guidance weight of the prompt against the negative prompt, for both experts; 1: no guidance.
         negative_prompt: What the film should not be.
-        metres_per_unit: Length of the unit in which the network takes translations, which it learned from films without
-            metres; estimate it (`model.evaluation.world_unit`).
+        metres_per_unit: Length of the network's unit of translation. It was trained on films without metric scale;
+            estimate it (`model.evaluation.world_unit`).
         default_prompts: One is drawn by the seed for an episode without prompt and image.
 
     Raises:
@@ -72,7 +72,7 @@ class WanFunWorldConfig:
             raise ValueError(f"guidance_text: expected a finite number, got {self.guidance_text}")
 
     def spec(self) -> WorldSpec:
-        """The sizes that the world shows."""
+        """Sizes and units of the world."""
         aspect = self.width / self.height
         fx = _FX * max(1.0, _ASPECT / aspect)
         fy = _FY * max(1.0, aspect / _ASPECT)

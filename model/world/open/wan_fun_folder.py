@@ -1,4 +1,4 @@
-"""A Wan-Fun-Control-Camera folder as published, to a world: its files are looked at first, and then read."""
+"""Makes a world of a published Wan-Fun-Control-Camera folder; its files are checked before they are read."""
 
 import re
 from dataclasses import dataclass, field, replace
@@ -43,9 +43,9 @@ class WanFunFiles:
     """A folder whose parts are all there and fit each other.
 
     Attributes:
-        transformers: The folder of each; of two experts the one for much noise is the first.
-        dit: Of each.
-        image_encoder: None where the transformer has no use for it.
+        transformers: The folder of each; of two experts the one for high noise is the first.
+        dit: Configuration of each.
+        image_encoder: None if the transformer does not use it.
     """
 
     transformers: tuple[Path, ...]
@@ -69,10 +69,10 @@ def load_wan_fun_world(
         folder: As published: the transformer, `Wan2.1_VAE.pth`, UMT5 with its tokenizer, CLIP; nothing is downloaded.
         device: Where clips are made and states live.
         sampler_steps: Steps of each clip.
-        guidance_text: Weight of the prompt; 1 is none.
+        guidance_text: Guidance weight of the prompt; 1: no guidance.
         metres_per_unit: See `WanFunWorldConfig`.
-        offload: The transformer's blocks stay in the computer's memory and are lent to the device one by one, and the
-            text encoder runs there: a small card flies a large model, slower.
+        offload: The transformer's blocks stay in the computer's memory and are copied to the device one by one, and the
+            text encoder runs on the CPU: a small GPU can run a large model, more slowly.
 
     Raises:
         FileNotFoundError: a part is missing.
@@ -96,10 +96,10 @@ def load_wan_fun_world(
 
 
 def memory_needs(files: WanFunFiles, config: WanFunWorldConfig, device: torch.device, offload: bool) -> dict[str, int]:
-    """Bytes on the device for one environment, by what takes them; only headers are read.
+    """Bytes on the device for one environment, part by part; only headers are read.
 
-    An encoder is lent to the device while no step is taken, and of two experts, with offloading, the one whose turn it
-    is; on the CPU all are there at once.
+    An encoder is on the device only while no solver step runs, and with offloading only one of two experts at a time;
+    on the CPU all are there at once.
     """
     stored = [
         {name: tensor for file in weight_files(part) for name, tensor in stored_tensors(file).items()}
@@ -129,7 +129,7 @@ def memory_needs(files: WanFunFiles, config: WanFunWorldConfig, device: torch.de
 
 
 def transformer_work(config: WanFunConfig, num_tokens: int, itemsize: int) -> int:
-    """Bytes of a step's intermediate results: of its attention, or of its feed-forward layers.
+    """Bytes of a step's intermediate results: the larger of its attention's and its feed-forward layers'.
 
     Source: counted on this network (`tests/world/wan_fun/test_wan_fun_memory.py`).
     """
@@ -137,13 +137,13 @@ def transformer_work(config: WanFunConfig, num_tokens: int, itemsize: int) -> in
 
 
 def _dtype(device: torch.device) -> torch.dtype | None:
-    """What the transformer is read in: CPUs without bfloat16 units would crawl in what is stored."""
+    """The type to read the transformer in; None: as stored, in bfloat16. CPUs without units for it are very slow."""
     return torch.float32 if device.type == "cpu" else None
 
 
 @dataclass(frozen=True)
 class _Load:
-    """What networks are read for: those of another stamp are read anew, those for another configuration are not."""
+    """The key of loaded networks: they are read again for another stamp, but not for another configuration."""
 
     folder: Path
     device: torch.device
@@ -167,7 +167,7 @@ def _networks(load: _Load) -> tuple[tuple[WanFunDiT, ...], VideoVAE, LentTextEnc
 
 
 def look_at(folder: Path) -> WanFunFiles:
-    """The parts of a folder, after a look at the names and shapes in each; no number is read.
+    """The parts of a folder, after a check of the names and shapes in each; no weight is read.
 
     Raises:
         FileNotFoundError: a part is missing.
@@ -191,7 +191,7 @@ def look_at(folder: Path) -> WanFunFiles:
 
 
 def _check_transformers(folders: tuple[Path, ...]) -> WanFunConfig:
-    """The shape of a model's transformers: of the one of V1.1, or of the two experts of Wan 2.2 A14B."""
+    """The shape of a model's transformers: one in V1.1, two experts in Wan 2.2 A14B."""
     dit, *others = (wan_fun_config(folder) for folder in folders)
     if any(other != dit for other in others):
         raise ValueError(f"expected two experts of one shape, got {dit} and {others[0]}; download both of one model")

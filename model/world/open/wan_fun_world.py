@@ -31,26 +31,26 @@ from model.world.open.clip_picture import PictureEncoder
 from model.world.open.wan_fun_config import WanFunWorldConfig
 from model.world.protocol import WorldSpec, WorldState
 
-MASK_CHANNELS = FRAMES_PER_LATENT  # a number for each frame of a latent frame: 1 is known
-_BOUNDARY = 0.9  # time from which on the expert for much noise is asked: its authors' for Wan 2.2 A14B with a picture
+MASK_CHANNELS = FRAMES_PER_LATENT  # one for each video frame of a latent frame; 1: that frame is known
+_BOUNDARY = 0.9  # from this time up the high-noise expert is used; the authors' value for Wan 2.2 A14B with a picture
 
 
 class WanFunWorld:
     """A `WorldModel` of Wan-Fun-Control-Camera.
 
-    The network makes 1 + 4k frames from a picture, which is their first, in a frame of its own: the camera of that
-    picture. So each clip begins at the last frame shown, its 4k other frames are the clip, and poses are given relative
-    to the pose of that frame, in the network's unit. What else was seen is forgotten. Wan 2.2 A14B's two experts take
-    turns: the first solves the times of much noise, the second the others.
+    The network makes 1 + 4k frames, the first of which is a given picture; its reference frame is that picture's
+    camera. So the last frame shown is the picture of the next clip, the 4k other frames are the clip, and poses are
+    relative to the picture's pose, in the network's unit. Everything seen before is forgotten. Of Wan 2.2 A14B's two
+    experts, the first solves the times of high noise, the second the others.
 
     A state's memory holds `picture` `[b, h, w, 3]`, `text` `[b, n, d]` and `fingerprint` `[b]`.
 
     Args:
-        transformers: In evaluation mode: one, or the experts for much and for little noise. If they lie elsewhere, the
-            one at work is lent to the device, block by block.
+        transformers: In evaluation mode: one, or the high-noise and the low-noise expert. If they are on another
+            device, the one in use is copied to `device` block by block.
         vae: On the device, in the transformer's type.
         text_encoder: Wan's UMT5.
-        picture_encoder: CLIP's; lent to the device for each picture. None where the transformers do not read it.
+        picture_encoder: CLIP's; copied to the device for each picture. None if the transformers do not read its tokens.
         config: Sizes, sampler, and the metres of the network's unit.
         device: Where clips are made and states live.
 
@@ -129,7 +129,7 @@ class WanFunWorld:
         )
 
     def evaluations(self, state: WorldState, *, opening: bool = False) -> Int[Tensor, " b"]:
-        """See `CountsEvaluations.evaluations`; with a prompt or without, the network runs as often."""
+        """See `CountsEvaluations.evaluations`; it is the same with and without a prompt."""
         spec = self._spec
         count = spec.evaluations_per_opening if opening else spec.evaluations_per_clip
         return torch.full((len(state.seed),), count)
@@ -141,7 +141,7 @@ class WanFunWorld:
     def _film(
         self, state: WorldState, c2w: Float[Tensor, "b f 4 4"], picture: Tensor | None
     ) -> UInt8[Tensor, "b f h w 3"]:
-        """The frames at these poses of all frames; the first pose is that of the picture."""
+        """The frames at these poses, one for each frame; the first pose is that of the picture."""
         config, shape = self._config, self._latent_shape(c2w.shape[1])
         steps = state.step if picture is None else state.step + 1
         latents = episode_noise(state.seed, steps, shape).to(self._device)
@@ -164,10 +164,10 @@ class WanFunWorld:
     def _known(
         self, picture: Tensor | None, batch: int, shape: tuple[int, int, int, int]
     ) -> Float[Tensor, "b c_known f_z h_z w_z"]:
-        """What the transformers get of the part of the clip that is known: of nothing, zeros.
+        """The transformers' input for the known part of the clip; zeros without a picture.
 
-        That is the latents of the picture, and zeros after them. Those that read a mask have the mask first, and then
-        the latents of a film that is grey after the picture.
+        It is the latents of the picture, then zeros. Transformers that read a mask get the mask first, and then the
+        latents of a film that is grey after the picture.
         """
         num_known = self._transformers[0].config.in_channels - shape[0]
         known = torch.zeros(batch, num_known, *shape[1:], device=self._device)
@@ -211,7 +211,7 @@ class WanFunWorld:
     def _camera_tokens(
         self, dit: WanFunDiT, c2w: Float[Tensor, "f 4 4"], intrinsics: Float[Tensor, "4"]
     ) -> Float[Tensor, "1 f_latent hw d"]:
-        """Of one row, whose maps are as large as eight films."""
+        """Camera tokens of one row, because the maps of one row are as large as eight films."""
         poses = se3.relative(c2w[:1], c2w)[None]
         poses[..., :3, 3] /= self._config.metres_per_unit
         maps = plucker_map(poses, intrinsics[None], self._config.height, self._config.width)
@@ -219,7 +219,7 @@ class WanFunWorld:
         return tokens
 
     def _decode(self, latents: Float[Tensor, "b c f_z h_z w_z"]) -> UInt8[Tensor, "b f h w 3"]:
-        """One latent frame at a time: a whole film of activations would not fit."""
+        """Decodes one latent frame at a time: the activations of a whole film would not fit."""
         films, cache = [], None
         for latent in latents.split(1, dim=2):
             video, cache = self._vae.decode_chunk(latent.to(self._transformers[0].dtype), cache)
@@ -240,7 +240,7 @@ class WanFunWorld:
 
 @dataclass(frozen=True)
 class _Inputs:
-    """What a film is made of beside noise: poses, lenses, encoded prompts, the picture's tokens, and known channels."""
+    """The inputs of a film besides noise: poses, lenses, encoded prompts, the picture's tokens, and known channels."""
 
     c2w: Float[Tensor, "b f 4 4"]
     intrinsics: Float[Tensor, "b 4"]
