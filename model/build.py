@@ -1,4 +1,4 @@
-"""From configuration to objects: the schemas of every main, and the plain code that builds what they name."""
+"""The configuration schemas of all commands, and the plain code that builds what they name."""
 
 import math
 from dataclasses import dataclass, field
@@ -26,21 +26,21 @@ from model.world.options import WorldOptions
 
 @dataclass(kw_only=True)
 class DataConfig:
-    """Which clips are trained on: those that lie in a folder, or rendered ones.
+    """Which clips are trained on: those in a folder, or rendered ones.
 
     Attributes:
-        folder: A data set of films or a clip set that was rendered before; it is read, and never made.
-        render_into: Without `folder`: clips are rendered, and kept in this folder; only what is missing is rendered.
+        folder: A data set of films or a clip set that was rendered before; it is only read.
+        render_into: Without `folder`: clips are rendered into this folder; those that are already there are kept.
         num_workers: Processes that render or decode.
         clips: Size, rate, length and number of the clips.
-        shards: Without both: folders or addresses of `model.cli.encode`, whose latents are streamed.
-        weights: How often a step takes its clips from each of `shards`; none: by the number of their clips.
+        shards: Without both: folders or addresses of shards of `model.cli.encode`, whose latents are streamed.
+        weights: How often a step takes its clips from each of `shards`; none: in proportion to their numbers of clips.
         mirror: The DiT also learns from every clip's mirror image.
-        scale_spread: The DiT learns paths in a unit that is drawn anew for each scene, from 1 / this to this metres; 1:
+        scale_spread: The unit of length of the paths is drawn for each scene, between 1 / this and this metres; 1:
             metres. The paper's Table 3, "without scale calibration".
 
     Raises:
-        ValueError: The spread is less than 1, or a setting is given beside one that leaves it without effect.
+        ValueError: The spread is less than 1, or a setting has no effect because of another one.
     """
 
     folder: str | None = None
@@ -87,18 +87,18 @@ class DataConfig:
 
     @property
     def is_rendered(self) -> bool:
-        """Whether clips that are missing are rendered: only where no folder of the user's is read."""
+        """Whether missing clips are rendered: only if `folder` is not given."""
         return self.folder is None
 
 
 @dataclass(kw_only=True)
 class RunConfig:
-    """What every training command has: its folder, its seed, where it runs, and its clips."""
+    """Settings of every training command: its folder, its seed, where it runs, and its clips."""
 
     out: str = MISSING
     seed: int = 0
     device: str = "cpu"
-    num_threads: int = 0  # 0: as many as torch likes
+    num_threads: int = 0  # 0: torch's default
     data: DataConfig = field(default_factory=DataConfig)
 
 
@@ -106,12 +106,12 @@ class RunConfig:
 class TrainVAEConfig(RunConfig):
     """`python -m model.cli.train_vae`."""
 
-    # go on from this VAE, whose own shape replaces `vae`; with freeze_encoder its latents stay as they are
+    # continue from this VAE, whose own shape replaces `vae`; with freeze_encoder its latents do not change
     initial_vae: str | None = None
     window_latents: int = 5
-    # latents stay what the linear path starts with, so a DiT may train on them while the decoder still learns
+    # latents stay those of the initial linear path, so a DiT can train on them while the decoder still learns
     freeze_encoder: bool = False
-    # a world whose decoder learns to show what its DiT makes, its encoder frozen; `install` gives that world the result
+    # a world whose decoder is trained on what its DiT generates, encoder frozen; `install` writes it into that world
     generator: str | None = None
     install: bool = False
     num_pca_clips: int = 256
@@ -126,7 +126,7 @@ class TrainVAEConfig(RunConfig):
 
 @dataclass(kw_only=True)
 class TextConfig:
-    """The tiny vocabulary encoder: width and length of its code."""
+    """The tiny vocabulary encoder: width and number of its tokens."""
 
     dim: int = 64
     num_tokens: int = 24
@@ -138,14 +138,15 @@ class TrainConfig(RunConfig):
 
     Attributes:
         vae: The VAE's folder.
-        base: A downloaded Wan pipeline, or a world that was trained from one, in the place of `vae`, `dit` and `text`.
-        initial_dit: Weights to start from, in the place of random ones.
-        initial_world: `tiny` or a world's folder, in the place of both: training goes on from it, with its own VAE,
-            network and words (fine-tuning), at the height and width of the clips; and with its own `sampler` and
-            `opening`, unless others are given.
-        initial_sampler: Of that world, the sampler whose network is trained; None: its default.
-        lora: Adapters in the place of all parameters.
-        gradient_checkpointing: full: blocks are computed again on the way back; selective: all but their attention.
+        base: A downloaded Wan pipeline, or a world that was trained from one, instead of `vae`, `dit` and `text`.
+        initial_dit: Weights to start from, instead of random ones.
+        initial_world: `tiny` or a world's folder, instead of both: training continues from it (fine-tuning), with its
+            own VAE, network and words, at the height and width of the clips, and with its own `sampler` and `opening`
+            unless others are given.
+        initial_sampler: The sampler of that world whose network is trained; None: its default.
+        lora: Train adapters instead of all parameters.
+        gradient_checkpointing: full: blocks are recomputed in the backward pass; selective: all of them but the
+            attention.
     """
 
     vae: str | None = None
@@ -169,7 +170,7 @@ class TrainConfig(RunConfig):
 
 @dataclass(kw_only=True)
 class PhasesOfSamplers:
-    """Which phase's student (0: the teacher) becomes which sampler of `out`/world; without a default there is none."""
+    """For each sampler of `out`/world, the phase whose student it is (0: the teacher); no default: no such world."""
 
     quality: int | None = None
     default: int | None = None
@@ -187,12 +188,12 @@ class DistillConfig(RunConfig):
 
     world: str = MISSING
     teacher: WorldOptions = field(default_factory=WorldOptions)
-    # each halves the steps of clips and openings, down to these; the first takes the guidance in, too
+    # each phase halves the steps of clips and openings, down to `least_*`; the first also distils the guidance
     phases: int = 1
     samplers: PhasesOfSamplers = field(default_factory=PhasesOfSamplers)
     least_steps: int = 1
     least_opening_steps: int = 1
-    # the student that has taken the guidance in is averaged with its teacher, whose share this is: less guidance
+    # the student with distilled guidance is averaged with its teacher, whose share this is: less guidance
     teacher_weight: float = 0.0
     diffusion: WindowConfig = field(default_factory=WindowConfig)
     flights: FlightsConfig = field(default_factory=FlightsConfig)
@@ -212,18 +213,18 @@ def generator_stage() -> StageConfig:
 
 @dataclass(kw_only=True)
 class TrainAdversarialConfig(RunConfig):
-    """`python -m model.cli.adversarial`: a student learns to look true to a discriminator.
+    """`python -m model.cli.adversarial`: a student learns to look real to a discriminator.
 
     Attributes:
         world: The student, a distilled world.
-        sampler: Of that world, which one; None: its own.
-        teacher: The world whose clips the regression goes to; with `adversarial.regression_weight=0` there is none.
-        teacher_sampler: Of that world, which one; None: its own.
-        discriminator: The first stage, in which the generator stays. It has no `ema_decay`.
+        sampler: Which of that world's samplers; None: its default.
+        teacher: The world whose clips are the targets of the regression; none with `adversarial.regression_weight=0`.
+        teacher_sampler: Which of that world's samplers; None: its default.
+        discriminator: The first stage, in which the generator does not change. It has no `ema_decay`.
         discriminator_lr: The discriminator's learning rate in the second stage; None: as in the first.
-        training: The second stage, of both networks; the optimiser is the generator's.
-        samplers: Of the student's world: what share of the generator's change they take, in the world `out`/samplers;
-            without any there is no such world.
+        training: The second stage, which trains both networks; the optimiser is the generator's.
+        samplers: For samplers of the student's world: the share of the generator's change that each gets in the world
+            `out`/samplers. Without any, no such world is written.
     """
 
     world: str = MISSING
@@ -240,11 +241,11 @@ class TrainAdversarialConfig(RunConfig):
 
 @dataclass(kw_only=True)
 class TrainDepthConfig(RunConfig):
-    """`python -m model.cli.train_depth`: the depth head of a learned world, by the renderer's depth."""
+    """`python -m model.cli.train_depth`: the depth head of a learned world, trained on the renderer's depth."""
 
     world: str = MISSING
     install: bool = False
-    num_clips: int = 64  # of the clip set, the last two in a hundred (at least one) held out
+    num_clips: int = 64  # of the clip set; the last two in a hundred (at least one) are held out
     depth: LatentDepthConfig = field(default_factory=LatentDepthConfig)
     noise: float = 0.3
     near: float = 4.0
@@ -270,8 +271,8 @@ class OracleConfig(WorldOptions, EvaluationConfig):
     """`python -m model.cli.evaluate oracle`.
 
     Attributes:
-        captions: The world gets each scene's caption beside the first frame, in everything that is measured.
-        style: Of the held-out scenes, and of the world `synthetic`; None: soft.
+        captions: The world gets each scene's caption in addition to the first frame, in all measurements.
+        style: Style of the held-out scenes, and of the world `synthetic`; None: soft.
     """
 
     world: str = "tiny"
@@ -295,7 +296,7 @@ class SamplerTableConfig(EvaluationConfig):
 
     Attributes:
         rows: The samplers that are compared, by name; speeds are relative to the first.
-        timing_rounds: Clips that every row is timed for.
+        timing_rounds: Clips over which each row is timed.
     """
 
     rows: dict[str, SamplerRowConfig] = field(default_factory=dict)

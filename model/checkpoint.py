@@ -1,4 +1,4 @@
-"""Components and training states on disk: safetensors, YAML and JSON only, written so that a crash never leaves half.
+"""Components and training states on disk: safetensors, YAML and JSON only, written whole or not at all.
 
 A component is a folder of weights.safetensors, config.yaml and meta.json; a training state is one safetensors file.
 """
@@ -25,7 +25,7 @@ C = TypeVar("C")
 R = TypeVar("R")
 M = TypeVar("M", bound=nn.Module)
 
-# Keys that mark, in the JSON of a training state, what JSON itself cannot say.
+# Keys that mark values in the JSON of a training state that JSON cannot express.
 _TENSOR, _TUPLE, _ITEMS = "__tensor__", "__tuple__", "__items__"
 
 
@@ -36,14 +36,14 @@ def save_component(
     meta: dict[str, Any] | None = None,
     dtype: torch.dtype | None = None,
 ) -> None:
-    """Writes a component folder, and replaces what was there; a kill at any moment leaves the old or the new whole.
+    """Writes or replaces a component folder; if the process is killed, the old or the new folder is there, whole.
 
     Args:
-        folder: Where to; parents are made.
+        folder: Where to write; parents are created.
         module: Its state dict is the weights.
         config: The dataclass that the module is built from.
         meta: Anything JSON can hold: steps, data, measured figures.
-        dtype: Floating-point weights are stored in it; None keeps theirs.
+        dtype: Type of the stored floating-point weights; None keeps their own.
     """
     with whole_folder(folder) as partial:
         write_text(partial / CONFIG_FILE, OmegaConf.to_yaml(OmegaConf.structured(config)))
@@ -100,10 +100,10 @@ def fill(
     *,
     source: Path | str = "weights",
 ) -> None:
-    """Fills a module, which may be on the meta device, one tensor at a time; each may be released as soon as it is in.
+    """Fills a module, which may be on the meta device, one tensor at a time; each may be released after use.
 
     Args:
-        module: What is not on the meta device keeps its parameters, which an optimiser may know.
+        module: Parameters that are not on the meta device stay the same objects, since an optimiser may hold them.
         tensors: Names in the module, and values.
         dtype: Floating-point values are converted to it; None keeps what is stored.
         source: Where they come from, for the errors.
@@ -147,10 +147,10 @@ def load_component(folder: str | Path, config_class: type[C], build: Callable[[C
 
 
 def read_unmixed(folder: str | Path, read: Callable[[], R]) -> R:
-    """What `read` returns, which opens several files of a component: all old or all new, if it is replaced meanwhile.
+    """The result of `read`, which opens several files of a component: all old or all new, if it is replaced meanwhile.
 
     Raises:
-        Exception: whatever `read` raises of a component that stays.
+        Exception: whatever `read` raises although the component was not replaced.
     """
     while True:
         before = _identity(folder)
@@ -165,7 +165,7 @@ def read_unmixed(folder: str | Path, read: Callable[[], R]) -> R:
 
 
 def stored_dtype(folder: str | Path) -> torch.dtype:
-    """The type that a component's weights are stored in: to write it anew in another would round what is to stay.
+    """The type of a component's stored weights: writing them again in another type would round them.
 
     Raises:
         FileNotFoundError: if there is no such component.
@@ -297,7 +297,7 @@ def _file_of(folder: str | Path, name: str) -> Path:
 
 
 def _identity(folder: str | Path) -> tuple[Path, int, int] | None:
-    """Another one as soon as the component is replaced."""
+    """A value that changes when the component is replaced."""
     standing = standing_folder(folder)
     try:
         found = standing.stat()

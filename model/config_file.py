@@ -1,4 +1,4 @@
-"""Configuration files from anywhere: YAML into a dataclass, JSON into a dictionary; what is wrong is a ValueError."""
+"""Configuration files from anywhere: YAML into a dataclass, JSON into a dictionary; every fault is a ValueError."""
 
 import dataclasses
 import json
@@ -69,7 +69,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """YAML without aliases, of which a few lines can stand for more values than any memory holds."""
+    """YAML without aliases: a few lines with them can expand to more values than any memory holds."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -78,8 +78,8 @@ class _PlainLoader(yaml.SafeLoader):
 
 
 def _without_interpolation(value: Any) -> Any:
-    r"""Returns the values with every `${` escaped, which OmegaConf would fill in: a prompt may hold one, and none of
-    this machine's environment belongs into it. Backslashes before it are doubled, as OmegaConf's grammar wants."""
+    r"""Returns the values with every `${` escaped, or OmegaConf would replace it: a prompt may contain one, and must
+    not show this machine's environment. Backslashes before it are doubled, as OmegaConf's grammar requires."""
     if isinstance(value, dict):
         return {_without_interpolation(key): _without_interpolation(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Where tensors are: a name that people write, and the device that torch has here."""
+"""Devices: from the name that a user writes to the device that torch can use here."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,13 +8,13 @@ from torch import nn
 
 
 def usable_device(name: str) -> torch.device:
-    """Returns the device of this name, which was tried out: torch itself complains when the first tensor goes there.
+    """Returns the device of this name, after a test: torch itself fails only when the first tensor goes there.
 
     Raises:
         ValueError: torch does not know it, or cannot use it here.
     """
     try:
-        torch.empty(1, device=name).cpu()  # back again: `meta` holds no numbers
+        torch.empty(1, device=name).cpu()  # copied back, because `meta` holds no numbers
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # AssertionError: torch built without CUDA
         reason = str(error).splitlines()[0]
         raise ValueError(f"device: expected one that torch can use here, got {name!r} ({reason}); use 'cpu'") from error
@@ -22,7 +22,7 @@ def usable_device(name: str) -> torch.device:
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether the device has units for products of bfloat16 matrices; a CPU without them (AMX) is far slower so."""
+    """Whether the device has units for products of bfloat16 matrices; CPUs without them (AMX) are far slower."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and torch.cpu._is_amx_tile_supported()
@@ -30,9 +30,9 @@ def multiplies_bfloat16(device: torch.device) -> bool:
 
 @contextmanager
 def lent(module: nn.Module, device: torch.device) -> Iterator[None]:
-    """Within, the module has copies of its numbers on the device; afterwards it has its own again, and they are gone.
+    """Inside the `with` block the module's tensors are copies on the device; afterwards it has its own again.
 
-    For weights that do not change. What is on the device already is not copied.
+    For weights that do not change. Tensors that are already on the device are not copied.
     """
     owned = [
         (part, name, tensor)

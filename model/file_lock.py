@@ -1,4 +1,4 @@
-"""Locks on files and on the folder of a run. A process holds them, and they end with it."""
+"""Locks on files and on the folder of a run. A lock ends with the process that holds it."""
 
 import errno
 import os
@@ -19,8 +19,8 @@ def lock(file: IO[Any], *, wait: bool = False) -> None:
     """Locks an open file until it is closed.
 
     Raises:
-        BlockingIOError: another process holds it, and we do not wait.
-        OSError: there are no such locks here: on Windows, in some network folders.
+        BlockingIOError: another process holds the lock, and `wait` is false.
+        OSError: there are no locks here, as on Windows and in some network folders.
     """
     if fcntl is None:
         raise OSError(errno.ENOLCK, "no file locks on this system")
@@ -29,7 +29,7 @@ def lock(file: IO[Any], *, wait: bool = False) -> None:
 
 @contextmanager
 def lock_folder(folder: str | Path) -> Iterator[None]:
-    """Keeps a folder, which is made, to this run: a second one that would write there, too, is refused.
+    """Locks a folder, which is created if missing, for this run: a second run that wants to write there is refused.
 
     Where there are no locks, nothing is refused.
 
@@ -46,10 +46,10 @@ def lock_folder(folder: str | Path) -> Iterator[None]:
         try:
             yield
         finally:
-            path.unlink(missing_ok=True)  # before the lock goes: who opens the name from now on makes a new file
+            path.unlink(missing_ok=True)  # before the lock is released: who opens this name later creates a new file
             with suppress(OSError):
                 for folder in made:
-                    folder.rmdir()  # a run that was refused leaves nothing
+                    folder.rmdir()  # a refused run leaves no empty folders
 
 
 def _locked(path: Path) -> IO[str]:

@@ -1,4 +1,4 @@
-"""Fingerprints: short names of contents, the same in every process and on every machine."""
+"""Fingerprints: hashes of contents, the same in every process and on every machine."""
 
 import hashlib
 from pathlib import Path
@@ -20,7 +20,7 @@ def fingerprint(*contents: bytes | str | Tensor | Path) -> str:
         match content:
             case Path():
                 with content.open("rb") as file:
-                    hashlib.file_digest(file, lambda: digest)  # goes on from what the digest holds
+                    hashlib.file_digest(file, lambda: digest)  # continues the same digest
             case Tensor():
                 digest.update(content.detach().cpu().contiguous().numpy().tobytes())
             case str():
@@ -31,5 +31,5 @@ def fingerprint(*contents: bytes | str | Tensor | Path) -> str:
 
 
 def fingerprint_number(*contents: bytes) -> int:
-    """Returns 63 bits, to be kept as an int64 entry of states; where one content ends and the next begins counts."""
+    """Returns 63 bits, for an int64 entry of states; the borders between the contents count, too."""
     return int(fingerprint(*(len(content).to_bytes(8) + content for content in contents))[:16], 16) >> 1

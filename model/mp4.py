@@ -1,4 +1,4 @@
-"""Films as H.264 in mp4 by moviepy's ffmpeg. Their frames are counted: a full disk truncates without an error."""
+"""Films as H.264 in mp4 by moviepy's ffmpeg. Frames are counted, as a full disk truncates a film without an error."""
 
 import contextlib
 from pathlib import Path
@@ -10,7 +10,7 @@ from moviepy.video.io.ffmpeg_writer import FFMPEG_VideoWriter
 
 
 def write_mp4(path: Path, frames: UInt8[np.ndarray, "f h w 3"], fps: float, crf: int) -> None:
-    """Writes all frames; where a side is odd, colours have full resolution, which some players do not show.
+    """Writes all frames; if a side is odd, colours are stored at full resolution, which some players do not show.
 
     Args:
         path: Ends in .mp4.
@@ -22,11 +22,11 @@ def write_mp4(path: Path, frames: UInt8[np.ndarray, "f h w 3"], fps: float, crf:
         OSError: the disk is full, or the place cannot be written to.
     """
     height, width = frames.shape[1:3]
-    # the writer below moviepy's clips, which ask for frames by their times and may lose the last one
+    # moviepy's low-level writer: its clips ask for frames by their times and may lose the last one
     writer = FFMPEG_VideoWriter(
         str(path), (width, height), fps, preset="medium", ffmpeg_params=["-crf", str(crf), "-movflags", "+faststart"]
     )
-    with contextlib.suppress(OSError), writer:  # twelve lines of ffmpeg's log; the count says it in one
+    with contextlib.suppress(OSError), writer:  # the error is twelve lines of ffmpeg's log; the count says it in one
         for frame in frames:
             writer.write_frame(np.ascontiguousarray(frame))
     require_frames(path, len(frames))

@@ -1,4 +1,4 @@
-"""Imports of optional packages; where one is missing, the error names the extra that brings it."""
+"""Imports of optional packages; where one is missing, the error names the extra that installs it."""
 
 import importlib
 from typing import Any

@@ -1,4 +1,4 @@
-"""Workers end with the process that started them, also when that process was killed."""
+"""Workers end with the process that started them, even if that process was killed."""
 
 import os
 import signal
@@ -9,11 +9,11 @@ from functools import cache
 _SECONDS = 0.5
 
 
-@cache  # once a process, however many jobs say it
+@cache  # once in each process, however many jobs call it
 def exit_with(parent: int) -> None:
     """Ends this process soon after `parent`, the process that started it, is gone; does nothing in `parent` itself.
 
-    Ctrl-C, which a terminal sends to both, is from here on for the parent alone.
+    From then on this process ignores Ctrl-C, which a terminal sends to both; the parent handles it.
 
     A thread polls the parent's number, which works on every system; a signal at the parent's end exists on Linux alone.
     """

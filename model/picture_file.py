@@ -1,4 +1,4 @@
-"""A picture as 8-bit RGB: what 16 bits, transparency and EXIF mean, the same for training and for a first frame."""
+"""A picture as 8-bit RGB; 16 bits, transparency and EXIF are treated alike for training and for a first frame."""
 
 import struct
 import warnings
@@ -21,7 +21,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# What PIL's readers raise on files that are torn or made to break them.
+# What PIL's readers raise on truncated or malicious files.
 READING_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError, ArithmeticError,
     NotImplementedError, RecursionError, MemoryError, struct.error, Image.DecompressionBombError,
@@ -31,11 +31,11 @@ READING_ERRORS = (
 def read_picture(path: str | Path, *, upright: bool = True) -> Image.Image:
     """Returns a picture file in mode RGB.
 
-    16-bit grey is scaled to 8 bits, and what is transparent is laid over white. Broken metadata are ignored.
+    16-bit grey is scaled to 8 bits, and transparent pictures are laid over white. Broken metadata are ignored.
 
     Args:
         path: A regular file: a pipe or a device, whose reading may never end, is not opened.
-        upright: Turn it as EXIF says. Not where a camera is known: its lens and pose are of the stored pixels.
+        upright: Rotate it as EXIF says. False if the camera is known: its lens and pose refer to the stored pixels.
 
     Raises:
         ValueError: there is no such file, or it is no picture, has 32 bits a channel or more than 2**26 pixels.
@@ -46,7 +46,7 @@ def read_picture(path: str | Path, *, upright: bool = True) -> Image.Image:
 
 @contextmanager
 def open_picture(path: str | Path) -> Iterator[Image.Image]:
-    """Opens a picture file, whose pixels are not decoded yet; any error of its reading becomes a ValueError.
+    """Opens a picture file, whose pixels are not decoded yet; any reading error becomes a ValueError.
 
     Raises:
         ValueError: there is no such file, or it is no picture or has more than 2**26 pixels.
@@ -62,7 +62,7 @@ def open_picture(path: str | Path) -> Iterator[Image.Image]:
     Image.init()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of broken metadata; and our own limit is lower than PIL's, and an error
+            warnings.simplefilter("ignore")  # about broken metadata and size: our limit is lower than PIL's, and raises
             # no PostScript and the like: a picture is data, not a program
             with Image.open(path, formats=[each for each in _FORMATS if each in Image.OPEN]) as picture:
                 _check_size(picture, str(path))
@@ -85,7 +85,7 @@ def to_rgb(picture: Image.Image, name: str, *, upright: bool = True) -> Image.Im
     _check_size(picture, name)
     # PIL opens 16-bit PGM in its mode of 32 bits, before Pillow 11 also 16-bit PNG
     is_deep = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format in ("PNG", "PPM"))
-    if picture.mode in ("I", "F") and not is_deep:  # their black, white and unit are unknown
+    if picture.mode in ("I", "F") and not is_deep:  # the range of their values is unknown
         raise _PictureRefused(
             f"expected 8 or 16 bits for each channel, got {name} of 32 (PIL's mode {picture.mode}); "
             "save it as 8-bit PNG or JPEG"
@@ -102,7 +102,7 @@ def to_rgb(picture: Image.Image, name: str, *, upright: bool = True) -> Image.Im
 
 
 class _PictureRefused(ValueError):
-    """A picture that PIL reads and we do not."""
+    """A picture that PIL can read, but that we refuse."""
 
 
 def _check_size(picture: Image.Image, name: str) -> None:

@@ -1,4 +1,4 @@
-"""`settings.json`: the settings that a folder of results was begun with; a run that goes on with others is refused."""
+"""`settings.json`: the settings that a folder of results was begun with; a run cannot continue with others."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,13 +13,13 @@ SETTINGS_FILE = "settings.json"
 def check_settings(
     folder: str | Path, settings: Mapping[str, Any], *, free: Sequence[str] = (), is_begun: bool = True
 ) -> dict[str, Any]:
-    """Compares settings with those that the folder was begun with; what one of them does not know is no difference.
+    """Compares settings with those that the folder was begun with; a setting that only one of them has does not differ.
 
     Args:
         folder: Of results.
         settings: Anything JSON can hold; dictionaries in it are groups of settings.
         free: Dotted names of settings, or of groups, that may change.
-        is_begun: Whether the folder holds work already; before that, a mistake may still be mended.
+        is_begun: Whether the folder already holds results; before that, a mistake may still be corrected.
 
     Returns:
         All settings by their dotted names, the folder's and these.
@@ -45,7 +45,7 @@ def check_settings(
 def keep_settings(
     folder: str | Path, settings: Mapping[str, Any], *, free: Sequence[str] = (), is_begun: bool = True
 ) -> None:
-    """Writes the settings beside the results, after `check_settings`, whose arguments and errors these are."""
+    """Writes the settings beside the results, after `check_settings`, with the same arguments and errors."""
     known = check_settings(folder, settings, free=free, is_begun=is_begun)
     write_text(Path(folder) / SETTINGS_FILE, json.dumps(known, indent=1, sort_keys=True) + "\n")
 

@@ -1,4 +1,4 @@
-"""Tensors on disk: safetensors, whole or not at all, and one kind of error for all that is wrong."""
+"""Tensors on disk: safetensors, written whole or not at all, and one kind of error for every fault."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ from model.whole_file import whole_file
 
 
 def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Writes tensors, and texts, in place of the file that was there.
+    """Writes tensors and texts to a file, and replaces it if it exists.
 
     Raises:
         OSError: the disk is full, or the place cannot be written to.
@@ -35,7 +35,7 @@ def load_tensors(path: str | Path, device: str = "cpu") -> tuple[dict[str, Tenso
         raise ValueError(f"{path}: expected a safetensors file, got a folder or a device; name the file")
     try:
         with safe_open(path, framework="pt", device=device) as file:
-            # copies: what safe_open returns may be mapped from the file, which may be replaced or cut
+            # copies: safe_open may return memory mapped from the file, which may be replaced or truncated
             return {name: file.get_tensor(name).clone() for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"{path}: expected safetensors, got {error}; the file is corrupt, fetch it again") from error

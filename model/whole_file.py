@@ -1,7 +1,7 @@
 """Writing a file or a folder whole or not at all: a killed writer leaves what was there before.
 
-What is not whole yet lies in a hidden folder `.partial-*` beside its place, which its writer locks while it lives. The
-next process that writes beside it removes those whose writer was killed.
+An unfinished file or folder is in a hidden folder `.partial-*` beside its place, which its writer locks while it runs.
+The next process that writes beside it removes the hidden folders of killed writers.
 """
 
 import os
@@ -21,9 +21,9 @@ _PREFIX, _LOCK = ".partial-", ".lock"
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
-    """A name of the same ending for a block to write to; if the block succeeds, that file becomes `path`.
+    """A temporary path of the same name for a `with` block to write to; if the block succeeds, it becomes `path`.
 
-    The folder is made. Contents are on the disk before the name changes, so a power cut leaves one file or the other.
+    The folder is created. Contents are on the disk before the rename, so a power cut leaves the old or the new file.
 
     Raises:
         ValueError: if there is something at `path` that is no file: a folder, a device, a pipe.
@@ -37,10 +37,10 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         try:
             yield partial
         except OSError as error:
-            if error.filename is not None:  # of opening some file, which it names
+            if error.filename is not None:  # from opening a file, which the error names
                 raise
             raise OSError(f"{path}: cannot be written; is the disk full? ({error})") from error
-        partial.chmod(_ordinary_mode(workplace))  # safetensors, for one, makes files for their owner alone
+        partial.chmod(_ordinary_mode(workplace))  # safetensors, for example, makes files that only their owner can read
         flush(partial)
         os.replace(partial, path)
         flush(path.parent)
@@ -54,10 +54,10 @@ def write_text(path: str | Path, text: str) -> None:
 
 @contextmanager
 def whole_folder(folder: str | Path) -> Iterator[Path]:
-    """An empty folder for a block to fill; if the block succeeds, it takes the place of `folder` and all that is there.
+    """An empty folder for a `with` block to fill; if the block succeeds, it replaces `folder` and its contents.
 
-    Replacing a folder takes two renames, and a kill may come between them. So the new one is first renamed, whole, to a
-    fixed name beside the old one, where `standing_folder` finds it.
+    Replacing a folder takes two renames, and the process may be killed between them. So the new one is first renamed to
+    a fixed name beside the old one, where `standing_folder` finds it.
     """
     folder = Path(folder).absolute()
     with _workplace(folder.parent) as workplace:
@@ -68,7 +68,7 @@ def whole_folder(folder: str | Path) -> Iterator[Path]:
             flush(file)
         flush(partial)
         ready = _ready_sibling(folder)
-        if ready.exists():  # an earlier writer was killed: the folder, if it is there, is whole; else `ready` is
+        if ready.exists():  # an earlier writer was killed: `folder` is whole if it exists, else `ready` is
             if folder.exists():
                 os.rename(ready, workplace / "never moved")
             else:
@@ -102,7 +102,7 @@ def _ready_sibling(folder: Path) -> Path:
 
 @contextmanager
 def _workplace(parent: Path) -> Iterator[Path]:
-    """A locked folder in `parent`, which is made; removed at the end with what is still in it."""
+    """A locked folder in `parent`, which is created if missing; removed at the end with all that is still in it."""
     parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(parent.resolve())
     workplace, file = _locked_folder(parent)
@@ -118,7 +118,7 @@ def _locked_folder(parent: Path) -> tuple[Path, IO[bytes]]:
         workplace = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
         with suppress(FileNotFoundError):
             file = (workplace / _LOCK).open("wb")
-            with suppress(OSError):  # where there are no locks, it is not taken for a leftover either
+            with suppress(OSError):  # without locks, no folder is taken for a leftover either
                 lock(file, wait=True)
             if workplace.exists():
                 return workplace, file
