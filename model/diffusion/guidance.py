@@ -1,4 +1,4 @@
-"""Classifier-free guidance for text and camera (Eq. 3): all branches in one forward, superfluous ones left out."""
+"""Classifier-free guidance for text and camera (Eq. 3): all branches in one forward pass, without needless ones."""
 
 from collections.abc import Callable
 
@@ -34,7 +34,7 @@ def guided_velocity(
         plucker: Camera maps; null cameras are all zero.
         w_text: Text guidance weight; 1 is the plain conditional velocity. The paper: 7.5.
         w_cam: Camera guidance weight, likewise. The paper: 8.0.
-        context_mask: True for clean context frames, handed to the model.
+        context_mask: True for clean context frames, passed to the model.
         projection: World to image (see `VideoDiT.forward`), for a model with camera attention; branches without camera
             get identities.
 
@@ -67,7 +67,7 @@ def guided_velocity(
 def guidance_branches(
     has_text: bool, has_camera: bool, w_text: float | int, w_cam: float | int
 ) -> list[tuple[float | int, bool, bool]]:
-    """The evaluations that Eq. 3 takes for each sample: coefficient, whether with the text, whether with the camera."""
+    """The branches of Eq. 3 that are evaluated for each sample: coefficient, whether with text, whether with camera."""
     if has_text and has_camera:
         branches = [(1 - w_text, False, False), (w_text - w_cam, True, False), (w_cam, True, True)]
     elif has_text:

@@ -45,7 +45,7 @@ def velocity_loss(
         target: `noise - x0`, or a teacher's.
         channel_weights: Weight of each latent channel's squared error, mean 1; None: equal.
 
-    Source: the paper, Eq. 1 in velocity form, and Sec. 3.4: context frames take no loss.
+    Source: the paper, Eq. 1 in velocity form, and Sec. 3.4: context frames have no loss.
     """
     error = (prediction.float() - target.float()).square()
     if channel_weights is not None:

@@ -1,4 +1,4 @@
-"""Which times are trained and which are solved: densities, the resolution shift, the sampling schedule."""
+"""Diffusion times of training and sampling: densities, the resolution shift, the sampling schedule."""
 
 import torch
 from jaxtyping import Float
@@ -35,7 +35,7 @@ def sample_timesteps(
         mean: Mean of the logit (logit_normal only).
         std: Standard deviation of the logit (logit_normal only).
 
-    Source: Esser et al. 2024, Sec. 3.1, for the logit-normal density; the paper does not say.
+    Source: Esser et al. 2024, Sec. 3.1, for the logit-normal density; the paper does not name its own.
     """
     device = "cpu" if generator is None else generator.device
     match density:
@@ -51,7 +51,7 @@ def sample_timesteps(
 def sampling_schedule(
     num_steps: int, shift: float | int = 1.0, device: torch.device | str | None = None
 ) -> Float[Tensor, "steps"]:
-    """The `num_steps + 1` times at which a solver stops, from exactly 1 (noise) down to exactly 0 (data).
+    """The `num_steps + 1` times between which a solver steps, from exactly 1 (noise) down to exactly 0 (data).
 
     Source: the paper, Sec. 3.1: Euler, 32 steps, shift 12.
     """

@@ -13,7 +13,7 @@ KeyValue = tuple[Tensor, Tensor]
 """Keys and values of a source, `b m k c` each: what `Attention.project` returns."""
 
 FEW_KEYS = 32
-"""So few keys are attended to by two plain products, on a CPU."""
+"""On a CPU, attention to at most so many keys is computed by two plain products."""
 
 
 def mix_values(
@@ -21,7 +21,7 @@ def mix_values(
 ) -> Float[Tensor, "b k n c"]:
     """softmax(query key^T / sqrt(c)) value, by PyTorch's fused kernel or by two plain products, whichever is faster.
 
-    On a CPU the plain products win for a few keys (a tiny text: 0.15 against 0.27 ms), and where the user allows
+    On a CPU the plain products are faster for a few keys (a tiny text: 0.15 against 0.27 ms), and where the user allows
     bfloat16 products (`torch.set_float32_matmul_precision("medium")`: processors with AMX; forward and backward over
     540 tokens 35 against 120 ms, and against 53 ms of the fused kernel in float32).
     """
@@ -62,9 +62,10 @@ class Attention(nn.Module):
         rotary: Complex64[Tensor, "m 1 pairs"] | None = None,
         projective: ProjectiveEncoding | None = None,
     ) -> Float[Tensor, "b n d"]:
-        """Tokens `x` attend to `source` (themselves, or the text; its keys and values, if they are there already).
+        """Tokens `x` attend to `source`: themselves, or the text, which may be given as keys and values.
 
-        In self-attention `x` may be the last tokens of `source` only; tables and matrices are those of the source.
+        In self-attention `x` may be the last tokens of `source` only; `rotary` and `projective` are those of the
+        source.
         """
         return self.out(self.mix(x, source, rotary, projective))
 
@@ -75,7 +76,7 @@ class Attention(nn.Module):
         rotary: Complex64[Tensor, "m 1 pairs"] | None = None,
         projective: ProjectiveEncoding | None = None,
     ) -> Float[Tensor, "b n d"]:
-        """What `forward` gives to the last linear layer."""
+        """The input of the last linear layer in `forward`."""
         query = self._heads(self.query_norm(self.query(x)))
         key, value = source if isinstance(source, tuple) else self.project(source)
         if rotary is not None:

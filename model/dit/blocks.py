@@ -85,7 +85,7 @@ class Block(nn.Module):
     ) -> Float[Tensor, "b f_kept s d"]:
         """Tokens of `f` latent frames, `s` tokens each; one modulation per frame, or one for all frames.
 
-        The first `num_dropped` frames are attended to and not returned: their velocity is not needed.
+        The first `num_dropped` frames are attended to but not returned: their velocity is not needed.
         `gradient_checkpointing`: see `recomputing.GRADIENT_CHECKPOINTING`.
         """
         arguments = (x, text, time_modulation, rotary, projective, num_dropped)

@@ -10,26 +10,26 @@ from model.dit.embeddings import Patchify
 
 
 class CameraInjection(nn.Module):
-    """How the camera enters the transformer. This one: tokens that are added before the first blocks, block by block.
+    """How the camera enters the transformer. This base class adds camera tokens before each of the first blocks.
 
     `forward` makes camera tokens once for all solver steps of a clip: `k * width` channels for the first k blocks.
     All-zero maps, the null camera, must add exactly nothing.
     """
 
     num_channels = 6  # of the maps: Plucker maps, or extrinsics
-    least_time = 0.0  # diffusion time below which the camera is not given
+    least_time = 0.0  # diffusion time below which the camera is not used
 
     def initialise(self) -> None:
-        """Sets what the network's own initialisation must not."""
+        """Sets weights that must differ from the network's own initialisation."""
 
     def at_time(self, tokens: Float[Tensor, "b f n d"], t: Float[Tensor, "b f_t"]) -> Float[Tensor, "b f n d"]:
-        """Camera tokens as they are at these diffusion times."""
+        """Camera tokens for these diffusion times."""
         return tokens
 
     def inject(
         self, block: int, x: Float[Tensor, "b f n d"], tokens: Float[Tensor, "b f n_camera c"]
     ) -> tuple[Float[Tensor, "b f n d"], Float[Tensor, "b f n_camera c"]]:
-        """Visual tokens with the camera, before block number `block`, and the camera's after it."""
+        """Visual tokens with the camera added, before block number `block`, and the camera tokens for the next one."""
         width = x.shape[-1]
         own = tokens[..., block * width : (block + 1) * width]
         return (x + own if own.shape[-1] else x), tokens
@@ -45,9 +45,9 @@ class CameraEmbedding(CameraInjection):
 
     Same patch, strides and width as the visual patchify layer, and nothing else: no encoder, no injection into later
     blocks (which the paper's Table 4 shows to cost motion). Zero-initialised by default, so that a pretrained base is
-    unchanged at step 0. A network trained from nothing needs `init_std`, which gives camera tokens the size of visual
-    ones: what it learns to ignore at first, it takes long to find again. No bias: the all-zero map of unlabelled clips
-    must add exactly nothing.
+    unchanged at step 0. A network trained from random weights needs `init_std`, which gives camera tokens the size of
+    visual ones: if it learns to ignore them at first, it needs long to use them again. No bias: the all-zero map of
+    unlabelled clips must add exactly nothing.
 
     `num_frequencies` octaves of sines and cosines of the map are further inputs, because neighbouring rays differ
     little in the six numbers alone. The paper's layer has none.

@@ -1,4 +1,4 @@
-"""What a network is given of cameras: one place for training, sampling and distillation."""
+"""The camera inputs of a network, made in one place for training, sampling and distillation."""
 
 import torch
 from jaxtyping import Float
@@ -18,16 +18,16 @@ def camera_inputs(
     width: int,
     num_context: int = 0,
 ) -> dict[str, Tensor]:
-    """`plucker` and `projection` of `VideoDiT.forward`, each if the network reads it.
+    """`plucker` and `projection` of `VideoDiT.forward`, each only if the network reads it.
 
     Args:
         config: The network's.
         c2w: Poses of context and new latents in the episode's frame.
-        intrinsics: Of all.
+        intrinsics: Of all frames.
         height: Rows of the latents.
         width: Columns.
-        num_context: Latents of context in front; with `camera_reference=clip` two or more of them are relative to the
-            first of them, and the new ones to the first new one.
+        num_context: Context latents in front. If they are two or more, with `camera_reference=clip`, their poses are
+            relative to the first of them, and the new poses to the first new one.
     """
     if config.camera_reference == "clip" and num_context > 1:
         parts = c2w.split([num_context, c2w.shape[1] - num_context], dim=1)
@@ -43,5 +43,5 @@ def camera_inputs(
 
 
 def extrinsics_map(c2w: Float[Tensor, "b f 4 4"], height: int, width: int) -> Float[Tensor, "b f 12 {height} {width}"]:
-    """The twelve numbers of each frame's 3x4 camera-to-world matrix, the same at every place."""
+    """The twelve numbers of each frame's 3x4 camera-to-world matrix, the same at every position."""
     return c2w[:, :, :3].flatten(2)[..., None, None].expand(-1, -1, -1, height, width)

@@ -1,5 +1,5 @@
-"""Wan's transformer made causal: a chunk of latent frames attends to itself and to the chunks before it, which it reads
-as stored keys and values; cameras enter by a second, projective self-attention of all channels beside the rotary one.
+"""Wan's transformer made causal: a chunk of latent frames attends to itself and to the stored keys and values of
+earlier chunks; cameras enter by a second self-attention, projective in all channels, beside the rotary one.
 
 Source: the network of minWM's Wan 2.1 students (Zhao et al. 2026, arXiv 2605.30263), as in their code.
 """
@@ -48,11 +48,11 @@ class CausalDiT(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the weights, and of keys and values."""
+        """Type of the weights, and of keys and values."""
         return self.patch_embedding.weight.dtype
 
     def encode_text(self, text: Float[Tensor, "b n c"]) -> list[KeyValue]:
-        """What each block reads of the text, for every call of a clip."""
+        """Each block's keys and values of the text, for all calls of a clip."""
         tokens = self.text_projection(text.to(self.dtype))
         return [block.text_attention.project(tokens) for block in self.blocks]  # type: ignore[union-attr, operator]
 
@@ -64,21 +64,21 @@ class CausalDiT(nn.Module):
         projection: Float[Tensor, "b all 4 4"],
         past: Sequence[KeyValue] = (),
     ) -> tuple[Float[Tensor, "b c_out f h w"], list[KeyValue]]:
-        """Velocity of the chunk, and what later chunks read of it: keys and values, `b (f s) k c`, of each block.
+        """Velocity of the chunk, and its keys and values for later chunks, `b (f s) k c`, of each block.
 
         Args:
-            latents: The chunk, noised; clean for what later chunks are to read.
+            latents: The noised chunk, or the clean one to get keys and values for later chunks.
             t: Diffusion time in [0, 1].
             text_keys: Result of `encode_text`.
             projection: World to image of the stored frames and the chunk's, in the network's own unit.
-            past: Keys and values of the stored frames, one pair a block; none for the first chunk.
+            past: Keys and values of the stored frames, one pair for each block; none for the first chunk.
         """
         _, ph, pw = self.patch_size
         height, head_dim = latents.shape[-2], self.config.head_dim
         grid = (projection.shape[1], height // ph, latents.shape[-1] // pw)
         x = self.patch_embedding(latents.to(self.dtype))
         time_embedding, time_modulation = self.time_embedding(t.unsqueeze(1))
-        # attention knows positions by their differences alone: the oldest stored frame may have position 0
+        # attention depends only on differences of positions, so the oldest stored frame may have position 0
         rotary = rotary_table(*grid, head_dim, self.config.rope_theta, x.device)
         projective = projective_encoding(projection, head_dim, head_dim)
         stored: list[KeyValue] = []

@@ -1,4 +1,4 @@
-"""What enters the transformer: patchify layers, the timestep's embedding, the projected text."""
+"""The inputs of the transformer: patchify layers, the timestep's embedding, the projected text."""
 
 import math
 

@@ -1,15 +1,15 @@
-"""Relative projective encoding of cameras in attention: what a query sees of a key depends on both their cameras.
+"""Relative projective encoding of cameras: the attention between two tokens depends on both their cameras.
 
 The paper's Plucker tokens encode where each camera is in the world. This encodes how one camera maps to another, in
-attention. Half of each head's channels are points in projective space, four by four: with P_i the world-to-image matrix
-of the query's frame and P_j that of the key's,
+attention. Half of each head's channels are points in projective space, in groups of four: with P_i the world-to-image
+matrix of the query's frame and P_j that of the key's,
 
     score = q_i^T (P_i P_j^-1) k_j,    output = sum_j a_ij (P_i P_j^-1) v_j,
 
 which does not change when the world frame does, however far the episode has gone from its start.
 
 Source: Li et al. 2025, "Cameras as Relative Positional Encoding" (PRoPE); the other half of the channels keeps Wan's
-rotary embedding, in place of theirs over image coordinates. Not in the paper.
+rotary embedding instead of theirs over image coordinates. Not in the paper.
 """
 
 from typing import NamedTuple
@@ -28,7 +28,7 @@ class ProjectiveEncoding(NamedTuple):
 
 
 def num_projective_channels(head_dim: int) -> int:
-    """Channels of one head that are points in projective space: half of them, in fours."""
+    """Channels of one head that are points in projective space: half of them, in groups of four."""
     return head_dim // 2 // 4 * 4
 
 
@@ -40,7 +40,7 @@ def projective_encoding(
     Args:
         projection: World to image, `model.geometry.camera.projection_matrix`; identities are the null camera.
         head_dim: Channels of one head.
-        num_channels: Of them, how many are points, a multiple of four; `num_projective_channels` by default.
+        num_channels: How many of them are points, a multiple of four; `num_projective_channels` by default.
     """
     groups = (num_projective_channels(head_dim) if num_channels is None else num_channels) // 4
 

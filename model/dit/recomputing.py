@@ -1,4 +1,4 @@
-"""Blocks that are computed again on the way back, wholly or but for their attention: less memory for more time."""
+"""Gradient checkpointing: the backward pass recomputes blocks, wholly or except for attention, to save memory."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,7 @@ import torch
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
 GRADIENT_CHECKPOINTING = ("none", "selective", "full")
-"""What is kept of a block: all; its input and what attention makes; its input."""
+"""What each keeps of a block: everything; its input and the result of attention; its input."""
 
 _ATTENTION = {
     getattr(torch.ops.aten, name).default
@@ -27,7 +27,7 @@ def check_gradient_checkpointing(kind: str) -> None:
 
 
 def recomputed(kind: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """`function(*arguments)`, of which only what `kind` says is kept for the gradients.
+    """`function(*arguments)`; only what `kind` says is kept for the backward pass.
 
     Attention costs most in long windows, and its result is small: n x d numbers for n^2 x d products.
     """

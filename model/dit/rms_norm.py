@@ -37,7 +37,7 @@ class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, None]:
         x, weight = ctx.saved_tensors
-        # Recomputed from x (one cheap pass), so that second derivatives see where it comes from.
+        # Recomputed from x (one cheap pass), so that second derivatives include it.
         r = _inverse_rms(x, ctx.eps)
         products = (g * x).flatten(0, -2)
         grad_weight = r.reshape(1, -1) @ products

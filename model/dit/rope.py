@@ -29,13 +29,13 @@ def rotary_table(
 ) -> Complex64[Tensor, "n 1 pairs"]:
     """Unit complex numbers exp(i * angle) for every token of a `num_frames x height x width` grid, row-major.
 
-    Angles are computed in float64 (as Wan does) and rounded once. The first `num_still` channels do not turn: another
-    encoding has them. Positions (frame, row, column) are multiplied by `scale`: with less than 1, a grid of more tokens
-    spans the positions of a coarser one. Cached by shape: treat the result as read-only.
+    Angles are computed in float64 (as Wan does) and rounded once. The first `num_still` channels are not rotated:
+    another encoding uses them. Positions (frame, row, column) are multiplied by `scale`: with less than 1, a grid of
+    more tokens spans the positions of a coarser one. Cached by shape: treat the result as read-only.
 
     Source of the scale: Chen et al. 2023 (arXiv 2306.15595), position interpolation.
     """
-    # A table made under inference_mode could not be saved for a later backward pass, and it outlives the caller's mode.
+    # The table is cached beyond the caller's inference_mode, and one made in it could not be saved for a backward pass.
     with torch.inference_mode(False), torch.no_grad():
         grid = torch.meshgrid(
             *(
@@ -55,8 +55,8 @@ def rotary_table(
 def rotate(x: Float[Tensor, "b n k c"], table: Complex64[Tensor, "n 1 pairs"]) -> Float[Tensor, "b n k c"]:
     """Turn each adjacent channel pair of queries or keys by its token's angle, in float32.
 
-    One complex multiplication over a view: on a CPU an eighth of the time of the same thing spelled out on
-    even and odd channels, whose stride of two defeats vectorisation.
+    One complex multiplication over a view: on a CPU it takes an eighth of the time of the same product written out for
+    even and odd channels, whose stride of two prevents vectorisation.
     """
     pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
     return torch.view_as_real(pairs * table).flatten(-2).type_as(x)

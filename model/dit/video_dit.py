@@ -22,16 +22,17 @@ class VideoDiTConfig:
     Attributes:
         in_channels: Latent channels, without the mask.
         patch_size: Latent frames, rows and columns per token.
-        rope_scale: What the rotary positions (frame, row, column) are multiplied by. A network that goes on at twice
-            the height and width has 1/2 for rows and columns: a token keeps its place in the picture.
+        rope_scale: Factors of the rotary positions (frame, row, column). A network that is trained further at twice the
+            height and width has 1/2 for rows and columns, so that a token keeps its place in the picture.
         cross_attn_norm: LayerNorm with weights before the attention to text.
-        still_channels: Channels of each head, the first, without rotary positions: a network that was trained with
-            `camera_attention`, and goes on without it, keeps those of its other channels.
-        camera: Let the camera enter.
-        camera_injection: Where and how (`model.dit.camera_injection`): `first` is the paper's patchify layer.
+        still_channels: Number of first channels of each head without rotary positions. So a network that was trained
+            with `camera_attention`, and continues without it, keeps the positions of its other channels.
+        camera: Whether there is a camera layer.
+        camera_injection: Where and how it adds the camera (`model.dit.camera_injection`); `first`: the paper's patchify
+            layer.
         camera_reference: Which frame the poses are relative to: the first of the `episode` (the paper's), or the first
-            of each `clip`, context and new frames apart (Table 5, "different reference").
-        camera_init_std: Standard deviation of that layer's first weights; 0 leaves a loaded base unchanged at step 0.
+            of each `clip`, separately for context and new frames (Table 5, "different reference").
+        camera_init_std: Standard deviation of that layer's initial weights; 0 leaves a loaded base unchanged at step 0.
         camera_frequencies: Octaves of sines and cosines that this layer reads beside the map; the paper's has none.
         camera_attention: Half of each head's channels encode how one camera maps to another (`model.dit.projective`).
         mask_channel: Widen the patchify layer by one input channel that marks context frames.
@@ -127,15 +128,15 @@ class VideoDiT(nn.Module):
     def __init__(self, config: VideoDiTConfig) -> None:
         super().__init__()
         self.config = config
-        self.gradient_checkpointing = "none"  # of `recomputing.GRADIENT_CHECKPOINTING`
+        self.gradient_checkpointing = "none"  # one of `recomputing.GRADIENT_CHECKPOINTING`
         pt, ph, pw = config.patch_size
         self.patch_size = (pt, ph, pw)
         frames, rows, columns = config.rope_scale
         self.rope_scale = (frames, rows, columns)
         width = config.width
         self.patch_embedding = Patchify(config.in_channels, width, self.patch_size)
-        # The columns of one more input channel of `patch_embedding`, kept apart so that Wan's own tensor stays whole
-        # and a zero channel changes not a single bit of the base's sums.
+        # One more input channel of `patch_embedding`, as a layer of its own, so that Wan's tensor stays as it is and a
+        # zero channel does not change a single bit of the base's sums.
         self.mask_embedding = Patchify(1, width, self.patch_size, bias=False) if config.mask_channel else None
         self.camera_embedding = None
         if config.camera:
@@ -182,7 +183,7 @@ class VideoDiT(nn.Module):
             self.camera_embedding.initialise()
 
     def encode_text(self, text: Float[Tensor, "b n c"]) -> list[KeyValue]:
-        """What each block reads of the text, to be passed as `text_keys` to every solver step of a clip."""
+        """Each block's keys and values of the text, to be passed as `text_keys` to every solver step of a clip."""
         tokens = self.text_projection(text)
         return [block.text_attention.project(tokens) for block in self.blocks]  # type: ignore[union-attr, operator]
 

@@ -1,6 +1,6 @@
-"""Wan-Fun-Control-Camera's transformer: Wan's, with a first picture beside the noise and a camera at the patches.
+"""Wan-Fun-Control-Camera's transformer: Wan's, plus input channels for a first picture, and a camera at the patches.
 
-The same blocks as `VideoDiT`'s; apart from it, because nothing here is trained and none of ours has these branches.
+It has the blocks of `VideoDiT` but is a class of its own, because it is not trained here and ours lack its branches.
 """
 
 import math
@@ -32,9 +32,9 @@ class WanFunConfig:
     """Shape of the network; the defaults are those of V1.1 with 1.3 billion parameters.
 
     Attributes:
-        in_channels: Of the noised latents and, behind them, of what is known of the clip: the latents of its first
-            picture (V1.1), or a mask of what is known and the latents of the clip with only that in it (Wan 2.2).
-        image_dim: Width of the picture's tokens from CLIP; 0: it has no attention to them (Wan 2.2).
+        in_channels: Channels of the noised latents, followed by those of the known part of the clip: the latents of its
+            first picture (V1.1), or a mask and the latents of a clip that shows only the known part (Wan 2.2).
+        image_dim: Width of CLIP's tokens of the picture; 0: there is no attention to them (Wan 2.2).
     """
 
     in_channels: int = 32
@@ -49,7 +49,7 @@ class WanFunConfig:
     eps: float = 1e-6
 
     def __post_init__(self) -> None:
-        """Raises ValueError for heads that cannot turn."""
+        """Raises ValueError for heads that cannot be rotated: their width is odd or no whole number."""
         if self.width % self.num_heads or (self.width // self.num_heads) % 2:
             raise ValueError(
                 f"num_heads: expected a divisor of the width {self.width} into even heads, got {self.num_heads}"
@@ -59,8 +59,8 @@ class WanFunConfig:
 class WanFunDiT(nn.Module):
     """Predicts the velocity of a clip's latents from a text, its first picture and its camera.
 
-    Its blocks may lie on another device than the rest: each is lent for its turn. Wan 2.2 A14B is two of this network,
-    one for each range of noise.
+    Its blocks may be on another device than the rest: each is copied while it runs. Wan 2.2 A14B has two of this
+    network, one for each range of noise.
 
     Source: aigc-apps/VideoX-Fun and modelscope/DiffSynth-Studio, in whose files the tensors have other names
     (`model.pretrained.wan_fun`).
@@ -79,12 +79,12 @@ class WanFunDiT(nn.Module):
         self.head = Head(width, config.out_channels * math.prod(_PATCH_SIZE), config.eps)
 
     def project_text(self, text: Float[Tensor, "b n c_text"]) -> Float[Tensor, "b n d"]:
-        """What the blocks read of an encoded prompt."""
+        """An encoded prompt, projected for the blocks."""
         projected: Tensor = self.text_projection(text.to(self.dtype))
         return projected
 
     def project_image(self, features: Float[Tensor, "b m c_image"]) -> Float[Tensor, "b m d"] | None:
-        """What the blocks read of a picture's features; None where they read none."""
+        """A picture's features, projected for the blocks; None if the blocks read none."""
         return None if self.image_projection is None else self.image_projection(features.to(self.dtype))
 
     @contextmanager
@@ -98,7 +98,7 @@ class WanFunDiT(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of its weights."""
+        """Type of its weights."""
         weight: Tensor = self.head.linear.weight
         return weight.dtype
 
@@ -113,7 +113,7 @@ class WanFunDiT(nn.Module):
         """Velocity of every latent frame.
 
         Args:
-            latents: Noised latents and, behind them, the known channels.
+            latents: Noised latents, followed by the known channels.
             t: Diffusion time in [0, 1].
             text: From `project_text`.
             image: From `project_image`.
@@ -132,10 +132,10 @@ class WanFunDiT(nn.Module):
 
 
 class ControlAdapter(nn.Module):
-    """Plucker maps of all frames, at the size of the picture, to one token for each visual token.
+    """Turns Plucker maps of all frames, at the size of the picture, into one token for each visual token.
 
-    The maps of the four frames of a latent frame are its channels, each number of the six with its four frames; the
-    first latent frame has its only frame four times.
+    The maps of the four frames of a latent frame become its channels: for each of the six numbers, the four frames. The
+    first latent frame repeats its only frame four times.
     """
 
     def __init__(self, width: int) -> None:
@@ -145,7 +145,7 @@ class ControlAdapter(nn.Module):
         self.residual_blocks = nn.ModuleList([_ResidualBlock(width)])
 
     def forward(self, maps: Float[Tensor, "b f 6 h w"]) -> Float[Tensor, "b f_latent hw d"]:
-        """Tokens of the maps of 1 + 4k frames, latent frame by latent frame: the maps are larger than the film."""
+        """Tokens of the maps of 1 + 4k frames, one latent frame at a time: the maps are larger than the film."""
         first = maps[:, :1].expand(-1, FRAMES_PER_LATENT, -1, -1, -1)
         groups = [first, *(maps[:, k : k + FRAMES_PER_LATENT] for k in range(1, maps.shape[1], FRAMES_PER_LATENT))]
         return torch.stack([self._tokens(group) for group in groups], dim=1)
@@ -186,7 +186,7 @@ class ImageProjection(nn.Module):
 
 
 class TextImageAttention(Attention):
-    """Attention to the text and, with keys and values of its own and the same queries, to the picture; their sum."""
+    """The sum of attention to the text and to the picture, which has its own keys and values but the same queries."""
 
     def __init__(self, width: int, num_heads: int, eps: float) -> None:
         super().__init__(width, num_heads, eps)

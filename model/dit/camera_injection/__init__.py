@@ -23,7 +23,7 @@ def build_injection(
     init_std: float = 0.0,
     num_frequencies: int = 0,
 ) -> CameraInjection:
-    """The injection of a name; `init_std` and `num_frequencies` are of `first` and `every` only.
+    """The injection of a name; `init_std` and `num_frequencies` are for `first` and `every` only.
 
     Raises:
         ValueError: There is no such injection.

@@ -11,7 +11,7 @@ from model.dit.blocks import FeedForward
 from model.dit.camera_embed import CameraInjection, is_given
 from model.dit.embeddings import Patchify
 
-LEAST_TIME = 0.6  # the camera is given from noise down to this time, and is trained there alone
+LEAST_TIME = 0.6  # the camera is used, and trained, only from noise down to this time
 _MEAN, _STD = 0.8, 0.075
 _HEAD_DIM = 32
 
@@ -23,9 +23,9 @@ class SideBranch(CameraInjection):
     tokens through a linear layer that starts at zero.
 
     Source: Bahmani et al. 2024 (arXiv 2411.18673): 8 of 32 blocks, width 128 in place of 4096; camera conditioning in
-    the first 40 % of the sampling, trained at times of a normal distribution (.8, .075) cut to [.6, 1]. Here an eighth
-    of the width (the shipped network is narrow already); the branch sees no time of its own; and the base is trained
-    along, where theirs stays.
+    the first 40 % of the sampling, trained at times of a normal distribution (.8, .075) cut to [.6, 1]. Here the width
+    is an eighth (the shipped network is narrow already), the branch gets no timestep, and the base is trained, too,
+    while theirs is frozen.
     """
 
     least_time = LEAST_TIME
@@ -42,7 +42,7 @@ class SideBranch(CameraInjection):
             nn.init.zeros_(block.to_video.weight)  # type: ignore[union-attr, arg-type]
 
     def forward(self, maps: Float[Tensor, "b f c_map h w"]) -> Float[Tensor, "b patch_f patch_hw d"]:
-        """The branch's first tokens; their last channel is 0 for the null camera, and 1 else."""
+        """The branch's first tokens; their last channel is 0 for the null camera, otherwise 1."""
         tokens = self.patchify(maps.transpose(1, 2))
         return torch.cat([tokens, is_given(maps).to(tokens).expand(*tokens.shape[:-1], 1)], dim=-1)
 

@@ -8,7 +8,7 @@ class CameraCtrlInjection(EncoderInjection):
 
     Source: He et al. 2024 (arXiv 2404.02101, Sec. 3.3): camera features are added to the input of each block's
     temporal attention and pass a linear layer. A block of full attention has no temporal attention of its own, so they
-    are added to the block's input; the base is trained along, where theirs stays.
+    are added to the block's input; the base is trained, too, while theirs is frozen.
     """
 
     def __init__(self, width: int, patch_size: tuple[int, int, int], num_heads: int, num_blocks: int) -> None:

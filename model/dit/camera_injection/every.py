@@ -4,9 +4,9 @@ from model.dit.camera_embed import CameraEmbedding
 
 
 class EveryBlockInjection(CameraEmbedding):
-    """As the paper's layer, with tokens of their own that are added before every block.
+    """The paper's layer, but with separate tokens for each block, added before it.
 
-    Source: the paper, Table 4, "Multilayer Inj."; it does not say whether the blocks share tokens, here they do not.
+    Source: the paper, Table 4, "Multilayer Inj."; it does not say whether the blocks share tokens; here they do not.
     """
 
     def __init__(

@@ -12,9 +12,9 @@ class ExtrinsicsInjection(CameraInjection):
     """[R | t] of each latent frame, the same for all its tokens, through one linear layer for each block.
 
     Source: Wang et al. 2024 (arXiv 2312.03641, Sec. 3.2, camera motion control module): 3x4 extrinsics are repeated
-    over the picture, joined to the temporal transformer's features, and a linear layer maps both back to the width.
-    That layer starts at the identity on the features; here that part stays the identity (the block's own layers follow
-    it), and a block of full attention, which has no temporal transformer, takes the camera at its input.
+    over the picture, concatenated with the temporal transformer's features, and a linear layer maps both back to the
+    width. That layer starts at the identity on the features; here that part stays the identity (the block's own layers
+    follow it), and a block of full attention, which has no temporal transformer, takes the camera at its input.
     """
 
     num_channels = 12
