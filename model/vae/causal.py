@@ -44,12 +44,12 @@ class Stream:
             memory = self._before[key].to(x.dtype)
         extended = torch.cat([memory, x], dim=2)
         last = extended[:, :, -num_frames:]
-        # a view would keep the whole input of every layer to the end of the pass: two thirds of a decoder's memory
+        # a view would keep the whole input of every layer until the pass ends: two thirds of a decoder's memory
         self._after[key] = last if torch.is_grad_enabled() else last.contiguous()
         return extended
 
     def memory(self) -> Cache:
-        """What the next chunk needs: tensors with the batch first, cut loose from this chunk's activations."""
+        """What the next chunk needs: tensors with the batch first, independent of this chunk's activations."""
         return {key: value.contiguous() for key, value in self._after.items()}
 
 
@@ -69,20 +69,20 @@ class CausalConv3d(nn.Conv3d):
         return self.convolve(stream.extend(x, self.kernel_size[0] - 1))
 
     def convolve(self, extended: Float[Tensor, "b c f_extended h w"]) -> Float[Tensor, "b c_out f h w"]:
-        """The convolution of frames that already have their past before them: `temporal_kernel - 1` fewer out."""
+        """Convolves frames that already follow their past frames; returns `temporal_kernel - 1` fewer."""
         if len(extended) == 1 and not extended.is_cuda:
             return self._convolve_2d(extended)
         return F.conv3d(extended, self.weight, self.bias, padding=self.padding)
 
     def _convolve_2d(self, extended: Tensor) -> Tensor:
-        """The same sum with the frames as a batch and the temporal kernel among the channels.
+        """The same convolution in 2D, with the frames as a batch and the temporal kernel among the channels.
 
         For a batch of one, PyTorch's 3D convolution on the CPU takes a path several times slower.
         """
         kernel = self.kernel_size[0]
         num_frames = extended.shape[2] - kernel + 1
         frames = rearrange(extended, "1 c f h w -> f c h w")
-        # in the order of the weight's own memory, which is then only looked at in another shape
+        # in the memory order of the weight, which then only needs a view of another shape
         stacked = torch.stack([frames[i : i + num_frames] for i in range(kernel)], dim=2).flatten(1, 2)
         y = F.conv2d(stacked, self.weight.flatten(1, 2), self.bias, padding=self.padding[1:])
         return rearrange(y, "f c h w -> 1 c f h w")

@@ -23,7 +23,7 @@ class LatentDepthConfig:
         width: Channels of the hidden layers.
         num_blocks: Residual blocks; each looks two tokens farther.
         cells: Depth values along each side of a token.
-        max_depth: Metres; what is farther, the sky too, counts as this far.
+        max_depth: Metres; everything farther, such as the sky, counts as this far.
     """
 
     latent_channels: int = 16
@@ -43,9 +43,9 @@ class LatentDepthConfig:
 class LatentDepth(nn.Module):
     """Depth of a latent frame from it, the frame before, and the cameras of both; convolutions over tokens.
 
-    It sees, beside the latents, where each token's ray points in the world frame and how high the camera is above the
-    start: where the first camera is level, as in the synthetic scenes, that says much about the ground. The frame
-    before and the motion since then give parallax.
+    Besides the latents it gets each token's ray direction in the world frame and the camera's height above the start:
+    if the first camera is level, as in the synthetic scenes, this says much about the ground. The frame before and the
+    motion since then give parallax.
 
     Source: ours, because the latents are there at every step and already hold what a depth network would compute.
     """
@@ -59,7 +59,7 @@ class LatentDepth(nn.Module):
         self.head = nn.Conv2d(config.width, config.cells**2, 1)
         nn.init.zeros_(self.head.weight)
         assert self.head.bias is not None
-        nn.init.ones_(self.head.bias)  # e metres
+        nn.init.ones_(self.head.bias)  # depth starts at exp(1) metres
 
     def forward(
         self,
@@ -74,7 +74,7 @@ class LatentDepth(nn.Module):
             latents: The frame before, then the frame.
             c2w: Their poses in the world frame, metres.
             intrinsics: fx fy cx cy, normalised.
-            has_before: 0 where there was no frame before; what stands there counts for nothing.
+            has_before: 0 if there was no frame before; its values are then ignored.
         """
         h, w = latents.shape[-2:]
         _, directions = rays(c2w[:, 1], intrinsics, h, w)
@@ -90,7 +90,7 @@ class LatentDepth(nn.Module):
 
 
 class _Block(nn.Module):
-    """Two convolutions beside the identity."""
+    """A residual block of two convolutions."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -98,6 +98,6 @@ class _Block(nn.Module):
         self.second = nn.Conv2d(width, width, 3, padding=1, padding_mode="replicate")
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """Returns x with what was learned added."""
+        """Returns x plus the result of the convolutions."""
         out: Tensor = x + self.second(functional.silu(self.first(functional.silu(x))))
         return out

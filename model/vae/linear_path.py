@@ -1,4 +1,4 @@
-"""A linear autoencoder of causal patches that starts as their principal components: a floor for the network."""
+"""A linear autoencoder of causal patches that starts as their principal components, which the network improves."""
 
 import torch
 import torch.nn.functional as F
@@ -34,11 +34,11 @@ class LinearPath(nn.Module):
     """Each latent is a linear function of its own patch of video, and the patch a linear function of its latent.
 
     The first frame has patches of one frame, all others patches of `temporal_stride` frames. Its weights are buffers:
-    it is fitted once, not trained, because an optimiser's steps, the same for all weights, would soon ruin the small
-    components, and the network can correct any of it.
+    it is fitted once, not trained, because an optimiser's steps, equally large for all weights, would soon ruin the
+    small components; the network can correct its errors.
 
-    Source: ours, because a small convolutional autoencoder trained from random weights stays below the principal
-    components of its patches for very long, and as a correction to them it is above from the first step.
+    Source: ours, because a small convolutional autoencoder trained from random weights stays worse than the principal
+    components of its patches for very long; as a correction to them it is better from the first step.
     """
 
     def __init__(self, channels: int, latent_channels: int, temporal_stride: int, spatial_stride: int) -> None:
@@ -68,7 +68,7 @@ class LinearPath(nn.Module):
 
     @torch.no_grad()
     def init_from_pca(self, clips: Float[Tensor, "b c f h w"]) -> None:
-        """Sets both directions to the whitened principal components of the patches of some clips.
+        """Sets encoder and decoder to the whitened principal components of the patches of some clips.
 
         The code of a first frame is rotated (which loses nothing) to lie as near as possible to the code of a film in
         which that frame stands still, so that the first latent is distributed nearly as the others.

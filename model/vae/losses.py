@@ -20,7 +20,7 @@ def vae_loss(
     Terms: `l1` (Charbonnier), `mse`, `kl` (per latent value, to the unit Gaussian) and, where its weight is not zero,
     `gradient` (L1 between spatial differences: sharpness).
 
-    Source: ours, because L1 + KL is Wan's without the perceptual and adversarial terms, which need networks of others.
+    Source: ours, because L1 + KL is Wan's without the perceptual and adversarial terms, which need other networks.
     """
     error = reconstruction - video
     terms = {"l1": charbonnier(error), "mse": error.square().mean(), "kl": kl_to_unit_gaussian(mean, logvar)}
@@ -32,7 +32,7 @@ def vae_loss(
 
 
 def charbonnier(error: Float[Tensor, "..."], epsilon: float = 1e-3) -> Float[Tensor, ""]:
-    """Mean of sqrt(error^2 + epsilon^2) - epsilon: L1 with a smooth bottom."""
+    """Mean of sqrt(error^2 + epsilon^2) - epsilon: L1, but smooth at zero."""
     return (error.square() + epsilon**2).sqrt().mean() - epsilon
 
 

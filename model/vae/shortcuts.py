@@ -18,7 +18,7 @@ class MeanShortcut(nn.Module):
         self.group = _whole_ratio(in_dim * self.time * self.space**2, out_dim)
 
     def forward(self, x: Float[Tensor, "b c f h w"], at_start: bool) -> Float[Tensor, "b c_out f_out h_out w_out"]:
-        """`at_start`: a zero frame is put before the first frame of the video, which so has a pair as the others."""
+        """`at_start`: a zero frame is put before the first frame of the video, so that it has a pair, too."""
         if at_start and self.time == 2:
             x = F.pad(x, (0, 0, 0, 0, 1, 0))
         channels = rearrange(x, "b c (f t) (h q) (w r) -> b (c t q r) f h w", t=self.time, q=self.space, r=self.space)

@@ -26,7 +26,7 @@ class VideoVAEConfig:
         in_channels: channels of the video.
         latent_channels: channels of the latents.
         base_dim: width of the first level of the encoder.
-        decoder_base_dim: the same of the decoder; None: `base_dim`.
+        decoder_base_dim: the same for the decoder; None: `base_dim`.
         dim_mult: width of each level as a multiple of the base.
         num_res_blocks: residual blocks a level in the encoder.
         decoder_num_res_blocks: the same in the decoder; None: one more than in the encoder.
@@ -36,8 +36,8 @@ class VideoVAEConfig:
         patch_size: side of the pixel squares that become channels before the network.
         is_residual: shortcuts without weights lead around the levels (`model.vae.shortcuts`), as in Wan 2.2.
         linear_path: adds the linear path to the encoder's mean and the decoder's output.
-        residual_scale: factor of the network's share in those two sums. What is left to correct is an order of
-            magnitude smaller than the video, and so should be an optimiser's first steps.
+        residual_scale: factor of the network's share in those two sums. The correction is an order of magnitude smaller
+            than the video, and an optimiser's first steps should be, too.
         initial_logvar: log variance that the posterior of a linear path starts with. A decoder that learns on a frozen
             encoder sees this much noise, and tolerates as much in generated latents.
         latents_mean: mean of each channel of the posterior mean over data; None: zeros.
@@ -158,7 +158,7 @@ class VideoVAE(nn.Module):
     def encode_chunk(
         self, video: Float[Tensor, "b c f h w"], cache: Cache | None = None
     ) -> tuple[Float[Tensor, "b c_z f_z h_z w_z"], Cache]:
-        """(latents, cache) of the next frames of a video, as `encode` gives them for all of it at once.
+        """(latents, cache) of the next frames of a video, as `encode` returns them for the whole video at once.
 
         Args:
             video: `1 + temporal_stride * k` frames at the start of a video, `temporal_stride * k` later.
@@ -219,10 +219,10 @@ class VideoVAE(nn.Module):
         self.linear_path.init_from_pca(clips)
 
     def freeze_encoder(self) -> None:
-        """Takes everything that latents depend on out of training; the decoder goes on learning.
+        """Freezes everything that the latents depend on; the decoder is still trained.
 
         Raises:
-            ValueError: without a linear path a network that has not learned would be frozen.
+            ValueError: without a linear path an untrained encoder would be frozen.
         """
         if self.linear_path is None:
             raise ValueError("freeze_encoder: expected linear_path=true, got false; train the encoder")
