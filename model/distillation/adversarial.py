@@ -1,4 +1,4 @@
-"""Adversarial distillation: a student's own flights are to look true to a discriminator, clip by clip.
+"""Adversarial distillation: a student learns to fly so that each clip looks real to a discriminator.
 
 Source: Lin et al. 2025, APT (arXiv 2501.08316) and AAPT (2506.09350); one score for a window: AAD-1 (2606.03972).
 """
@@ -28,20 +28,23 @@ LOSSES = ("relativistic", "non_saturating")
 
 @dataclass(kw_only=True)
 class AdversarialConfig:
-    """What the two networks learn from each other.
+    """Losses of the two networks.
 
     Attributes:
-        loss: `relativistic` (AAPT): a true clip scores higher than its fake; `non_saturating` (APT): each by itself.
+        loss: `relativistic` (AAPT): a true clip scores higher than its fake; `non_saturating` (APT): each clip by
+            itself.
         num_clips: The fakes are clips 1 .. `num_clips` of the student's flights; the training clips are as long.
         max_t: The discriminator sees clips noised to a time in [0, `max_t`]. Over all of [0, 1] it stays at chance
-            here: this network looks at details at small times only.
-        r1_weight: Of the approximated R1: true clips that are moved a little keep their score. 0 leaves it out.
+            level here: this network looks at details at small times only.
+        r1_weight: Weight of the approximated R1 penalty: true clips that are changed a little should keep their score.
+            0 leaves it out.
         r2_weight: The same for fakes.
-        sigma: How far they are moved.
-        regression_weight: Of the squared distance to the clip that the teacher makes of the same noise and context.
-        channel_weight_power: See `channel_weights`; of that distance.
+        sigma: Standard deviation of that change.
+        regression_weight: Weight of the squared distance to the clip that the teacher makes from the same noise and
+            context.
+        channel_weight_power: See `channel_weights`; for that distance.
         text_dropout: Share of the texts that are replaced by the empty prompt.
-        score_limit: A mean size of the scores above it ends the training.
+        score_limit: Training ends if the mean absolute score is above it.
         depths: See `Discriminator`.
 
     Raises:
@@ -98,7 +101,7 @@ def approximated_penalty(score: Float[Tensor, " b"], moved: Float[Tensor, " b"])
 
 
 class Judged(NamedTuple):
-    """True clips, and everything but the clip that the discriminator is shown with a clip."""
+    """True clips, and the other inputs of the discriminator, which a true clip and its fake share."""
 
     first: Float[Tensor, "b c 1 h w"]
     clip: Float[Tensor, "b c new h w"]
@@ -111,7 +114,7 @@ class Judged(NamedTuple):
 class AdversarialPair(nn.Module):
     """Generator and discriminator; both losses in one forward, as data parallel training needs.
 
-    The generator's loss does not reach the discriminator, nor the other way round, so one backward serves both.
+    The generator's loss does not reach the discriminator, nor the other way round, so one backward pass serves both.
     """
 
     def __init__(self, generator: VideoDiT, discriminator: Discriminator) -> None:
@@ -131,8 +134,8 @@ class AdversarialPair(nn.Module):
         """The sum of both networks' losses, its parts, and the mean size of the scores.
 
         Args:
-            flight: Whose next clip is the fake.
-            inputs: What it is sampled from.
+            flight: Its next clip is the fake.
+            inputs: What the fake is sampled from.
             judged: True clips, at the same place of the same paths.
             target: The teacher's clips; None: no regression.
             config: Weights.
@@ -179,7 +182,7 @@ class AdversarialPair(nn.Module):
 
 
 def _shown(start: LatentBatch, clip: Tensor, judged: Judged) -> tuple[Tensor, ...]:
-    """The discriminator's arguments for a clip in the place of the true one."""
+    """The discriminator's arguments for a clip, true or fake."""
     noised = interpolate(clip, judged.noise, judged.t)
     return judged.first, noised, judged.t, start.text, judged.c2w, start.intrinsics
 
@@ -187,17 +190,17 @@ def _shown(start: LatentBatch, clip: Tensor, judged: Judged) -> tuple[Tensor, ..
 class AdversarialStep:
     """Step function of `fit` for an `AdversarialPair`.
 
-    A true clip `k` of 1 .. `num_clips`, the same `k` on all processes, stands against clip `k` of the student's flight
-    from the true first latent along the same path. The flight's earlier clips are flown without gradient. The
-    discriminator never sees them: it judges what a person sees, [first latent | clip].
+    A true clip `k` of 1 .. `num_clips`, the same `k` on all processes, is compared with clip `k` of the student's
+    flight from the true first latent along the same path. The flight's earlier clips are generated without gradient.
+    The discriminator never sees them: it judges what a person sees, [first latent | clip].
 
     Args:
         config: Losses and their weights.
         world: The student's.
-        null_text: The empty prompt's code.
+        null_text: The embedding of the empty prompt.
         teacher: Its network, frozen and in eval mode, and its sampler; None: no regression.
         channel_weights: Of the regression, as in `velocity_loss`.
-        train_generator: False: the discriminator learns, the generator stays.
+        train_generator: False: only the discriminator learns.
     """
 
     def __init__(

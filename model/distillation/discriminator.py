@@ -23,7 +23,7 @@ class TokenReader(nn.Module):
         self.attention = nn.MultiheadAttention(width, num_heads, batch_first=True)
 
     def forward(self, tokens: Float[Tensor, "b f s d"]) -> Float[Tensor, "b d"]:
-        """What the query reads."""
+        """The attention output of the query."""
         read = self.norm(tokens.flatten(1, 2))
         return self.attention(self.query.expand(len(read), -1, -1), read, read, need_weights=False)[0].squeeze(1)
 

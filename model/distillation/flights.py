@@ -1,4 +1,4 @@
-"""Flights of the teacher, as training clips: an episode's context is a world's own clips, with their errors."""
+"""Flights of the teacher as training clips: in an episode, too, the context is generated clips with their errors."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +47,7 @@ class FlightsConfig:
 
 
 def long_paths(c2w: Float[Tensor, "b f 4 4"], num_latents: int) -> Float[Tensor, "b num_latents 4 4"]:
-    """Paths of `num_latents` poses: every row goes on along the next rows' paths, from where it is.
+    """Paths of `num_latents` poses: every row continues along the next rows' paths, from its last pose.
 
     Every path of `c2w` begins at the identity.
     """
@@ -68,14 +68,14 @@ class ClipInputs(NamedTuple):
 
 @dataclass(frozen=True)
 class Flight:
-    """Episodes that fly on from a first latent along their paths, as `CameraWorld` does, without decoding.
+    """Episodes that continue from a first latent along their paths, as in `CameraWorld`, without decoding.
 
     Attributes:
         start: Clips with their texts; only the first latent is used.
-        c2w: Poses `[b f 4 4]`; `f` is 1 and a multiple of the world's `poses_per_clip`.
-        null_text: The empty prompt's code `[n d]`.
-        world: Its context and memory.
-        seeds: Of the episodes `[b]`; the noise is theirs.
+        c2w: Poses `[b f 4 4]`; `f` is 1 plus a multiple of the world's `poses_per_clip`.
+        null_text: The embedding of the empty prompt `[n d]`.
+        world: Settings of context, memory and sampler.
+        seeds: Of the episodes `[b]`; they determine the noise.
     """
 
     start: LatentBatch
@@ -85,13 +85,13 @@ class Flight:
     seeds: Tensor
 
     def open(self) -> TensorDict:
-        """What is remembered before the first clip."""
+        """The memory window before the first clip."""
         world = self.world
         capacity = max(world.context_latents, world.memory_capacity) if world.memory_latents else world.context_latents
         return memory.open_window(self.start.latents[:, :, :1], self.c2w[:, :1], capacity)
 
     def inputs(self, window: TensorDict, number: int) -> ClipInputs:
-        """What clip `number` (the first is 1) is sampled from, after those that `window` remembers."""
+        """What clip `number` (the first is 1) is sampled from, after the clips that `window` holds."""
         world, (_, c, _, h, w) = self.world, self.start.latents.shape
         num = min(1 + (number - 1) * world.poses_per_clip, world.context_latents)
         num_memory = world.memory_latents if num == world.context_latents else 0
@@ -102,18 +102,18 @@ class Flight:
         return ClipInputs(noise, context, torch.cat([past, poses], dim=1))
 
     def sample(self, dit: VideoDiT, inputs: ClipInputs, sampler: SamplerConfig) -> Float[Tensor, "b c new h w"]:
-        """The clip that a network makes of them."""
+        """The clip that a network samples from these inputs."""
         text, intrinsics = self.start.text, self.start.intrinsics
         null = self.null_text.to(text).expand_as(text)
         return sample_clip(dit, inputs.noise, inputs.context, inputs.c2w, intrinsics, text, null, sampler)
 
     def poses(self, number: int) -> Float[Tensor, "b new 4 4"]:
-        """Of clip `number`."""
+        """Poses of clip `number`."""
         first = 1 + (number - 1) * self.world.poses_per_clip
         return self.c2w[:, first : first + self.world.poses_per_clip]
 
     def fly(self, dit: VideoDiT, num_clips: int) -> tuple[TensorDict, list[Float[Tensor, "b c new h w"]]]:
-        """What is remembered after so many clips by the world's own sampler, and the clips."""
+        """The memory window after `num_clips` clips of the world's own sampler, and the clips."""
         window, clips = self.open(), []
         for number in range(1, num_clips + 1):
             clips.append(self.sample(dit, self.inputs(window, number), self.world.sampler))
@@ -169,12 +169,12 @@ def flights_of(
 
 @dataclass(frozen=True)
 class MixedBatches:
-    """True clips, and in a share of the steps flights; a pure function of (step, micro), like both of them.
+    """Batches of true clips, or of flights in a share of the steps; a pure function of (step, micro).
 
     Attributes:
         true: The clips.
         flights: All flights.
-        share: Of the steps that are on flights; all processes take them at the same steps.
+        share: Of the steps that are on flights, which are the same for all processes.
         seed: Of the choice.
     """
 

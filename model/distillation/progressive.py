@@ -19,12 +19,12 @@ from model.training.windows import LatentBatch, TrainingWindow, WindowSampler, t
 
 @dataclass(frozen=True, kw_only=True)
 class StepPlan:
-    """How the teacher samples, and in how many steps the student is to.
+    """How the teacher samples, and in how many steps the student shall sample.
 
     Attributes:
         teacher_steps: Euler steps of the teacher.
-        student_steps: Of the student; divides the teacher's. The same number only takes the guidance in.
-        shift: Of both schedules, which therefore stop at common times.
+        student_steps: Of the student; divides the teacher's. With the same number only the guidance is distilled.
+        shift: Of both schedules, so that the student's times are among the teacher's.
         guidance_text: Of the teacher (Eq. 3); the student needs none.
         guidance_camera: Likewise.
     """
@@ -45,24 +45,24 @@ class StepPlan:
 
     @property
     def stride(self) -> int:
-        """Steps of the teacher that one of the student stands for."""
+        """Steps of the teacher that one step of the student replaces."""
         return self.teacher_steps // self.student_steps
 
 
 class ProgressiveStep:
     """Step function of `fit` for a student VideoDiT that starts as a copy of its teacher.
 
-    True latents are noised to a stop of the student's schedule; the teacher goes on from there to the student's next
+    True latents are noised to a stop of the student's schedule; the teacher continues from there to the student's next
     stop; the student learns the one velocity that leads there: (x_t - x_s) / (t - s).
 
     Args:
         windows: Draws tasks, windows, context times and texts just as in joint training.
         teacher: Frozen, in eval mode.
         clips: Plan for windows with context.
-        opening: Plan for windows without, text-to-video, which a world samples by settings of their own.
+        opening: Plan for windows without context (text-to-video), which a world samples with other settings.
         channel_weights: As in `velocity_loss`.
 
-    Source: Salimans and Ho 2022, Alg. 2, for the straight path; guidance is distilled in the same go, as in the paper
+    Source: Salimans and Ho 2022, Alg. 2, for the straight path; guidance is distilled at the same time, as in the paper
     (its 96 evaluations are 32 steps of three branches). Context times and null cameras as in training: ours.
     """
 
@@ -124,7 +124,7 @@ class ProgressiveStep:
         times: Float[Tensor, " stops"],
         num_steps: int,
     ) -> Float[Tensor, "b c new h w"]:
-        """Where Euler's method is after `num_steps` from stop `number` of `times`, which may differ from row to row."""
+        """The result of `num_steps` Euler steps from stop `number` of `times`, which may differ from row to row."""
         for k in range(num_steps):
             t, t_next = times[number + k], times[number + k + 1]
             x = x + (t_next - t).view(-1, 1, 1, 1, 1) * velocity(*noised.inputs(x, t))
