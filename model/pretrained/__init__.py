@@ -1,4 +1,4 @@
-"""Shipped weights; open weights and ours: reading and writing of the folder formats that others use."""
+"""Shipped weights; reading and writing of open weights and ours in the folder formats that others use."""
 
 from functools import lru_cache
 from importlib.resources import files

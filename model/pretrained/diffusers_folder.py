@@ -1,6 +1,6 @@
 """A diffusers-format folder: config.json beside diffusion_pytorch_model.safetensors, whole or sharded.
 
-Tensors travel one by one, memory-mapped, into a module built on the meta device: never twice in memory.
+Tensors are read one by one, memory-mapped, into a module built on the meta device: never twice in memory.
 """
 
 import json
@@ -64,7 +64,7 @@ def write_folder(
     tensors: Iterable[tuple[str, Tensor]],
     max_shard_bytes: int | float = 5e9,
 ) -> None:
-    """Writes config.json and the weights, in shards with an index once they exceed `max_shard_bytes`.
+    """Writes config.json and the weights, in shards with an index if they exceed `max_shard_bytes`.
 
     The folder is replaced as a whole, so that a reader sees the old one or the new one.
 

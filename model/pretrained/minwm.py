@@ -1,7 +1,7 @@
-"""minWM's checkpoints of Wan 2.1 1.3B (`model.pt`), to `CausalDiT`.
+"""Loads minWM's checkpoints of Wan 2.1 1.3B (`model.pt`) into `CausalDiT`.
 
-All five stages of its training write the same names and shapes, so that a file does not say which stage it is of: its
-folder's name does.
+All five stages of its training write the same names and shapes, so that only the folder's name says which stage a file
+is from.
 """
 
 import re

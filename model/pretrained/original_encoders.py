@@ -1,4 +1,4 @@
-"""Wan's UMT5 and CLIP as its authors publish them, to transformers' classes."""
+"""Loads Wan's UMT5 and CLIP, as its authors publish them, into transformers' classes."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -42,7 +42,7 @@ def check_text_encoder(path: Path) -> int:
 
 
 def load_text_encoder(path: Path) -> Any:
-    """transformers' `UMT5EncoderModel` with a file's weights, on the CPU, in what is stored."""
+    """transformers' `UMT5EncoderModel` with a file's weights, on the CPU, in the stored type."""
     transformers = require("transformers", extra="wan")
     with torch.device("meta"):
         model = transformers.UMT5EncoderModel(_umt5_config(path))
@@ -71,9 +71,9 @@ def check_image_encoder(path: Path) -> int:
 
 
 def load_image_encoder(path: Path) -> Any:
-    """transformers' `CLIPVisionModel` with a file's weights but its last block, on the CPU, in what is stored.
+    """transformers' `CLIPVisionModel` with a file's weights, without its last block, on the CPU, in the stored type.
 
-    Wan reads the tokens before the last block; the file's text half is left where it is.
+    Wan reads the tokens before the last block; the file's text encoder is not loaded.
     """
     transformers = require("transformers", extra="wan")
     config = _clip_config(path)
@@ -95,7 +95,7 @@ def load_image_encoder(path: Path) -> Any:
 
 
 def _image_tensors(name: str, tensor: Tensor, num_blocks: int) -> Iterator[tuple[str, Tensor]]:
-    """What becomes of one of the file's tensors: nothing, one or three of transformers'."""
+    """Converts one of the file's tensors into none, one or three of transformers'."""
     plain = {
         "cls_embedding": "embeddings.class_embedding",
         "patch_embedding.weight": "embeddings.patch_embedding.weight",

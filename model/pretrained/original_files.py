@@ -1,4 +1,4 @@
-"""Files of weights as Wan's authors publish them: safetensors, or PyTorch's own, read for tensors alone."""
+"""Files of weights as Wan's authors publish them: safetensors, or PyTorch's own, of which only tensors are read."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -52,7 +52,7 @@ def iterate_tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
 
 
 def check_shapes(source: Path, module: nn.Module, found: Mapping[str, tuple[int, ...]], contents: str) -> None:
-    """Raises where a file's tensors, by our names, are not those of a module, which may be on the meta device.
+    """Raises if a file's tensors, by our names, are not those of a module, which may be on the meta device.
 
     Raises:
         ValueError: The message names the first that differs, and `contents`, which was expected.
@@ -73,7 +73,7 @@ def read_pickle(path: Path, device: str) -> object:
         ValueError: the file is damaged, or holds something else.
     """
     try:
-        # weights_only: a pickle can run any program; this reader knows tensors and plain containers alone
+        # weights_only: a pickle can run any program; this reader accepts only tensors and plain containers
         stored: object = torch.load(path, map_location=device, weights_only=True, mmap=True)
     except (UnpicklingError, RuntimeError, EOFError) as error:
         reason = str(error).splitlines()[0]

@@ -1,4 +1,4 @@
-"""Wan 2.1's VAE as its authors publish it (`Wan2.1_VAE.pth`), to `VideoVAE`."""
+"""Loads Wan 2.1's VAE, as its authors publish it (`Wan2.1_VAE.pth`), into `VideoVAE`."""
 
 import re
 from collections.abc import Iterator
@@ -74,7 +74,7 @@ def _name_pairs(config: VideoVAEConfig) -> Iterator[tuple[str, str]]:
         if coder not in ("encoder", "decoder"):
             yield name, {"to_posterior": "conv1", "from_latents": "conv2"}[coder] + "." + rest
             continue
-        per_level = blocks + 2 if coder == "decoder" else blocks + 1  # a level's blocks, and what halves or doubles
+        per_level = blocks + 2 if coder == "decoder" else blocks + 1  # a level's blocks and its resampling
         sequence = "upsamples" if coder == "decoder" else "downsamples"
         if match := re.fullmatch(r"levels\.(\d+)\.(\d+)\.(.+)", rest):
             theirs = f"{sequence}.{int(match[1]) * per_level + int(match[2])}.{_leaf(match[3], _BLOCK)}"

@@ -11,7 +11,7 @@ __all__ = ["check_base", "check_pipeline", "config_from_diffusers", "load_dit", 
 
 
 def check_base(folder: str | Path) -> Path:
-    """The folder of an open base, after a look at what is in it; no weights are read.
+    """The folder of an open base, after a check of its contents; no weights are read.
 
     Raises:
         FileNotFoundError: There is no such folder, or a file of it is missing, such as one shard of several.
@@ -38,7 +38,7 @@ def check_base(folder: str | Path) -> Path:
 
 
 def check_pipeline(folder: str | Path) -> None:
-    """Raises where one transformer is not the whole model: Wan 2.2 A14B has two experts, one for each range of noise.
+    """Raises if one transformer is not the whole model: Wan 2.2 A14B has two experts, one for each range of noise.
 
     Raises:
         ValueError: there is a second transformer, or `model_index.json` is no JSON object.

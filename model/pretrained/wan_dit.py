@@ -1,8 +1,8 @@
-"""Open weights of Wan's transformer in diffusers' folder format, to `VideoDiT` and back, one tensor at a time.
+"""Loads and saves Wan's transformer in diffusers' folder format as `VideoDiT`, one tensor at a time.
 
-Our additions travel in the same weight file as `camera_embedding.weight` and `mask_embedding.weight`, each only if any
-entry is non-zero. diffusers loads the folder either way: the same network if they are absent, else the base alone with
-a warning that names them.
+Our additions are stored in the same weight file as `camera_embedding.weight` and `mask_embedding.weight`, each only if
+any entry is non-zero. diffusers loads the folder either way: the same network if they are absent, else the base alone
+with a warning that names them.
 """
 
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ DIT_DEFAULTS: dict[str, Any] = {
     "rope_max_seq_len": 1024,
     "pos_embed_seq_len": None,
 }
-ROPE_SCALE = "rope_scale"  # of ours; diffusers warns that it does not know it, and would be another network
+ROPE_SCALE = "rope_scale"  # our own key; diffusers warns that it does not know it, and would compute another network
 
 # Our name -> diffusers' name, piece by piece, in this order.
 DIT_NAMES = (
@@ -88,7 +88,7 @@ def load_dit(folder: str | Path, dtype: torch.dtype | None = None) -> VideoDiT:
 def save_dit(dit: VideoDiT, folder: str | Path, max_shard_bytes: float = 5e9, dtype: torch.dtype | None = None) -> None:
     """Writes a folder that `load_dit` and diffusers' `WanTransformer3DModel.from_pretrained` read.
 
-    `dtype`: what the weights are stored in; None keeps theirs.
+    `dtype`: type of the stored weights; None keeps their own.
 
     Raises:
         ValueError: diffusers has no setting for this network's `rope_theta`.
@@ -142,10 +142,10 @@ def dit_config_from_diffusers(stored: dict[str, Any]) -> VideoDiTConfig:
 
 
 def diffusers_from_dit_config(config: VideoDiTConfig) -> dict[str, Any]:
-    """The config.json of a network; what diffusers does not know goes under a private key, which it passes over.
+    """The config.json of a network; what diffusers does not know is under a private key, which it ignores.
 
     Raises:
-        ValueError: diffusers has no setting for this network's `rope_theta` or its way of the camera.
+        ValueError: diffusers has no setting for this network's `rope_theta` or its camera.
     """
     for name, plain in (("camera_injection", "first"), ("camera_reference", "episode"), ("still_channels", 0)):
         if getattr(config, name) != plain:

@@ -1,4 +1,4 @@
-"""Wan-Fun-Control-Camera's transformer in its published folder, to `WanFunDiT`."""
+"""Loads Wan-Fun-Control-Camera's transformer from its published folder into `WanFunDiT`."""
 
 import re
 from collections.abc import Iterator
@@ -15,9 +15,9 @@ from model.pretrained.original_files import check_shapes, iterate_tensors, store
 EXPERTS = (
     "high_noise_model",
     "low_noise_model",
-)  # folders of Wan 2.2 A14B's two transformers: for much noise, for little
+)  # folders of Wan 2.2 A14B's two transformers: for high noise, for low noise
 _HEAD_DIM = 128  # channels of a head in every published size, where config.json does not say
-# prefixes of tensors, the files' -> ours; the first that fits counts
+# prefixes of tensors, the files' -> ours; the first match counts
 _NAMES = {
     "text_embedding.0.": "text_projection.linear_1.",
     "text_embedding.2.": "text_projection.linear_2.",
@@ -51,7 +51,7 @@ _ATTENTION_NAMES = {
 
 
 def transformer_folders(folder: Path) -> tuple[Path, ...]:
-    """Where the transformers of a published folder lie: in itself, or two experts, the one for much noise first."""
+    """The folders of a published model's transformers: the folder itself, or two experts, the high-noise one first."""
     experts = tuple(folder / name for name in EXPERTS)
     return experts if any(expert.is_dir() for expert in experts) else (folder,)
 
@@ -98,7 +98,7 @@ def wan_fun_config(folder: Path) -> WanFunConfig:
 
 
 def load_wan_fun(folder: Path, config: WanFunConfig, dtype: torch.dtype | None = None) -> WanFunDiT:
-    """The transformer of a folder on the CPU, in evaluation mode; without `dtype` in what is stored."""
+    """The transformer of a folder on the CPU, in evaluation mode; without `dtype` in the stored type."""
     with torch.device("meta"):
         dit = WanFunDiT(config)
 
@@ -112,7 +112,7 @@ def load_wan_fun(folder: Path, config: WanFunConfig, dtype: torch.dtype | None =
 
 
 def our_name(name: str) -> str:
-    """What we call a tensor of the files."""
+    """Our name for a tensor of the files."""
     if match := re.match(r"(blocks\.\d+\.)(.+)", name):
         rest = _renamed(match[2], _BLOCK_NAMES)
         if attention := re.fullmatch(r"((?:self|text)_attention\.)(\w+)(.*)", rest):

@@ -146,7 +146,7 @@ def _name_pairs(config: VideoVAEConfig) -> Iterator[tuple[str, str]]:
 
 
 def _plain_name(name: str, num_res_blocks: int) -> str:
-    """Of levels and their resampling in Wan 2.1, where the encoder's blocks and downsamplers are one list."""
+    """Names of levels and their resampling in Wan 2.1, where the encoder's blocks and downsamplers are one list."""
     blocks = num_res_blocks + 1
     name = re.sub(r"^decoder\.levels\.(\d+)\.(\d+)\.", r"decoder.up_blocks.\1.resnets.\2.", name)
     name = re.sub(r"^decoder\.upsamples\.(\d+)\.", r"decoder.up_blocks.\1.upsamplers.0.", name)
