@@ -48,7 +48,7 @@ class Curve:
 
 
 def truncate(path: Path, step: int) -> None:
-    """Keeps the lines up to a step; a torn last line, of a process that was killed, goes too."""
+    """Keeps the lines up to a step; an incomplete last line of a killed process is removed, too."""
     if not path.exists():
         return
     kept = []

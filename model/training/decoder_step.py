@@ -1,8 +1,8 @@
 """Decoder fine-tuning on DiT samples: the decoder learns to decode latents that the DiT generated.
 
 A decoder that has only seen encoded videos turns a generator's mistakes into grids of its own patches. Here true
-latents are noised to a time at which the sampler stops, solved back by the DiT, and decoded; the true frames are the
-answer. The encoder stays, so the DiT stays valid.
+latents are noised to one of the sampler's times, solved back by the DiT, and decoded; the true frames are the target.
+The encoder is frozen, so the DiT stays valid.
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class ClipBatch(NamedTuple):
 
 
 class FirstClips:
-    """Batches as a pure function of (seed, step, micro): random clips, the first `num_latents` latents' worth."""
+    """Batches as a pure function of (seed, step, micro): the first `num_latents` latents of random clips."""
 
     def __init__(
         self, clips: ClipSet, text_encoder: TextEncoder, *, batch_size: int, num_latents: int, seed: int
@@ -63,8 +63,8 @@ class DecoderStep:
 
     Attributes:
         dit: The generator; it continues each clip's first latent.
-        schedule: The times at which its sampler stops, from 1 to 0. Each batch starts from any of them: from 0 the
-            latents are the true ones, from 1 the clip is all the generator's own.
+        schedule: The times of its sampler, from 1 to 0. Each batch starts from one of them: from 0 the latents are the
+            true ones, from 1 the whole clip is generated.
     """
 
     dit: VideoDiT

@@ -11,7 +11,7 @@ from model.training.state import generator_for
 
 
 class DepthBatch(NamedTuple):
-    """Pairs of latent frames, the second of which has its depth known; see `LatentDepth` for the shapes."""
+    """Pairs of latent frames, with the depth of the second; see `LatentDepth` for the shapes."""
 
     latents: Float[Tensor, "b 2 c h w"]
     c2w: Float[Tensor, "b 2 4 4"]
@@ -26,7 +26,8 @@ class DepthStep:
 
     Attributes:
         noise: Latents get Gaussian noise of a standard deviation drawn from 0 to this: generated ones are not exact.
-        near: Metres within which an error weighs `near_weight` times as much: that is where cameras bump into things.
+        near: Metres within which an error weighs `near_weight` times as much: that is where cameras collide with
+            things.
         near_weight: See `near`.
     """
 
@@ -74,7 +75,7 @@ class DepthPairs:
         """The chosen frames of the chosen clips."""
         pair = torch.stack([(frames - 1).clamp(min=0), frames], dim=1)
         return DepthBatch(
-            # two lists of indices round a slice put the chosen axes first: b 2 c h w
+            # two index tensors around a slice put the indexed axes first: b 2 c h w
             latents=self.latents[rows[:, None], :, pair].float(),
             c2w=self.c2w[rows[:, None], pair],
             intrinsics=self.intrinsics.expand(len(rows), 4),

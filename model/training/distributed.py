@@ -32,9 +32,9 @@ def start(device: str = "cpu") -> torch.device:
 
 
 def stop() -> None:
-    """Leaves the process group, if there is one, when all have come to their end."""
+    """Leaves the process group, if there is one, when all processes are finished."""
     if is_distributed():
-        dist.barrier()  # a process that leaves first would take down connections that another still uses
+        dist.barrier()  # a process that leaves first would close connections that another still uses
         dist.destroy_process_group()
 
 
@@ -66,7 +66,7 @@ def barrier() -> None:
 
 @contextmanager
 def local_main_first() -> Iterator[None]:
-    """While entered, each machine's first process works alone; its others follow and find the files that it made."""
+    """Each machine's first process runs the `with` block alone; its others follow and find the files that it made."""
     if not is_distributed():
         yield
         return
@@ -98,7 +98,7 @@ def mean(values: Tensor) -> Tensor:
 
 
 def shared_choice(choice: int, device: torch.device) -> int:
-    """Returns process 0's choice on all: shapes must agree, or the fast processes wait for the slow."""
+    """Returns process 0's choice on all processes: shapes must agree, or the fast ones wait for the slow."""
     if not is_distributed():
         return choice
     tensor = torch.tensor(choice, device=device)
@@ -107,7 +107,7 @@ def shared_choice(choice: int, device: torch.device) -> int:
 
 
 def shared_text(text: str) -> str:
-    """Returns process 0's text on all."""
+    """Returns process 0's text on all processes."""
     texts: list[Any] = [text]
     if is_distributed():
         dist.broadcast_object_list(texts, 0)

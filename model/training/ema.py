@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 
 class ExponentialMovingAverage:
-    """Averages by name of what is trained; after s updates the decay is min(decay, (1 + s) / (10 + s)).
+    """Averages of the trained parameters by name; after s updates the decay is min(decay, (1 + s) / (10 + s)).
 
-    `prefix`: only of parameters whose names start so.
+    `prefix`: only of parameters whose names start with it.
     """
 
     def __init__(self, module: nn.Module, decay: float = 0.999, prefix: str = "") -> None:

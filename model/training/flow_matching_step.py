@@ -36,8 +36,8 @@ class FlowMatchingConfig(WindowConfig):
 class FlowMatchingStep:
     """Step function of `fit` for a VideoDiT, of configuration `dit`, and a LatentBatch.
 
-    `channel_weights` as in `velocity_loss`. For `camera_injection=ac3d` clips with a camera are trained at the times
-    at which it is given; those without, which also learn the rest, as in every other network.
+    `channel_weights` as in `velocity_loss`. For `camera_injection=ac3d`, clips with a camera are trained only at the
+    times at which it is used; clips without one at all times, as in every other network.
 
     Source: the paper, Sec. 3.3 (unlabelled video trains with an all-zero Plucker map) and Sec. 3.4 (clean context
     frames with a mask, loss on the new ones, joint with single clips).

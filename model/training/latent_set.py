@@ -39,7 +39,7 @@ def _of_tensors(start: str, tensors: Mapping[str, Tensor]) -> str:
 def encode_clip_set(clips: ClipSet, vae: VideoVAE, batch_size: int = 8) -> Float[Tensor, "n c f h w"]:
     """Normalised latents of every clip, kept beside the clips as float16 (their error is far below the VAE's own).
 
-    Every batch is kept as it is made, so an encoding that was stopped goes on.
+    Every batch is saved at once, so that a stopped encoding can continue.
     """
     path = clips.folder / f"latents_{encoder_fingerprint(vae)}_{clips.name}.npy"
     if not path.exists():
@@ -79,10 +79,10 @@ def channel_weights(clips: ClipSet, vae: VideoVAE, latents: Float[Tensor, "n c f
 
 @torch.no_grad()
 def measure_channels(vae: VideoVAE, latents: Float[Tensor, "b c f h w"], size: float = 0.1) -> Float[Tensor, " c"]:
-    """The decoder's mean squared answer to noise of standard deviation `size` in one channel at a time.
+    """The decoder's mean squared response to noise of standard deviation `size` in one channel at a time.
 
     Source: ours, because a VAE that starts from whitened principal components gives the same variance to channels of
-    very different worth. As weights of the loss, to the power 1 they would be the error in pixels, to 0 the plain loss.
+    very different importance. As weights of the loss, power 1 would give the error in pixels, power 0 the plain loss.
     """
     device = next(vae.parameters()).device
     latents = latents.to(device)
@@ -98,7 +98,7 @@ def measure_channels(vae: VideoVAE, latents: Float[Tensor, "b c f h w"], size: f
 
 
 class TextTable:
-    """The embedded caption of every clip: all in memory, on `device`, but for those that are stored on disk."""
+    """The embedded caption of every clip: all in memory, on `device`, except those that are stored on disk."""
 
     def __init__(self, text_encoder: TextEncoder, captions: Sequence[str], device: torch.device) -> None:
         self.device, self.captions = device, captions
@@ -119,10 +119,9 @@ class TextTable:
 class LatentBatches:
     """Batches as a pure function of (seed, step, micro): an interrupted run resumes with the very same ones.
 
-    Every epoch is a fresh permutation, or as many as a step needs where it takes more clips than there are.
-    `labelled_share` of the clips (4 : 1, the paper's Sec. 3.3) keep their camera, always the same ones, the others
-    train as unlabelled video. Clips that have no camera are among those others. All lies in memory, on `device` (that
-    of `latents` by default), where batches are cut from it.
+    Every epoch is a new permutation, or several of them if a step takes more clips than there are. `labelled_share` of
+    the clips (4 : 1, the paper's Sec. 3.3) keep their camera, always the same ones; the others, with all clips that
+    have no camera, train as unlabelled video. All data is in memory, on `device` (that of `latents` by default).
     """
 
     def __init__(

@@ -1,11 +1,11 @@
-"""Latents and embeddings of clips in tar files, one after the other in WebDataset's form, read from a disk or by URL.
+"""Latents and embeddings of clips in tar files of WebDataset's format, read from a disk or by URL.
 
 A folder, or an address such as `s3://bucket/name` (any that fsspec opens), holds `index.json` and `latents_00000.tar`,
-each of whose clips is `KEY.safetensors` (latents, c2w, intrinsics, text) and `KEY.json` (caption, labelled). One
-process needs a few tar files in memory at a time, however many there are.
+in which each clip is `KEY.safetensors` (latents, c2w, intrinsics, text) and `KEY.json` (caption, labelled). One process
+needs a few tar files in memory at a time, however many there are.
 
-Source of the form: ours by https://github.com/webdataset/webdataset. Its own reader streams: it cannot go on in the
-middle of an epoch at the same clip, as training here does.
+Source of the format: https://github.com/webdataset/webdataset. The reader is ours: WebDataset's own streams, and cannot
+resume in the middle of an epoch at the same clip.
 """
 
 import io
@@ -30,16 +30,16 @@ from model.training.windows import LatentBatch
 from model.whole_file import whole_file, write_text
 
 INDEX_FILE = "index.json"
-_MIXED_FILES = 8  # clips are drawn in any order from so many tar files at a time, which lie in memory
+_MIXED_FILES = 8  # clips are shuffled over so many tar files at a time, which are in memory
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardIndex:
-    """What a set of shards is.
+    """Describes a set of shards.
 
     Attributes:
         vae: Fingerprint of the encoder of the latents.
-        text: That of the text encoder.
+        text: Fingerprint of the text encoder.
         height: Of the clips, in pixels.
         width: Of the clips, in pixels.
         fps: Frames a second.
@@ -79,7 +79,7 @@ def write_shard(path: Path, clips: Sequence[tuple[str, dict[str, Tensor], dict[s
 
 
 def write_index(folder: Path, index: ShardIndex) -> None:
-    """Written last: without it the folder is not read."""
+    """Writes the index, last of all files: without it the folder is not read."""
     write_text(folder / INDEX_FILE, json.dumps(asdict(index), indent=1))
 
 
@@ -103,7 +103,7 @@ def read_index(source: str) -> ShardIndex:
 
 
 def shards_fingerprint(sources: Sequence[str]) -> str:
-    """Of what the sets say of themselves: with other clips a run would not go on with the same batches.
+    """Fingerprint of the sets' indices: with other clips a run would not continue with the same batches.
 
     Raises:
         FileNotFoundError, ValueError: As `read_index`.
@@ -140,18 +140,18 @@ def _bytes_of(place: str) -> bytes:
 
 
 class ShardedLatentBatches:
-    """Batches as a pure function of (seed, step, micro), as `LatentBatches`, of sets of shards.
+    """Batches as a pure function of (seed, step, micro), like `LatentBatches`, from sets of shards.
 
     Every step takes its clips from one set, which is drawn by its weight: sets may differ in length and size (buckets).
-    In an epoch of a set each clip comes once; files are in a new order, and clips mixed over a few files.
+    In each epoch of a set every clip comes once, files are in a new order, and clips are shuffled over a few files.
 
     Args:
         sources: Folders or addresses.
-        weights: How often each set is drawn; none: by its number of clips.
+        weights: How often each set is drawn; none: in proportion to its number of clips.
         batch_size: Of this process.
-        labelled_share: Of the clips keep their camera, always the same ones.
+        labelled_share: Share of the clips that keep their camera, always the same ones.
         seed: Of the order.
-        micro_batches: A step's, of each process.
+        micro_batches: Batches of a step on each process.
         rank: Of this process.
         world_size: Number of processes.
         device: Where batches are made.
@@ -186,7 +186,7 @@ class ShardedLatentBatches:
         self.micro_batches, self.rank, self.world_size = micro_batches, rank, world_size
         self.device = device or torch.device("cpu")
         self._choices = torch.empty(0, dtype=torch.long)
-        # one more file of each set than are mixed: the last of the files before
+        # one more file of each set than are shuffled: the last file of those before
         self._shard = lru_cache(maxsize=(_MIXED_FILES + 1) * len(self.sources))(read_shard)
         self._order = lru_cache(maxsize=2 * len(self.sources))(self._make_order)
 

@@ -23,7 +23,7 @@ from model.training.state import TrainState, generator_for
 
 @runtime_checkable
 class StepFunction(Protocol):
-    """What makes a stage: one batch in; a loss and numbers for the curve out; randomness only by the generator."""
+    """Defines a stage: takes a batch, returns a loss and numbers for the curve; all randomness is the generator's."""
 
     def __call__(
         self, module: nn.Module, batch: Any, generator: torch.Generator
@@ -54,17 +54,17 @@ class FitConfig:
     checkpoint_steps: int | None = None
     checkpoint_minutes: float | None = 5.0
     sample_every: int | None = None  # None or 0: never
-    # the network in shares on all processes (FSDP2); None: where several train a network of blocks
+    # the network is sharded over all processes (FSDP2); None: if several train a network of blocks
     shard: bool | None = False
-    # in shares: gradients are added up after each batch, not only after a step's last one: less memory, more traffic
+    # if sharded: gradients are reduced after each batch, not only after a step's last one: less memory, more traffic
     reduce_every_batch: bool = False
     compile: str | None = None  # torch.compile's backend for the blocks ("inductor"); None: they are not compiled
-    max_skipped_steps: int = 0  # updates in all that may be left out because a number was not finite
+    max_skipped_steps: int = 0  # updates of the whole run that may be skipped because a number was not finite
     tensorboard: bool = False
     progress: bool = True
 
     def uses_bfloat16(self, device: torch.device) -> bool:
-        """Whether products are of bfloat16 numbers on this device."""
+        """Whether products are computed in bfloat16 on this device."""
         return multiplies_bfloat16(device) if self.bfloat16 is None else self.bfloat16
 
     def validate(self) -> None:
@@ -84,7 +84,7 @@ class FitConfig:
 
 
 class TrainingDiverged(FloatingPointError):
-    """The loss or a gradient is not finite, or a step says so; the state before that step is in the run's folder."""
+    """The loss or a gradient is not finite, or a step function raises this; the state before is in the run's folder."""
 
 
 def fit(
@@ -97,12 +97,12 @@ def fit(
     folder: Path | None = None,
     sample: Callable[[nn.Module, int], None] | None = None,
 ) -> TrainState:
-    """Trains until `num_steps` updates are done; with a folder, first continues what is there, exactly.
+    """Trains until `num_steps` updates are done; with a folder, first resumes exactly from what is there.
 
-    On a GPU that is up to rounding: its fused attention and convolutions add up their gradients in any order.
+    On a GPU that is exact up to rounding, because fused attention and convolutions sum their gradients in any order.
 
-    Torch's global generators are reseeded at every step; the precision of products is `config.matmul_precision` and
-    denormal numbers are flushed to zero from here on.
+    It changes torch's global state: generators are reseeded at every step, the precision of products is
+    `config.matmul_precision`, and denormal numbers are flushed to zero.
 
     Args:
         step_fn: One stage's loss.
@@ -160,7 +160,7 @@ def fit(
                 clock.last_saved = time.monotonic()
             if is_stopped:
                 break
-    if is_stopped:  # said when the progress bar is closed
+    if is_stopped:  # printed after the progress bar is closed
         saved = f"saved at step {state.step}; the same command goes on"
         stop.leave(saved if folder else f"stopped at step {state.step}; nothing is saved without a folder")
     return state
@@ -174,7 +174,7 @@ class _Clock:
         self.begun = self.last_saved = time.monotonic()
 
     def tick(self) -> None:
-        """Brings the state's hours, which earlier runs are part of, up to now."""
+        """Updates the state's elapsed time, which includes earlier runs."""
         self.state.elapsed_seconds = self.earlier_seconds + time.monotonic() - self.begun
 
     def is_checkpoint_due(self, config: FitConfig) -> bool:
@@ -218,7 +218,7 @@ def _accumulate_gradients(
     totals: dict[str, list[Tensor | float]] = {}
     is_bfloat16 = config.uses_bfloat16(state.device)
     for micro in range(config.accumulation):
-        # of the batch, whichever process has it: a run goes on with another number of them
+        # numbers a batch over all processes, so that a run can continue with more or fewer processes
         number = micro * distributed.world_size() + distributed.rank()
         generator = generator_for(state.device, state.seed, state.step, number, 0)
         torch.manual_seed(generator.initial_seed())  # for layers with randomness of their own, such as dropout
@@ -231,14 +231,14 @@ def _accumulate_gradients(
         for name, value in {"loss": loss.detach(), **metrics}.items():
             totals.setdefault(name, []).append(value)
     record = {name: sum(map(float, values)) / len(values) for name, values in totals.items()}
-    if distributed.is_distributed():  # alone, a device need not have float64, and Apple's GPUs have none
+    if distributed.is_distributed():  # not with one process, as Apple's GPUs have no float64
         loss = torch.tensor(record["loss"], dtype=torch.float64, device=state.device)
         record["loss"] = float(distributed.mean(loss))
     return record
 
 
 def _refuse(state: TrainState, config: FitConfig, loss: float, norm: float) -> None:
-    """Counts an update that is left out, or stops."""
+    """Counts a skipped update, or stops the training."""
     state.module.zero_grad(set_to_none=True)
     if state.skipped_steps >= config.max_skipped_steps:
         raise TrainingDiverged(
@@ -249,7 +249,7 @@ def _refuse(state: TrainState, config: FitConfig, loss: float, norm: float) -> N
 
 
 def _gradient_sync(module: nn.Module, is_reduced: bool) -> Any:
-    """Gradients of several batches are summed locally; only the last one's backward talks to the other processes."""
+    """Gradients of several batches are summed locally; only the last backward pass communicates."""
     if sharding.is_sharded(module):
         cast(Any, module).set_requires_gradient_sync(is_reduced)
     if is_reduced or not isinstance(module, DistributedDataParallel):

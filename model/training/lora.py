@@ -31,7 +31,7 @@ class LoRAConfig:
 
 
 def add_lora(dit: VideoDiT, config: LoRAConfig) -> VideoDiT:
-    """Freezes the network but for its additions, and gives its matrices adapters, which start at zero; returns it.
+    """Freezes the network except our additions, gives its matrices adapters that start at zero, and returns it.
 
     Raises:
         ValueError: peft is not installed.

@@ -15,9 +15,9 @@ _NOT_HIDDEN = ("embed", "patch", "head", "camera", "norm", "modulation", "table"
 
 @dataclass(kw_only=True)
 class OptimizerConfig:
-    """Which optimiser, and its constants; `muon` serves the hidden matrices, AdamW everything else.
+    """Which optimiser, and its constants; with `muon`, Muon updates the hidden matrices, AdamW the rest.
 
-    Source: the paper, Sec. 4.1 (learning rate, betas, weight decay); Muon is ours, because steps are scarce on a CPU.
+    Source: the paper, Sec. 4.1 (learning rate, betas, weight decay); Muon is ours, because a CPU allows few steps.
     """
 
     muon: bool = True
@@ -53,7 +53,7 @@ def learning_rate_share(step: int, num_steps: int, config: ScheduleConfig) -> fl
 
 
 def set_learning_rate(optimizers: Iterable[torch.optim.Optimizer], share: float) -> float:
-    """Sets every group to this share of its peak, which is what it was built with; returns the first group's rate."""
+    """Sets every group to this share of its peak, the rate that it was built with; returns the first group's rate."""
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
     for group in groups:
         group["lr"] = group.setdefault("peak_lr", group["lr"]) * share
@@ -61,14 +61,14 @@ def set_learning_rate(optimizers: Iterable[torch.optim.Optimizer], share: float)
 
 
 def orthogonalize(matrices: Float[Tensor, "m rows columns"], num_steps: int = 5) -> Float[Tensor, "m rows columns"]:
-    """Returns matrices near U V^T of each one's singular decomposition (singular values in about 0.7 to 1.2).
+    """Returns matrices near U V^T of each one's singular value decomposition (singular values in about 0.7 to 1.2).
 
     Source: Jordan et al. 2024, Muon: five quintic Newton-Schulz iterations, here in the matrices' own dtype.
     """
     is_tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.mT if is_tall else matrices
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
-    # Wide matrices need fewer operations by their small Gram matrix, whose rounding is too coarse in bfloat16.
+    # Wide matrices need fewer operations with their small Gram matrix, but its rounding is too coarse in bfloat16.
     is_exact = x.dtype == torch.float64 or (
         x.dtype == torch.float32 and torch.get_float32_matmul_precision() == "highest"
     )
@@ -87,7 +87,7 @@ def _iterate(x: Tensor, num_steps: int) -> Tensor:
 
 
 def _iterate_gram(x: Tensor, num_steps: int) -> Tensor:
-    """The same product of polynomials, gathered first: each turns G into P G P."""
+    """The same result; the polynomials are multiplied first, and each step turns G into P G P."""
     a, b, c = NEWTON_SCHULZ
     gram = x @ x.mT
     product = torch.eye(gram.shape[-1], dtype=x.dtype, device=x.device).expand_as(gram)
@@ -106,7 +106,7 @@ class Muon(torch.optim.Optimizer):
     Matrices of one shape go through the iteration as one batch. The update is scaled to AdamW's usual root mean
     square, 0.2, so one learning rate serves both.
 
-    `torch.optim.Muon` takes one matrix after the other and always in bfloat16, which most CPUs are slow at.
+    `torch.optim.Muon` updates one matrix after the other, and always in bfloat16, which is slow on most CPUs.
 
     Source: Jordan et al. 2024; Liu et al. 2025 (arXiv 2502.16982) for the scale.
     """
@@ -186,7 +186,7 @@ def build_optimizers(module: nn.Module, config: OptimizerConfig) -> list[torch.o
     optimizers: list[torch.optim.Optimizer] = []
     if groups:
         beta1, beta2 = config.betas
-        # on a GPU one kernel for all parameters, elsewhere one operation for all at a time
+        # on a GPU one kernel for all parameters, elsewhere each operation for all parameters at once
         is_fused = all(p.is_cuda for p in rest)
         adamw = torch.optim.AdamW(groups, lr=config.lr, betas=(beta1, beta2), foreach=not is_fused, fused=is_fused)
         optimizers.append(adamw)

@@ -1,4 +1,4 @@
-"""What a training of a VideoDiT costs: operations and memory, counted on networks without numbers (`meta`)."""
+"""What training a VideoDiT costs: operations and memory, counted on networks on the device `meta`."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -17,13 +17,13 @@ from model.training.windows import WindowConfig
 
 @dataclass(frozen=True)
 class WindowCost:
-    """Of one window of one clip.
+    """Cost of one window of one clip.
 
     Attributes:
         tokens: Of its latent frames, context included.
         forward: Floating-point operations of an evaluation.
-        training: Those of an evaluation and its gradients, and of what is computed twice.
-        activations: Bytes that are kept for the way back, in float32.
+        training: Those of an evaluation and its gradients, recomputation included.
+        activations: Bytes that are kept for the backward pass, in float32.
     """
 
     tokens: float
@@ -49,11 +49,11 @@ class WindowShape:
 
 
 def window_cost(config: VideoDiTConfig, window: WindowShape, gradient_checkpointing: str) -> WindowCost:
-    """What a network makes of a window; `gradient_checkpointing`: of `recomputing.GRADIENT_CHECKPOINTING`.
+    """A network's cost of a window; `gradient_checkpointing`: one of `recomputing.GRADIENT_CHECKPOINTING`.
 
-    Networks of two and three blocks are run; every further block costs as much as the third. With checkpoints, the
-    activations are what is kept of all blocks, and all of the one that is computed again. AC3D's branch, beside a third
-    of the blocks, makes them unequal: all are run.
+    Networks of two and three blocks are run; every further block costs as much as the third. With checkpointing, the
+    activations are what is kept of all blocks, plus all of the block that is recomputed. AC3D's branch, beside a third
+    of the blocks, makes them unequal, so all are run.
     """
     if config.num_blocks < 3 or config.camera_injection == "ac3d":
         cost, again = _run(config, window, gradient_checkpointing), 0.0
@@ -68,7 +68,7 @@ def window_cost(config: VideoDiTConfig, window: WindowShape, gradient_checkpoint
 
 
 def _with_attention_kept(cost: WindowCost, config: VideoDiTConfig, window: WindowShape) -> WindowCost:
-    """By the formula: on the device `meta` attention is no operation of its own, so that all was computed again.
+    """Corrects the cost by a formula: on `meta`, attention is not a single operation, so it was counted as recomputed.
 
     The last block leaves out the context's queries; of attention to the text nothing is kept below 33 tokens.
     """
@@ -105,12 +105,12 @@ def _run(config: VideoDiTConfig, window: WindowShape, gradient_checkpointing: st
 
 
 class KeptTensors:
-    """Counts what autograd keeps, each storage once; the parameters are there anyway.
+    """Counts what autograd keeps, each storage once, without the parameters.
 
     Args:
         parameters: Of the network.
-        num_tokens: Matrices `[..., q, num_tokens]` of attention are left out: on the device `meta` torch attends
-            by the formula, everywhere else by a kernel that does not keep them.
+        num_tokens: Attention matrices `[..., q, num_tokens]` are not counted: on the device `meta` torch computes
+            attention by the formula, elsewhere by a kernel that does not keep them.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], num_tokens: int | None = None) -> None:
@@ -169,13 +169,13 @@ class StateMemory:
     def rows(
         self, has_average: bool = True, is_bfloat16: bool = True, shares: int = 1, has_whole_gradients: bool = True
     ) -> dict[str, int]:
-        """Float32, but for the copies of the weights that are computed with.
+        """Float32, except for the copies of the weights that compute.
 
         Args:
             has_average: There is an average of the weights.
-            is_bfloat16: Products are of bfloat16 numbers.
-            shares: Processes that the network lies on in shares; 1: each has all of it.
-            has_whole_gradients: In shares, gradients of several batches are added up before they are shared out.
+            is_bfloat16: Products are computed in bfloat16.
+            shares: Processes that the network is sharded over; 1: each has all of it.
+            has_whole_gradients: If sharded, gradients of several batches are summed before they are reduced.
         """
         copies = 2 * self.parameters * is_bfloat16
         if shares > 1:  # of the block that computes and the next one; the rest is gathered once
@@ -190,7 +190,7 @@ class StateMemory:
 
 
 def state_memory(dit: nn.Module) -> StateMemory:
-    """Of a network, which may be on the meta device; what is frozen has neither gradients nor moments."""
+    """Of a network, which may be on the meta device; frozen weights have neither gradients nor moments."""
     blocks = list(getattr(dit, "blocks", ()))
     return StateMemory(
         sum(parameter.numel() for parameter in dit.parameters()),
@@ -200,7 +200,7 @@ def state_memory(dit: nn.Module) -> StateMemory:
 
 
 def training_memory(dit: nn.Module, stage: StageConfig, num_processes: int) -> dict[str, int]:
-    """Bytes of one of the processes that train a network with these settings, but for its activations."""
+    """Bytes of one of the processes that train a network with these settings, without activations."""
     fit = stage.fit
     shares = num_processes if fit.shard is not False and not stage.optimizer.muon else 1
     return state_memory(dit).rows(

@@ -1,7 +1,7 @@
-"""A run on disk: `training_state.safetensors`, replaced atomically, so that a kill leaves the last one whole.
+"""A run on disk: `training_state.safetensors`, replaced atomically, so that a killed process leaves the last one whole.
 
-Of a network in shares it is a folder, `training_state`, of safetensors that all processes write and any number of them
-reads (torch.distributed.checkpoint). A run that goes on in the other form reads the one and writes the other.
+For a sharded network it is a folder, `training_state`, of safetensors that all processes write and any number of
+processes reads (torch.distributed.checkpoint). A run can read either form and continue in the other one.
 """
 
 import json
@@ -28,17 +28,17 @@ NUMBERS_FILE = "numbers.json"
 
 @contextmanager
 def kept(folder: str | Path) -> Iterator[None]:
-    """Keeps the folder to this run, however many processes it has: the first one holds it.
+    """Locks the folder for this run, however many processes it has: the first one holds the lock.
 
     Raises:
         ValueError: another run holds it.
     """
-    is_first = os.environ.get("RANK", "0") == "0"  # of torchrun, whose processes have not met yet
+    is_first = os.environ.get("RANK", "0") == "0"  # from torchrun, whose processes are not connected yet
     with lock_folder(folder) if is_first else nullcontext():
         yield
 
 
-# what may change when a run goes on: its length, what it says and where it runs, and networks, known by `inputs`
+# what may change when a run continues: its length, its output, where it runs, and networks, checked by `inputs`
 _FREE = (
     *("out", "device", "num_threads", "install", "num_preview_scenes", "num_held_out", "data.num_workers", "phases"),
     *("vae", "world", "teacher", "generator", "samplers", "training.num_steps", "discriminator.num_steps"),
@@ -75,12 +75,12 @@ def _is_saved(folder: Path) -> bool:
 
 
 def save(folder: Path, state: TrainState) -> None:
-    """Writes the state: process 0, while the others wait, or all of them their shares."""
+    """Writes the state: process 0 does, while the others wait, or each process writes its shares."""
     if sharding.is_sharded(state.module):
         _save_shares(folder / STATE_FOLDER, state)
     elif distributed.is_main():
         save_training_state(folder / STATE_FILE, {"tensors": state.tensors(), "numbers": state.numbers()})
-    if distributed.is_main():  # what is left of the other form is of an earlier step
+    if distributed.is_main():  # a state in the other form is from an earlier step
         if sharding.is_sharded(state.module):
             (folder / STATE_FILE).unlink(missing_ok=True)
         elif standing_folder(folder / STATE_FOLDER).exists():

@@ -1,7 +1,7 @@
-"""A network whose weights, gradients and moments lie in shares on all processes: torch's FSDP2 (`fully_shard`).
+"""A network whose weights, gradients and moments are sharded over all processes: torch's FSDP2 (`fully_shard`).
 
 Every parameter is a `DTensor`, of which each process has its share. A block's shares are gathered while it computes.
-One process alone never imports them, which takes seconds: what is in shares is known by what it can do.
+A single process never imports `DTensor`, which takes seconds, so that sharded modules are recognised by their methods.
 """
 
 import copy
@@ -17,17 +17,17 @@ from model.training import distributed
 
 
 def is_sharded(module: nn.Module) -> bool:
-    """Whether the module lies in shares on all processes."""
+    """Whether the module is sharded over all processes."""
     return hasattr(module, "set_requires_gradient_sync")
 
 
 def shard(module: nn.Module, device: torch.device, is_bfloat16: bool) -> nn.Module:
-    """Leaves this process its share of the module, in float32 on its device; gradients are added in float32, too.
+    """Shards the module: this process keeps its share, in float32 on its device; gradients are added in float32, too.
 
     Returns the same module on the device `meta`, for `gather`.
 
     Args:
-        module: One with `blocks`, which are gathered one by one. On each process the same.
+        module: It has `blocks`, which are gathered one by one, and is the same on each process.
         device: Of this process.
         is_bfloat16: Blocks compute with copies of their weights in bfloat16, made before they are gathered.
 
@@ -50,7 +50,7 @@ def shard(module: nn.Module, device: torch.device, is_bfloat16: bool) -> nn.Modu
 
 
 def blocks_of(module: nn.Module, setting: str) -> list[nn.Module]:
-    """The repeated parts of a network. Raises ValueError, in the name of the setting that needs them, without any."""
+    """The repeated parts of a network. Raises ValueError, which names the setting that needs them, without any."""
     blocks = getattr(module, "blocks", None)
     if not isinstance(blocks, nn.ModuleList):
         raise ValueError(f"{setting}: expected a network with blocks, got {type(module).__name__}; leave it out")
@@ -58,12 +58,12 @@ def blocks_of(module: nn.Module, setting: str) -> list[nn.Module]:
 
 
 def gather(tensors: Iterable[tuple[str, Tensor]], whole: nn.Module, device: torch.device) -> nn.Module | None:
-    """A module of its own with these numbers, on process 0; None on the others, which must call this, too.
+    """A separate module with these tensors, on process 0; None on the others, which must call this, too.
 
     Args:
         tensors: Its state, by name; the same names in the same order on every process.
         whole: What `shard` returned.
-        device: Where to.
+        device: Of that module.
     """
     module = copy.deepcopy(whole).to_empty(device=device) if distributed.is_main() else None
     own = module.state_dict() if module is not None else {}
@@ -75,7 +75,7 @@ def gather(tensors: Iterable[tuple[str, Tensor]], whole: nn.Module, device: torc
 
 
 def share_like(own: Tensor, value: Tensor) -> Tensor:
-    """This process's share of a whole tensor, as `own` is shared; the tensor itself where that is not."""
+    """This process's share of a whole tensor, split as `own` is; the tensor itself if `own` is not sharded."""
     if not hasattr(own, "full_tensor"):
         return value
     from torch.distributed.tensor import DTensor, distribute_tensor
@@ -91,7 +91,7 @@ def clip_gradients(parameters: Iterable[Tensor], limit: float) -> float:
 
 
 def save(tensors: dict[str, Tensor], folder: str) -> None:
-    """Writes named tensors, whole ones and those in shares, as safetensors; every process writes its own shares."""
+    """Writes named tensors, whole or sharded, as safetensors; every process writes its own shares."""
     import torch.distributed.checkpoint.state_dict_saver as saver
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
 
@@ -104,7 +104,7 @@ def load(folder: Path, places_for: Callable[[dict[str, Tensor]], dict[str, Tenso
 
     Args:
         folder: What `save` wrote.
-        places_for: From what is saved, as tensors without numbers, to the tensors that are filled.
+        places_for: Returns the tensors that are filled, for the saved ones, which it gets without numbers.
 
     Raises:
         ValueError: A file is damaged, or `places_for` raises it.
@@ -121,7 +121,7 @@ def load(folder: Path, places_for: Callable[[dict[str, Tensor]], dict[str, Tenso
             raise ValueError(f"{folder}: expected all shares of {name}, got some; one of its files is missing")
         saved[name] = torch.empty(entry.size, dtype=entry.properties.dtype, device="meta")
     places = places_for(saved)
-    with warnings.catch_warnings():  # that one process reads alone is meant
+    with warnings.catch_warnings():  # one process reads alone on purpose
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")
         try:
             loader.load(places, storage_reader=reader)

@@ -1,4 +1,4 @@
-"""A stage of training: how long, on how much at a time, with which optimiser; and what it begins with."""
+"""A stage of training: number of steps, batch size, optimiser; and the state that it begins with."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from model.training.state import TrainState
 
 @dataclass(kw_only=True)
 class StageConfig:
-    """How long a stage trains, on how much at a time, and with which optimiser and loop settings."""
+    """Number of steps, batch size, optimiser and loop settings of a stage."""
 
     num_steps: int = 1000
     batch_size: int = 32
@@ -26,7 +26,7 @@ class StageConfig:
     fit: FitConfig = field(default_factory=FitConfig)
 
     def __post_init__(self) -> None:
-        """Rejects what cannot be trained with, before data are rendered for it.
+        """Rejects invalid settings before data are rendered.
 
         Raises:
             ValueError: for a setting out of range.
@@ -49,17 +49,17 @@ def train_state(
     inputs: Mapping[str, str] | None = None,
     device: torch.device | None = None,
 ) -> TrainState:
-    """A module in training, before its first step: on its device, whole or in shares, with optimisers and average.
+    """A module in training, before its first step: on its device, whole or sharded, with optimisers and average.
 
     Args:
         module: What to train.
-        stage: Optimiser, average, and whether the module is shared out over the processes.
+        stage: Optimiser, average, and whether the module is sharded over the processes.
         seed: Of the run.
         inputs: See `TrainState`.
         device: Where the module goes; None: it stays where it is.
 
     Raises:
-        ValueError: The module cannot be shared out, or `build_optimizers` refuses.
+        ValueError: The module cannot be sharded, or `build_optimizers` raises it.
     """
     device = device or next(module.parameters()).device
     whole = None
@@ -80,10 +80,10 @@ def train_state(
 
 
 def is_shared_out(module: nn.Module, stage: StageConfig) -> bool:
-    """Whether a module is trained in shares.
+    """Whether a module is sharded in training.
 
     Raises:
-        ValueError: It is to be, and there is one process only, or Muon, which needs whole matrices.
+        ValueError: It shall be, but there is only one process, or the optimiser is Muon, which needs whole matrices.
     """
     wanted = stage.fit.shard
     if wanted is None:

@@ -15,10 +15,10 @@ from model.training.sharding import share_like
 class TrainState:
     """A module in training. Randomness and data are functions of (seed, step), so there is no generator to keep.
 
-    `inputs` are fingerprints, by name, of the frozen networks that it is trained for: with others it is of no use.
-    `parts` are parts of the module, by name, whose gradients are clipped each by its own norm; none: all by one norm.
-    `trained_only`: what is frozen is not kept with the state; `inputs` say where it is from.
-    `whole`: of a module in shares, what `sharding.shard` returned.
+    `inputs` are fingerprints, by name, of the frozen networks that it is trained for: with others it is useless.
+    `parts` are named parts of the module whose gradients are clipped separately; none: all by one norm.
+    `trained_only`: frozen weights are not saved with the state; `inputs` identify them.
+    `whole`: for a sharded module, what `sharding.shard` returned.
     `batches_a_step`: of all processes; set by `fit`, and the same in the whole run.
     """
 
@@ -67,7 +67,7 @@ class TrainState:
 
     @torch.no_grad()
     def load(self, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
-        """Puts back what `tensors` and `numbers` gave. Raises as `load_numbers` and `places_for`."""
+        """Restores what `tensors` and `numbers` returned. Raises as `load_numbers` and `places_for`."""
         self.check_numbers(numbers)
         for name, tensor in self.places_for(tensors).items():
             tensor.copy_(share_like(tensor, tensors[name]))
@@ -77,7 +77,7 @@ class TrainState:
         """Raises ValueError if the checkpoint is of a run with another seed or other batches."""
         if numbers["seed"] != self.seed:
             raise ValueError(f"seed: expected the checkpoint's {numbers['seed']}, got {self.seed}; use a new folder")
-        saved = numbers.get("batches_a_step")  # older checkpoints do not know
+        saved = numbers.get("batches_a_step")  # older checkpoints do not have it
         if saved is not None and self.batches_a_step is not None and saved != self.batches_a_step:
             raise ValueError(
                 f"training.fit.accumulation: expected {saved} batches a step over all processes, as this run was begun "
@@ -85,14 +85,14 @@ class TrainState:
             )
 
     def load_numbers(self, numbers: dict[str, Any]) -> None:
-        """Puts back what `numbers` gave. Raises as `check_numbers`."""
+        """Restores what `numbers` returned. Raises as `check_numbers`."""
         self.check_numbers(numbers)
         self.step = int(numbers["step"])
         self.elapsed_seconds = float(numbers["elapsed_seconds"])
         self.skipped_steps = int(numbers["skipped_steps"])
 
     def places_for(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What `tensors` returns, made ready for these saved ones (of which only shapes and types are read).
+        """The tensors to fill from these saved ones, of which only names, shapes and types are read.
 
         Raises:
             ValueError: The names or shapes are another model's.
@@ -121,10 +121,10 @@ class TrainState:
 
 
 def _buffer(optimizer: torch.optim.Optimizer, parameter: Tensor, entry: str, saved: Tensor) -> Tensor:
-    """Zeros in the place of a saved buffer."""
+    """Zeros for a saved buffer."""
     if entry != "step":
         return torch.zeros_like(parameter, dtype=saved.dtype)
-    # AdamW counts on the CPU, but where it is fused
+    # AdamW counts steps on the CPU, unless it is fused
     device = parameter.device if optimizer.defaults.get("fused") else "cpu"
     return torch.zeros(saved.shape, dtype=saved.dtype, device=device)
 

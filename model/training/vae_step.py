@@ -28,7 +28,7 @@ class VAEStep:
         self, module: nn.Module, batch: UInt8[Tensor, "b f h w 3"], generator: torch.Generator
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor | float]]:
         """Returns the loss and its terms; `psnr` is that of the sampled posterior's reconstruction, in dB."""
-        video = to_float(batch)  # here, on the training device: bytes are a quarter to carry there
+        video = to_float(batch)  # on the training device, since bytes are a quarter of the traffic
         reconstruction, mean, logvar = module(video, generator)
         terms = vae_loss(
             reconstruction,
@@ -47,7 +47,7 @@ class VAEStep:
 class VideoWindows:
     """Random windows of `num_latents` latent frames as a pure function of (seed, step, micro).
 
-    A window starts anywhere, so that any frame is now and then a first frame, the only one that is encoded alone.
+    A window starts anywhere, so that any frame is sometimes the first frame, the only one that is encoded alone.
     """
 
     def __init__(self, clips: ClipSet, *, batch_size: int, num_latents: int, seed: int) -> None:

@@ -19,25 +19,25 @@ _JITTER_SHARE = 0.8
 
 @dataclass(kw_only=True)
 class WindowConfig:
-    """Joint training: how often each task comes, and what it shows of a clip.
+    """Joint training: how often each task occurs, and what it shows of a clip.
 
     Attributes:
-        context_shares: For each number of context latents the share of the steps: 0 text-to-video, 1 image-to-video,
-            more extension.
+        context_shares: For each number of context latents the share of the steps: 0 is text-to-video, 1 image-to-video,
+            more is extension.
         num_new: Latent frames that a window generates after its context (in text-to-video: after the first).
-        single_latent_share: Of the text-to-video steps, how many generate the first latent only (a still).
-        single_latent_rows: Those take so many batches' rows at once: they have fewest tokens, and an update's price is
-            fixed. The other steps take the first in so many rows.
+        single_latent_share: Share of the text-to-video steps that generate the first latent only (a still).
+        single_latent_rows: Factor of the rows in those steps: they have the fewest tokens, and the cost of an update is
+            fixed. The other steps use only the first 1 / this of the rows.
         text_dropout: Share of the texts that are replaced by the empty prompt.
         labelled_share: Share of the clips that keep their camera (see `LatentBatches`).
-        context_noise: Largest diffusion time of an extension's context: each row's is drawn from 0 to this, and given
-            to the network. What it continues in an episode are its own clips, errors included (Chen et al. 2024,
-            Diffusion Forcing; the paper's Table 5 advises 0).
-        memory_latents: Of an extension's context, how many latents are memory frames, from anywhere earlier in the
-            clip; the others are those right before the new ones.
+        context_noise: Largest diffusion time of an extension's context: each row's is drawn from 0 to this, and passed
+            to the network. In an episode it continues its own clips, errors included (Chen et al. 2024, Diffusion
+            Forcing; the paper's Table 5 advises 0).
+        memory_latents: How many latents of an extension's context are memory frames, from anywhere earlier in the clip;
+            the others are right before the new ones.
         reference_jitter: Metres; how far an extension window's reference is moved from the clip's start.
-        channel_weight_power: How far the loss follows the channels' worth in pixels (see `channel_weights`): 0 not at
-            all, 1 wholly.
+        channel_weight_power: How much the loss follows the channels' effect on pixels (see `channel_weights`): 0 not at
+            all, 1 fully.
 
     Raises:
         ValueError: A share is not in [0, 1] or all are 0, a size is out of range, or memory fills a whole context.
@@ -113,11 +113,11 @@ class WindowSampler:
 
     Args:
         config: Settings.
-        null_text: The empty prompt's code.
-        dit: The network's configuration, which says what it reads of cameras.
+        null_text: The empty prompt's embedding.
+        dit: The network's configuration, which says which camera inputs it reads.
 
     Raises:
-        ValueError: The reference is to be moved for a network whose poses are relative to each clip.
+        ValueError: `reference_jitter` is set for a network whose poses are relative to each clip.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class WindowSampler:
             )
 
     def draw_window(self, batch: LatentBatch, generator: torch.Generator) -> TrainingWindow:
-        """Chooses the task, and what of each clip is its context, its new frames and its world frame.
+        """Chooses the task, and each clip's context, new frames and world frame.
 
         Raises:
             ValueError: The batch does not divide into `single_latent_rows`, or the clips are too short.
@@ -151,11 +151,11 @@ class WindowSampler:
         if config.memory_latents and num_context > 1:
             frames = sample_memory_frames(frames, config.memory_latents, generator)
         window = take_frames(batch, frames)
-        # Float64, which neither autocast nor TF32 rounds: cameras must not blur with the network's arithmetic.
-        exact = torch.float32 if window.c2w.device.type == "mps" else torch.float64  # Apple's GPUs have no other
+        # Float64, which neither autocast nor TF32 rounds: cameras must not lose precision with the network.
+        exact = torch.float32 if window.c2w.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
         c2w, intrinsics = window.c2w.to(exact), window.intrinsics.to(exact)
         if config.reference_jitter > 0:
-            # An episode's first window has its reference at its first frame, always; later ones anywhere.
+            # In an episode, the first window always has its reference at its first frame; later ones have it anywhere.
             moved = jitter_reference(c2w, config.reference_jitter, generator)
             c2w = torch.where((start > 0)[:, None, None, None], moved, c2w)
         b, _, f, height, width = window.latents.shape
@@ -190,14 +190,14 @@ class WindowSampler:
         return torch.zeros(b, 1, device=device)
 
     def drop_text(self, text: Float[Tensor, "b n d"], generator: torch.Generator) -> Float[Tensor, "b n d"]:
-        """Replaces a share of the texts by the empty prompt's code."""
+        """Replaces a share of the texts by the empty prompt's embedding."""
         return drop_text(text, self.null_text, self.config.text_dropout, generator)
 
 
 def drop_text(
     text: Float[Tensor, "b n d"], null_text: Float[Tensor, "n d"], share: float, generator: torch.Generator
 ) -> Float[Tensor, "b n d"]:
-    """Replaces a share of the texts by the empty prompt's code."""
+    """Replaces a share of the texts by the empty prompt's embedding."""
     is_dropped = torch.rand(len(text), generator=generator, device=text.device) < share
     return torch.where(is_dropped[:, None, None], null_text.to(text), text)
 
@@ -226,10 +226,10 @@ def choose_starts(batch: LatentBatch, num_context: int, num_new: int, generator:
 
 
 def sample_memory_frames(frames: Int[Tensor, "b f"], num_memory: int, generator: torch.Generator) -> Int[Tensor, "b f"]:
-    """Replaces each row's first `num_memory` frames by as many different ones, in order, from before the rest.
+    """Replaces each row's first `num_memory` frames by as many different ones, in order, from before the others.
 
-    In an episode they are chosen by what they show (`model.world.memory`); here they may be any, so that the network
-    learns to take from its context what is of use.
+    In an episode they are chosen by what they show (`model.world.memory`); here they are random, so that the network
+    learns to find what is useful in its context.
     """
     limits = frames[:, num_memory]
     chances = torch.rand(len(frames), int(limits.max()), generator=generator, device=frames.device)
@@ -248,9 +248,9 @@ def take_frames(batch: LatentBatch, frames: Int[Tensor, "b f"]) -> LatentBatch:
 def jitter_reference(
     c2w: Float[Tensor, "b f 4 4"], max_distance: float, generator: torch.Generator
 ) -> Float[Tensor, "b f 4 4"]:
-    """Returns the same camera paths in another world frame: any yaw, little pitch, metres away; one in five stays.
+    """Returns the same camera paths in another world frame: any yaw, little pitch, metres away; one in five is unmoved.
 
-    Source: ours, because in a long episode the reference is a start far away, and training clips are too short for it.
+    Source: ours, because in a long episode the reference is far away, and training clips are too short for that.
     """
     b, device = len(c2w), c2w.device
     u = torch.rand(b, 6, generator=generator, device=device, dtype=c2w.dtype) * 2 - 1
