@@ -57,7 +57,7 @@ def adversarial(config: TrainAdversarialConfig) -> Path:
     inputs = {"vae": encoder_fingerprint(vae), "student": weights_fingerprint(student)}
     if teacher is not None:
         inputs["teacher"] = weights_fingerprint(teacher[0])
-    torch.manual_seed(config.seed)  # of the discriminator's new layers
+    torch.manual_seed(config.seed)  # for the discriminator's new layers
     pair = AdversarialPair(student, Discriminator(student, config.adversarial.depths).to(device))
     clips, latents = encoded_clips(config.data, vae, world)
     with distributed.local_main_first():
@@ -106,7 +106,7 @@ def batches(
 
 
 def finish(config: TrainAdversarialConfig, folder: Path, saver: WorldSaver) -> None:
-    """The main process completes the generator's world, and with `samplers` a copy of the student's; all stop."""
+    """The main process completes the generator's world, and with `samplers` a copy of the student's; then all stop."""
     saver.finish()
     if distributed.is_main():
         if component_exists(folder / DEPTH_FOLDER):
@@ -132,10 +132,10 @@ def check_samplers(folder: Path, student: VideoDiT, shares: dict[str, float]) ->
 def change_samplers(
     folder: Path, student: Path, sampler: str | None, generator: Path, shares: dict[str, float]
 ) -> None:
-    """Writes a copy of the student's world whose named samplers have taken their share of the generator's change.
+    """Writes a copy of the student's world in which each named sampler gets its share of the generator's change.
 
-    The generator began as one sampler's network; what training has added to its weights is added, times the share, to
-    the network of each that is named. A sampler of more evaluations has the same ancestors, so it gets crisper, too.
+    The generator began as one sampler's network; the change of its weights in training, times the share, is added to
+    the network of each named sampler. A sampler with more evaluations has the same ancestors, so it gets sharper, too.
 
     Source: Ilharco et al. 2023, "Editing Models with Task Arithmetic"; that it carries over to samplers is measured in
     `model/pretrained/tiny/card.md`.
@@ -159,7 +159,7 @@ def change_samplers(
 
 
 def student_of(config: TrainAdversarialConfig, device: torch.device) -> tuple[Path, VideoDiT, WorldConfig]:
-    """The student's folder, its network, and its world with that sampler alone."""
+    """The student's folder, its network, and its world with that sampler only."""
     folder = world_folder(config.world)
     world = read_world_config(folder)
     named = world.sampler_named(config.sampler)
@@ -173,7 +173,7 @@ def teacher_of(
     """The teacher's network and sampler; None without regression.
 
     Raises:
-        ValueError: There is none and one is needed, or the other way round, or its latents are not the student's.
+        ValueError: The teacher is missing, or given but not needed, or has other latents than the student.
     """
     is_needed = config.adversarial.regression_weight > 0
     if is_needed != (config.teacher is not None):
@@ -192,7 +192,7 @@ def teacher_of(
 
 
 def check_clips(config: TrainAdversarialConfig, world: WorldConfig) -> None:
-    """Raises ValueError for what does not fit the world, before hours of rendering."""
+    """Raises ValueError for settings that do not fit the world, before hours of rendering."""
     if config.num_preview_scenes < 1:
         raise ValueError(f"num_preview_scenes: expected at least 1, got {config.num_preview_scenes}")
     if is_data_set(config.data.source):  # the clips of films have a size of their own
@@ -207,21 +207,21 @@ def check_clips(config: TrainAdversarialConfig, world: WorldConfig) -> None:
 
 
 def check_cameras(clips: ClipSet) -> None:
-    """Raises ValueError if a clip has no camera, whose path the student would fly."""
+    """Raises ValueError if a clip has no camera path for the student to fly."""
     if not bool(clips.labelled.all()):
         missing = int((~clips.labelled).sum())
         raise ValueError(f"data: expected clips with cameras, whose paths are flown, got {missing} without; drop them")
 
 
 def discriminator_state(pair: AdversarialPair, config: TrainAdversarialConfig, inputs: dict[str, str]) -> TrainState:
-    """The first stage, before its first step: the generator stays."""
+    """The first stage, before its first step: the generator is frozen."""
     pair.generator.requires_grad_(False)
     optimizers = build_optimizers(pair.discriminator, config.discriminator.optimizer)
     return TrainState(module=pair, optimizers=optimizers, seed=config.seed, inputs=inputs)
 
 
 def generator_state(pair: AdversarialPair, config: TrainAdversarialConfig, inputs: dict[str, str]) -> TrainState:
-    """The second stage, after the first: both networks, each with an optimiser and a clipped norm of its own."""
+    """The second stage, after the first: both networks, each with its own optimiser and gradient clipping."""
     pair.generator.requires_grad_(True)
     own, lr = config.discriminator.optimizer, config.discriminator_lr
     rival = own if lr is None else dataclasses.replace(own, lr=lr)

@@ -1,6 +1,6 @@
 """`python -m model.cli.curate videos=FOLDER out=DATASET`: from a folder of ordinary films to metric camera labels.
 
-Other verbs: `import` and `export` (data sets that exist), `proof` (how good is it, on films whose truth is known),
+Other verbs: `import` and `export` (existing data sets), `proof` (its accuracy on films whose truth is known),
 `pictures` (what every step saw of one film). Each has its own `--help`.
 """
 
@@ -29,7 +29,7 @@ from model.whole_file import write_text
 
 @dataclass(kw_only=True)
 class DataSetCommandConfig(CurationConfig):
-    """What the commands that make a data set have.
+    """Settings of the commands that make a data set.
 
     Attributes:
         out: The data set's folder.
@@ -84,7 +84,7 @@ def curate(config: CurateConfig) -> list[LedgerLine]:
 
 
 def import_data_set(config: ImportConfig) -> list[LedgerLine]:
-    """Adds a data set that exists, or films without a camera, to the data set `out`."""
+    """Adds an existing data set, or films without a camera, to the data set `out`."""
     with lock_folder(config.out):
         match config.kind:
             case "films":
@@ -97,7 +97,7 @@ def import_data_set(config: ImportConfig) -> list[LedgerLine]:
 
 
 def _curate_films(config: DataSetCommandConfig, films: str, make_tools: MakeTools | None) -> None:
-    # the pipeline's own settings alone, which are kept beside its results
+    # only the pipeline's own settings, which are kept beside its results
     settings = CurationConfig(**{name: getattr(config, name) for name in CurationConfig.__dataclass_fields__})
     workers, backend = config.num_workers, config.backend
     curate_films(films, config.out, settings, num_workers=workers, backend=backend, make_tools=make_tools)
@@ -167,7 +167,7 @@ VERBS = {
 
 
 def main() -> None:
-    """Dispatches on the first word; without a verb it is the pipeline."""
+    """Dispatches on the first word; without a verb it runs the pipeline."""
     if sys.argv[1:2] and sys.argv[1] in VERBS:
         VERBS[sys.argv.pop(1)]()
     else:

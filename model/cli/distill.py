@@ -76,7 +76,7 @@ class Phases:
         self.vae.requires_grad_(False).eval()
         self.vae_meta, self.depth = {} if is_wan(folder) else load_meta(folder / "vae"), folder / DEPTH_FOLDER
         world = read_world(folder)
-        # a bad setting is named before hours of rendering
+        # a bad setting is reported before hours of rendering
         check_windows(config.diffusion, config.data.clips)
         if not is_data_set(config.data.source):  # the clips of films have a size of their own
             check_size(config.data.clips, world)
@@ -179,7 +179,7 @@ def fewer_steps(sampler: SamplerConfig, least: int) -> SamplerConfig:
     """Half the steps if that is a whole number and not below `least`, and no guidance.
 
     Raises:
-        ValueError: The solver is not Euler's, whose steps are what is distilled.
+        ValueError: The solver is not Euler's, the only one whose steps can be distilled.
     """
     if sampler.solver != "euler":
         raise ValueError(f"world: expected the solver 'euler', got {sampler.solver!r}; set it in its world.yaml")
@@ -189,10 +189,10 @@ def fewer_steps(sampler: SamplerConfig, least: int) -> SamplerConfig:
 
 
 def step_plan(teacher: SamplerConfig, student: SamplerConfig) -> StepPlan:
-    """What one phase does to one sampler.
+    """The plan of one phase for one sampler.
 
     Raises:
-        ValueError: The teacher noises its context, which no student has learnt.
+        ValueError: The teacher noises its context, which no student learns.
     """
     if teacher.context_noise > 0:
         raise ValueError(f"teacher: expected a sampler with context_noise 0, got {teacher.context_noise}")
@@ -211,7 +211,7 @@ def describe(plan: StepPlan) -> str:
 
 
 def is_guided(plan: StepPlan) -> bool:
-    """Whether the teacher takes more than the plain conditional velocity."""
+    """Whether the teacher uses guidance."""
     return plan.guidance_text != 1 or plan.guidance_camera != 1
 
 

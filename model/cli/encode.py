@@ -42,7 +42,7 @@ class EncodeConfig:
         data: The clips; `data.num_workers` processes decode and encode them.
         out: Gets the tar files.
         backend: joblib's: loky, or ray for a cluster that sees the same disk.
-        clips_per_file: Of a tar file.
+        clips_per_file: Clips in each tar file.
         device: Of the networks.
     """
 
@@ -66,7 +66,7 @@ def encode(config: EncodeConfig) -> Path:
 
     Raises:
         FileNotFoundError: There is no such base, or there are no clips.
-        ValueError: The base is none that is covered, or the folder was begun with other settings.
+        ValueError: The base is not covered, or the folder was begun with other settings.
     """
     usable_device(config.device)
     base, out = check_base(config.base), Path(config.out)
@@ -85,7 +85,7 @@ def encode(config: EncodeConfig) -> Path:
 
 
 def _write_files(config: EncodeConfig, clips: ClipSet, encoder: StoredTextEncoder) -> list[int]:
-    """Makes the tar files that are not there; returns the number of clips in each."""
+    """Makes the tar files that are missing; returns the number of clips in each."""
     starts = range(0, len(clips), config.clips_per_file)
     sizes = [min(config.clips_per_file, len(clips) - start) for start in starts]
     same, out = (config.base, config.device, clips.folder, len(clips)), Path(config.out)

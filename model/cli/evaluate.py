@@ -55,7 +55,7 @@ def run_oracle(config: OracleConfig) -> dict[str, object]:
     paths commanded and achieved (`_paths.png`).
 
     Raises:
-        ValueError: A setting that cannot be, before anything is flown.
+        ValueError: A setting is invalid; raised before anything is flown.
     """
     out = json_file(config.out)
     is_rendered = config.world == "synthetic"  # else the style is that of the held-out scenes alone
@@ -80,7 +80,7 @@ def run_blocked(config: BlockedConfig) -> BlockedResult:
     """Evaluates and writes `out`, a JSON file of the config and every answer; beside it the table (`.md`).
 
     Raises:
-        ValueError: The world has no depth head, or a setting cannot be.
+        ValueError: The world has no depth head, or a setting is invalid.
     """
     out = json_file(config.out)
     world = load_world(config.world, WorldOptions(device=config.device))
@@ -105,10 +105,10 @@ def run_blocked(config: BlockedConfig) -> BlockedResult:
 def run_distillation(config: SamplerTableConfig) -> list[Row]:
     """Evaluates and writes `out`, a JSON file of `rows` and `config`, its table (`.md`) and a contact sheet (`.png`).
 
-    Films and figures of finished rows are kept in a folder beside it (`_rows`); the same command goes on from there.
+    Films and figures of finished rows are kept in a folder beside it (`_rows`); the same command continues from there.
 
     Raises:
-        ValueError: There is no row, a setting cannot be, or the rows' worlds differ in size.
+        ValueError: There is no row, a setting is invalid, or the rows' worlds differ in size.
     """
     out = json_file(config.out)
     if not config.rows or config.timing_rounds < 1:
@@ -153,7 +153,7 @@ def run_paper(config: PaperConfig) -> PaperReport:
     """Judges films and writes `out`, a JSON file: summary, per_clip, config; tables and pictures beside it.
 
     Raises:
-        ValueError: A setting cannot be, or a package or weights are missing.
+        ValueError: A setting is invalid, or a package or weights are missing.
     """
     json_file(config.out)
     films, found = (config, {}) if config.world is None else flown(config)
@@ -165,7 +165,7 @@ def run_paper(config: PaperConfig) -> PaperReport:
 
 
 def flown(config: PaperConfig) -> tuple[PaperConfig, dict[str, float | None]]:
-    """Flies the world that is named, and returns the same settings for its films; and what the search found.
+    """Flies the named world; returns the settings for its films, and what the search found.
 
     Raises:
         ValueError: As `load_world` and `fly_films`.
@@ -201,10 +201,10 @@ def flown(config: PaperConfig) -> tuple[PaperConfig, dict[str, float | None]]:
 
 
 def run_paper_controls(config: ControlsConfig) -> None:
-    """Measures what each of the paper's metrics says of films that are known, and writes `out` and its table.
+    """Measures each of the paper's metrics on films of known truth, and writes `out` and its table.
 
     Raises:
-        ValueError: A setting cannot be, or a package is missing.
+        ValueError: A setting is invalid, or a package is missing.
     """
     json_file(config.out)
     print(write_controls(config, measure_controls(config)))
@@ -230,7 +230,7 @@ def write_report(
 ) -> None:
     """Writes the files that `run_oracle` names, prints the tables, and says what was written."""
     tables = markdown_table(result) + evaluation_tables(found)
-    print(tables)  # first: whatever happens to the files, the figures of a long flight are not lost
+    print(tables)  # first, so that the figures of a long flight are not lost if writing fails
     files = [out, *(out.with_name(out.stem + ending) for ending in (".md", ".png", "_curves.png"))]
     write_text(files[0], json.dumps(report, indent=1, allow_nan=False))
     write_text(files[1], tables)
@@ -244,10 +244,10 @@ def write_report(
 
 
 def clips_for(spec: WorldSpec, config: OracleConfig | SamplerTableConfig | PaperConfig) -> ClipSetConfig:
-    """Held-out clips in a world's own size, pace and angle of view, `config.num_clips` of its clips long.
+    """Held-out clips in a world's own size, frame rate and field of view, `config.num_clips` of its clips long.
 
-    Clips are rendered through centred lenses with square pixels. If the world's own is another one, only its horizontal
-    angle is kept, and that is said: the world is then flown, as its scenes are rendered, through a lens not its own.
+    Clips are rendered through centred lenses with square pixels. If the world's own lens differs, only its horizontal
+    field of view is kept, and a message says so: scenes and world then use a lens that is not the world's own.
 
     Raises:
         ValueError: There is no scene or no clip to fly.

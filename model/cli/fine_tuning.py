@@ -1,4 +1,4 @@
-"""Where a training of the DiT starts: from nothing, from weights, from a trained world, or from an open base."""
+"""Where a training of the DiT starts: from random weights, stored ones, a trained world, or an open base."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -22,11 +22,11 @@ from model.world.networks import read_dit, read_vae, read_world
 
 
 def starting_point(config: TrainConfig) -> tuple[TrainConfig, WorldConfig]:
-    """The settings with the paths and sizes of the initial world, if there is one; and the world that is begun with.
+    """The settings with the paths and sizes of the initial world, if there is one; and the world that it starts with.
 
     Raises:
         FileNotFoundError: There is no such world.
-        ValueError: A setting is the initial world's own, or nothing says what to train.
+        ValueError: A setting is given that the initial world fixes, or nothing says what to train.
     """
     if config.initial_world is None and config.initial_sampler is not None:
         raise ValueError(f"initial_sampler: expected none without initial_world, got {config.initial_sampler!r}")
@@ -76,7 +76,7 @@ def start_from_base(config: TrainConfig) -> tuple[TrainConfig, WorldConfig]:
 
     Raises:
         FileNotFoundError: There is no such folder, or one of its files is missing.
-        ValueError: A setting is the base's own, or the folder holds no base that is covered.
+        ValueError: A setting is given that the base fixes, or the folder holds no base that is covered.
     """
     assert config.base is not None
     check_unset(config, "base", ("vae", "initial_dit", "initial_world", "dit", "text"))
@@ -93,7 +93,7 @@ def start_from_base(config: TrainConfig) -> tuple[TrainConfig, WorldConfig]:
 
 
 def check_unset(config: TrainConfig, beside: str, names: Sequence[str]) -> None:
-    """Raises ValueError for settings that are another setting's own."""
+    """Raises ValueError for settings that another setting fixes."""
     unset = TrainConfig(out="")
     for name in names:
         if getattr(config, name) != getattr(unset, name):
@@ -121,7 +121,7 @@ def starting_dit(config: TrainConfig) -> VideoDiT:
 
 
 def frozen_base(config: TrainConfig) -> dict[str, str]:
-    """A fingerprint of the base whose matrices stay, as adapters are of no use beside another; else nothing.
+    """A fingerprint of the base whose matrices are frozen, since adapters fit no other; nothing without adapters.
 
     Raises:
         ValueError: There is no base to add adapters to.
@@ -161,7 +161,7 @@ def parent_of(config: TrainConfig) -> dict[str, Any] | None:
 
 
 def check_size(clips: ClipSetConfig, world: WorldConfig) -> None:
-    """Raises ValueError unless the clips look as the world's do."""
+    """Raises ValueError unless the clips have the world's size and frame rate."""
     for name in ("height", "width", "fps"):
         if getattr(clips, name) != getattr(world, name):
             raise ValueError(

@@ -53,7 +53,7 @@ def _shorter_windows(config: WindowConfig, num_latents: int) -> str:
 def held_out_scenes(
     config: TrainConfig | DistillConfig | TrainAdversarialConfig, clips: ClipSetConfig, num_new: int
 ) -> OracleScenes | None:
-    """Of the preview: two of the world's clips long, in seeds or films that nothing is trained on; None if none are."""
+    """The preview's scenes: two of the world's clips long, of seeds or films not trained on; None if there are none."""
     held_out = dataclasses.replace(clips, num_latents=1 + 2 * num_new, first_seed=PREVIEW_SEED)
     return preview_scenes(config.data.source, held_out, config.num_preview_scenes)
 
@@ -84,7 +84,7 @@ def with_random_units(poses: Float[Tensor, "n f 4 4"], seeds: Sequence[int], spr
 def latent_batches(
     config: TrainConfig | DistillConfig, clips: ClipSet, latents: Tensor, vae: VideoVAE, text_encoder: TextEncoder
 ) -> tuple[LatentBatches, Tensor]:
-    """The data of this process, of all clips' `latents` `[n c f h w]`, and the weight `[c]` of each channel's error."""
+    """This process's batches from all clips' `latents` `[n c f h w]`, and the weight `[c]` of each channel's error."""
     batches = LatentBatches(
         clips,
         latents,
@@ -101,12 +101,12 @@ def latent_batches(
 
 
 def open_shards(config: TrainConfig, vae: str, text: TextEncoderConfig, device: torch.device) -> ShardedLatentBatches:
-    """The batches of this process from `data.shards`, which must be the base's own.
+    """The batches of this process from `data.shards`, which the base must have encoded.
 
     Args:
         config: The training's settings.
         vae: Fingerprint of the base's encoder.
-        text: Its text encoder.
+        text: The base's text encoder.
         device: Where batches are made.
 
     Raises:
@@ -156,8 +156,8 @@ def open_shards(config: TrainConfig, vae: str, text: TextEncoderConfig, device: 
 def training_text_encoder(config: TextEncoderConfig, prompts: Iterable[str], folder: Path, device: str) -> TextEncoder:
     """The text encoder of a world in training, for these prompts and the empty one.
 
-    Of UMT5, which is larger than most networks that are trained, only the prompts' embeddings stay: they are made once
-    and kept in `folder`/text.
+    UMT5 is larger than most trained networks, so only its embeddings of the prompts are loaded: they are made once and
+    kept in `folder`/text.
     """
     if config.kind != "umt5":
         return build_text_encoder(config, Path("."))

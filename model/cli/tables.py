@@ -40,15 +40,15 @@ class TablesConfig:
     """`python -m model.cli.tables`.
 
     Attributes:
-        out: Where everything is kept, arm by arm; the same command goes on there.
+        out: Where everything is kept, arm by arm; the same command continues there.
         table: The paper's table.
         arms: What each arm changes in `train`; `dit` in it changes the network. The first is the paper's full method.
         paper: The paper's numbers of each arm.
-        paper_reference: The paper's numbers of its full method beside an arm, where they are not the first arm's.
-        only: Arms that are done, beside the first; none: all.
+        paper_reference: The paper's numbers of its full method to compare an arm with, if they are not the first arm's.
+        only: Arms that are trained, besides the first; none: all.
         start: The world whose network, without its camera, every arm starts from.
-        start_sampler: Of that world, the sampler whose network it is.
-        num_seeds: Trainings of every arm, which differ in their data's order, their noise and their first weights.
+        start_sampler: The sampler of that world whose network it is.
+        num_seeds: Trainings of every arm, which differ in their data's order, their noise and their initial weights.
         num_scenes: Held-out scenes that every trained world is flown through.
         num_clips: Clips of each flight.
         batch_size: Scenes flown at once.
@@ -102,16 +102,16 @@ class Start:
     config: VideoDiTConfig
 
     def clips(self, like: ClipSetConfig) -> ClipSetConfig:
-        """These clips in the world's size, pace and angle of view."""
+        """These clips in the world's size, frame rate and field of view."""
         sizes = {name: getattr(self.world, name) for name in ("height", "width", "fps", "horizontal_fov_deg")}
         return dataclasses.replace(like, **sizes)
 
     def arm_config(self, arm: Arm) -> VideoDiTConfig:
-        """The network of an arm, with its own way of the camera. Raises ValueError: its changes do not fit."""
+        """The network of an arm, with its own camera injection. Raises ValueError: its changes do not fit."""
         return dataclasses.replace(self.config, **arm.dit)
 
     def write(self, arm: Arm) -> None:
-        """Writes the world that an arm's training starts from; the camera's new way in is at zero."""
+        """Writes the world that an arm's training starts from; its new camera layer is zero."""
         torch.manual_seed(arm.seed)
         dit, camera = VideoDiT(self.arm_config(arm)), "camera_embedding."
         kept = {name: weight for name, weight in self.dit.state_dict().items() if not name.startswith(camera)}
@@ -138,24 +138,24 @@ def load_start(config: TablesConfig) -> Start:
 
 
 def arms_of(config: TablesConfig, start: Start) -> list[Arm]:
-    """All trainings of a table, seed by seed, so that one that is stopped has compared all arms.
+    """All trainings of a table, seed by seed, so that a stopped run has compared all arms.
 
     Raises:
-        ValueError: An arm's setting is unknown or cannot be.
+        ValueError: An arm's setting is unknown or invalid.
     """
     names = [name for index, name in enumerate(config.arms) if not config.only or name in config.only or index == 0]
     return [arm_of(config, start, name, seed) for seed in range(config.num_seeds) for name in names]
 
 
 def arm_of(config: TablesConfig, start: Start, name: str, seed: int) -> Arm:
-    """The settings of one training, on clips that look as the start's do. Raises as `arms_of`."""
+    """The settings of one training, on clips like the start's. Raises as `arms_of`."""
     changes = dict(config.arms[name] or {})
     dit = changes.pop("dit", {})
     folder = Path(config.out) / name / f"seed_{seed}"
     merged = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(config.train), changes))
     assert isinstance(merged, TrainConfig)
     data = dataclasses.replace(merged.data, clips=start.clips(merged.data.clips))
-    if data.folder is None and data.render_into is None:  # arms that show the same clips share them
+    if data.folder is None and data.render_into is None:  # arms with the same clips share them
         same = dataclasses.replace(data.clips, num_clips=0)
         data = dataclasses.replace(data, render_into=f"{config.out}/clips_{fingerprint(repr(same))[:8]}")
     train = dataclasses.replace(merged, out=str(folder), seed=seed, data=data, initial_world=str(folder / "start"))
@@ -163,7 +163,7 @@ def arm_of(config: TablesConfig, start: Start, name: str, seed: int) -> Arm:
 
 
 def measured(config: TablesConfig, arm: Arm, start: Start, scenes: OracleScenes, truths: list[SceneTruth]) -> Row:
-    """Trains an arm, or goes on with it, and measures its world."""
+    """Trains an arm, or resumes it, and measures its world."""
     start.write(arm)
     with run_folder.kept(arm.folder):
         folder = train(arm.train)
@@ -200,7 +200,7 @@ def make_table(config: TablesConfig) -> str:
 
 
 def cost_of(start: Start, arm: Arm) -> str:
-    """Weights of the camera's way in, and GFLOP of one evaluation for four new latents after four of context."""
+    """Weights of the camera injection, and GFLOP of one evaluation for four new latents after four of context."""
     stride, world = start.vae.spatial_stride, start.world
     cost = network_cost(start.arm_config(arm), world.height // stride, world.width // stride, 4, world.poses_per_clip)
     return f"{cost.camera_parameters:,}, {cost.gflops:.2f}"

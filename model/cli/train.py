@@ -92,7 +92,7 @@ def train(config: TrainConfig) -> Path:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a training reads, and what it knows of the world by it."""
+    """The data of a training, and what they say about the world."""
 
     batches: Batches
     channel_weights: Tensor
@@ -125,7 +125,7 @@ def training_data(
 
 
 def check_settings(config: TrainConfig, vae: VideoVAE, initial: WorldConfig) -> None:
-    """Builds all that takes settings, without clips and weights: a bad one is named before hours of rendering.
+    """Builds all that takes settings, without clips and weights: a bad one is reported before hours of rendering.
 
     Raises:
         ValueError: A setting is out of range, or two do not fit each other.
@@ -135,7 +135,7 @@ def check_settings(config: TrainConfig, vae: VideoVAE, initial: WorldConfig) -> 
         raise ValueError(f"num_preview_scenes: expected at least 1, got {config.num_preview_scenes}")
     world = world_config(config, initial, config.data.clips)
     text = world.text_encoder
-    text_encoder = StoredTextEncoder(Path(config.out), text.dim, text.num_tokens)  # none is asked for a prompt
+    text_encoder = StoredTextEncoder(Path(config.out), text.dim, text.num_tokens)  # never asked for a prompt
     check_windows(config.diffusion, config.data.clips)
     with torch.device("meta"):
         dit = VideoDiT(config.dit)
@@ -150,7 +150,7 @@ def check_settings(config: TrainConfig, vae: VideoVAE, initial: WorldConfig) -> 
 
 
 def check_channels(dit: VideoDiTConfig, vae: VideoVAEConfig) -> None:
-    """Raises ValueError unless the DiT takes and makes the VAE's latents."""
+    """Raises ValueError unless the DiT takes and predicts the VAE's latents."""
     wanted = vae.latent_channels
     for name in ("in_channels", "out_channels"):
         if getattr(dit, name) != wanted:
@@ -163,7 +163,7 @@ def check_channels(dit: VideoDiTConfig, vae: VideoVAEConfig) -> None:
 def world_config(
     config: TrainConfig, initial: WorldConfig, clips: ClipSetConfig, captions: Sequence[str] = ()
 ) -> WorldConfig:
-    """What the trained world says about itself; prompts of its own data open episodes that are given none."""
+    """The settings of the trained world; captions of its own data are its default prompts."""
     return dataclasses.replace(
         initial,
         height=clips.height,
@@ -171,7 +171,7 @@ def world_config(
         fps=clips.fps,
         horizontal_fov_deg=clips.horizontal_fov_deg,
         poses_per_clip=config.diffusion.num_new,
-        # at least the opening's: a world that only learned text-to-video continues it, too, as best it can
+        # at least 1, the opening: a world that only learned text-to-video continues it, too, as well as it can
         context_latents=max([1, *(n for n, share in config.diffusion.context_shares.items() if share > 0)]),
         memory_latents=config.diffusion.memory_latents,
         sampler=config.sampler,

@@ -22,7 +22,7 @@ from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.folder import world_folder
 from model.world.load import DEPTH_FOLDER
 
-_HELD_OUT = 50  # one clip in so many is measured on, not trained on
+_HELD_OUT = 50  # one clip in so many is for measuring, not for training
 
 
 def train_depth(config: TrainDepthConfig) -> Path:
@@ -74,7 +74,7 @@ def rendered_clips(data: DataConfig) -> ClipSet:
 
 
 def pairs(config: TrainDepthConfig, clips: ClipSet, vae: VideoVAE) -> tuple[DepthPairs, DepthPairs]:
-    """What is trained on, and what is only measured on: latents, poses and depth of the clips.
+    """Pairs to train on, and pairs only to measure on: latents, poses and depth of the clips.
 
     Raises:
         ValueError: The head does not fit the VAE, or there are too few clips.
@@ -106,7 +106,7 @@ def pairs(config: TrainDepthConfig, clips: ClipSet, vae: VideoVAE) -> tuple[Dept
 
 @torch.no_grad()
 def held_out_errors(module: LatentDepth, held_out: DepthPairs, near: float) -> dict[str, float]:
-    """Mean absolute logarithm of estimated over true depth, of all and of what is near, on the held-out clips."""
+    """Mean absolute logarithm of estimated over true depth, for all pixels and for near ones, on the held-out clips."""
     num_clips, num_frames = held_out.depth.shape[:2]
     device = next(module.parameters()).device
     rows, frames = torch.cartesian_prod(torch.arange(num_clips), torch.arange(num_frames)).unbind(1)

@@ -60,7 +60,7 @@ def train_vae(config: TrainVAEConfig) -> Path:
 
     state = train_state(vae, config.training, config.seed)
     if config.initial_vae is not None and config.freeze_encoder:
-        state.inputs["vae"] = encoder_fingerprint(vae)  # its latents are to stay, whatever the decoder learned so far
+        state.inputs["vae"] = encoder_fingerprint(vae)  # its latents must not change, whatever the decoder learned
     step: StepFunction = VAEStep(
         l1_weight=config.l1_weight, kl_weight=config.kl_weight, gradient_weight=config.gradient_weight
     )
@@ -78,7 +78,7 @@ def train_vae(config: TrainVAEConfig) -> Path:
 
 
 def of_generator(config: TrainVAEConfig, world: Path) -> TrainVAEConfig:
-    """The settings with which this world's own decoder learns, its encoder frozen: no DiT fits another one."""
+    """The settings to train this world's own decoder with its encoder frozen: its DiT fits no other."""
     if config.initial_vae is not None:
         raise ValueError(f"initial_vae: expected none beside generator, whose VAE it is, got {config.initial_vae}")
     return dataclasses.replace(config, generator=str(world), initial_vae=str(world / "vae"), freeze_encoder=True)
@@ -131,7 +131,7 @@ def finish(
     windows: VideoWindows,
     truth: Float[Tensor, "b 3 f h w"] | None,
 ) -> Path:
-    """Measures the averaged network on what is held out, and writes it, with its latents' statistics, to `out/vae`."""
+    """Measures the averaged network on held-out clips, and writes it, with its latents' statistics, to `out/vae`."""
     out = Path(config.out)
     if config.install:
         assert config.generator is not None

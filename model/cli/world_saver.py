@@ -1,4 +1,4 @@
-"""What a stage that trains a DiT leaves behind every so often: figures, a picture, and the world so far."""
+"""What a stage that trains a DiT writes at intervals: figures, a picture, and the world so far."""
 
 import copy
 import os
@@ -40,8 +40,8 @@ class WorldSaver:
         scenes: What it flies through; None: there are no previews.
         num_clips: How many it learns from, for the record.
         vae_meta: The VAE's own record.
-        parent: What the world's card says of the one that it goes on from (`fine_tuning.parent_of`); None: of none.
-        teacher: What the student's weights are averaged with, and the teacher's share in it; None: they are not.
+        parent: What the world's card says of the world that it continues (`fine_tuning.parent_of`); None: nothing.
+        teacher: The network that the student's weights are averaged with, and its share; None: no average.
 
     Source of the average: Wortsman et al. 2022, "Robust fine-tuning of zero-shot models".
     """
@@ -91,7 +91,7 @@ class WorldSaver:
         print(f"\nstep {step}, {hours} h: {figures or self.folder}", flush=True)
 
     def finish(self) -> Path:
-        """Saves the end of the training, if that was no step to save at; returns the world's folder.
+        """Saves the end of the training, if its last step was not saved; returns the world's folder.
 
         All processes must call this; the first one saves.
         """
@@ -102,7 +102,7 @@ class WorldSaver:
 
 
 def world_card(world: WorldConfig, dit: VideoDiT, meta: dict[str, Any]) -> str:
-    """The card of a trained world: what it is, how long it was trained, and on which world it rests."""
+    """The card of a trained world: what it is, how long it was trained, and which world it started from."""
     parameters = sum(parameter.numel() for parameter in dit.parameters())
     lines = [
         f"# A world of {world.height}x{world.width}",
