@@ -20,7 +20,7 @@ from torch import Tensor
 
 
 class ProjectiveEncoding(NamedTuple):
-    """What a row of queries, of keys and values, and of outputs is multiplied by from the right, frame by frame."""
+    """Matrices that rows of queries, of keys and values, and of outputs are multiplied by from the right, per frame."""
 
     query: Float[Tensor, "b f c c"]
     key_value: Float[Tensor, "b f c c"]

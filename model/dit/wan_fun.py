@@ -89,7 +89,7 @@ class WanFunDiT(nn.Module):
 
     @contextmanager
     def lent_without_blocks(self, device: torch.device) -> Iterator[None]:
-        """Within, all but the blocks, each of which is lent for its turn alone, has copies on the device."""
+        """Inside the `with` block, all parts but the blocks have copies on the device; each block while it runs."""
         with ExitStack() as stack:
             for name, part in self.named_children():
                 if name != "blocks":

@@ -90,7 +90,7 @@ def load_image_encoder(path: Path) -> Any:
 
     fill(model, renamed(), source=path)
     embeddings = model.get_submodule(f"{prefix}embeddings")
-    embeddings.position_ids = torch.arange(embeddings.num_positions)[None]  # no weight: it was on the meta device
+    embeddings.position_ids = torch.arange(embeddings.num_positions)[None]  # no weight, so still on the meta device
     return model.requires_grad_(False).eval()
 
 
