@@ -141,8 +141,8 @@ class TrainConfig(RunConfig):
         base: A downloaded Wan pipeline, or a world that was trained from one, instead of `vae`, `dit` and `text`.
         initial_dit: Weights to start from, instead of random ones.
         initial_world: `tiny` or a world's folder, instead of both: training continues from it (fine-tuning), with its
-            own VAE, network and words, at the height and width of the clips, and with its own `sampler` and `opening`
-            unless others are given.
+            own VAE, network and vocabulary, at the height and width of the clips, and with its own `sampler` and
+            `opening` unless others are given.
         initial_sampler: The sampler of that world whose network is trained; None: its default.
         lora: Train adapters instead of all parameters.
         gradient_checkpointing: full: blocks are recomputed in the backward pass; selective: all of them but the

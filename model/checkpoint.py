@@ -105,7 +105,7 @@ def fill(
     Args:
         module: Parameters that are not on the meta device stay the same objects, since an optimiser may hold them.
         tensors: Names in the module, and values.
-        dtype: Floating-point values are converted to it; None keeps what is stored.
+        dtype: Floating-point values are converted to it; None keeps the stored type.
         source: Where they come from, for the errors.
 
     Raises:
@@ -200,7 +200,7 @@ def save_training_state(path: str | Path, state: dict[str, Any]) -> None:
 
 
 def load_training_state(path: str | Path) -> dict[str, Any]:
-    """What `save_training_state` was given: same nesting, same dtypes, bit for bit; tensors on the CPU.
+    """The state that `save_training_state` was given: same nesting, same dtypes, bit for bit; tensors on the CPU.
 
     Raises:
         FileNotFoundError: if there is no file.

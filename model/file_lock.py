@@ -34,7 +34,7 @@ def lock_folder(folder: str | Path) -> Iterator[None]:
     Where there are no locks, nothing is refused.
 
     Raises:
-        ValueError: another process holds it; the message has its number.
+        ValueError: another process holds it; the message has its process id.
     """
     path = Path(folder) / _NAME
     made = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]

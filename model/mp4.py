@@ -33,7 +33,7 @@ def write_mp4(path: Path, frames: UInt8[np.ndarray, "f h w 3"], fps: float, crf:
 
 
 def require_frames(film: Path, count: int) -> None:
-    """Checks that a film has all of its frames: on a full disk ffmpeg leaves a part.
+    """Checks that a film has all of its frames: on a full disk ffmpeg leaves a truncated file.
 
     Raises:
         OSError: it has fewer, or cannot be read.

@@ -15,7 +15,7 @@ def exit_with(parent: int) -> None:
 
     From then on this process ignores Ctrl-C, which a terminal sends to both; the parent handles it.
 
-    A thread polls the parent's number, which works on every system; a signal at the parent's end exists on Linux alone.
+    A thread polls the parent's process id, which works everywhere; a signal at the parent's end exists on Linux only.
     """
     if os.getpid() != parent:
         if threading.current_thread() is threading.main_thread():  # Python sets handlers nowhere else

@@ -150,7 +150,7 @@ def sampler_row(name: str, row: SamplerRowConfig) -> SamplerRow:
 
 
 def run_paper(config: PaperConfig) -> PaperReport:
-    """Judges films and writes `out`, a JSON file: summary, per_clip, config; tables and pictures beside it.
+    """Evaluates films and writes `out`, a JSON file: summary, per_clip, config; tables and pictures beside it.
 
     Raises:
         ValueError: A setting is invalid, or a package or weights are missing.

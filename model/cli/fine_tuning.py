@@ -22,7 +22,7 @@ from model.world.networks import read_dit, read_vae, read_world
 
 
 def starting_point(config: TrainConfig) -> tuple[TrainConfig, WorldConfig]:
-    """The settings with the paths and sizes of the initial world, if there is one; and the world that it starts with.
+    """The settings with the paths and sizes of the initial world, if there is one; and the world to start with.
 
     Raises:
         FileNotFoundError: There is no such world.

@@ -125,7 +125,7 @@ def latent_grid(clips: ClipSetConfig, pixels: int, shape: VideoDiTConfig) -> tup
 
 
 def advice(config: PlanConfig, memory: StateMemory, held: dict[str, int]) -> str:
-    """What would take less memory."""
+    """Settings that would take less memory."""
     text = ""
     if held["weights, float32"] == 4 * memory.parameters:
         text += " Every process holds the whole network; with several, training.fit.shard=true shares it out."

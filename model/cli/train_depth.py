@@ -22,7 +22,7 @@ from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.folder import world_folder
 from model.world.load import DEPTH_FOLDER
 
-_HELD_OUT = 50  # one clip in so many is for measuring, not for training
+_HELD_OUT = 50  # one clip in this many is for measuring, not for training
 
 
 def train_depth(config: TrainDepthConfig) -> Path:

@@ -1,4 +1,4 @@
-"""Adversarial distillation: a student learns to fly so that each clip looks real to a discriminator.
+"""Adversarial distillation: a student learns to make flights whose clips look real to a discriminator.
 
 Source: Lin et al. 2025, APT (arXiv 2501.08316) and AAPT (2506.09350); one score for a window: AAD-1 (2606.03972).
 """
@@ -131,7 +131,7 @@ class AdversarialPair(nn.Module):
         channel_weights: Float[Tensor, " c"] | None = None,
         train_generator: bool = True,
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor], Float[Tensor, ""]]:
-        """The sum of both networks' losses, its parts, and the mean size of the scores.
+        """The sum of both networks' losses, its parts, and the mean absolute score.
 
         Args:
             flight: Its next clip is the fake.

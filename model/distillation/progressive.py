@@ -19,7 +19,7 @@ from model.training.windows import LatentBatch, TrainingWindow, WindowSampler, t
 
 @dataclass(frozen=True, kw_only=True)
 class StepPlan:
-    """How the teacher samples, and in how many steps the student shall sample.
+    """How the teacher samples, and in how many steps the student does.
 
     Attributes:
         teacher_steps: Euler steps of the teacher.
@@ -36,7 +36,7 @@ class StepPlan:
     guidance_camera: float = 1.0
 
     def __post_init__(self) -> None:
-        """Raises ValueError unless every stop of the student is one of the teacher's."""
+        """Raises ValueError unless every time of the student's schedule is one of the teacher's."""
         if self.student_steps < 1 or self.teacher_steps % self.student_steps:
             raise ValueError(
                 f"student_steps: expected a divisor of the teacher's {self.teacher_steps} steps, got "
@@ -52,8 +52,8 @@ class StepPlan:
 class ProgressiveStep:
     """Step function of `fit` for a student VideoDiT that starts as a copy of its teacher.
 
-    True latents are noised to a stop of the student's schedule; the teacher continues from there to the student's next
-    stop; the student learns the one velocity that leads there: (x_t - x_s) / (t - s).
+    True latents are noised to a time of the student's schedule; the teacher continues from there to the student's next
+    time; the student learns the one velocity that leads there: (x_t - x_s) / (t - s).
 
     Args:
         windows: Draws tasks, windows, context times and texts just as in joint training.
@@ -124,7 +124,7 @@ class ProgressiveStep:
         times: Float[Tensor, " stops"],
         num_steps: int,
     ) -> Float[Tensor, "b c new h w"]:
-        """The result of `num_steps` Euler steps from stop `number` of `times`, which may differ from row to row."""
+        """The result of `num_steps` Euler steps from time `number` of `times`; `number` may differ from row to row."""
         for k in range(num_steps):
             t, t_next = times[number + k], times[number + k + 1]
             x = x + (t_next - t).view(-1, 1, 1, 1, 1) * velocity(*noised.inputs(x, t))

@@ -13,7 +13,7 @@ KeyValue = tuple[Tensor, Tensor]
 """Keys and values of a source, `b m k c` each: what `Attention.project` returns."""
 
 FEW_KEYS = 32
-"""On a CPU, attention to at most so many keys is computed by two plain products."""
+"""On a CPU, attention to at most this many keys is computed by two plain products."""
 
 
 def mix_values(

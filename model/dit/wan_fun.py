@@ -1,4 +1,4 @@
-"""Wan-Fun-Control-Camera's transformer: Wan's, plus input channels for a first picture, and a camera at the patches.
+"""Wan-Fun-Control-Camera's transformer: Wan's, with input channels for a first picture and camera tokens added.
 
 It has the blocks of `VideoDiT` but is a class of its own, because it is not trained here and ours lack its branches.
 """

@@ -27,7 +27,7 @@ _FLOATS = (torch.float16, torch.bfloat16, torch.float32)
 
 
 def student_config(path: Path, base: Path) -> VideoDiTConfig:
-    """The shape of a checkpoint's network; no number is read.
+    """The shape of a checkpoint's network; no weight is read.
 
     Args:
         path: `model.pt`.

@@ -33,7 +33,7 @@ _IMAGE_HEAD_DIM = 80  # channels of a head of ViT-H, which the file does not say
 
 
 def check_text_encoder(path: Path) -> int:
-    """The width of the UMT5 encoder in a file; no number is read.
+    """The width of the UMT5 encoder in a file; no weight is read.
 
     Raises:
         ValueError: the file is damaged, or holds something else.
@@ -62,7 +62,7 @@ def load_text_encoder(path: Path) -> Any:
 
 
 def check_image_encoder(path: Path) -> int:
-    """The width of the CLIP image encoder in a file; no number is read.
+    """The width of the CLIP image encoder in a file; no weight is read.
 
     Raises:
         ValueError: the file is damaged, or holds something else.

@@ -25,7 +25,7 @@ _DTYPES = {
 
 
 def stored_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file by name, on the meta device: shapes and types; no number is read.
+    """The tensors of a file by name, on the meta device: shapes and types; no weight is read.
 
     Raises:
         ValueError: the file is damaged, or holds something else than tensors.

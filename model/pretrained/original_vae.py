@@ -22,7 +22,7 @@ _MIDDLE = {"before": "0", "attention": "1", "after": "2"}
 
 
 def original_vae_config(path: Path) -> VideoVAEConfig:
-    """The shape of the VAE in a file; no number is read.
+    """The shape of the VAE in a file; no weight is read.
 
     Raises:
         ValueError: the file is damaged, or not of Wan 2.1's kind.

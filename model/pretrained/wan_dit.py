@@ -71,7 +71,7 @@ def load_dit(folder: str | Path, dtype: torch.dtype | None = None) -> VideoDiT:
 
     Args:
         folder: holds config.json and safetensors weights, whole or sharded.
-        dtype: converts the weights; None keeps what is stored.
+        dtype: converts the weights; None keeps the stored type.
 
     Raises:
         FileNotFoundError: a file is missing.

@@ -62,7 +62,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def wan_fun_config(folder: Path) -> WanFunConfig:
-    """The shape of the transformer in a folder, by its tensors; no number is read.
+    """The shape of the transformer in a folder, by its tensors; no weight is read.
 
     Raises:
         FileNotFoundError: there are no weights.
@@ -98,7 +98,7 @@ def wan_fun_config(folder: Path) -> WanFunConfig:
 
 
 def load_wan_fun(folder: Path, config: WanFunConfig, dtype: torch.dtype | None = None) -> WanFunDiT:
-    """The transformer of a folder on the CPU, in evaluation mode; without `dtype` in the stored type."""
+    """The transformer of a folder on the CPU, in evaluation mode; `dtype` None: in the stored type."""
     with torch.device("meta"):
         dit = WanFunDiT(config)
 

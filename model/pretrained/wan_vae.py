@@ -1,4 +1,4 @@
-"""The VAEs of Wan 2.1 and 2.2 in diffusers' folder format (class AutoencoderKLWan), to and from `VideoVAE`."""
+"""Loads and saves Wan 2.1's and 2.2's VAEs in diffusers' folder format (class AutoencoderKLWan) as `VideoVAE`."""
 
 import re
 from collections.abc import Iterator

@@ -39,7 +39,7 @@ def _of_tensors(start: str, tensors: Mapping[str, Tensor]) -> str:
 def encode_clip_set(clips: ClipSet, vae: VideoVAE, batch_size: int = 8) -> Float[Tensor, "n c f h w"]:
     """Normalised latents of every clip, kept beside the clips as float16 (their error is far below the VAE's own).
 
-    Every batch is saved at once, so that a stopped encoding can continue.
+    Every batch is saved as soon as it is encoded, so that a stopped encoding can continue.
     """
     path = clips.folder / f"latents_{encoder_fingerprint(vae)}_{clips.name}.npy"
     if not path.exists():

@@ -4,8 +4,8 @@ A folder, or an address such as `s3://bucket/name` (any that fsspec opens), hold
 in which each clip is `KEY.safetensors` (latents, c2w, intrinsics, text) and `KEY.json` (caption, labelled). One process
 needs a few tar files in memory at a time, however many there are.
 
-Source of the format: https://github.com/webdataset/webdataset. The reader is ours: WebDataset's own streams, and cannot
-resume in the middle of an epoch at the same clip.
+Source of the format: https://github.com/webdataset/webdataset. The reader is ours: WebDataset's own reader streams, and
+cannot resume in the middle of an epoch at the same clip.
 """
 
 import io
@@ -30,7 +30,7 @@ from model.training.windows import LatentBatch
 from model.whole_file import whole_file, write_text
 
 INDEX_FILE = "index.json"
-_MIXED_FILES = 8  # clips are shuffled over so many tar files at a time, which are in memory
+_MIXED_FILES = 8  # clips are shuffled over this many tar files at a time, which are in memory
 
 
 @dataclass(frozen=True, kw_only=True)

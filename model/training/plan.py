@@ -169,7 +169,7 @@ class StateMemory:
     def rows(
         self, has_average: bool = True, is_bfloat16: bool = True, shares: int = 1, has_whole_gradients: bool = True
     ) -> dict[str, int]:
-        """Float32, except for the copies of the weights that compute.
+        """Float32, except for the copies of the weights that products use.
 
         Args:
             has_average: There is an average of the weights.

@@ -104,7 +104,7 @@ def load(folder: Path, places_for: Callable[[dict[str, Tensor]], dict[str, Tenso
 
     Args:
         folder: What `save` wrote.
-        places_for: Returns the tensors that are filled, for the saved ones, which it gets without numbers.
+        places_for: Gets the saved tensors, without numbers, and returns the tensors to fill.
 
     Raises:
         ValueError: A file is damaged, or `places_for` raises it.

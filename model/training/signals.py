@@ -12,7 +12,7 @@ from model.training import distributed
 
 
 class StopRequest:
-    """While entered, the first SIGTERM or SIGINT is kept for later; a second one acts at once."""
+    """Inside the `with` block, the first SIGTERM or SIGINT is kept for later; a second one acts at once."""
 
     def __init__(self) -> None:
         self.received: int | None = None

@@ -106,7 +106,7 @@ class Decoder(nn.Module):
         self.conv_out = CausalConv3d(width, out_dim, kernels[0])
 
     def forward(self, z: Float[Tensor, "b c_z f_z h_z w_z"], stream: Stream) -> Float[Tensor, "b c f h w"]:
-        """Pixels, or their patches, of the frames that the latents stand for."""
+        """Pixels, or their patches, of the frames that the latents represent."""
         x = self.mid(self.conv_in(z, stream), stream)
         for i, level in enumerate(self.levels):
             before = x

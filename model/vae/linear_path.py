@@ -71,7 +71,7 @@ class LinearPath(nn.Module):
         """Sets encoder and decoder to the whitened principal components of the patches of some clips.
 
         The code of a first frame is rotated (which loses nothing) to lie as near as possible to the code of a film in
-        which that frame stands still, so that the first latent is distributed nearly as the others.
+        which that frame stands still, so that the first latent is distributed nearly like the others.
         """
         _, rest = (patches.flatten(0, 3).double() for patches in self._patches(clips, True))
         stills = self._patches_of(clips, 1).flatten(0, 3).double()

@@ -45,7 +45,7 @@ class CameraWorld:
         spec: Sizes; the numbers of evaluations are filled in from `sampler` and `opening`.
         sampler: How clips are sampled.
         opening: How the first latent frame is sampled if there is no image; as `sampler` by default.
-        context_latents: The most latent frames that condition the next clip.
+        context_latents: Maximum number of latent frames that condition the next clip.
         memory_latents: How many of them are chosen by view overlap from all in the window; the others are the latest
             ones. 0: all are the latest.
         memory_capacity: Latent frames that the window holds, if `memory_latents` is not 0.

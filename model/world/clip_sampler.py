@@ -22,8 +22,8 @@ class SamplerConfig:
     """How a clip is sampled. Weights of 1 mean the plain conditional velocity: one evaluation a call.
 
     `context_noise` is the diffusion time to which the context of an extension is noised, and the timestep that its
-    frames carry; the network must be trained for it (`diffusion.context_noise`). 0: clean, as the paper advises (Table
-    5).
+    frames carry; the network must be trained for it (`diffusion.context_noise`). 0: clean, as the paper's Table 5
+    advises.
 
     Raises:
         ValueError: for a setting out of range.

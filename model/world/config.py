@@ -93,7 +93,7 @@ class WorldConfig:
         horizontal_fov_deg: Default field of view.
         poses_per_clip: Latent frames, each with a pose, generated at once.
         frames_per_latent: Frames of a latent frame; the VAE's temporal stride.
-        context_latents: The most latent frames that condition the next clip.
+        context_latents: Maximum number of latent frames that condition the next clip.
         memory_latents: How many of them are chosen from the past by what they show; see `model.world.memory`.
         memory_capacity: Latent frames that can be chosen from.
         sampler: How a clip is sampled.

@@ -85,12 +85,12 @@ def _has_camera(tensors: Iterable[str]) -> bool:
 
 
 def _tensors(folder: Path) -> dict[str, str]:
-    """Names and types of the tensors in a folder's safetensors; no number is read."""
+    """Names and types of the tensors in a folder's safetensors; no weight is read."""
     return {name: kind for file in sorted(folder.glob("*.safetensors")) for name, kind in _header(file).items()}
 
 
 def _missing_shards(files: list[Path]) -> str | None:
-    """Says how many shards of how many there are, if not all."""
+    """Says how many of all shards are there, if some are missing."""
     shards = [match for file in files if (match := _SHARD.fullmatch(file.name))]
     for stem, total in {match.groups() for match in shards}:
         count = sum(match[1] == stem for match in shards)
@@ -100,7 +100,7 @@ def _missing_shards(files: list[Path]) -> str | None:
 
 
 def _header(file: Path) -> dict[str, str]:
-    """Names and types of a file's tensors; no number is read."""
+    """Names and types of a file's tensors; no weight is read."""
     try:
         with safe_open(file, "pt") as tensors:
             return {name: tensors.get_slice(name).get_dtype() for name in tensors.keys()}  # noqa: SIM118

@@ -20,10 +20,10 @@ from model.world import memory
 from model.world.camera_world import CameraWorld
 from model.world.protocol import WorldState
 
-_LATENTS = 16  # so many of the latest remembered latent frames are used
+_LATENTS = 16  # this many of the latest remembered latent frames are used
 _FAR = 0.75  # share of the greatest depth; points beyond it are too far away to be obstacles
 _EDGE = 1.5  # if depth differs by this factor among a cell's neighbours, an edge crosses the cell: no surface
-_LOWEST, _FLAT = 0.2, 0.25  # ground: the lowest share of the points, if half lie within so many metres of their median
+_LOWEST, _FLAT = 0.2, 0.25  # ground: the lowest share of the points, if half lie this near to their median, metres
 
 
 class SolidCameraWorld(CameraWorld):
@@ -128,7 +128,7 @@ def _on_edge(depth: Float[Tensor, "b n h w"]) -> Bool[Tensor, "b n h w"]:
 
 
 def _within(points: NDArray[np.float64], centre: NDArray[np.float64], metres: float) -> NDArray[np.float64]:
-    """The points within so many metres of the camera's centre: only these can block its move."""
+    """The points within `metres` of the camera's centre: only these can block its move."""
     near: NDArray[np.float64] = points[((points - centre) ** 2).sum(axis=-1) < metres**2]
     return near
 

@@ -90,7 +90,7 @@ def load_world(world: str | Path | WorldModel = "tiny", options: WorldOptions | 
                 raise ValueError(f"expected a world, got {contents}")
             kind = open_kind(folder)
             if kind is None:
-                read_world(folder)  # raises: it may be any folder, too large to look through
+                read_world(folder)  # raises; `folder_stamp` would look through this folder, which may be large
     if kind is not None:
         factory = _OPEN_MODELS.get(kind) or world_factory(kind)
         if factory is None:

@@ -27,7 +27,7 @@ _FIELDS = {  # shape of a row, type
 
 
 def save_state(path: str | Path, state: WorldState) -> None:
-    """Write `state` to the file `path`; a crash leaves the old file or the new one, never half of one."""
+    """Write `state` to the file `path`; a crash leaves the old file or the new one, never a partial one."""
     tensors = {name: getattr(state, name) for name in _FIELDS}
     for key, value in state.memory.items(include_nested=True, leaves_only=True):
         tensors[json.dumps(["memory", *((key,) if isinstance(key, str) else key)])] = value

@@ -27,7 +27,7 @@ class WanFunWorldConfig:
         fps: Frames per second of the film.
         num_frames: Frames that the network makes at once: the given picture and 4k new ones.
         num_steps: Steps of Euler's method.
-        shift: Of the times of the steps: more of them near noise.
+        shift: Timestep shift: above 1, more steps near noise.
         boundary: With two experts (Wan 2.2 A14B), the time in [0, 1] down to which the first is used; None: the
             authors' 0.9. With one transformer always None.
         guidance_text: Guidance weight of the prompt against the negative prompt, for both experts; 1: no guidance.

@@ -211,7 +211,7 @@ class WanFunWorld:
     def _camera_tokens(
         self, dit: WanFunDiT, c2w: Float[Tensor, "f 4 4"], intrinsics: Float[Tensor, "4"]
     ) -> Float[Tensor, "1 f_latent hw d"]:
-        """Camera tokens of one row, because the maps of one row are as large as eight films."""
+        """Camera tokens, one row at a time: the maps of one row are as large as eight films."""
         poses = se3.relative(c2w[:1], c2w)[None]
         poses[..., :3, 3] /= self._config.metres_per_unit
         maps = plucker_map(poses, intrinsics[None], self._config.height, self._config.width)
