@@ -15,7 +15,7 @@ _RESAMPLES = 10_000
 def interval(values: Sequence[float]) -> tuple[float, float]:
     """Returns the 95 % interval of the mean: percentiles of the means of 10,000 seeded resamples.
 
-    Source: Efron (1979), the bootstrap; returns are not Gaussian (an arrival is a jump). One value has no interval.
+    Source: Efron (1979), the bootstrap; returns are not Gaussian (an arrival is a jump). Of one value, it has width 0.
     """
     samples = np.asarray(values, np.float64)
     draws = np.random.default_rng(0).integers(len(samples), size=(_RESAMPLES, len(samples)))

@@ -167,7 +167,7 @@ class Session:
         """Gives all rows, or these, new prompts from their next clip on; None keeps the old one.
 
         Raises:
-            ValueError: The world cannot change prompts in flight, or its prompts are of another kind.
+            ValueError: The world cannot change prompts in flight, or `prompts` has another type or length.
         """
         self._require("set_prompt")
         assert isinstance(self.world, ChangesPrompts)

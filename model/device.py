@@ -29,7 +29,7 @@ def multiplies_bfloat16(device: torch.device) -> bool:
 
 
 @contextmanager
-def lent(module: nn.Module, device: torch.device) -> Iterator[None]:
+def on_device(module: nn.Module, device: torch.device) -> Iterator[None]:
     """Inside the `with` block the module's tensors are copies on the device; afterwards it has its own again.
 
     For weights that do not change. Tensors that are already on the device are not copied.

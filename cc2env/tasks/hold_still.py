@@ -16,7 +16,7 @@ class HoldStill(Task):
 
     ## Description
 
-    The camera rests. The task shows what a world does without commands, and whether an agent can stay still.
+    To stay still is best. The task shows what a world does without commands, and whether an agent can stay still.
 
     ## Rewards
 

@@ -58,7 +58,7 @@ def curate_films(
 ) -> None:
     """Processes every film that is not finished yet; `OUT/work` holds the results of each film.
 
-    After a kill at any moment, the same call continues: at most one clip is computed again.
+    After a kill at any moment, the same call continues: at most one clip of each worker is computed again.
 
     Args:
         videos: The folder of films.
@@ -89,7 +89,7 @@ def curate_films(
         is_suspect=lambda index: folders[waiting[index].id].is_started and not folders[waiting[index].id].is_finished,
     )
     for index in dead:
-        _bury(waiting[index], folders[waiting[index].id])
+        _record_death(waiting[index], folders[waiting[index].id])
 
 
 def curate_film(film: Film, folder: FilmFolder, config: CurationConfig, make_tools: MakeTools | None) -> None:
@@ -184,7 +184,7 @@ def _line(line_id: str, film: Film, log: StepLog, verdict: Verdict, reason: str 
     )
 
 
-def _bury(film: Film, folder: FilmFolder) -> None:
+def _record_death(film: Film, folder: FilmFolder) -> None:
     with folder:
         folder.add(_line(film.id, film, StepLog(), "rejected", "the process died on this film, twice"))
         folder.finish()

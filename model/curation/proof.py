@@ -125,7 +125,7 @@ class ProofRow:
         moving: Films whose camera changes its place.
         solved: Of these, how many were kept.
         resting: Films whose camera stands or only turns.
-        turned_away: Of these, how many were rejected, as they should be.
+        rejected_resting: Of these, how many were rejected, as they should be.
         rot_err: Degrees, after Sim(3) of the centres, as in the paper: on a nearly straight path, millimetres decide
             the roll about it.
         turn_err: Degrees, of the orientation relative to the first frame's: without alignment, so without that roll.
@@ -138,7 +138,7 @@ class ProofRow:
     moving: int
     solved: int
     resting: int
-    turned_away: int
+    rejected_resting: int
     rot_err: float | None
     turn_err: float | None
     trans_err: float | None
@@ -238,11 +238,11 @@ def proof_tables(report: dict[str, object]) -> str:
     """Returns the report as Markdown."""
     rows, mask, balance = report["rows"], report["mask"], report["balance"]
     assert isinstance(rows, dict) and isinstance(mask, dict) and isinstance(balance, dict)
-    counted, angles = "solved | rightly turned away", "RotErr, deg | turn error, deg"
+    counted, angles = "solved | rightly rejected", "RotErr, deg | turn error, deg"
     lengths, shares = "TransErr, m | TransErr without Sim(3)'s scale, m", "scale error | lens error"
     text = [f"| | {counted} | {angles} | {lengths} | {shares} |", "| --- " * 9 + "|"]
     for name, row in rows.items():
-        counts = f"{row['solved']} of {row['moving']} | {row['turned_away']} of {row['resting']}"
+        counts = f"{row['solved']} of {row['moving']} | {row['rejected_resting']} of {row['resting']}"
         metres = [_number(row[key], 3) for key in ("trans_err", "metric_err")]
         percents = [_percent(row[key]) for key in ("scale_err", "lens_err")]
         degrees = [_number(row[key], 2) for key in ("rot_err", "turn_err")]

@@ -176,7 +176,7 @@ def solve_path(
     if int(whole.registered.sum()) < min_frames:
         log.demand(accept(whole, config.poses))
     log.demand(lens_rejection(whole, config))
-    solved, off, rejection = borne_out(frames, moving, whole, tools.flow, config.poses, log)
+    solved, off, rejection = verify_path(frames, moving, whole, tools.flow, config.poses, log)
     if not rejection:
         log.measure(num_frames=len(frames))
         if config.check_halves:
@@ -188,7 +188,7 @@ def solve_path(
     again = tools.sfm(frames[part], moving[part] if tools.mask is not None else None, lens)
     log.measure(num_frames=part.stop - part.start, **reconstruction_numbers(again))
     log.demand(lens_rejection(again, config) or difference(solved, again, part.start))
-    again, _, rejection = borne_out(frames[part], moving[part], again, tools.flow, config.poses, log)
+    again, _, rejection = verify_path(frames[part], moving[part], again, tools.flow, config.poses, log)
     log.demand(rejection)
     return part, again
 
@@ -215,12 +215,12 @@ def halves_rejection(
         if accept(again, config.poses) or lens_rejection(again, config):
             continue
         differs = difference(whole, again, half.start, MAX_LENS_OF_HALF)
-        if differs and not borne_out(frames[half], moving[half], again, tools.flow, config.poses, StepLog())[2]:
+        if differs and not verify_path(frames[half], moving[half], again, tools.flow, config.poses, StepLog())[2]:
             return differs
     return ""
 
 
-def borne_out(
+def verify_path(
     frames: UInt8[Tensor, "f h w 3"],
     moving: Bool[Tensor, "f h w"],
     reconstruction: Reconstruction,

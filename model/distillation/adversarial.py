@@ -100,7 +100,7 @@ def approximated_penalty(score: Float[Tensor, " b"], moved: Float[Tensor, " b"])
     return (score - moved).square().mean()
 
 
-class Judged(NamedTuple):
+class TrueClips(NamedTuple):
     """True clips, and the other inputs of the discriminator, which a true clip and its fake share."""
 
     first: Float[Tensor, "b c 1 h w"]
@@ -125,7 +125,7 @@ class AdversarialPair(nn.Module):
         self,
         flight: Flight,
         inputs: ClipInputs,
-        judged: Judged,
+        true_clips: TrueClips,
         target: Float[Tensor, "b c new h w"] | None,
         config: AdversarialConfig,
         channel_weights: Float[Tensor, " c"] | None = None,
@@ -136,7 +136,7 @@ class AdversarialPair(nn.Module):
         Args:
             flight: Its next clip is the fake.
             inputs: What the fake is sampled from.
-            judged: True clips, at the same place of the same paths.
+            true_clips: True clips, at the same place of the same paths.
             target: The teacher's clips; None: no regression.
             config: Weights.
             channel_weights: Of the regression, as in `velocity_loss`.
@@ -144,7 +144,7 @@ class AdversarialPair(nn.Module):
         """
         with torch.set_grad_enabled(train_generator and torch.is_grad_enabled()):
             fake = flight.sample(self.generator, inputs, flight.world.sampler)
-        true_score, fake_score, penalties = self._scores(flight.start, fake.detach(), judged, config)
+        true_score, fake_score, penalties = self._scores(flight.start, fake.detach(), true_clips, config)
         loss = part = discriminator_loss(true_score, fake_score, config.loss)
         metrics = {"loss_discriminator": part, "score_true": true_score.mean(), "score_fake": fake_score.mean()}
         metrics["share_right"] = (true_score > fake_score).float().mean()
@@ -153,7 +153,7 @@ class AdversarialPair(nn.Module):
             loss = loss + getattr(config, f"{name}_weight") * penalty
         if train_generator:
             frozen = {name: weights.detach() for name, weights in self.discriminator.named_parameters()}
-            score = functional_call(self.discriminator, frozen, _shown(flight.start, fake, judged))
+            score = functional_call(self.discriminator, frozen, _shown(flight.start, fake, true_clips))
             metrics["loss_generator"] = generator_loss(true_score.detach(), score, config.loss)
             loss = loss + metrics["loss_generator"]
             if target is not None:
@@ -163,14 +163,14 @@ class AdversarialPair(nn.Module):
         return loss, {name: value.detach() for name, value in metrics.items()}, size
 
     def _scores(
-        self, start: LatentBatch, fake: Tensor, judged: Judged, config: AdversarialConfig
+        self, start: LatentBatch, fake: Tensor, true_clips: TrueClips, config: AdversarialConfig
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Scores of true clips and fakes, and the penalties that have a weight; all in one call of the network."""
-        named = {"true": judged.clip, "fake": fake}
-        for name, kind, move in zip(("r1", "r2"), ("true", "fake"), judged.moves, strict=True):
+        named = {"true": true_clips.clip, "fake": fake}
+        for name, kind, move in zip(("r1", "r2"), ("true", "fake"), true_clips.moves, strict=True):
             if getattr(config, f"{name}_weight"):
                 named[name] = named[kind] + config.sigma * move
-        shown = [_shown(start, clip, judged) for clip in named.values()]
+        shown = [_shown(start, clip, true_clips) for clip in named.values()]
         scores = self.discriminator(*(torch.cat(values) for values in zip(*shown, strict=True))).chunk(len(named))
         score = dict(zip(named, scores, strict=True))
         penalties = {
@@ -181,10 +181,10 @@ class AdversarialPair(nn.Module):
         return score["true"], score["fake"], penalties
 
 
-def _shown(start: LatentBatch, clip: Tensor, judged: Judged) -> tuple[Tensor, ...]:
+def _shown(start: LatentBatch, clip: Tensor, true_clips: TrueClips) -> tuple[Tensor, ...]:
     """The discriminator's arguments for a clip, true or fake."""
-    noised = interpolate(clip, judged.noise, judged.t)
-    return judged.first, noised, judged.t, start.text, judged.c2w, start.intrinsics
+    noised = interpolate(clip, true_clips.noise, true_clips.t)
+    return true_clips.first, noised, true_clips.t, start.text, true_clips.c2w, start.intrinsics
 
 
 class AdversarialStep:
@@ -236,8 +236,10 @@ class AdversarialStep:
             window, _ = flight.fly(pair.generator, number - 1)
             inputs = flight.inputs(window, number)
             target = None if self.teacher is None else flight.sample(self.teacher[0], inputs, self.teacher[1])
-        judged = self._judged(flight, number, generator)
-        loss, metrics, size = module(flight, inputs, judged, target, config, self.channel_weights, self.train_generator)
+        true_clips = self._true_clips(flight, number, generator)
+        loss, metrics, size = module(
+            flight, inputs, true_clips, target, config, self.channel_weights, self.train_generator
+        )
         size = float(distributed.mean(size))
         if size > config.score_limit:
             raise TrainingDiverged(
@@ -256,7 +258,7 @@ class AdversarialStep:
         drawn = torch.randint(self.config.num_clips, (), generator=generator, device=generator.device)
         return 1 + distributed.shared_choice(int(drawn), generator.device)
 
-    def _judged(self, flight: Flight, number: int, generator: torch.Generator) -> Judged:
+    def _true_clips(self, flight: Flight, number: int, generator: torch.Generator) -> TrueClips:
         """The true clip `number`, and how it and its fake are noised and moved."""
         num_new, latents = self.world.poses_per_clip, flight.start.latents
         first = 1 + (number - 1) * num_new
@@ -264,4 +266,4 @@ class AdversarialStep:
         t = self.config.max_t * torch.rand(len(clip), generator=generator, device=clip.device)
         noise, *moves = (torch.empty_like(clip).normal_(generator=generator) for _ in range(3))
         c2w = torch.cat([flight.c2w[:, :1], flight.poses(number)], dim=1)
-        return Judged(latents[:, :, :1], clip, c2w, t, noise, torch.stack(moves))
+        return TrueClips(latents[:, :, :1], clip, c2w, t, noise, torch.stack(moves))

@@ -139,7 +139,7 @@ def flights_of(
 ) -> LatentBatch:
     """The teacher's flights from first pictures of the training clips; flown once, then read from `file`.
 
-    A clip without camera gives no path, but it may give its first picture.
+    Only clips with a camera are flown: each gives its first picture and its path.
 
     Raises:
         ValueError: No clip has a camera.

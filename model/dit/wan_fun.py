@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from model.device import lent
+from model.device import on_device
 from model.dit.attention import Attention, KeyValue, mix_values
 from model.dit.blocks import Block, Head
 from model.dit.embeddings import Patchify, TextProjection, TimestepEmbedding, unpatchify
@@ -88,12 +88,12 @@ class WanFunDiT(nn.Module):
         return None if self.image_projection is None else self.image_projection(features.to(self.dtype))
 
     @contextmanager
-    def lent_without_blocks(self, device: torch.device) -> Iterator[None]:
+    def on_device_without_blocks(self, device: torch.device) -> Iterator[None]:
         """Inside the `with` block, all parts but the blocks have copies on the device; each block while it runs."""
         with ExitStack() as stack:
             for name, part in self.named_children():
                 if name != "blocks":
-                    stack.enter_context(lent(part, device))
+                    stack.enter_context(on_device(part, device))
             yield
 
     @property
@@ -126,7 +126,7 @@ class WanFunDiT(nn.Module):
         rotary = rotary_table(*grid, self.config.width // self.config.num_heads, device=x.device)
         source = text if image is None else (text, image)
         for block in self.blocks:
-            with lent(block, x.device):
+            with on_device(block, x.device):
                 x = block(x, source, modulation, rotary)
         return unpatchify(self.head(x, embedding), _PATCH_SIZE, height)
 

@@ -16,7 +16,7 @@ from model.optional_dependency import require
 _Image = NDArray[np.float32]
 _TEXTURE = 0.05  # grey levels per pixel in every direction: with less texture, flow is a guess
 _WINDOW = 9  # pixels: the patches that are compared
-_NOISE = 2.0  # grey levels: less contrast is not compared
+_NOISE = 2.0  # grey levels: less contrast hardly counts
 _DEPTHS = range(-4, 5)  # steps of a pixel (at 320 of the width) along the epipolar line
 _SEEDED = 0.2  # share of a patch that must be sure
 

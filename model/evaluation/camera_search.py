@@ -112,7 +112,7 @@ class _Fit:
     def moved(self, change: Float[Tensor, "12"]) -> "_Fit":
         return _Fit(self.c2w @ se3.exp(change[:6]), self.colours + change[6:])
 
-    def tension(self) -> float:
+    def colour_cost(self) -> float:
         """Cost of a change of colours, which is added to the mean cost of the residuals."""
         return _COLOUR_RIDGE / 6 * float((self.colours - _PLAIN).square().sum())
 
@@ -140,7 +140,7 @@ class _Residuals:
                 proposal = fit.moved(change)
                 changed, changed_view = self.at(proposal)
                 gain = _cost(residual, residual, huber) - _cost(changed, residual, huber)
-                if gain + fit.tension() - proposal.tension() > 0:
+                if gain + fit.colour_cost() - proposal.colour_cost() > 0:
                     break
                 damping *= 8
             else:

@@ -100,6 +100,6 @@ def _determined(covariance: Tensor, estimated: Tensor, reference: Tensor) -> Ten
     if extents[1] > _STRAIGHT_BELOW * extents[0]:
         return covariance
     orientations = (reference[:, :3, :3] @ estimated[:, :3, :3].transpose(-1, -2)).mean(dim=0)
-    if extents[0] < 1e-12:  # square metres: neither path goes anywhere
+    if extents[0] < 1e-12:  # square metres: at least one path stands still
         return orientations
     return covariance / extents[0] + _ORIENTATION_WEIGHT * orientations

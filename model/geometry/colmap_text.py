@@ -15,7 +15,7 @@ from model.geometry.trajectory import CameraTrajectory
 from model.whole_file import write_text
 
 Track = list[tuple[int, float, float]]
-"""Where pictures see a point: the picture's index, and x and y in pixels, the centre of the first at 0.5."""
+"""Where pictures see a point: the picture's index, and x and y in pixels, the centre of the first pixel at 0.5."""
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ class TinyVocabularyEncoder:
         """The embedded prompts on the CPU, entries of unit scale.
 
         Unknown words are left out and words beyond `num_tokens` cut off, with one warning per prompt; a prompt without
-        a known word counts as empty.
+        a known word, but for articles and "and" and "with", counts as empty.
         """
         rows = torch.zeros(len(prompts), self.num_tokens, dtype=torch.long)
         for index, prompt in enumerate(prompts):

@@ -74,7 +74,7 @@ def gather(tensors: Iterable[tuple[str, Tensor]], whole: nn.Module, device: torc
     return module
 
 
-def share_like(own: Tensor, value: Tensor) -> Tensor:
+def local_shard(own: Tensor, value: Tensor) -> Tensor:
     """This process's share of a whole tensor, split as `own` is; the tensor itself if `own` is not sharded."""
     if not hasattr(own, "full_tensor"):
         return value

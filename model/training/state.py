@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from model.training.ema import ExponentialMovingAverage
-from model.training.sharding import share_like
+from model.training.sharding import local_shard
 
 
 @dataclass(kw_only=True)
@@ -70,7 +70,7 @@ class TrainState:
         """Restores what `tensors` and `numbers` returned. Raises as `load_numbers` and `places_for`."""
         self.check_numbers(numbers)
         for name, tensor in self.places_for(tensors).items():
-            tensor.copy_(share_like(tensor, tensors[name]))
+            tensor.copy_(local_shard(tensor, tensors[name]))
         self.load_numbers(numbers)
 
     def check_numbers(self, numbers: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from model.curation.path_agreement import StepErrors, fundamental_matrix, step_errors
 from model.curation.poses import PosesConfig
-from model.curation.steps import StepLog, borne_out
+from model.curation.steps import StepLog, verify_path
 from model.estimators.sfm import Reconstruction
 from model.geometry import se3
 from model.geometry.camera import intrinsics_from_fov, pixel_grid, project, unproject
@@ -132,7 +132,7 @@ def test_a_drift_is_not_interpolated_as_single_outliers_are() -> None:
     config = PosesConfig(max_flow_distance=math.inf, min_observations=0)  # there are no points
     frames, nothing = TEXTURE.expand(FRAMES, -1, -1, -1), torch.zeros(FRAMES, HEIGHT, WIDTH, dtype=torch.bool)
     log = StepLog("poses")
-    found, off, rejection = borne_out(frames, nothing, solved(PATH @ slowly), PlantedFlow(), config, log)
+    found, off, rejection = verify_path(frames, nothing, solved(PATH @ slowly), PlantedFlow(), config, log)
     assert found.registered.all() and off.sum() == 4 and "leave pixels off" in rejection
     assert log.numbers["poses.outliers"] == 0 and log.numbers["poses.mean_epipolar_excess"] > 0.05
 

@@ -9,7 +9,7 @@ import torch
 
 from model.curation.path_parts import outlier_frames, path_parts, without_frames
 from model.curation.poses import PosesConfig, fill_gaps
-from model.curation.steps import ClipRejected, StepLog, StepsConfig, Tools, borne_out, solve_path
+from model.curation.steps import ClipRejected, StepLog, StepsConfig, Tools, solve_path, verify_path
 from model.estimators.optical_flow import DISFlow
 from model.estimators.sfm import Reconstruction, ReconstructionFailed
 from model.geometry import se3
@@ -55,7 +55,7 @@ def solved(wrong: list[int]) -> Reconstruction:
 
 def checked(wrong: list[int], config: PosesConfig | None = None) -> tuple[Reconstruction, str, StepLog]:
     log, nothing = StepLog(step="poses"), torch.zeros(FRAMES, HEIGHT, WIDTH, dtype=torch.bool)
-    found, _, rejection = borne_out(pictures(), nothing, solved(wrong), DISFlow(), config or WALL_CONFIG, log)
+    found, _, rejection = verify_path(pictures(), nothing, solved(wrong), DISFlow(), config or WALL_CONFIG, log)
     return found, rejection, log
 
 
@@ -139,7 +139,7 @@ def test_a_part_whose_two_solutions_differ_is_not_kept(again: dict[str, Any]) ->
         solve(GluedSfM([8, 9, 10, 11], **again), min_frames=8)
 
 
-def test_a_clip_that_is_borne_out_is_solved_once() -> None:
+def test_a_clip_whose_path_is_verified_is_solved_once() -> None:
     part, _ = solve(sfm := GluedSfM([]), min_frames=8)
     assert part == slice(0, FRAMES) and sfm.lengths == [FRAMES]
 

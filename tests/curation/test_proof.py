@@ -43,7 +43,7 @@ def record(name: str, c2w: torch.Tensor, scale: float = 1.0, lens: float = 1.0) 
 def test_a_path_off_by_a_similarity_has_no_error_but_the_scale() -> None:
     truths = {"a": truth(2.0), "b": truth(1.0), "pan": truth(0.0), "still": truth(0.1)}
     row = proof_row([record("a", path(2.0), scale=0.8, lens=1.1), record("pan", path(0.0))], truths)
-    assert (row.moving, row.solved, row.resting, row.turned_away) == (2, 1, 2, 1)
+    assert (row.moving, row.solved, row.resting, row.rejected_resting) == (2, 1, 2, 1)
     assert row.rot_err is not None and row.rot_err < 0.1
     assert row.trans_err is not None and row.trans_err < 1e-3
     assert row.turn_err is not None and row.turn_err < 1e-2

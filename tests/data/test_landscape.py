@@ -184,7 +184,7 @@ def test_a_tree_has_wood_below_and_leaves_above_and_a_house_a_door() -> None:
         view = render(scene, scene.start_pose[None], LENS, torch.zeros(1), HEIGHT, WIDTH)
         return torch.where(view.objects[0, ..., None] == 0, view.frames[0].float() / 255, torch.nan)
 
-    def share_like(picture: torch.Tensor, name: str) -> float:
+    def local_shard(picture: torch.Tensor, name: str) -> float:
         names = ("green", "wood", "slate", "glass")
         hues = torch.tensor([(PALETTE | MATERIALS)[each] for each in names])
         shares = picture / picture.sum(-1, keepdim=True)
@@ -195,9 +195,9 @@ def test_a_tree_has_wood_below_and_leaves_above_and_a_house_a_door() -> None:
     tree = colours("tree")
     rows = (~tree.isnan().any(-1)).any(1).nonzero()[:, 0]
     low, high = tree[rows[-6] :], tree[: rows[len(rows) // 3]]
-    assert share_like(high, "green") > 0.9 and share_like(low, "wood") > 0.6
+    assert local_shard(high, "green") > 0.9 and local_shard(low, "wood") > 0.6
     front = colours("house")
-    assert all(share_like(front, name) > 0.02 for name in ("green", "wood", "glass"))
+    assert all(local_shard(front, name) > 0.02 for name in ("green", "wood", "glass"))
 
 
 def test_the_backdrop_of_the_measures_keeps_road_and_sky_and_loses_the_houses() -> None:

@@ -2,7 +2,7 @@
 
 Source: the paper, Sec. 4.2, which does not say when a clip counts as solved; ours: it is solved if its path could label
 training data: enough frames have a pose on enough points, and every step agrees with the flow and with the epipolar
-geometry of its two pictures (`model.curation.steps.borne_out`). Without the second condition, wrong paths that fit
+geometry of its two pictures (`model.curation.steps.verify_path`). Without the second condition, wrong paths that fit
 their own points would count as solved, with any error.
 """
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from model.curation.poses import PosesConfig
 from model.curation.scale import ScaleConfig, rescale
 from model.curation.shots import ClipFrames
-from model.curation.steps import StepLog, Tools, borne_out, metric_scale
+from model.curation.steps import StepLog, Tools, metric_scale, verify_path
 from model.estimators.sfm import Reconstruction, ReconstructionFailed
 from model.geometry.alignment import similarity, trajectory_errors, transform
 
@@ -64,7 +64,7 @@ def camera_control(
         found = tools.sfm(clip.frames, moving, lens)
     except ReconstructionFailed as failure:
         return CameraControl(str(failure))
-    solved, _, unsolved = borne_out(clip.frames, moving, found, tools.flow, criterion, StepLog())
+    solved, _, unsolved = verify_path(clip.frames, moving, found, tools.flow, criterion, StepLog())
     if unsolved:
         return CameraControl(unsolved)
     if reference is None:

@@ -17,7 +17,7 @@ from model.curation.steps import Tools
 from model.curation.tools import ToolsConfig, build_tools
 from model.evaluation.paper.appearance import consistency
 from model.evaluation.paper.film_result import FilmResult, load_result, save_result
-from model.evaluation.paper.films import JudgedFilm, judged_films, most_common_size
+from model.evaluation.paper.films import EvaluatedFilm, films_with_paths, most_common_size
 from model.evaluation.paper.frechet import distance_of_halves, frechet_distance
 from model.evaluation.paper.measure import Instruments, measure_film
 from model.evaluation.paper.networks import build_image_network, build_video_network
@@ -58,8 +58,8 @@ def evaluate_films(config: PaperConfig, make_tools: Callable[[ToolsConfig], Tool
     """
     if config.videos is None:
         raise ValueError("videos, world: expected a folder of films or a world, got neither; name one")
-    films = judged_films(config.videos, config.poses)
-    references = [] if config.reference is None else judged_films(config.reference)
+    films = films_with_paths(config.videos, config.poses)
+    references = [] if config.reference is None else films_with_paths(config.reference)
     features = Instruments(
         video=build_video_network(config.i3d, config.videomae, config.device),
         image=build_image_network(config.image_network, config.device),
@@ -99,7 +99,7 @@ def summarise(results: Sequence[FilmResult], references: Sequence[FilmResult], i
 
 
 def _measured(
-    films: Sequence[JudgedFilm], instruments: Instruments, config: PaperConfig, folder: Path
+    films: Sequence[EvaluatedFilm], instruments: Instruments, config: PaperConfig, folder: Path
 ) -> list[FilmResult]:
     size = most_common_size(films)
     settings = _deciding_settings(config, instruments)

@@ -20,7 +20,7 @@ Size = tuple[int, int]  # height and width, pixels
 
 
 @dataclass(frozen=True)
-class JudgedFilm:
+class EvaluatedFilm:
     """A film, and the file of its camera path, if there is one.
 
     Attributes:
@@ -35,7 +35,7 @@ class JudgedFilm:
     path_file: Path | None = None
 
 
-def judged_films(videos: str | Path, poses: str | Path | None = None) -> list[JudgedFilm]:
+def films_with_paths(videos: str | Path, poses: str | Path | None = None) -> list[EvaluatedFilm]:
     """Returns the films of a folder, each with its path: `poses/a/b.npy` or `.txt` of `videos/a/b.mp4`.
 
     Raises:
@@ -49,11 +49,11 @@ def judged_films(videos: str | Path, poses: str | Path | None = None) -> list[Ju
     for film in find_films(videos):
         inside = film.path.relative_to(root)
         scene = inside.parent.as_posix() if len(inside.parts) > 1 else film.id
-        judged.append(JudgedFilm(film, scene, None if poses is None else _path_file(Path(poses) / inside)))
+        judged.append(EvaluatedFilm(film, scene, None if poses is None else _path_file(Path(poses) / inside)))
     return judged
 
 
-def most_common_size(films: Sequence[JudgedFilm]) -> Size | None:
+def most_common_size(films: Sequence[EvaluatedFilm]) -> Size | None:
     """Returns the size that most films have, which sets the unit of pixels; None if no film can be opened."""
     sizes: Counter[Size] = Counter()
     for each in films:
@@ -88,7 +88,7 @@ def read_film(film: Film, size: Size | None, most_frames: int) -> ClipFrames:
     return ClipFrames(torch.stack(pictures), torch.tensor(times, dtype=torch.float64), 0, 0)
 
 
-def read_path(judged: JudgedFilm, num_frames: int) -> CameraTrajectory:
+def read_path(judged: EvaluatedFilm, num_frames: int) -> CameraTrajectory:
     """Returns the commanded path of a film, a pose for every frame.
 
     Raises:
@@ -105,7 +105,9 @@ def read_path(judged: JudgedFilm, num_frames: int) -> CameraTrajectory:
     return path
 
 
-def known_lens(judged: JudgedFilm, path: CameraTrajectory | None, fov_deg: float | None, size: Size) -> Tensor | None:
+def known_lens(
+    judged: EvaluatedFilm, path: CameraTrajectory | None, fov_deg: float | None, size: Size
+) -> Tensor | None:
     """Returns the known lens, from a RealEstate10K file or a given angle of view; None: it must be estimated."""
     if path is not None and judged.path_file is not None and judged.path_file.suffix.lower() == ".txt":
         return path.intrinsics.mean(dim=0)

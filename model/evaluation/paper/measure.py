@@ -16,7 +16,7 @@ from model.curation.tools import tool_failures
 from model.evaluation.paper.appearance import consistency, cut_into_clips
 from model.evaluation.paper.camera_control import CameraControl, camera_control, path_length
 from model.evaluation.paper.film_result import FilmResult
-from model.evaluation.paper.films import JudgedFilm, Size, known_lens, read_film, read_path
+from model.evaluation.paper.films import EvaluatedFilm, Size, known_lens, read_film, read_path
 from model.evaluation.paper.motion_strength import motion_strength
 from model.evaluation.paper.networks import ImageNetwork, VideoNetwork
 from model.evaluation.paper.pictures import draw_sheet
@@ -33,7 +33,7 @@ class Instruments:
 
 
 def measure_film(
-    judged: JudgedFilm, size: Size | None, instruments: Instruments, config: PaperConfig, sheet: Path | None = None
+    judged: EvaluatedFilm, size: Size | None, instruments: Instruments, config: PaperConfig, sheet: Path | None = None
 ) -> FilmResult:
     """Returns a film's measured values, and the reasons why others could not be measured.
 
@@ -69,7 +69,7 @@ def _take_features(result: FilmResult, clip: ClipFrames, instruments: Instrument
 
 
 def _measure_with_tools(
-    result: FilmResult, judged: JudgedFilm, clip: ClipFrames, tools: Tools, config: PaperConfig, sheet: Path | None
+    result: FilmResult, judged: EvaluatedFilm, clip: ClipFrames, tools: Tools, config: PaperConfig, sheet: Path | None
 ) -> None:
     moving: Bool[Tensor, "f h w"] | None = None
     control: CameraControl | None = None
@@ -93,7 +93,7 @@ def _measure_with_tools(
 
 def _measure_camera(
     result: FilmResult,
-    judged: JudgedFilm,
+    judged: EvaluatedFilm,
     clip: ClipFrames,
     moving: Bool[Tensor, "f h w"],
     tools: Tools,

@@ -7,7 +7,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from model.device import lent
+from model.device import on_device
 
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
 _STD = (0.26862954, 0.26130258, 0.27577711)
@@ -39,6 +39,6 @@ class PictureEncoder:
         # the whole picture is resized to a square without a filter, as in training
         frames = interpolate(frames, [config.image_size] * 2, mode="bicubic", align_corners=False)
         mean, std = (frames.new_tensor(values).view(3, 1, 1) for values in (_MEAN, _STD))
-        with lent(self._model, device):
+        with on_device(self._model, device):
             tokens: Tensor = self._model(((frames - mean) / std).to(self._model.dtype)).last_hidden_state
         return tokens.float()

@@ -29,8 +29,8 @@ from model.world.config import WORLD_FILE
 from model.world.folder import folder_stamp, named_errors
 from model.world.open.causal_world import CausalSampler, CausalWorld
 from model.world.open.default_prompts import DEFAULT_PROMPTS
-from model.world.open.lent_text_encoder import LentTextEncoder
 from model.world.open.memory_need import check_memory, num_bytes, vae_work
+from model.world.open.offloaded_text_encoder import OffloadedTextEncoder
 from model.world.protocol import WorldSpec
 
 KIND = "minwm"
@@ -139,7 +139,7 @@ def load_minwm_world(folder: Path, device: str = "cpu", metres_per_unit: float |
 @lru_cache(maxsize=1)
 def _networks(
     folder: Path, device: torch.device, stamp: int, sizes: tuple[int, int, int]
-) -> tuple[CausalDiT, VideoVAE, LentTextEncoder]:
+) -> tuple[CausalDiT, VideoVAE, OffloadedTextEncoder]:
     """One copy, which worlds with other options share; the stamp is only a part of the cache's key."""
     files = look_at(folder)
     # CPUs without bfloat16 units are very slow in it
@@ -150,7 +150,7 @@ def _networks(
     dit = load_student(files.checkpoint, files.dit, dtype).to(device)
     vae = load_original_vae(files.vae).requires_grad_(False).to(device)
     text_encoder = UMT5Encoder(load_tokenizer(files.tokenizer), load_text_encoder(files.text_encoder))
-    return dit, vae, LentTextEncoder(text_encoder, device)
+    return dit, vae, OffloadedTextEncoder(text_encoder, device)
 
 
 def look_at(folder: Path) -> MinWMFiles:

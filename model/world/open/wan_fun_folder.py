@@ -24,8 +24,8 @@ from model.vae.video_vae import VideoVAE
 from model.world.folder import folder_stamp, named_errors
 from model.world.foreign_folder import contents_of
 from model.world.open.clip_picture import PictureEncoder
-from model.world.open.lent_text_encoder import LentTextEncoder
 from model.world.open.memory_need import check_memory, num_bytes, vae_work
+from model.world.open.offloaded_text_encoder import OffloadedTextEncoder
 from model.world.open.wan_fun_config import WanFunWorldConfig, read_wan_fun_world_config
 from model.world.open.wan_fun_world import MASK_CHANNELS, WanFunWorld
 
@@ -106,9 +106,9 @@ def memory_needs(files: WanFunFiles, config: WanFunWorldConfig, device: torch.de
         for part in files.transformers
     ]
     dtype = _dtype(device) or stored[0]["patch_embedding.weight"].dtype
-    lent = re.compile(r"blocks\.(?!0\.)") if offload else None
+    offloaded = re.compile(r"blocks\.(?!0\.)") if offload else None
     transformers = [
-        num_bytes([value for name, value in tensors.items() if not (lent and lent.match(name))], dtype)
+        num_bytes([value for name, value in tensors.items() if not (offloaded and offloaded.match(name))], dtype)
         for tensors in stored
     ]
     image = []
@@ -153,7 +153,7 @@ class _Load:
 
 
 @lru_cache(maxsize=1)
-def _networks(load: _Load) -> tuple[tuple[WanFunDiT, ...], VideoVAE, LentTextEncoder, PictureEncoder | None]:
+def _networks(load: _Load) -> tuple[tuple[WanFunDiT, ...], VideoVAE, OffloadedTextEncoder, PictureEncoder | None]:
     files = look_at(load.folder)
     smaller = "a smaller height and width in world.yaml"
     advice = f"try {smaller}" if load.offload or load.device.type == "cpu" else f"try offload=True, or {smaller}"
@@ -163,7 +163,7 @@ def _networks(load: _Load) -> tuple[tuple[WanFunDiT, ...], VideoVAE, LentTextEnc
     text_encoder = UMT5Encoder(load_tokenizer(load.folder / TOKENIZER), load_text_encoder(files.text_encoder))
     picture_encoder = PictureEncoder(load_image_encoder(files.image_encoder)) if files.image_encoder else None
     vae = load_original_vae(files.vae).requires_grad_(False)
-    return dits, vae.to(load.device, dits[0].dtype), LentTextEncoder(text_encoder, home), picture_encoder
+    return dits, vae.to(load.device, dits[0].dtype), OffloadedTextEncoder(text_encoder, home), picture_encoder
 
 
 def look_at(folder: Path) -> WanFunFiles:

@@ -193,7 +193,7 @@ class WanFunWorld:
     def _solve(self, dit: WanFunDiT, inputs: "_Inputs", x: Tensor, times: Tensor) -> Tensor:
         """The latents at the last of these times, from those at the first."""
         weight = self._config.guidance_text
-        with dit.lent_without_blocks(x.device):
+        with dit.on_device_without_blocks(x.device):
             image = None if inputs.features is None else dit.project_image(inputs.features)
             rows = zip(inputs.c2w, inputs.intrinsics, strict=True)
             camera = torch.cat([self._camera_tokens(dit, row, lens) for row, lens in rows])

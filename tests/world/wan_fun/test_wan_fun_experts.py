@@ -151,22 +151,22 @@ def test_an_expert_is_on_the_device_for_its_turn_alone(
 ) -> None:
     world, turns = load_world(published_experts, WorldOptions(sampler_steps=4, guidance_text=1.0)), []
     assert isinstance(world, WanFunWorld)
-    experts, lent, forward = world._transformers, WanFunDiT.lent_without_blocks, WanFunDiT.forward
+    experts, original, forward = world._transformers, WanFunDiT.on_device_without_blocks, WanFunDiT.forward
 
     def recorded(dit: WanFunDiT, device: torch.device) -> Any:
         turns.append(experts.index(dit))
-        return lent(dit, device)
+        return original(dit, device)
 
     def asked_at(dit: WanFunDiT, *args: Any) -> Tensor:
         assert experts.index(dit) == turns[-1]
         return forward(dit, *args)
 
-    monkeypatch.setattr(WanFunDiT, "lent_without_blocks", recorded)
+    monkeypatch.setattr(WanFunDiT, "on_device_without_blocks", recorded)
     monkeypatch.setattr(WanFunDiT, "forward", asked_at)
     world.start([1], ["a red box"])
     assert turns == [0, 1]
     home = {name: weights.data_ptr() for name, weights in experts[0].named_parameters()}
-    with lent(experts[0], torch.device("meta")):
+    with original(experts[0], torch.device("meta")):
         there = {name for name, weights in experts[0].named_parameters() if weights.is_meta}
         assert there == {name for name in home if not name.startswith("blocks.")}
     assert {name: weights.data_ptr() for name, weights in experts[0].named_parameters()} == home

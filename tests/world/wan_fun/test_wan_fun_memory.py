@@ -9,7 +9,7 @@ import torch
 import yaml
 from torch import nn
 
-from model.device import lent
+from model.device import on_device
 from model.dit.wan_fun import WanFunConfig, WanFunDiT
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.load import load_world
@@ -73,10 +73,10 @@ def test_too_little_memory_is_said_before_anything_is_read(copy: Path, monkeypat
 def test_blocks_are_lent_and_come_home() -> None:
     network = nn.Linear(2, 2)
     weight = network.weight
-    with lent(network, torch.device("meta")):
+    with on_device(network, torch.device("meta")):
         assert {each.device.type for each in network.parameters()} == {"meta"}
     assert network.weight is weight
-    with pytest.raises(RuntimeError), lent(network, torch.device("meta")):
+    with pytest.raises(RuntimeError), on_device(network, torch.device("meta")):
         raise RuntimeError
     assert network.weight is weight
 
@@ -84,7 +84,9 @@ def test_blocks_are_lent_and_come_home() -> None:
 def test_a_transformer_lends_each_of_its_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     config = WanFunConfig(width=12, num_heads=1, num_blocks=3, ffn_dim=8, text_dim=8, image_dim=8)
     dit, asked = WanFunDiT(config), []
-    monkeypatch.setattr("model.dit.wan_fun.lent", lambda block, device: asked.append(block) or lent(block, device))
+    monkeypatch.setattr(
+        "model.dit.wan_fun.on_device", lambda block, device: asked.append(block) or on_device(block, device)
+    )
     tokens = torch.zeros(1, 4, 12)
     dit(torch.zeros(1, 32, 1, 2, 2), torch.tensor([0.5]), tokens, tokens, torch.zeros(1, 1, 1, 12))
     assert asked == list(dit.blocks)

@@ -3,11 +3,11 @@
 from jaxtyping import Float
 from torch import Tensor, device
 
-from model.device import lent
+from model.device import on_device
 from model.text.umt5 import UMT5Encoder
 
 
-class LentTextEncoder:
+class OffloadedTextEncoder:
     """See `TextEncoder`.
 
     Args:
@@ -21,7 +21,7 @@ class LentTextEncoder:
 
     def encode(self, prompts: list[str]) -> Float[Tensor, "b n d"]:
         """The embedded prompts, float32."""
-        with lent(self._encoder.model, self._target):
+        with on_device(self._encoder.model, self._target):
             return self._encoder.encode(prompts)
 
     def null(self, num_prompts: int) -> Float[Tensor, "b n d"]:
