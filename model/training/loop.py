@@ -261,7 +261,7 @@ def _check_shares(config: FitConfig, state: TrainState) -> None:
     if config.shard and not sharding.is_sharded(state.module):
         raise ValueError("shard: expected false, got true; this stage trains whole networks")
     if config.reduce_every_batch and not sharding.is_sharded(state.module):
-        raise ValueError("reduce_every_batch: expected false, it has no effect on a network that is not in shares")
+        raise ValueError("reduce_every_batch: expected false, it has no effect on a network that is not sharded")
 
 
 def with_average(state: TrainState, use: Callable[[nn.Module, int], None]) -> None:

@@ -1,4 +1,4 @@
-"""A network in shares on two processes trains as one process trains it whole, also after one of the two was killed."""
+"""A network sharded over two processes trains as one process trains it whole, also after one of the two was killed."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ def run(script_module: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, two_processes: Any) -> Path:
-    """A run in shares, one process of which was killed before step 3, and which then went on; `killed` is its copy."""
+    """A sharded run, one process of which was killed before step 3, and which then went on; `killed` is its copy."""
     folder = tmp_path_factory.mktemp("shares")
     (_, _), (status, _) = two_processes(SCRIPT, str(folder), "killed")
     assert status == -signal.SIGKILL
