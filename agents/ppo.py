@@ -45,7 +45,7 @@ class PPOPolicy:
         import torch
         from tensordict import TensorDict
 
-        from agents.ppo_network import glance
+        from agents.ppo_network import policy_inputs
 
         task = self.network.config.task
         names = ("achieved_c2w", "clip_index", *TASK_ENTRIES[task])
@@ -55,7 +55,7 @@ class PPOPolicy:
         seen = TensorDict({name: torch.from_numpy(array)[None] for name, array in arrays.items()}, batch_size=[1])
         seen["pixels"] = torch.from_numpy(observation[-1:])[None]
         with torch.inference_mode():
-            mean, _ = self.network(*glance(seen, self.network.config))
+            mean, _ = self.network(*policy_inputs(seen, self.network.config))
         action: np.ndarray = np.tanh(mean[0].numpy()) * self.high
         return action.astype(np.float32)
 

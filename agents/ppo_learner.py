@@ -14,7 +14,7 @@ from torchrl.envs import Compose, ExcludeTransform, RewardSum, TransformedEnv
 from torchrl.objectives import ClipPPOLoss
 from torchrl.objectives.value import GAE
 
-from agents.ppo_network import ActorNetwork, Glance, build_actor, build_critic
+from agents.ppo_network import ActorNetwork, PolicyInputs, build_actor, build_critic
 from agents.ppo_settings import NetworkConfig, TrainPPOConfig
 from cc2env import TASK_EPISODE_STEPS
 from cc2env.files import load_training_state, save_training_state
@@ -92,7 +92,7 @@ class Learner:
 
     def _collector(self, network: NetworkConfig) -> Collector:
         unread = [name for name in _UNREAD if name in self.env.observation_spec]
-        env = TransformedEnv(self.env, Compose(Glance(network), ExcludeTransform(*unread), RewardSum()))
+        env = TransformedEnv(self.env, Compose(PolicyInputs(network), ExcludeTransform(*unread), RewardSum()))
         frames = self.config.num_envs * self.num_steps
         return Collector(
             env,

@@ -22,12 +22,12 @@ _INITIAL_SPREAD = 0.2
 
 
 def num_features(config: NetworkConfig) -> int:
-    """Returns the length of the features that `glance` returns."""
+    """Returns the length of the features that `policy_inputs` returns."""
     sizes = {"goal_c2w": 6, "reference_c2w": 6 * config.poses_per_clip, "has_left": 1}
     return 13 + sum(sizes[entry] for entry in TASK_ENTRIES[config.task])
 
 
-def glance(seen: TensorDictBase, config: NetworkConfig) -> tuple[Tensor, Tensor]:
+def policy_inputs(seen: TensorDictBase, config: NetworkConfig) -> tuple[Tensor, Tensor]:
     """Returns the agent's observation from the environment's entries (those of TorchRL, or `info` with `pixels`).
 
     Returns:
@@ -49,7 +49,7 @@ def glance(seen: TensorDictBase, config: NetworkConfig) -> tuple[Tensor, Tensor]
     return picture.to(torch.uint8).reshape(*here.shape[:-2], *picture.shape[1:]), torch.cat(features, dim=-1)
 
 
-class Glance(Transform):
+class PolicyInputs(Transform):
     """Adds `picture` and `features`, all that the networks read, to the environment's entries."""
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -57,7 +57,7 @@ class Glance(Transform):
         self.config = config
 
     def _call(self, next_tensordict: TensorDictBase) -> TensorDictBase:
-        picture, features = glance(next_tensordict, self.config)
+        picture, features = policy_inputs(next_tensordict, self.config)
         return next_tensordict.set("picture", picture).set("features", features)
 
     def _reset(self, tensordict: TensorDictBase, tensordict_reset: TensorDictBase) -> TensorDictBase:
@@ -71,7 +71,7 @@ class Glance(Transform):
         return observation_spec
 
 
-class SightNetwork(nn.Module):
+class ObservationNetwork(nn.Module):
     """Maps the small picture and the numbers to `num_outputs` numbers; the last layer starts small."""
 
     def __init__(self, config: NetworkConfig, num_outputs: int, gain: float) -> None:
@@ -105,7 +105,7 @@ class ActorNetwork(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        self.sight = SightNetwork(config, config.poses_per_clip * 12, gain=0.01)
+        self.sight = ObservationNetwork(config, config.poses_per_clip * 12, gain=0.01)
         self.extract = NormalParamExtractor(scale_mapping=f"biased_softplus_{_INITIAL_SPREAD}", scale_lb=1e-2)
 
     def forward(self, picture: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -128,4 +128,4 @@ def build_actor(network: ActorNetwork, high: Tensor) -> ProbabilisticActor:
 
 def build_critic(config: NetworkConfig) -> ValueOperator:
     """Returns the network that estimates the rest of an episode's return."""
-    return ValueOperator(SightNetwork(config, 1, gain=1.0), in_keys=["picture", "features"])
+    return ValueOperator(ObservationNetwork(config, 1, gain=1.0), in_keys=["picture", "features"])

@@ -192,7 +192,7 @@ class Session:
         before = self.current if rows is None else self.current[rows]
         state, twists = before.state, twists.to(before.state.c2w.device)
         commanded = to_poses(state.c2w, twists)
-        achieved, blocked = self._runner.route(state, twists, commanded)
+        achieved, blocked = self._runner.apply_collisions(state, twists, commanded)
         clips, evaluations = [], torch.zeros(len(twists), dtype=torch.int64)
         for segment in achieved.split(self.world.spec.poses_per_clip, dim=1):
             evaluations = evaluations + self._evaluations(state)

@@ -82,7 +82,7 @@ class TaskRunner:
         self.world, self.poses_per_clip = world, poses_per_clip
         self.task, self.reward, self.collision = config.task, config.reward, config.collision
 
-    def route(
+    def apply_collisions(
         self, state: WorldState, twists: Float[Tensor, "n p 6"], commanded: Float[Tensor, "n p 4 4"]
     ) -> tuple[Float[Tensor, "n p 4 4"], Bool[Tensor, " n"]]:
         """Returns the poses that the cameras reach, and whether the commanded path led into an obstacle.

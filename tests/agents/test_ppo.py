@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from agents import ppo_learner
 from agents.ppo import PPOPolicy, load_actor, save_actor
-from agents.ppo_network import ActorNetwork, Glance, build_actor
+from agents.ppo_network import ActorNetwork, PolicyInputs, build_actor
 from agents.ppo_settings import TASK_ENTRIES, NetworkConfig, TrainPPOConfig
 from agents.random import RandomPolicy
 from agents.rollout import rollout
@@ -92,7 +92,7 @@ def test_it_flies_as_it_was_trained(tmp_path, blank_world, task):
     fly = build_actor(actor, torch.from_numpy(env.action_space.high))
     for _ in range(2):
         action = policy.act(observation, info)
-        td = fly(Glance(network)._call(td))
+        td = fly(PolicyInputs(network)._call(td))
         assert env.action_space.contains(action)
         assert np.allclose(td["action"][1].detach().numpy(), action, atol=1e-5)
         assert (policy.act(observation, info) == action).all()
@@ -106,7 +106,7 @@ def test_the_environment_with_glance_keeps_torchrls_rules(blank_world):
 
     check_env_specs(
         TransformedEnv(
-            CameraCtrlWorldTorchRLEnv(2, blank_world, task="FollowPath"), Glance(NetworkConfig(task="FollowPath"))
+            CameraCtrlWorldTorchRLEnv(2, blank_world, task="FollowPath"), PolicyInputs(NetworkConfig(task="FollowPath"))
         )
     )
 
