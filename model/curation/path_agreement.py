@@ -54,7 +54,7 @@ class StepErrors:
     epipolar_excess: Float[Tensor, " f"]
     ends: Int[Tensor, " s"]
 
-    def off(self, config: PosesConfig) -> Bool[Tensor, " f"]:
+    def inconsistent_steps(self, config: PosesConfig) -> Bool[Tensor, " f"]:
         """Returns which steps disagree with the pictures: the jumps, and the steps of a drift."""
         off = self.jumps(config)
         off[self._windows(self.ends)[self.mean_excess(config) > config.max_mean_epipolar_excess]] = True

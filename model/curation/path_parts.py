@@ -11,7 +11,9 @@ from model.estimators.sfm import Reconstruction
 from model.geometry import se3
 from model.geometry.alignment import rotation_error_deg, trajectory_errors
 
-MAX_TURN_DEG, MAX_WAY, MAX_LENS = 1.0, 0.02, 0.05  # of the mean turn, of the path's length, of the focal length
+MAX_TURN_DEG = 1.0  # of the mean turn
+MAX_PATH_ERROR = 0.02  # of the path's length
+MAX_FOCAL_ERROR = 0.05  # of the focal length
 MAX_LENS_OF_HALF = 0.1  # in correct clips of 40 frames, the focal length of a half was off by up to 8 %
 
 
@@ -53,7 +55,7 @@ def without_frames(reconstruction: Reconstruction, frames: list[int]) -> Reconst
     )
 
 
-def difference(whole: Reconstruction, again: Reconstruction, first: int, max_lens: float = MAX_LENS) -> str:
+def difference(whole: Reconstruction, again: Reconstruction, first: int, max_lens: float = MAX_FOCAL_ERROR) -> str:
     """Returns how two solutions of the same frames differ; empty if lens and path agree.
 
     Args:
@@ -70,7 +72,7 @@ def difference(whole: Reconstruction, again: Reconstruction, first: int, max_len
     turn = float(rotation_error_deg(se3.relative(one[:1], one), se3.relative(other[:1], other)).mean())
     length = float(one[:, :3, 3].diff(dim=0).norm(dim=-1).sum())
     way = trajectory_errors(other, one).trans_err / max(length, 1e-9)
-    if lens <= max_lens and turn <= MAX_TURN_DEG and way <= MAX_WAY:
+    if lens <= max_lens and turn <= MAX_TURN_DEG and way <= MAX_PATH_ERROR:
         return ""
     return (
         f"frames {first} to {first + len(both) - 1}, solved apart, differ: focal length by {100 * lens:.0f} %, "

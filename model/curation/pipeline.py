@@ -17,7 +17,7 @@ from model.curation.films import Film, find_films
 from model.curation.ledger import LedgerLine, Verdict
 from model.curation.shots import ClipFrames, ShotsConfig, read_clips
 from model.curation.steps import ClipRejected, StepLog, StepsConfig, Tools, label_clip
-from model.curation.tools import ToolsConfig, build_tools, tool_failures
+from model.curation.tools import ToolsConfig, build_tools, estimator_errors
 from model.curation.workers import run_all
 from model.data.cropping import crop_box
 from model.data.film_frames import film_frames
@@ -114,7 +114,7 @@ def curate_film(film: Film, folder: FilmFolder, config: CurationConfig, make_too
 
 def _clips(film: Film, config: ShotsConfig) -> Iterator[ClipFrames]:
     """Yields the film's clips; raises ClipRejected where it cannot be read, but not for the consumer's errors."""
-    reading: tuple[type[Exception], ...] = (OSError, *tool_failures())
+    reading: tuple[type[Exception], ...] = (OSError, *estimator_errors())
     number = 0
     try:
         for clip in read_clips(film.path, config):
@@ -134,7 +134,7 @@ def curate_clip(
     record = ClipRecord(id=clip_id, source=str(film.path), times=clip.times, caption=film.caption)
     if tools is None:
         return _line(clip_id, film, log, "unlabelled", "not to be labelled"), record
-    expected: tuple[type[Exception], ...] = (ClipRejected, ReconstructionFailed, *tool_failures())
+    expected: tuple[type[Exception], ...] = (ClipRejected, ReconstructionFailed, *estimator_errors())
     try:
         label = label_clip(clip, tools, config.steps, log, config.shots.min_frames)
     except expected as error:

@@ -40,7 +40,7 @@ class PosesConfig:
     min_flow_share: float = 0.25
 
 
-def accept(reconstruction: Reconstruction, config: PosesConfig) -> str:
+def pose_rejection(reconstruction: Reconstruction, config: PosesConfig) -> str:
     """Returns why the clip is rejected, with the numbers; empty if it is kept."""
     registered = reconstruction.registered
     share = float(registered.float().mean())

@@ -31,7 +31,7 @@ from model.estimators.metric_depth import GivenDepth
 from model.geometry import se3
 from model.geometry.alignment import rotation_error_deg, trajectory_errors
 
-MOVES = 0.3  # metres: a camera that moves less stands or only turns, and structure from motion finds no path
+MIN_PATH_LENGTH = 0.3  # metres: a camera that moves less stands or only turns, and structure from motion finds no path
 
 
 @dataclass(kw_only=True)
@@ -193,7 +193,7 @@ def _variants(settings: CurationConfig) -> dict[str, CurationConfig]:
 def proof_row(records: list[ClipRecord], truths: dict[str, FilmTruth]) -> ProofRow:
     """Returns the counts and the mean errors of the records against the truth of their films."""
     solved = {Path(record.source).stem: record for record in records}
-    moving = {name for name, truth in truths.items() if truth.path_length >= MOVES}
+    moving = {name for name, truth in truths.items() if truth.path_length >= MIN_PATH_LENGTH}
     errors: list[tuple[float, ...]] = []
     for name in sorted(moving & set(solved)):
         record, truth = solved[name], truths[name]

@@ -14,7 +14,7 @@ from torch import Tensor
 from model.curation.camera_motion import CameraMotionConfig, camera_motion
 from model.curation.path_agreement import StepErrors, step_errors
 from model.curation.path_parts import MAX_LENS_OF_HALF, difference, outlier_frames, path_parts, without_frames
-from model.curation.poses import PosesConfig, accept, fill_gaps
+from model.curation.poses import PosesConfig, fill_gaps, pose_rejection
 from model.curation.scale import ScaleConfig, SceneScale, frame_scale, keyframes, rescale, scene_scale
 from model.curation.shots import ClipFrames
 from model.estimators.metric_depth import JudgesLens, MetricDepth
@@ -83,7 +83,7 @@ class StepLog:
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
-    def at(self, step: str) -> Iterator[None]:
+    def timed(self, step: str) -> Iterator[None]:
         """Times a step; if the step raises, `step` names it."""
         self.step = step
         begin = time.perf_counter()
@@ -92,11 +92,11 @@ class StepLog:
         finally:
             self.seconds[step] = time.perf_counter() - begin
 
-    def measure(self, **numbers: float) -> None:
+    def record(self, **numbers: float) -> None:
         """Stores numbers under the step's name, rounded to six digits."""
         self.numbers |= {f"{self.step}.{name}": float(f"{value:.6g}") for name, value in numbers.items()}
 
-    def demand(self, rejection: str) -> None:
+    def raise_if_rejected(self, rejection: str) -> None:
         """Raises ClipRejected if there is a reason to reject."""
         if rejection:
             raise ClipRejected(rejection)
@@ -133,24 +133,24 @@ def label_clip(clip: ClipFrames, tools: Tools, config: StepsConfig, log: StepLog
 
     Source: the paper, Sec. 3.2.
     """
-    with log.at("motion"):
+    with log.timed("motion"):
         moving = moving_pixels(clip.frames, tools)
         motion = camera_motion(clip.frames, moving, rate(clip.times), tools.flow)
-        log.measure(pixels_per_frame=motion.pixels_per_frame, speed=motion.speed, static_share=motion.static_share)
-        log.demand(motion.rejection(config.motion))
-    with log.at("poses"):
+        log.record(pixels_per_frame=motion.pixels_per_frame, speed=motion.speed, static_share=motion.static_share)
+        log.raise_if_rejected(motion.rejection(config.motion))
+    with log.timed("poses"):
         lens = find_lens(clip.frames, tools.depth, config)
         part, reconstruction = solve_path(clip.frames, moving, lens, tools, config, log, min_frames)
         camera = fill_gaps(reconstruction)
     if tools.depth is None:
         return ClipLabel(part, camera, None)
     clip = dataclasses.replace(clip, frames=clip.frames[part], times=clip.times[part])
-    with log.at("scale"):
+    with log.timed("scale"):
         scale = metric_scale(clip.frames, reconstruction, tools.depth, config.scale)
         if scale is None:
             raise ClipRejected("no keyframe has enough points whose depths agree")
-        log.measure(scale=scale.scale, spread=scale.spread, keyframes=len(scale.frames))
-        log.demand(scale_rejection(scale, int(reconstruction.registered.sum()), config))
+        log.record(scale=scale.scale, spread=scale.spread, keyframes=len(scale.frames))
+        log.raise_if_rejected(scale_rejection(scale, int(reconstruction.registered.sum()), config))
         return ClipLabel(part, CameraTrajectory(rescale(camera.c2w, scale.scale), camera.intrinsics), scale.scale)
 
 
@@ -172,24 +172,24 @@ def solve_path(
         ReconstructionFailed: structure from motion finds no poses.
     """
     whole = tools.sfm(frames, moving if tools.mask is not None else None, lens)
-    log.measure(**reconstruction_numbers(whole))
+    log.record(**reconstruction_numbers(whole))
     if int(whole.registered.sum()) < min_frames:
-        log.demand(accept(whole, config.poses))
-    log.demand(lens_rejection(whole, config))
+        log.raise_if_rejected(pose_rejection(whole, config.poses))
+    log.raise_if_rejected(lens_rejection(whole, config))
     solved, off, rejection = verify_path(frames, moving, whole, tools.flow, config.poses, log)
     if not rejection:
-        log.measure(num_frames=len(frames))
+        log.record(num_frames=len(frames))
         if config.check_halves:
-            log.demand(halves_rejection(frames, moving, solved, lens, tools, config))
+            log.raise_if_rejected(halves_rejection(frames, moving, solved, lens, tools, config))
         return slice(0, len(frames)), solved
     part = longest_part(solved, off, config.poses)
     if part.stop - part.start < min_frames or part == slice(0, len(frames)):
         raise ClipRejected(rejection)
     again = tools.sfm(frames[part], moving[part] if tools.mask is not None else None, lens)
-    log.measure(num_frames=part.stop - part.start, **reconstruction_numbers(again))
-    log.demand(lens_rejection(again, config) or difference(solved, again, part.start))
+    log.record(num_frames=part.stop - part.start, **reconstruction_numbers(again))
+    log.raise_if_rejected(lens_rejection(again, config) or difference(solved, again, part.start))
     again, _, rejection = verify_path(frames[part], moving[part], again, tools.flow, config.poses, log)
-    log.demand(rejection)
+    log.raise_if_rejected(rejection)
     return part, again
 
 
@@ -212,7 +212,7 @@ def halves_rejection(
             again = tools.sfm(frames[half], moving[half] if tools.mask is not None else None, lens)
         except ReconstructionFailed:
             continue
-        if accept(again, config.poses) or lens_rejection(again, config):
+        if pose_rejection(again, config.poses) or lens_rejection(again, config):
             continue
         differs = difference(whole, again, half.start, MAX_LENS_OF_HALF)
         if differs and not verify_path(frames[half], moving[half], again, tools.flow, config.poses, StepLog())[2]:
@@ -236,17 +236,19 @@ def verify_path(
     errors = _measured(step_errors(frames, moving, reconstruction, flow, config.min_flow_share), config, log)
     parts = path_parts(reconstruction.registered, errors.jumps(config), config.max_gap)
     outliers = outlier_frames(parts, config.max_outliers)
-    log.measure(outliers=len(outliers))
+    log.record(outliers=len(outliers))
     if not outliers:
-        return reconstruction, errors.off(config), accept(reconstruction, config) or errors.rejection(config)
+        rejection = pose_rejection(reconstruction, config) or errors.rejection(config)
+        return reconstruction, errors.inconsistent_steps(config), rejection
     rest = without_frames(reconstruction, outliers)
     remaining = _measured(step_errors(frames, moving, rest, flow, config.min_flow_share), config, log)
-    return rest, remaining.off(config), (errors if accept(rest, config) else remaining).rejection(config)
+    rejection = (errors if pose_rejection(rest, config) else remaining).rejection(config)
+    return rest, remaining.inconsistent_steps(config), rejection
 
 
 def _measured(errors: StepErrors, config: PosesConfig, log: StepLog) -> StepErrors:
-    log.measure(flow_distance=float(errors.flow_distance.max()), epipolar_excess=float(errors.epipolar_excess.max()))
-    log.measure(mean_epipolar_excess=max(errors.mean_excess(config).tolist(), default=0.0))
+    log.record(flow_distance=float(errors.flow_distance.max()), epipolar_excess=float(errors.epipolar_excess.max()))
+    log.record(mean_epipolar_excess=max(errors.mean_excess(config).tolist(), default=0.0))
     return errors
 
 

@@ -57,7 +57,7 @@ def build_tools(config: ToolsConfig) -> Tools:
     return Tools(flow=flow, mask=_mask(config.mask, flow), sfm=_sfm(config), depth=_depth(config))
 
 
-def tool_failures() -> tuple[type[Exception], ...]:
+def estimator_errors() -> tuple[type[Exception], ...]:
     """Returns the errors that estimators and decoders raise on unusable data; any other error is a bug."""
     return (ValueError, RuntimeError, ArithmeticError, require("cv2").error)
 

@@ -123,7 +123,7 @@ def test_a_path_that_turns_a_little_too_much_at_every_step_is_found() -> None:
     slowly = se3.exp(torch.arange(FRAMES)[:, None] * torch.tensor([0.0, 0.0, 0.0, 0.0, 0.015, 0.0]))
     errors = errors_of(solved(PATH @ slowly))
     assert not errors.jumps(PosesConfig()).any()
-    assert errors.off(PosesConfig()).tolist() == [False, True, True, True, True]
+    assert errors.inconsistent_steps(PosesConfig()).tolist() == [False, True, True, True, True]
     assert "the steps to frames 1 to 4 leave pixels off" in errors.rejection(PosesConfig())
 
 
@@ -142,7 +142,7 @@ def test_a_drift_whose_single_steps_pass_is_found_at_its_five_steps_and_named() 
     errors = drift(excess, torch.arange(1, 12))
     config = PosesConfig(max_epipolar_excess=0.1, max_mean_epipolar_excess=0.075)
     assert not errors.jumps(config).any()
-    assert errors.off(config).nonzero()[:, 0].tolist() == [3, 4, 5, 6, 7]
+    assert errors.inconsistent_steps(config).nonzero()[:, 0].tolist() == [3, 4, 5, 6, 7]
     assert "the steps to frames 3 to 7 leave pixels off their epipolar lines: 8.0 % on average" in errors.rejection(
         config
     )
@@ -152,12 +152,12 @@ def test_a_drift_whose_single_steps_pass_is_found_at_its_five_steps_and_named() 
 def test_frames_without_a_pose_do_not_hide_a_drift() -> None:
     excess = torch.tensor([0.0, 0.09, 0.0, 0.08, 0.0, 0.08, 0.0, 0.08, 0.0, 0.08])
     errors = drift(excess, torch.arange(1, 10, 2))
-    assert errors.off(PosesConfig()).nonzero()[:, 0].tolist() == [1, 3, 5, 7, 9]
+    assert errors.inconsistent_steps(PosesConfig()).nonzero()[:, 0].tolist() == [1, 3, 5, 7, 9]
 
 
 def test_one_jump_does_not_make_its_neighbours_a_drift() -> None:
     errors = drift(torch.tensor([0.0, 0.01, 0.01, 0.9, 0.01, 0.01, 0.01]), torch.arange(1, 7))
-    assert errors.off(PosesConfig()).nonzero()[:, 0].tolist() == [3]
+    assert errors.inconsistent_steps(PosesConfig()).nonzero()[:, 0].tolist() == [3]
 
 
 def test_a_path_of_fewer_than_five_steps_is_one_window() -> None:

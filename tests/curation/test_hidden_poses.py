@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from model.curation.camera_motion import CameraMotionConfig, camera_motion
-from model.curation.poses import PosesConfig, accept, fill_gaps
+from model.curation.poses import PosesConfig, fill_gaps, pose_rejection
 from model.curation.scale import ScaleConfig, frame_scale, keyframes, rescale, scene_scale
 from model.curation.shots import ShotsConfig, read_clips
 from model.data.synthetic.renderer import render
@@ -39,7 +39,7 @@ def test_hidden_poses_are_found_in_metres(tmp_path: Path) -> None:
     motion = camera_motion(clip.frames, moving, FPS, DISFlow())
     assert motion.rejection(CameraMotionConfig()) == ""
     solved = ColmapSfM(num_threads=1)(clip.frames, moving, lens)
-    assert accept(solved, PosesConfig()) == ""
+    assert pose_rejection(solved, PosesConfig()) == ""
     depth = GivenDepth(clip.frames, truth.depth)
     scales = {}
     for index in keyframes(FRAMES, 4):

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from model.curation.poses import PosesConfig, accept, fill_gaps, longest_gap
+from model.curation.poses import PosesConfig, fill_gaps, longest_gap, pose_rejection
 from model.estimators.sfm import Reconstruction
 from model.geometry import se3
 
@@ -49,14 +49,14 @@ def reconstruction(missing: tuple[int, ...] = (), seen: int = 30, error: float =
     ],
 )
 def test_a_reconstruction_is_left_out_for_what_it_lacks(solved: Reconstruction, reason: str) -> None:
-    found = accept(solved, PosesConfig())
+    found = pose_rejection(solved, PosesConfig())
     assert (reason in found) if reason else found == ""
 
 
 def test_a_long_gap_is_not_filled() -> None:
     config = PosesConfig(min_registered=0.5, max_gap=2)
-    assert accept(reconstruction(missing=(3, 4, 7, 8)), config) == ""
-    assert "3 successive frames" in accept(reconstruction(missing=(3, 4, 5)), config)
+    assert pose_rejection(reconstruction(missing=(3, 4, 7, 8)), config) == ""
+    assert "3 successive frames" in pose_rejection(reconstruction(missing=(3, 4, 5)), config)
     assert longest_gap(torch.tensor([True, False, False, True, False])) == 2
 
 

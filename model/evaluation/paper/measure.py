@@ -12,7 +12,7 @@ from torch import Tensor
 
 from model.curation.shots import ClipFrames
 from model.curation.steps import Tools, moving_pixels
-from model.curation.tools import tool_failures
+from model.curation.tools import estimator_errors
 from model.evaluation.paper.appearance import consistency, cut_into_clips
 from model.evaluation.paper.camera_control import CameraControl, camera_control, path_length
 from model.evaluation.paper.film_result import FilmResult
@@ -119,7 +119,7 @@ def _measure_camera(
 @contextmanager
 def _reason(result: FilmResult, step: str) -> Iterator[None]:
     """Stores an error as the reason, so that the rest of the film, and the other films, are measured."""
-    failures: tuple[type[Exception], ...] = (OSError, *tool_failures())
+    failures: tuple[type[Exception], ...] = (OSError, *estimator_errors())
     try:
         yield
     except failures as error:
