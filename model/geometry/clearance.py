@@ -19,7 +19,7 @@ _SLACK = 1e-3  # metres beyond the margin at which a move ends, so that rounding
 Distance = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
 
 
-def clear_share(
+def free_fraction(
     nearest: Distance, c2w: Float[Tensor, "4 4"], twist: Float[Tensor, "6"], margin: float = CAMERA_MARGIN
 ) -> float:
     """Largest share in [0, 1] of a twist's translation that keeps a camera's centre `margin` metres from all surfaces.

@@ -14,7 +14,7 @@ from torch.nn.functional import max_pool2d
 from model.data.video_io import to_float
 from model.geometry import se3
 from model.geometry.camera import pixel_grid, unproject
-from model.geometry.clearance import CAMERA_MARGIN, clear_share
+from model.geometry.clearance import CAMERA_MARGIN, free_fraction
 from model.vae.latent_depth import LatentDepth
 from model.world import memory
 from model.world.camera_world import CameraWorld
@@ -105,7 +105,7 @@ class SolidCameraWorld(CameraWorld):
                 reach = CAMERA_MARGIN + float(move[:3].norm())
                 near = _within(points, pose[:3, 3].numpy(), reach)
                 if len(near) or ground - pose[1, 3] < reach:
-                    share = clear_share(partial(_distance, points=near, ground=ground), pose, move)
+                    share = free_fraction(partial(_distance, points=near, ground=ground), pose, move)
                     shares[row, index] = share
                     move = torch.cat([share * move[:3], move[3:]])
                 pose = pose @ se3.exp(move)

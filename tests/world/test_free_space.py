@@ -14,7 +14,8 @@ from model.data.synthetic.renderer import render
 from model.data.synthetic.scene import static_scene
 from model.geometry import se3
 from model.geometry.camera import pixel_grid, unproject
-from model.geometry.clearance import CAMERA_MARGIN, Distance, clear_share
+from model.geometry.clearance import CAMERA_MARGIN, Distance
+from model.geometry.clearance import free_fraction as free_fraction_of_move
 from model.text.encoder import TextEncoder
 from model.training.latent_set import encoder_fingerprint
 from model.vae.latent_depth import LatentDepth, LatentDepthConfig
@@ -106,7 +107,7 @@ def test_with_the_true_depth_the_points_of_one_frame_stop_a_camera_where_the_ren
                     down,
                     lambda pose, move, scene=scene: free_fraction(scene, pose, move, 0.0, 0.0, CAMERA_MARGIN),
                 ),
-                flown(start, down, lambda pose, move, points=points: clear_share(near(points), pose, move)),
+                flown(start, down, lambda pose, move, points=points: free_fraction_of_move(near(points), pose, move)),
             )
         )
     exact, estimated = np.array(metres).T

@@ -9,7 +9,7 @@ from model.data.synthetic.primitive_shapes import Vector
 from model.data.synthetic.scene import Scene, static_scene
 from model.data.synthetic.shapes import distance
 from model.data.synthetic.solids import SceneObject
-from model.geometry.clearance import clear_share
+from model.geometry.clearance import free_fraction as free_fraction_of_move
 
 
 def distance_to_surface(
@@ -29,9 +29,10 @@ def distance_to_surface(
 def free_fraction(
     scene: Scene, c2w: Float[Tensor, "4 4"], twist: Float[Tensor, "6"], start: float, seconds: float, margin: float
 ) -> float:
-    """Largest share in [0, 1] of a twist's translation that keeps a camera clear of a scene; see `clear_share`.
+    """Largest share in [0, 1] of a twist's translation that keeps a camera clear of a scene.
 
-    The move starts at `c2w` in the scene at `start` seconds and takes `seconds`; objects move during it.
+    The move starts at `c2w` in the scene at `start` seconds and takes `seconds`; objects move during it. See
+    `model.geometry.clearance.free_fraction`.
     """
     if clearance(scene, c2w[None, :3, 3].detach().cpu().double().numpy())[0] > margin + float(twist[:3].norm()):
         return 1.0  # nothing is within reach: most moves
@@ -39,7 +40,7 @@ def free_fraction(
     def nearest(points: NDArray[np.float64], parts: NDArray[np.float64]) -> NDArray[np.float64]:
         return distance_to_surface(scene, points, start + parts * seconds)
 
-    return clear_share(nearest, c2w, twist, margin)
+    return free_fraction_of_move(nearest, c2w, twist, margin)
 
 
 def clearance(scene: Scene, points: NDArray[np.float64]) -> NDArray[np.float64]:

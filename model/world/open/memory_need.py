@@ -14,7 +14,7 @@ def num_bytes(tensors: Iterable[Tensor], dtype: torch.dtype | None = None) -> in
     return sum(tensor.numel() * (dtype or tensor.dtype).itemsize for tensor in tensors)
 
 
-def vae_work(height: int, width: int, base_dim: int, itemsize: int) -> int:
+def vae_activation_bytes(height: int, width: int, base_dim: int, itemsize: int) -> int:
     """Bytes for decoding one latent frame by Wan's VAE, with the caches of the frame before and of this one.
 
     Source: counted (`tests/world/wan_fun/test_wan_fun_memory.py`).

@@ -29,7 +29,7 @@ from model.world.config import WORLD_FILE
 from model.world.folder import folder_stamp, named_errors
 from model.world.open.causal_world import CausalSampler, CausalWorld
 from model.world.open.default_prompts import DEFAULT_PROMPTS
-from model.world.open.memory_need import check_memory, num_bytes, vae_work
+from model.world.open.memory_need import check_memory, num_bytes, vae_activation_bytes
 from model.world.open.offloaded_text_encoder import OffloadedTextEncoder
 from model.world.protocol import WorldSpec
 
@@ -141,7 +141,7 @@ def _networks(
     folder: Path, device: torch.device, stamp: int, sizes: tuple[int, int, int]
 ) -> tuple[CausalDiT, VideoVAE, OffloadedTextEncoder]:
     """One copy, which worlds with other options share; the stamp is only a part of the cache's key."""
-    files = look_at(folder)
+    files = check_files(folder)
     # CPUs without bfloat16 units are very slow in it
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
     check_memory(
@@ -153,7 +153,7 @@ def _networks(
     return dit, vae, OffloadedTextEncoder(text_encoder, device)
 
 
-def look_at(folder: Path) -> MinWMFiles:
+def check_files(folder: Path) -> MinWMFiles:
     """The files of a folder, after a check of the names and shapes in each; no weight is read.
 
     Raises:
@@ -210,8 +210,8 @@ def memory_needs(
     cache = num_bytes(vae.decode_chunk(latents)[1].values())
     own = stored * _CHUNK // (window - _CHUNK)  # the chunk's keys and values, before they are in the state
     work = max(
-        transformer_work(config, window * tokens, dtype.itemsize) + own,
-        vae_work(height, width, vae_config.base_dim, torch.float32.itemsize) - 2 * cache,
+        transformer_activation_bytes(config, window * tokens, dtype.itemsize) + own,
+        vae_activation_bytes(height, width, vae_config.base_dim, torch.float32.itemsize) - 2 * cache,
     )
     text = num_bytes(stored_tensors(files.text_encoder).values())
     needs = {"network": num_bytes(dit.parameters(), dtype), "VAE": num_bytes(vae.parameters())}
@@ -223,7 +223,7 @@ def memory_needs(
     return needs | {"an episode before and after a clip": 2 * episode, "work": work}
 
 
-def transformer_work(config: VideoDiTConfig, num_tokens: int, itemsize: int) -> int:
+def transformer_activation_bytes(config: VideoDiTConfig, num_tokens: int, itemsize: int) -> int:
     """Bytes of intermediate results of a chunk, most of them copies of the window's keys and values in one block.
 
     Source: counted on this network (`tests/world/minwm/test_minwm_memory.py`).

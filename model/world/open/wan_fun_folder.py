@@ -23,8 +23,8 @@ from model.text.umt5 import UMT5Encoder, load_tokenizer
 from model.vae.video_vae import VideoVAE
 from model.world.folder import folder_stamp, named_errors
 from model.world.foreign_folder import contents_of
-from model.world.open.clip_picture import PictureEncoder
-from model.world.open.memory_need import check_memory, num_bytes, vae_work
+from model.world.open.clip_image_encoder import CLIPImageEncoder
+from model.world.open.memory_need import check_memory, num_bytes, vae_activation_bytes
 from model.world.open.offloaded_text_encoder import OffloadedTextEncoder
 from model.world.open.wan_fun_config import WanFunWorldConfig, read_wan_fun_world_config
 from model.world.open.wan_fun_world import MASK_CHANNELS, WanFunWorld
@@ -118,8 +118,10 @@ def memory_needs(files: WanFunFiles, config: WanFunWorldConfig, device: torch.de
     encoders = (num_bytes(image), num_bytes(text))
     num_latents = 1 + (config.num_frames - 1) // FRAMES_PER_LATENT
     work = max(
-        transformer_work(files.dit, num_latents * (config.height // 16) * (config.width // 16), dtype.itemsize),
-        vae_work(config.height, config.width, original_vae_config(files.vae).base_dim, dtype.itemsize),
+        transformer_activation_bytes(
+            files.dit, num_latents * (config.height // 16) * (config.width // 16), dtype.itemsize
+        ),
+        vae_activation_bytes(config.height, config.width, original_vae_config(files.vae).base_dim, dtype.itemsize),
     )
     transformer = max(transformers) if offload else sum(transformers)
     needs = {"transformer": transformer, "VAE": num_bytes(stored_tensors(files.vae).values(), dtype)}
@@ -128,7 +130,7 @@ def memory_needs(files: WanFunFiles, config: WanFunWorldConfig, device: torch.de
     return needs | {"an encoder, then work": max(*encoders, work)}
 
 
-def transformer_work(config: WanFunConfig, num_tokens: int, itemsize: int) -> int:
+def transformer_activation_bytes(config: WanFunConfig, num_tokens: int, itemsize: int) -> int:
     """Bytes of a step's intermediate results: the larger of its attention's and its feed-forward layers'.
 
     Source: counted on this network (`tests/world/wan_fun/test_wan_fun_memory.py`).
@@ -153,20 +155,20 @@ class _Load:
 
 
 @lru_cache(maxsize=1)
-def _networks(load: _Load) -> tuple[tuple[WanFunDiT, ...], VideoVAE, OffloadedTextEncoder, PictureEncoder | None]:
-    files = look_at(load.folder)
+def _networks(load: _Load) -> tuple[tuple[WanFunDiT, ...], VideoVAE, OffloadedTextEncoder, CLIPImageEncoder | None]:
+    files = check_files(load.folder)
     smaller = "a smaller height and width in world.yaml"
     advice = f"try {smaller}" if load.offload or load.device.type == "cpu" else f"try offload=True, or {smaller}"
     check_memory(load.device, memory_needs(files, load.config, load.device, load.offload), advice)
     home = torch.device("cpu") if load.offload else load.device
     dits = tuple(load_wan_fun(part, files.dit, _dtype(load.device)).to(home) for part in files.transformers)
     text_encoder = UMT5Encoder(load_tokenizer(load.folder / TOKENIZER), load_text_encoder(files.text_encoder))
-    picture_encoder = PictureEncoder(load_image_encoder(files.image_encoder)) if files.image_encoder else None
+    picture_encoder = CLIPImageEncoder(load_image_encoder(files.image_encoder)) if files.image_encoder else None
     vae = load_original_vae(files.vae).requires_grad_(False)
     return dits, vae.to(load.device, dits[0].dtype), OffloadedTextEncoder(text_encoder, home), picture_encoder
 
 
-def look_at(folder: Path) -> WanFunFiles:
+def check_files(folder: Path) -> WanFunFiles:
     """The parts of a folder, after a check of the names and shapes in each; no weight is read.
 
     Raises:

@@ -27,7 +27,7 @@ from model.world.arguments import (
 )
 from model.world.networks import networks_fingerprint
 from model.world.noise import episode_noise, noise_seed
-from model.world.open.clip_picture import PictureEncoder
+from model.world.open.clip_image_encoder import CLIPImageEncoder
 from model.world.open.wan_fun_config import WanFunWorldConfig
 from model.world.protocol import WorldSpec, WorldState
 
@@ -62,7 +62,7 @@ class WanFunWorld:
         transformers: tuple[WanFunDiT, ...],
         vae: VideoVAE,
         text_encoder: TextEncoder,
-        picture_encoder: PictureEncoder | None,
+        picture_encoder: CLIPImageEncoder | None,
         config: WanFunWorldConfig,
         device: torch.device,
     ) -> None:

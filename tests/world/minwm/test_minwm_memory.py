@@ -12,7 +12,7 @@ from model.dit.video_dit import VideoDiTConfig
 from model.pretrained.original_vae import load_original_vae
 from model.vae.video_vae import VideoVAEConfig
 from model.world.load import load_world
-from model.world.open.minwm_folder import MinWMFiles, look_at, memory_needs, transformer_work
+from model.world.open.minwm_folder import MinWMFiles, check_files, memory_needs, transformer_activation_bytes
 
 SIDE, WINDOW, CHUNK = 16, 20, 4
 
@@ -31,11 +31,11 @@ def test_the_network_takes_what_is_said(peak: Any, dtype: torch.dtype) -> None:
         text = dit.encode_text(torch.zeros(1, 4, 8))
         with peak(dit) as counted:
             dit(latents, torch.tensor([0.5]), text, poses, [(stored, stored)] * 2)
-    assert counted.peak == pytest.approx(transformer_work(config, WINDOW * tokens, dtype.itemsize), rel=0.2)
+    assert counted.peak == pytest.approx(transformer_activation_bytes(config, WINDOW * tokens, dtype.itemsize), rel=0.2)
 
 
 def test_an_episode_takes_what_is_said(published: Path) -> None:
-    needs = memory_needs(look_at(published), (16, 32, 12), torch.float32, torch.device("cpu"))
+    needs = memory_needs(check_files(published), (16, 32, 12), torch.float32, torch.device("cpu"))
     memory = load_world(published).start([3])[0].memory
     large = [memory["keys"], memory["values"], *memory["decoder"].values()]
     assert needs["an episode before and after a clip"] == 2 * sum(tensor.nbytes for tensor in large)
@@ -44,7 +44,7 @@ def test_an_episode_takes_what_is_said(published: Path) -> None:
 
 
 def test_the_text_encoder_leaves_a_card_before_the_clip_is_made(published: Path) -> None:
-    files = look_at(published)
+    files = check_files(published)
     here, card = (memory_needs(files, (480, 832, 20), torch.bfloat16, torch.device(name)) for name in ("cpu", "cuda"))
     assert sum(card.values()) < sum(here.values())
 

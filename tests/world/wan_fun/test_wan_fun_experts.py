@@ -24,7 +24,7 @@ from model.pretrained.wan_fun import EXPERTS, load_wan_fun, wan_fun_config
 from model.world.load import load_world
 from model.world.noise import episode_noise
 from model.world.open.wan_fun_config import WanFunWorldConfig
-from model.world.open.wan_fun_folder import look_at, memory_needs
+from model.world.open.wan_fun_folder import check_files, memory_needs
 from model.world.open.wan_fun_world import WanFunWorld
 from model.world.options import WorldOptions
 
@@ -138,7 +138,7 @@ def test_one_transformer_has_no_boundary(published: Path, tmp_path: Path) -> Non
 
 
 def test_with_offloading_the_idle_expert_takes_no_memory(published_experts: Path) -> None:
-    files, config, card = look_at(published_experts), WanFunWorldConfig(height=32, width=48), torch.device("cuda")
+    files, config, card = check_files(published_experts), WanFunWorldConfig(height=32, width=48), torch.device("cuda")
     whole, offloaded = (memory_needs(files, config, card, offload)["transformer"] for offload in (False, True))
     dit = WanFunDiT(files.dit)
     sizes = [sum(weights.nbytes for weights in block.parameters()) for block in dit.blocks]

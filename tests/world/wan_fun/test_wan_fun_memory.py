@@ -14,7 +14,13 @@ from model.dit.wan_fun import WanFunConfig, WanFunDiT
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.load import load_world
 from model.world.open.wan_fun_config import WanFunWorldConfig
-from model.world.open.wan_fun_folder import WanFunFiles, look_at, memory_needs, transformer_work, vae_work
+from model.world.open.wan_fun_folder import (
+    WanFunFiles,
+    check_files,
+    memory_needs,
+    transformer_activation_bytes,
+    vae_activation_bytes,
+)
 
 FOLDER = "model.world.open.wan_fun_folder"
 PAGE = Path(__file__).parents[3] / "model" / "pretrained" / "camera_models.md"
@@ -29,7 +35,7 @@ def test_the_transformer_takes_what_is_said(peak: Any, ffn_dim: int) -> None:
     latents = torch.zeros(1, 32, 3, 48, 48)
     with torch.no_grad(), peak(dit) as counted:
         dit(latents, torch.tensor([0.5]), tokens, tokens, camera)
-    assert counted.peak == pytest.approx(transformer_work(config, 3 * 24 * 24, 2), rel=0.1)
+    assert counted.peak == pytest.approx(transformer_activation_bytes(config, 3 * 24 * 24, 2), rel=0.1)
 
 
 def test_the_decoder_takes_what_is_said(peak: Any) -> None:
@@ -39,7 +45,7 @@ def test_the_decoder_takes_what_is_said(peak: Any) -> None:
         kept = sum(tensor.nbytes for tensor in cache.values())
         with peak(vae) as counted:
             vae.decode_chunk(torch.zeros(2, 16, 1, 8, 8), cache)
-    assert (kept + counted.peak) / 2 == pytest.approx(vae_work(64, 64, 16, 4), rel=0.1)
+    assert (kept + counted.peak) / 2 == pytest.approx(vae_activation_bytes(64, 64, 16, 4), rel=0.1)
 
 
 def test_the_encoder_takes_less_than_is_said_of_the_decoder(peak: Any) -> None:
@@ -49,11 +55,11 @@ def test_the_encoder_takes_less_than_is_said_of_the_decoder(peak: Any) -> None:
         kept = sum(tensor.nbytes for tensor in cache.values())
         with peak(vae) as counted:
             vae.encode_chunk(torch.zeros(2, 3, 4, 64, 64), cache)
-    assert (kept + counted.peak) / 2 < vae_work(64, 64, 16, 4)
+    assert (kept + counted.peak) / 2 < vae_activation_bytes(64, 64, 16, 4)
 
 
 def test_offloading_leaves_one_block_on_the_device(published: Path) -> None:
-    files, config, card = look_at(published), WanFunWorldConfig(height=32, width=48), torch.device("cuda")
+    files, config, card = check_files(published), WanFunWorldConfig(height=32, width=48), torch.device("cuda")
     whole, offloaded = (memory_needs(files, config, card, offload) for offload in (False, True))
     sizes = [sum(weights.nbytes for weights in block.parameters()) for block in WanFunDiT(files.dit).blocks]
     assert whole["transformer"] - offloaded["transformer"] == sum(sizes) - sizes[0]

@@ -13,7 +13,7 @@ from model.geometry.se3 import exp
 from model.pretrained.original_encoders import load_image_encoder, load_text_encoder
 from model.pretrained.original_vae import load_original_vae
 from model.pretrained.wan_fun import load_wan_fun, wan_fun_config
-from model.world.open.clip_picture import PictureEncoder
+from model.world.open.clip_image_encoder import CLIPImageEncoder
 from model.world.open.wan_fun_config import WanFunWorldConfig
 
 CLOSE = 1e-4
@@ -80,7 +80,7 @@ def test_the_text_encoder_agrees(published: Path, networks: SimpleNamespace) -> 
 def test_the_picture_s_tokens_agree(published: Path, networks: SimpleNamespace) -> None:
     path = published / "models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth"
     picture = torch.randint(0, 256, (1, 32, 48, 3), dtype=torch.uint8)
-    got = PictureEncoder(load_image_encoder(path))(picture, 1, torch.device("cpu"))
+    got = CLIPImageEncoder(load_image_encoder(path))(picture, 1, torch.device("cpu"))
     frame = picture.movedim(-1, 1).float() / 255 * 2 - 1
     frame = torch.nn.functional.interpolate(frame, (28, 28), mode="bicubic", align_corners=False) * 0.5 + 0.5
     mean, std = torch.tensor([0.48145466, 0.4578275, 0.40821073]), torch.tensor([0.26862954, 0.26130258, 0.27577711])

@@ -13,7 +13,7 @@ _MEAN = (0.48145466, 0.4578275, 0.40821073)
 _STD = (0.26862954, 0.26130258, 0.27577711)
 
 
-class PictureEncoder:
+class CLIPImageEncoder:
     """Encodes pictures as the tokens before the last block of CLIP's image encoder.
 
     Args:
