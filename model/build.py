@@ -10,7 +10,7 @@ from model.data.clips import ClipSetConfig
 from model.data.synthetic.seeds import HELD_OUT_SEED, PREVIEW_SEED
 from model.distillation.adversarial import AdversarialConfig
 from model.distillation.flights import FlightsConfig
-from model.dit.recomputing import check_gradient_checkpointing
+from model.dit.gradient_checkpointing import check_gradient_checkpointing
 from model.dit.video_dit import VideoDiTConfig
 from model.evaluation.world_evaluator import EvaluationConfig
 from model.training.flow_matching_step import FlowMatchingConfig

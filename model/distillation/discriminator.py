@@ -13,7 +13,7 @@ from model.dit.camera_inputs import camera_inputs
 from model.dit.video_dit import VideoDiT
 
 
-class TokenReader(nn.Module):
+class AttentionPooling(nn.Module):
     """One learned query that attends to all tokens of a block."""
 
     def __init__(self, width: int, num_heads: int) -> None:
@@ -55,7 +55,7 @@ class Discriminator(nn.Module):
         width = dit.config.width
         self.dit = copy.deepcopy(dit).requires_grad_(True)
         self.dit.head.requires_grad_(False)
-        self.readers = nn.ModuleList(TokenReader(width, dit.config.num_heads) for _ in self.depths)
+        self.readers = nn.ModuleList(AttentionPooling(width, dit.config.num_heads) for _ in self.depths)
         self.score = nn.Linear(len(self.depths) * width, 1)
 
     def forward(

@@ -16,7 +16,7 @@ FEW_KEYS = 32
 """On a CPU, attention to at most this many keys is computed by two plain products."""
 
 
-def mix_values(
+def attend_values(
     query: Float[Tensor, "b k n c"], key: Float[Tensor, "b k m c"], value: Float[Tensor, "b k m c"]
 ) -> Float[Tensor, "b k n c"]:
     """softmax(query key^T / sqrt(c)) value, by PyTorch's fused kernel or by two plain products, whichever is faster.
@@ -28,13 +28,13 @@ def mix_values(
     if query.is_cuda:
         return F.scaled_dot_product_attention(query, key, value)
     if key.shape[-2] <= FEW_KEYS:
-        return _mix_plainly(query, key, value)
+        return _attend_unfused(query, key, value)
     if query.dtype == torch.float32 and torch.get_float32_matmul_precision() == "medium":
-        return _mix_plainly(query.bfloat16(), key.bfloat16(), value.bfloat16()).float()
+        return _attend_unfused(query.bfloat16(), key.bfloat16(), value.bfloat16()).float()
     return F.scaled_dot_product_attention(query, key, value)
 
 
-def _mix_plainly(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def _attend_unfused(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
     return scores.softmax(-1) @ value
 
@@ -67,9 +67,9 @@ class Attention(nn.Module):
         In self-attention `x` may be the last tokens of `source` only; `rotary` and `projective` are those of the
         source.
         """
-        return self.out(self.mix(x, source, rotary, projective))
+        return self.out(self.attend(x, source, rotary, projective))
 
-    def mix(
+    def attend(
         self,
         x: Float[Tensor, "b n d"],
         source: Float[Tensor, "b m d"] | KeyValue,
@@ -85,7 +85,7 @@ class Attention(nn.Module):
             frames = projective.query.shape[1] * x.shape[1] // key.shape[1]
             query = transform(query, projective.query[:, -frames:])
             key, value = transform(key, projective.key_value), transform(value, projective.key_value)
-        mixed = mix_values(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)).transpose(1, 2)
+        mixed = attend_values(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)).transpose(1, 2)
         if projective is not None:
             mixed = transform(mixed, projective.output[:, -frames:])
         return mixed.flatten(2)

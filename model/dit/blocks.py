@@ -8,8 +8,8 @@ from jaxtyping import Complex64, Float
 from torch import Tensor, nn
 
 from model.dit.attention import Attention, KeyValue
+from model.dit.gradient_checkpointing import checkpointed
 from model.dit.projective import ProjectiveEncoding
-from model.dit.recomputing import recomputed
 
 _SQRT_8_OVER_PI = math.sqrt(8 / math.pi)
 
@@ -86,10 +86,10 @@ class Block(nn.Module):
         """Tokens of `f` latent frames, `s` tokens each; one modulation per frame, or one for all frames.
 
         The first `num_dropped` frames are attended to but not returned: their velocity is not needed.
-        `gradient_checkpointing`: see `recomputing.GRADIENT_CHECKPOINTING`.
+        `gradient_checkpointing`: see `gradient_checkpointing.GRADIENT_CHECKPOINTING`.
         """
         arguments = (x, text, time_modulation, rotary, projective, num_dropped)
-        return recomputed(gradient_checkpointing, self._compute, *arguments)
+        return checkpointed(gradient_checkpointing, self._compute, *arguments)
 
     def _compute(
         self,

@@ -67,7 +67,7 @@ class CameraEmbedding(CameraInjection):
         """Camera tokens of Plucker maps at latent resolution (moment, direction; metres)."""
         maps = plucker.transpose(1, 2)
         if self.num_frequencies:
-            maps = torch.cat([maps, *waves(maps, self.num_frequencies)], dim=1)
+            maps = torch.cat([maps, *fourier_features(maps, self.num_frequencies)], dim=1)
         return self.patchify(maps)
 
 
@@ -76,7 +76,7 @@ def num_camera_channels(num_frequencies: int) -> int:
     return 6 * (1 + 2 * num_frequencies)
 
 
-def waves(maps: Float[Tensor, "b 6 f h w"], num_frequencies: int) -> list[Float[Tensor, "b 6 f h w"]]:
+def fourier_features(maps: Float[Tensor, "b 6 f h w"], num_frequencies: int) -> list[Float[Tensor, "b 6 f h w"]]:
     """sin(w P) and cos(w P) - 1 for w = pi/2, pi, 2 pi ...: zero where the map is, so the null camera adds nothing."""
     features = []
     for octave in range(num_frequencies):

@@ -22,8 +22,8 @@ from model.dit.video_dit import VideoDiTConfig
 class CausalDiT(nn.Module):
     """Predicts the velocity `noise - x0` of a chunk of latents from text, a camera path and the chunks before.
 
-    Each block's self-attention is out(mix(rotary)) + projective_out(mix(projective)), both of the same queries, keys
-    and values.
+    Each block's self-attention is out(attend(rotary)) + projective_out(attend(projective)), both of the same queries,
+    keys and values.
 
     Args:
         config: Wan's sizes; without a camera layer or a mask channel.
@@ -108,6 +108,6 @@ def _run(
     attention = block.self_attention
     own = attention.project(y)
     source = own if past is None else (torch.cat([past[0], own[0]], dim=1), torch.cat([past[1], own[1]], dim=1))
-    update = attention(y, source, rotary) + projective_out(attention.mix(y, source, projective=projective))
+    update = attention(y, source, rotary) + projective_out(attention.attend(y, source, projective=projective))
     x = add_gated(x, update.unflatten(1, x.shape[1:3]), gate_a)
     return block.after_self_attention(x, text, shift_f, scale_f, gate_f), own

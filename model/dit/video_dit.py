@@ -128,7 +128,7 @@ class VideoDiT(nn.Module):
     def __init__(self, config: VideoDiTConfig) -> None:
         super().__init__()
         self.config = config
-        self.gradient_checkpointing = "none"  # one of `recomputing.GRADIENT_CHECKPOINTING`
+        self.gradient_checkpointing = "none"  # one of `gradient_checkpointing.GRADIENT_CHECKPOINTING`
         pt, ph, pw = config.patch_size
         self.patch_size = (pt, ph, pw)
         frames, rows, columns = config.rope_scale

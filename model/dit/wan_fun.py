@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from model.device import on_device
-from model.dit.attention import Attention, KeyValue, mix_values
+from model.dit.attention import Attention, KeyValue, attend_values
 from model.dit.blocks import Block, Head
 from model.dit.embeddings import Patchify, TextProjection, TimestepEmbedding, unpatchify
 from model.dit.projective import ProjectiveEncoding
@@ -208,8 +208,8 @@ class TextImageAttention(Attention):
         key, value = self.project(text)
         image_key = self._heads(self.image_key_norm(self.image_key(image)))
         image_value = self._heads(self.image_value(image))
-        mixed = mix_values(query, key.transpose(1, 2), value.transpose(1, 2))
-        mixed = mixed + mix_values(query, image_key.transpose(1, 2), image_value.transpose(1, 2))
+        mixed = attend_values(query, key.transpose(1, 2), value.transpose(1, 2))
+        mixed = mixed + attend_values(query, image_key.transpose(1, 2), image_value.transpose(1, 2))
         return self.out(mixed.transpose(1, 2).flatten(2))
 
 

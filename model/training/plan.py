@@ -49,7 +49,7 @@ class WindowShape:
 
 
 def window_cost(config: VideoDiTConfig, window: WindowShape, gradient_checkpointing: str) -> WindowCost:
-    """A network's cost of a window; `gradient_checkpointing`: one of `recomputing.GRADIENT_CHECKPOINTING`.
+    """A network's cost of a window; `gradient_checkpointing`: one of `gradient_checkpointing.GRADIENT_CHECKPOINTING`.
 
     Networks of two and three blocks are run; every further block costs as much as the third. With checkpointing, the
     activations are what is kept of all blocks, plus all of the block that is recomputed. AC3D's branch, beside a third

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from model.dit.camera_embed import CameraEmbedding, waves
+from model.dit.camera_embed import CameraEmbedding, fourier_features
 from model.dit.embeddings import Patchify, TimestepEmbedding, sinusoids, unpatchify
 
 
@@ -70,5 +70,5 @@ def test_waves_separate_neighbouring_rays_and_leave_the_null_camera_zero() -> No
     turned = ray.clone()
     turned[0, 0, 3], turned[0, 0, 5] = 0.13, 0.9915  # 7.5 degrees, two tokens of the tiny world apart
     plain = (turned - ray).norm() / ray.norm()
-    embedded = [torch.cat([m, *waves(m, 4)], dim=1) for m in (ray.transpose(1, 2), turned.transpose(1, 2))]
+    embedded = [torch.cat([m, *fourier_features(m, 4)], dim=1) for m in (ray.transpose(1, 2), turned.transpose(1, 2))]
     assert (embedded[1] - embedded[0]).norm() / embedded[0].norm() > 2 * plain

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from model.dit import VideoDiT, VideoDiTConfig
+from model.dit.gradient_checkpointing import GRADIENT_CHECKPOINTING
 from model.dit.projective import projective_encoding
-from model.dit.recomputing import GRADIENT_CHECKPOINTING
 from model.geometry import se3
 from model.geometry.camera import projection_matrix
 

@@ -26,7 +26,7 @@ def check_gradient_checkpointing(kind: str) -> None:
         raise ValueError(f"gradient_checkpointing: expected one of {list(GRADIENT_CHECKPOINTING)}, got {kind!r}")
 
 
-def recomputed(kind: str, function: Callable[..., Any], *arguments: Any) -> Any:
+def checkpointed(kind: str, function: Callable[..., Any], *arguments: Any) -> Any:
     """`function(*arguments)`; only what `kind` says is kept for the backward pass.
 
     Attention costs most in long windows, and its result is small: n x d numbers for n^2 x d products.
