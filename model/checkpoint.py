@@ -136,8 +136,8 @@ def fill(
         missing.remove(name)
     if missing or surplus:
         raise ValueError(
-            f"{source}: expected the weights of the module, got {some(surplus)} too many and {some(missing)} missing; "
-            "build the module from the config beside the weights"
+            f"{source}: expected the weights of the module, got {format_names(surplus)} too many and "
+            f"{format_names(missing)} missing; build the module from the config beside the weights"
         )
 
 
@@ -277,7 +277,7 @@ def check_numbers(source: Path | str, name: str, weight: Tensor, is_floating_poi
         raise ValueError(f"{source}: {name}: expected finite numbers, got NaN or infinity; fetch the file again")
 
 
-def some(names: Iterable[str], most: int = 5) -> str:
+def format_names(names: Iterable[str], most: int = 5) -> str:
     """Returns a few of the names, sorted, and how many more there are."""
     names = sorted(names)
     shown = ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -240,7 +240,7 @@ def generator_state(pair: AdversarialPair, config: TrainAdversarialConfig, input
 
 def run(config: TrainAdversarialConfig) -> None:
     """Runs the command line: `python -m model.cli.adversarial --help`."""
-    with run_folder.kept(config.out):
+    with run_folder.locked(config.out):
         print(f"written: {adversarial(config)}")
 
 

@@ -217,7 +217,7 @@ def is_guided(plan: StepPlan) -> bool:
 
 def run(config: DistillConfig) -> None:
     """Runs the command line: `python -m model.cli.distill --help`."""
-    with run_folder.kept(config.out):
+    with run_folder.locked(config.out):
         print(f"written: {distill(config)}")
 
 

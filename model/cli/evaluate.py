@@ -156,7 +156,7 @@ def run_paper(config: PaperConfig) -> PaperReport:
         ValueError: A setting is invalid, or a package or weights are missing.
     """
     json_file(config.out)
-    films, found = (config, {}) if config.world is None else flown(config)
+    films, found = (config, {}) if config.world is None else generate_world_films(config)
     report = evaluate_films(films)
     report.summary.update(found)
     print(write_paper_report(config, report))
@@ -164,7 +164,7 @@ def run_paper(config: PaperConfig) -> PaperReport:
     return report
 
 
-def flown(config: PaperConfig) -> tuple[PaperConfig, dict[str, float | None]]:
+def generate_world_films(config: PaperConfig) -> tuple[PaperConfig, dict[str, float | None]]:
     """Flies the named world; returns the settings for its films, and what the search found.
 
     Raises:

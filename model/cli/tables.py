@@ -21,7 +21,7 @@ from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.evaluation.finished_rows import FinishedRows, Row
 from model.evaluation.network_cost import network_cost
 from model.evaluation.oracle import OracleScenes, fly, render_oracle_scenes
-from model.evaluation.paper_table import judge, paper_table
+from model.evaluation.paper_table import measure_films, paper_table
 from model.evaluation.truth import SceneTruth
 from model.fingerprint import fingerprint
 from model.training import run_folder
@@ -162,14 +162,16 @@ def arm_of(config: TablesConfig, start: Start, name: str, seed: int) -> Arm:
     return Arm(name, seed, folder, train, dit)
 
 
-def measured(config: TablesConfig, arm: Arm, start: Start, scenes: OracleScenes, truths: list[SceneTruth]) -> Row:
+def train_and_measure(
+    config: TablesConfig, arm: Arm, start: Start, scenes: OracleScenes, truths: list[SceneTruth]
+) -> Row:
     """Trains an arm, or resumes it, and measures its world."""
     start.write(arm)
-    with run_folder.kept(arm.folder):
+    with run_folder.locked(arm.folder):
         folder = train(arm.train)
     world = load_world(folder, WorldOptions(device=arm.train.device))
     films = fly(world, scenes, scenes.poses, config.batch_size, f"flying {arm.name}")
-    return judge(scenes, truths, films, world.spec.frames_per_clip)
+    return measure_films(scenes, truths, films, world.spec.frames_per_clip)
 
 
 def make_table(config: TablesConfig) -> str:
@@ -188,7 +190,10 @@ def make_table(config: TablesConfig) -> str:
     table = ""
     for arm in tqdm(arms, desc=f"table {config.table}", unit="training"):
         made_from = f"{origin} {dataclasses.replace(arm.train, num_threads=0, device='')} {arm.dit}"
-        row = finished.row(made_from, lambda arm=arm: measured(config, arm, start, scenes, truths))  # type: ignore[misc]
+        row = finished.row(
+            made_from,
+            lambda arm=arm: train_and_measure(config, arm, start, scenes, truths),  # type: ignore[misc]
+        )
         rows.setdefault(arm.name, []).append(row)
         if len({len(seeds) for seeds in rows.values()}) == 1 and len(rows) == len(costs):
             table = paper_table(rows, config.paper, config.paper_reference, costs)

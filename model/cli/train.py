@@ -196,7 +196,7 @@ def vocabulary(encoder: TextEncoderConfig, captions: Sequence[str]) -> list[str]
 
 def run(config: TrainConfig) -> None:
     """Runs the command line: `python -m model.cli.train --help`."""
-    with run_folder.kept(config.out):
+    with run_folder.locked(config.out):
         print(f"written: {train(config)}")
 
 

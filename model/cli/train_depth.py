@@ -129,7 +129,7 @@ def install(depth: Path, world: str) -> Path:
 
 def run(config: TrainDepthConfig) -> None:
     """Runs the command line: `python -m model.cli.train_depth --help`."""
-    with run_folder.kept(config.out):
+    with run_folder.locked(config.out):
         depth = train_depth(config)
         print(f"written: {depth} ({json.dumps(load_meta(depth))})")
         if config.install:

@@ -61,7 +61,7 @@ def train_lab_network(config: TrainLabNetworkConfig) -> Path:
 
 def run(config: TrainLabNetworkConfig) -> None:
     """Runs the command line: `python -m model.cli.train_lab_network --help`."""
-    with run_folder.kept(config.out):
+    with run_folder.locked(config.out):
         folder = train_lab_network(config)
         print(f"written: {folder} ({json.dumps(load_meta(folder))})")
 

@@ -169,7 +169,7 @@ def check_encoder(vae: VideoVAE, world: Path, out: Path) -> None:
 
 def run(config: TrainVAEConfig) -> None:
     """Runs the command line: `python -m model.cli.train_vae --help`."""
-    with run_folder.kept(config.out):
+    with run_folder.locked(config.out):
         train_vae(config)
 
 

@@ -96,7 +96,7 @@ class WorldSaver:
         All processes must call this; the first one saves.
         """
         is_missing = int(self.last_step != self.state.step)
-        if distributed.shared_choice(is_missing, self.state.device):
+        if distributed.broadcast_int(is_missing, self.state.device):
             with_average(self.state, self)
         return self.folder
 

@@ -240,7 +240,7 @@ class AdversarialStep:
         loss, metrics, size = module(
             flight, inputs, true_clips, target, config, self.channel_weights, self.train_generator
         )
-        size = float(distributed.mean(size))
+        size = float(distributed.all_reduce_mean(size))
         if size > config.score_limit:
             raise TrainingDiverged(
                 f"adversarial.score_limit: expected scores of mean size {config.score_limit:g} or less, got {size:g}; "
@@ -256,7 +256,7 @@ class AdversarialStep:
                 f"{batch.latents.shape[2]}; lower it or give longer clips"
             )
         drawn = torch.randint(self.config.num_clips, (), generator=generator, device=generator.device)
-        return 1 + distributed.shared_choice(int(drawn), generator.device)
+        return 1 + distributed.broadcast_int(int(drawn), generator.device)
 
     def _true_clips(self, flight: Flight, number: int, generator: torch.Generator) -> TrueClips:
         """The true clip `number`, and how it and its fake are noised and moved."""

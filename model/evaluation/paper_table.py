@@ -30,7 +30,7 @@ COLUMNS = {
 _T_975 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
 
 
-def judge(
+def measure_films(
     scenes: OracleScenes, truths: list[SceneTruth], films: UInt8[Tensor, "n f h w 3"], frames_per_clip: int
 ) -> Row:
     """The figures of a world's films of held-out scenes.

@@ -12,7 +12,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from model.checkpoint import some
+from model.checkpoint import format_names
 from model.config_file import read_json
 from model.tensor_file import save_tensors
 from model.whole_file import whole_folder, write_text
@@ -124,7 +124,7 @@ def _iterate_file(path: Path, expected: set[str] | None) -> Iterator[tuple[str, 
             if expected is not None and not expected <= names:
                 raise ValueError(
                     f"{path}: expected the tensors that the index names, got none for "
-                    f"{some(expected - names)}; download the folder again"
+                    f"{format_names(expected - names)}; download the folder again"
                 )
             for name in sorted(names if expected is None else expected):
                 yield name, file.get_tensor(name)

@@ -88,7 +88,7 @@ def wrap(module: nn.Module) -> nn.Module:
     return DistributedDataParallel(module, device_ids=devices if devices[0].type == "cuda" else None)
 
 
-def mean(values: Tensor) -> Tensor:
+def all_reduce_mean(values: Tensor) -> Tensor:
     """Returns the mean over processes."""
     if is_distributed():
         values = values.clone()
@@ -97,7 +97,7 @@ def mean(values: Tensor) -> Tensor:
     return values
 
 
-def shared_choice(choice: int, device: torch.device) -> int:
+def broadcast_int(choice: int, device: torch.device) -> int:
     """Returns process 0's choice on all processes: shapes must agree, or the fast ones wait for the slow."""
     if not is_distributed():
         return choice
@@ -106,7 +106,7 @@ def shared_choice(choice: int, device: torch.device) -> int:
     return int(tensor.item())
 
 
-def shared_text(text: str) -> str:
+def broadcast_text(text: str) -> str:
     """Returns process 0's text on all processes."""
     texts: list[Any] = [text]
     if is_distributed():

@@ -153,7 +153,7 @@ def fit(
             bar.set_postfix({"loss": f"{record['loss']:.4f}", "hours": hours}, refresh=False)
             if sample is not None and config.sample_every and state.step % config.sample_every == 0:
                 with_average(state, sample)
-            is_stopped = stop.agreed(state.device)
+            is_stopped = stop.is_received_anywhere(state.device)
             if is_stopped or state.step == num_steps or clock.is_checkpoint_due(config):
                 if folder:
                     run_folder.save(folder, state)
@@ -162,7 +162,7 @@ def fit(
                 break
     if is_stopped:  # printed after the progress bar is closed
         saved = f"saved at step {state.step}; the same command goes on"
-        stop.leave(saved if folder else f"stopped at step {state.step}; nothing is saved without a folder")
+        stop.raise_interrupt(saved if folder else f"stopped at step {state.step}; nothing is saved without a folder")
     return state
 
 
@@ -184,7 +184,7 @@ class _Clock:
         if config.checkpoint_minutes is None:
             return False
         is_late = time.monotonic() - self.last_saved > 60 * config.checkpoint_minutes
-        return bool(distributed.shared_choice(int(is_late), self.state.device))
+        return bool(distributed.broadcast_int(int(is_late), self.state.device))
 
 
 def _update(
@@ -233,7 +233,7 @@ def _accumulate_gradients(
     record = {name: sum(map(float, values)) / len(values) for name, values in totals.items()}
     if distributed.is_distributed():  # not with one process, as Apple's GPUs have no float64
         loss = torch.tensor(record["loss"], dtype=torch.float64, device=state.device)
-        record["loss"] = float(distributed.mean(loss))
+        record["loss"] = float(distributed.all_reduce_mean(loss))
     return record
 
 

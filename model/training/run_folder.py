@@ -27,7 +27,7 @@ NUMBERS_FILE = "numbers.json"
 
 
 @contextmanager
-def kept(folder: str | Path) -> Iterator[None]:
+def locked(folder: str | Path) -> Iterator[None]:
     """Locks the folder for this run, however many processes it has: the first one holds the lock.
 
     Raises:
@@ -91,7 +91,7 @@ def save(folder: Path, state: TrainState) -> None:
 def _save_shares(folder: Path, state: TrainState) -> None:
     """The folder must be one that all processes see."""
     with whole_folder(folder) if distributed.is_main() else nullcontext(folder) as partial:
-        sharding.save(state.tensors(), distributed.shared_text(str(partial)))
+        sharding.save(state.tensors(), distributed.broadcast_text(str(partial)))
         if distributed.is_main():
             (partial / NUMBERS_FILE).write_text(json.dumps(state.numbers()), encoding="utf-8")
 

@@ -27,12 +27,12 @@ class StopRequest:
     def __exit__(self, *exception: object) -> None:
         self._restore()
 
-    def agreed(self, device: torch.device) -> bool:
+    def is_received_anywhere(self, device: torch.device) -> bool:
         """Whether any process has received a signal."""
         received = torch.tensor(float(self.received is not None), device=device)
-        return bool(distributed.mean(received) > 0)
+        return bool(distributed.all_reduce_mean(received) > 0)
 
-    def leave(self, said: str) -> None:
+    def raise_interrupt(self, said: str) -> None:
         """Raises KeyboardInterrupt with the message `said`, or prints it and raises SystemExit as a shell would."""
         if self.received == signal.SIGINT:
             raise KeyboardInterrupt(said)

@@ -64,7 +64,7 @@ def train_state(
     device = device or next(module.parameters()).device
     whole = None
     # (on the device `meta` settings are only checked)
-    if is_shared_out(module, stage) and device.type != "meta":
+    if should_shard(module, stage) and device.type != "meta":
         whole = shard(module, device, stage.fit.uses_bfloat16(device))
     else:
         module.to(device)
@@ -79,7 +79,7 @@ def train_state(
     )
 
 
-def is_shared_out(module: nn.Module, stage: StageConfig) -> bool:
+def should_shard(module: nn.Module, stage: StageConfig) -> bool:
     """Whether a module is sharded in training.
 
     Raises:

@@ -179,7 +179,7 @@ class WindowSampler:
         num_new = config.num_new
         if num_context == 0:
             num_new = 1 if still < config.single_latent_share else 1 + config.num_new
-        code = distributed.shared_choice(num_context * 1000 + num_new, generator.device)
+        code = distributed.broadcast_int(num_context * 1000 + num_new, generator.device)
         return divmod(code, 1000)
 
     def draw_context_times(self, window: TrainingWindow, generator: torch.Generator) -> Float[Tensor, "b 1"]:

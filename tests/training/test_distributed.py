@@ -59,6 +59,6 @@ def test_alone_every_function_is_a_no_op(toy: Any) -> None:
     values: Tensor = torch.arange(3.0)
     assert distributed.wrap(module) is module
     assert (distributed.rank(), distributed.world_size(), distributed.is_main()) == (0, 1, True)
-    assert distributed.mean(values) is values
-    assert distributed.shared_choice(4, torch.device("cpu")) == 4
+    assert distributed.all_reduce_mean(values) is values
+    assert distributed.broadcast_int(4, torch.device("cpu")) == 4
     assert distributed.start("cpu") == torch.device("cpu")

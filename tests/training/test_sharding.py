@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from model.training import run_folder
 from model.training.loop import fit
-from model.training.stage import is_shared_out, train_state
+from model.training.stage import should_shard, train_state
 
 SCRIPT = Path(__file__).with_name("sharded_run.py")
 # float32 sums in another order, through five updates of AdamW
@@ -107,7 +107,7 @@ def test_a_run_keeps_its_batches_a_step(alone: tuple[Any, Path], run: Any, tmp_p
 def test_what_cannot_be_shared_is_named(run: Any) -> None:
     with pytest.raises(ValueError, match=r"^training.fit.shard: expected false with one process"):
         train_state(run.small_dit(), run.stage(shard=True), seed=5)
-    assert not is_shared_out(run.small_dit(), run.stage(shard=None))
+    assert not should_shard(run.small_dit(), run.stage(shard=None))
     with pytest.raises(ValueError, match=r"^reduce_every_batch: expected false"):
         settings = run.stage(reduce_every_batch=True)
         fit(lambda *_: None, train_state(run.small_dit(), settings, 5), run.batch_of, num_steps=1, config=settings.fit)
