@@ -59,7 +59,7 @@ def evaluate_blocked(
     rows: dict[str, list[object]] = {name: [] for name in BlockedResult.__dataclass_fields__}
     for first in tqdm(range(0, len(seeds), batch_size), desc="blocked", unit="batch"):
         chosen = list(seeds[first : first + batch_size])
-        exact, generated, given = flown(truth, world, chosen, num_clips)
+        exact, generated, given = final_states(truth, world, chosen, num_clips)
         for row, seed in enumerate(chosen):
             for name, moves in probes(spec.poses_per_clip, seed).items():
                 rows["probe"].append(name.split()[0])
@@ -69,7 +69,7 @@ def evaluate_blocked(
     return BlockedResult(**{name: np.array(values) for name, values in rows.items()})
 
 
-def flown(
+def final_states(
     truth: SyntheticWorld, world: SolidCameraWorld, seeds: Sequence[int], num_clips: int
 ) -> tuple[WorldState, WorldState, WorldState]:
     """The states at the end of the flights: the renderer's, the world's own, and as if it had shown the truth."""

@@ -99,7 +99,7 @@ def usable_pixels(truth: CameraTruth, c2w: Float[Tensor, "f 4 4"], frame_numbers
     times = torch.tensor(frame_numbers) / truth.fps
     first = torch.eye(4)[None]
     shown = seen_at_start(
-        truth.resting_depth(c2w), truth.depth(first, torch.zeros(1))[0], c2w, first[0], truth.intrinsics
+        truth.static_depth(c2w), truth.depth(first, torch.zeros(1))[0], c2w, first[0], truth.intrinsics
     )
     return shown & ~_dilated(truth.swept(c2w)) & ~truth.disturbed(c2w, times)
 

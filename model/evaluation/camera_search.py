@@ -174,7 +174,7 @@ class _Residuals:
 
     def _render(self, c2w: Tensor) -> Tensor:
         # supersampled for the derivatives too: otherwise edges jump from pixel to pixel and the floor is 30 x as high
-        return self._view(self.truth.resting_frames(c2w))
+        return self._view(self.truth.static_frames(c2w))
 
     def _view(self, frames: Tensor) -> Tensor:
         """Blurred values `k 3 n` of frames at the pixels inside; unusable pixels do not affect them."""

@@ -16,7 +16,7 @@ from model.data.clips import FRAMES_PER_LATENT
 from model.evaluation.prompts import (
     COLOURS,
     LEAST_SHARE,
-    ColourJudge,
+    ColourClassifier,
     another_of_its_theme,
     named_colours,
     scenes_with_colours,
@@ -36,7 +36,7 @@ class CaptionedScenes:
     Attributes:
         named: The colours that the caption names.
         visible: The colours that the true camera sees in the clip, on 1 % of its pixels or more.
-        themes: The scenes' theme phrases, for a `ColourJudge`.
+        themes: The scenes' theme phrases, for a `ColourClassifier`.
     """
 
     named: Bool[Tensor, "n colours"]
@@ -75,7 +75,7 @@ class CaptionedScenes:
 
 
 def measure_caption_colours(
-    judge: ColourJudge,
+    judge: ColourClassifier,
     truths: list[SceneTruth],
     captions: list[str],
     films: dict[str, UInt8[Tensor, "n f h w 3"]],
@@ -101,7 +101,7 @@ def measure_caption_colours(
 
 
 def _shown(
-    judge: ColourJudge, film: UInt8[Tensor, "n f h w 3"], themes: list[str], frames_per_clip: int
+    judge: ColourClassifier, film: UInt8[Tensor, "n f h w 3"], themes: list[str], frames_per_clip: int
 ) -> Float[Tensor, "n clips colours"]:
     clips = film[:, FRAMES_PER_LATENT::FRAMES_PER_LATENT].split(frames_per_clip // FRAMES_PER_LATENT, dim=1)
     return torch.stack([torch.stack([judge.cover(clip[i], theme) for clip in clips]) for i, theme in enumerate(themes)])

@@ -31,7 +31,7 @@ def find_regions(truths: list[SceneTruth], poses: Float[Tensor, "n f 4 4"], fram
     for truth, path in zip(truths, poses, strict=True):
         times = torch.arange(len(path)) / truth.fps
         full = truth.clip(path, times)
-        resting = truth.resting_depth(path)
+        resting = truth.static_depth(path)
         seen = seen_before_clip(resting, full.depth, path, truth.intrinsics, frames_per_clip)
         known = seen_at_start(resting, full.depth[0], path, path[0], truth.intrinsics)
         moving = full.moving_mask

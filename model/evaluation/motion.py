@@ -57,7 +57,7 @@ def camera_flow(
 
 
 @dataclass(frozen=True)
-class MotionStrength:
+class MotionRatio:
     """Per clip, over the pixels that moving objects pass: sum of the flow, generated and true; number of pixels."""
 
     generated: Float[Tensor, " clips"]
@@ -81,7 +81,7 @@ def measure_motion(
     frames_per_clip: int,
     *,
     every: int = 3,
-) -> MotionStrength:
+) -> MotionRatio:
     """Compares the flow from every `every`-th frame to the next, at all pixels that a moving object passes.
 
     All these pixels count, not only those where the object truly is now: a misplaced object still moves. `every` shares
@@ -94,7 +94,7 @@ def measure_motion(
             clip = (number - 1) // frames_per_clip
             pair = slice(number, number + 2)
             sums[:, clip] += torch.tensor(_pair(truth, generated[pair], path[pair], number), dtype=torch.float64)
-    return MotionStrength(*sums)
+    return MotionRatio(*sums)
 
 
 def _pair(truth: SceneTruth, frames: Tensor, poses: Tensor, number: int) -> tuple[float, float, int]:

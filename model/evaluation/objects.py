@@ -19,7 +19,7 @@ from model.evaluation.video_quality import brightness, ratios
 _OFF_BACKDROP = 24
 
 
-def backdrop_frames(truths: list[SceneTruth], poses: Float[Tensor, "n f 4 4"]) -> UInt8[Tensor, "n f h w 3"]:
+def background_frames(truths: list[SceneTruth], poses: Float[Tensor, "n f 4 4"]) -> UInt8[Tensor, "n f h w 3"]:
     """The scenes without any object, from the same cameras: sky, ground and light."""
     return torch.stack([truth.backdrop(path) for truth, path in zip(truths, poses, strict=True)])
 
@@ -37,7 +37,7 @@ class ObjectCover:
         cls, frames: UInt8[Tensor, "n f h w 3"], backdrop: UInt8[Tensor, "n f h w 3"], frames_per_clip: int
     ) -> "ObjectCover":
         """Measures whole clips of `frames_per_clip` frames, without the episode's first frame."""
-        covered = off_backdrop(frames, backdrop)
+        covered = foreground_mask(frames, backdrop)
         light = brightness(frames) * 255
         slope = torch.nn.functional.pad((light[..., 1:] - light[..., :-1]).abs(), (0, 1))
         pixels = _sum_per_clip(covered.float(), frames_per_clip)
@@ -52,7 +52,7 @@ class ObjectCover:
         return {"share": ratios(self.pixels, true.pixels), "edges": ratios(self.gradient, true.gradient)}
 
 
-def off_backdrop(frames: UInt8[Tensor, "*b h w 3"], backdrop: UInt8[Tensor, "*b h w 3"]) -> Bool[Tensor, "*b h w"]:
+def foreground_mask(frames: UInt8[Tensor, "*b h w 3"], backdrop: UInt8[Tensor, "*b h w 3"]) -> Bool[Tensor, "*b h w"]:
     """Pixels that differ from the empty scene by more than 24 grey levels in some colour."""
     return (frames.int() - backdrop.int()).abs().amax(dim=-1) > _OFF_BACKDROP
 
@@ -70,7 +70,7 @@ def measure_objects(
     that objects cover in the true frames.
     """
     at = torch.arange(FRAMES_PER_LATENT, true.shape[1], FRAMES_PER_LATENT)
-    backdrop = backdrop_frames(truths, poses[:, at])
+    backdrop = background_frames(truths, poses[:, at])
     per_clip = frames_per_clip // FRAMES_PER_LATENT
     cover = ObjectCover.of_frames(true[:, at], backdrop, per_clip)
     all_pixels = true[:, at, ..., 0].numel() / len(cover.pixels)

@@ -27,7 +27,7 @@ LEAST_SHARE = 0.005  # of the picture; a smaller patch of a colour does not coun
 
 
 @dataclass(frozen=True)
-class ColourJudge:
+class ColourClassifier:
     """Tells which palette colours a picture shows, calibrated on the renderer's pictures of every theme.
 
     Attributes:
@@ -38,7 +38,7 @@ class ColourJudge:
     shares: dict[str, Float[Tensor, "bins colours"]]
 
     @classmethod
-    def calibrated(cls, like: SceneTruth, num_scenes: int = 512) -> "ColourJudge":
+    def calibrated(cls, like: SceneTruth, num_scenes: int = 512) -> "ColourClassifier":
         """Learns from the first pictures of `num_scenes` scenes, in the size and through the lens of `like`."""
         unseen = torch.cat([torch.full((2 ** (3 * _BITS), len(COLOURS)), 0.01), torch.ones(2 ** (3 * _BITS), 1)], 1)
         counts: dict[str, Tensor] = defaultdict(unseen.clone)
@@ -97,7 +97,7 @@ class PromptFidelity:
 
 
 def measure_prompts(
-    world: WorldModel, scenes: OracleScenes, judge: ColourJudge, batch_size: int = 16
+    world: WorldModel, scenes: OracleScenes, judge: ColourClassifier, batch_size: int = 16
 ) -> PromptFidelity:
     """Starts an episode from every caption that names a colour, and looks for the colours.
 

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from model.evaluation.objects import backdrop_frames, off_backdrop
+from model.evaluation.objects import background_frames, foreground_mask
 from model.evaluation.truth import SceneTruth
 
 _FRAME_STEP = 2  # frames between the two that are compared
@@ -83,12 +83,12 @@ def measure_steadiness(
     hide each other change in true films, too: the true films' values are the floor.
     """
     at = torch.arange(0, poses.shape[1], _FRAME_STEP)
-    backdrop = backdrop_frames(truths, poses[:, at])
+    backdrop = background_frames(truths, poses[:, at])
     pairs_per_clip = frames_per_clip // _FRAME_STEP
     section: dict[str, object] = {}
     for name, film in films.items():
         frames = film[:, at]
-        covered = off_backdrop(frames, backdrop)
+        covered = foreground_mask(frames, backdrop)
         clips = [BlobChanges() for _ in range((len(at) - 1) // pairs_per_clip)]
         for scene in range(len(frames)):
             for k in range(len(clips) * pairs_per_clip):

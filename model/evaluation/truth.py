@@ -38,11 +38,11 @@ class CameraTruth(Protocol):
     @property
     def fps(self) -> float: ...
 
-    def resting_frames(self, c2w: Float[Tensor, "f 4 4"]) -> UInt8[Tensor, "f h w 3"]:
+    def static_frames(self, c2w: Float[Tensor, "f 4 4"]) -> UInt8[Tensor, "f h w 3"]:
         """Frames of the static scene."""
         ...
 
-    def resting_depth(self, c2w: Float[Tensor, "f 4 4"]) -> Float[Tensor, "f h w"]:
+    def static_depth(self, c2w: Float[Tensor, "f 4 4"]) -> Float[Tensor, "f h w"]:
         """Metric z-depth of the static scene."""
         ...
 
@@ -93,17 +93,17 @@ class StillTruth:
     def intrinsics(self) -> Float[Tensor, "4"]:
         return self.state.intrinsics[0]
 
-    def resting_frames(self, c2w: Float[Tensor, "f 4 4"]) -> UInt8[Tensor, "f h w 3"]:
+    def static_frames(self, c2w: Float[Tensor, "f 4 4"]) -> UInt8[Tensor, "f h w 3"]:
         """Frames from these poses."""
         return self.world.render_views(self.state, c2w[None])[0][0]
 
-    def resting_depth(self, c2w: Float[Tensor, "f 4 4"]) -> Float[Tensor, "f h w"]:
+    def static_depth(self, c2w: Float[Tensor, "f 4 4"]) -> Float[Tensor, "f h w"]:
         """Metric z-depth from these poses."""
         return self.world.render_views(self.state, c2w[None])[1][0]
 
     def depth(self, c2w: Float[Tensor, "f 4 4"], times: Float[Tensor, " f"]) -> Float[Tensor, "f h w"]:
         """Metric z-depth, the same at all times."""
-        return self.resting_depth(c2w)
+        return self.static_depth(c2w)
 
     def disturbed(self, c2w: Float[Tensor, "f 4 4"], times: Float[Tensor, " f"]) -> Bool[Tensor, "f h w"]:
         """No pixel."""
@@ -160,7 +160,7 @@ class SceneTruth:
         """The object of the scene that each pixel's centre sees, by its number; -1 where it sees none."""
         return self._rendered(self.scene, c2w, times, 1).objects
 
-    def resting_frames(self, c2w: Float[Tensor, "f 4 4"]) -> UInt8[Tensor, "f h w 3"]:
+    def static_frames(self, c2w: Float[Tensor, "f 4 4"]) -> UInt8[Tensor, "f h w 3"]:
         """Frames without moving objects and their shadows."""
         return self._frames(self.resting, c2w, torch.zeros(len(c2w)))
 
@@ -168,13 +168,13 @@ class SceneTruth:
         """Frames without any object and its shadow: sky, ground and light, which do not change with time."""
         return self._frames(replace(self.scene, objects=()), c2w, torch.zeros(len(c2w)))
 
-    def resting_depth(self, c2w: Float[Tensor, "f 4 4"]) -> Float[Tensor, "f h w"]:
+    def static_depth(self, c2w: Float[Tensor, "f 4 4"]) -> Float[Tensor, "f h w"]:
         """Metric z-depth of the static scene."""
         return self._rendered(self.resting, c2w, torch.zeros(len(c2w)), 1).depth
 
     def disturbed(self, c2w: Float[Tensor, "f 4 4"], times: Float[Tensor, " f"]) -> Bool[Tensor, "f h w"]:
         """Pixels that moving objects or their shadows change, even slightly."""
-        return (self._frames(self.scene, c2w, times) != self.resting_frames(c2w)).any(dim=-1)
+        return (self._frames(self.scene, c2w, times) != self.static_frames(c2w)).any(dim=-1)
 
     def swept(self, c2w: Float[Tensor, "f 4 4"], num_times: int = 12) -> Bool[Tensor, "f h w"]:
         """Pixels where a moving object is seen at one of `num_times` moments, whatever its phase."""

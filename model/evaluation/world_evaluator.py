@@ -28,7 +28,7 @@ from model.evaluation.oracle import (
     render_oracle_scenes,
 )
 from model.evaluation.perceptual import PerceptualDistance, require_lpips
-from model.evaluation.prompts import ColourJudge, measure_prompts
+from model.evaluation.prompts import ColourClassifier, measure_prompts
 from model.evaluation.steadiness import measure_steadiness
 from model.evaluation.truth import SceneTruth
 from model.evaluation.video_quality import psnr
@@ -193,9 +193,9 @@ class WorldEvaluator:
         return find_regions(self.truths, self.poses, self.step)
 
     @cached_property
-    def judge(self) -> ColourJudge:
-        """A judge that knows how the renderer paints objects, at the scenes' size and lens."""
-        return ColourJudge.calibrated(self.truths[0])
+    def colour_classifier(self) -> ColourClassifier:
+        """A classifier that knows how the renderer paints objects, at the scenes' size and lens."""
+        return ColourClassifier.calibrated(self.truths[0])
 
     def fidelity(self, generated: UInt8[Tensor, "n f h w 3"]) -> Section:
         """PSNR, SSIM and, if configured, LPIPS per clip over pixels seen before, newly revealed and moving."""
@@ -246,7 +246,9 @@ class WorldEvaluator:
         """Colours that the captions name, found in the clips; floors: true frames, and through the VAE."""
         films = {"generated": generated, "true": self.scenes.frames}
         films |= {} if self.rebuilt is None else {"vae": self.rebuilt}
-        return measure_caption_colours(self.judge, self.truths, self.scenes.captions, films, self.poses, self.step)
+        return measure_caption_colours(
+            self.colour_classifier, self.truths, self.scenes.captions, films, self.poses, self.step
+        )
 
     def steadiness(self, generated: UInt8[Tensor, "n f h w 3"]) -> Section:
         """Change of the objects' colour and size within two frames; the floor: true frames, and through the VAE."""
@@ -297,4 +299,4 @@ class WorldEvaluator:
 
     def prompts(self) -> Section:
         """Starts episodes from the captions alone; see `measure_prompts`."""
-        return measure_prompts(self.world, self.scenes, self.judge, self.config.batch_size).summary()
+        return measure_prompts(self.world, self.scenes, self.colour_classifier, self.config.batch_size).summary()

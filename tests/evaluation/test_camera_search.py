@@ -70,7 +70,7 @@ def test_failures_are_named_and_counted(truth: SceneTruth) -> None:
 
 
 def test_usable_pixels_too_scattered_to_be_blurred_are_too_few(truth: SceneTruth) -> None:
-    frame = truth.resting_frames(torch.eye(4)[None])[0]
+    frame = truth.static_frames(torch.eye(4)[None])[0]
     scattered = torch.zeros(48, 80, dtype=torch.bool)
     scattered[::3, ::3] = True
     assert find_pose(truth, frame, scattered, torch.eye(4)[None]).verdict == "unseen"

@@ -7,7 +7,7 @@ from model.data.clips import ClipSetConfig
 from model.data.synthetic.seeds import HELD_OUT_SEED
 from model.evaluation.caption_colours import CaptionedScenes, measure_caption_colours
 from model.evaluation.oracle import OracleScenes, render_oracle_scenes
-from model.evaluation.prompts import COLOURS, ColourJudge, named_colours
+from model.evaluation.prompts import COLOURS, ColourClassifier, named_colours
 
 
 @pytest.fixture(scope="module")
@@ -16,23 +16,23 @@ def scenes() -> OracleScenes:
 
 
 @pytest.fixture(scope="module")
-def judge(scenes: OracleScenes) -> ColourJudge:
-    return ColourJudge.calibrated(scenes.truths()[0], 96)
+def judge(scenes: OracleScenes) -> ColourClassifier:
+    return ColourClassifier.calibrated(scenes.truths()[0], 96)
 
 
-def measured(judge: ColourJudge, scenes: OracleScenes, **films: torch.Tensor) -> dict[str, dict[str, list[float]]]:
+def measured(judge: ColourClassifier, scenes: OracleScenes, **films: torch.Tensor) -> dict[str, dict[str, list[float]]]:
     poses = scenes.frame_poses()
     return measure_caption_colours(judge, scenes.truths(), scenes.captions, films, poses, 16)  # type: ignore[return-value]
 
 
-def test_true_films_obey_their_captions_and_not_those_of_others(judge: ColourJudge, scenes: OracleScenes) -> None:
+def test_true_films_obey_their_captions_and_not_those_of_others(judge: ColourClassifier, scenes: OracleScenes) -> None:
     section = measured(judge, scenes, true=scenes.frames)
     assert min(section["true"]["found"]) > 0.9 and min(section["true"]["named"]) > 0.8
     assert max(section["other"]["found"]) < 0.6 and max(section["other"]["named"]) < 0.6
 
 
 def test_a_film_that_loses_its_objects_in_the_second_clip_is_found_out(
-    judge: ColourJudge, scenes: OracleScenes
+    judge: ColourClassifier, scenes: OracleScenes
 ) -> None:
     emptied = scenes.frames.clone()
     for film, truth, path in zip(emptied, scenes.truths(), scenes.frame_poses(), strict=True):
@@ -65,7 +65,7 @@ def test_views_are_the_renderers_own(scenes: OracleScenes) -> None:
         assert not named_colours(caption) or not there or named_colours(caption) & there
 
 
-def test_captions_without_colours_are_refused(judge: ColourJudge) -> None:
+def test_captions_without_colours_are_refused(judge: ColourClassifier) -> None:
     scenes = render_oracle_scenes(ClipSetConfig(num_clips=1, num_latents=5, first_seed=HELD_OUT_SEED), 1)
     assert "other" not in measured(judge, scenes, true=scenes.frames)
     scenes.captions[0] = "a green meadow"

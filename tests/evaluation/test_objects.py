@@ -5,7 +5,7 @@ import torch
 
 from model.data.clips import ClipSetConfig
 from model.data.synthetic.seeds import HELD_OUT_SEED
-from model.evaluation.objects import ObjectCover, backdrop_frames, measure_objects, off_backdrop
+from model.evaluation.objects import ObjectCover, background_frames, foreground_mask, measure_objects
 from model.evaluation.oracle import OracleScenes, render_oracle_scenes
 
 CLIPS = ClipSetConfig(num_clips=2, num_latents=5, first_seed=HELD_OUT_SEED)
@@ -27,8 +27,8 @@ def test_pixels_and_gradient_of_a_planted_object() -> None:
 
 def test_a_grey_level_more_or_less_is_backdrop() -> None:
     backdrop = torch.full((1, 4, 4, 3), 100, dtype=torch.uint8)
-    assert not off_backdrop(backdrop + 24, backdrop).any()
-    assert off_backdrop(backdrop - 25, backdrop).all()  # below as well as above, without unsigned overflow
+    assert not foreground_mask(backdrop + 24, backdrop).any()
+    assert foreground_mask(backdrop - 25, backdrop).all()  # below as well as above, without unsigned overflow
 
 
 def test_true_frames_score_1_an_empty_scene_0_and_smudges_less_edges(scenes: OracleScenes) -> None:
@@ -48,7 +48,7 @@ def test_true_frames_score_1_an_empty_scene_0_and_smudges_less_edges(scenes: Ora
 def test_the_backdrop_is_the_true_frame_wherever_there_is_no_object(scenes: OracleScenes) -> None:
     at = torch.arange(4, 17, 4)
     truth, path = scenes.truths()[0], scenes.frame_poses()[0, at]
-    backdrop = backdrop_frames([truth], path[None])[0]
+    backdrop = background_frames([truth], path[None])[0]
     equal = (backdrop == scenes.frames[0, at]).all(dim=-1)
     assert equal.float().mean() > 0.3  # sky and ground, bit for bit
     assert not equal.all()

@@ -9,7 +9,7 @@ from torch import Tensor
 from model.data.clips import ClipSetConfig
 from model.data.synthetic.seeds import CALIBRATION_SEED, HELD_OUT_SEED
 from model.evaluation.oracle import OracleScenes, render_oracle_scenes
-from model.evaluation.prompts import ColourJudge, PromptFidelity, measure_prompts, named_colours
+from model.evaluation.prompts import ColourClassifier, PromptFidelity, measure_prompts, named_colours
 from model.world.protocol import WorldState
 from model.world.synthetic_world import SyntheticWorld
 
@@ -20,11 +20,11 @@ def scenes() -> OracleScenes:
 
 
 @pytest.fixture(scope="module")
-def judge(scenes: OracleScenes) -> ColourJudge:
-    return ColourJudge.calibrated(scenes.truths()[0], 96)
+def judge(scenes: OracleScenes) -> ColourClassifier:
+    return ColourClassifier.calibrated(scenes.truths()[0], 96)
 
 
-def test_the_renderer_shows_what_its_captions_name(scenes: OracleScenes, judge: ColourJudge) -> None:
+def test_the_renderer_shows_what_its_captions_name(scenes: OracleScenes, judge: ColourClassifier) -> None:
     figures = measure_prompts(SyntheticWorld(), scenes, judge).summary()
     assert figures["colours_rendered"] == figures["colours_generated"] > 0.9
     assert figures["named_rendered"] > 0.7  # a caption leaves out what is small or far
@@ -38,7 +38,7 @@ class Deaf(SyntheticWorld):
         return super().start([seeds[0]] * len(seeds))
 
 
-def test_a_world_that_does_not_listen_gets_no_more_than_chance(scenes: OracleScenes, judge: ColourJudge) -> None:
+def test_a_world_that_does_not_listen_gets_no_more_than_chance(scenes: OracleScenes, judge: ColourClassifier) -> None:
     figures = measure_prompts(Deaf(), scenes, judge).summary()
     assert figures["colours_generated"] < 0.6
     assert figures["whole_prompts_generated"] < 0.5
@@ -65,7 +65,7 @@ def test_figures_of_a_table_made_by_hand() -> None:
 
 def test_one_prompt_has_no_other_to_compare_with() -> None:
     scenes = render_oracle_scenes(ClipSetConfig(num_clips=1, num_latents=1, first_seed=CALIBRATION_SEED), 1)
-    found = measure_prompts(SyntheticWorld(), scenes, ColourJudge.calibrated(scenes.truths()[0], 1))
+    found = measure_prompts(SyntheticWorld(), scenes, ColourClassifier.calibrated(scenes.truths()[0], 1))
     assert found.other is None
     assert {"colours_generated", "colours_rendered"} <= found.summary().keys()
     assert "colours_other" not in found.summary()
@@ -80,4 +80,4 @@ def test_scenes_without_colours_are_refused() -> None:
     scenes = render_oracle_scenes(ClipSetConfig(num_clips=1, num_latents=1, first_seed=HELD_OUT_SEED), 1)
     scenes.captions[0] = "a green meadow"
     with pytest.raises(ValueError, match="prompts: expected scenes whose captions name colours"):
-        measure_prompts(SyntheticWorld(), scenes, ColourJudge.calibrated(scenes.truths()[0], 1))
+        measure_prompts(SyntheticWorld(), scenes, ColourClassifier.calibrated(scenes.truths()[0], 1))

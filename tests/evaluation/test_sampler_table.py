@@ -16,7 +16,7 @@ from model.build import SamplerTableConfig
 from model.cli.evaluate import run_distillation
 from model.evaluation import sampler_table as sampler_table_module
 from model.evaluation.oracle import fly
-from model.evaluation.prompts import ColourJudge
+from model.evaluation.prompts import ColourClassifier
 from model.evaluation.sampler_table import sampler_sheet, sampler_table
 from model.world.load import load_world
 
@@ -31,7 +31,7 @@ def settings(*given: str) -> SamplerTableConfig:
 
 
 def test_rows_are_flown_timed_and_written(random_world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ColourJudge, "calibrated", partial(ColourJudge.calibrated, num_scenes=48))  # quicker
+    monkeypatch.setattr(ColourClassifier, "calibrated", partial(ColourClassifier.calibrated, num_scenes=48))  # quicker
     folder, out = random_world.save(tmp_path / "world"), tmp_path / "table.json"
     slow = f"slow:{{world:{folder},sampler_steps:6}}"
     quick = f"quick:{{world:{folder},sampler_steps:1,guidance_text:1,guidance_camera:1}}"

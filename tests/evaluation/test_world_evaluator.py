@@ -16,7 +16,7 @@ from model.evaluation.fidelity import Regions, fidelity_per_clip
 from model.evaluation.moves import MOVES, move, render_moves
 from model.evaluation.oracle import OracleResult, OracleScenes, evaluate_oracle, render_oracle_scenes
 from model.evaluation.plots import plot_paths, plot_report
-from model.evaluation.prompts import ColourJudge
+from model.evaluation.prompts import ColourClassifier
 from model.evaluation.report import _kinds_table, evaluation_tables
 from model.evaluation.world_evaluator import EvaluationConfig, EvaluationReport, WorldEvaluator
 from model.world.synthetic_world import SyntheticWorld
@@ -33,7 +33,7 @@ def evaluated() -> tuple[OracleScenes, OracleResult, EvaluationReport]:
         camera=True, camera_every=16, objects=True, caption_colours=True, steadiness=True, revisit=1, still=1
     )
     evaluator = WorldEvaluator(world, None, CLIPS, scenes, config)
-    evaluator.judge = ColourJudge.calibrated(evaluator.truths[0], 48)
+    evaluator.colour_classifier = ColourClassifier.calibrated(evaluator.truths[0], 48)
     return scenes, result, evaluator.evaluate(result)
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.evaluation.prompts import COLOURS, ColourJudge
+from model.evaluation.prompts import COLOURS, ColourClassifier
 from model.evaluation.truth import SceneTruth
 from model.geometry import se3
 from model.world.camera_world import CameraWorld
@@ -64,7 +64,7 @@ def test_another_theme_shows_where_the_camera_turns_to(
 def test_another_colour_brings_no_object_of_it(world: CameraWorld) -> None:
     spec = world.spec
     truth = SceneTruth.of_seed(0, torch.tensor(spec.intrinsics), spec.height, spec.width)
-    judge, found = ColourJudge.calibrated(truth, num_scenes=64), {}
+    judge, found = ColourClassifier.calibrated(truth, num_scenes=64), {}
     for prompt in (RED, BLUE):
         film = fly(world, RED, prompt, TWISTS["turning round"], NUM_SEEDS)
         cover = torch.stack([judge.cover(film[:, clip], "a green meadow") for clip in range(CLIPS)])
