@@ -12,6 +12,8 @@ from typing import Any
 
 from gymnasium.envs.registration import register
 
+import model  # noqa: F401  # limits the spinning of OpenMP threads, before torch is loaded
+
 ENV_ID = "CameraCtrlWorld-v0"
 MAX_EPISODE_STEPS = 64
 

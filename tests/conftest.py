@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("MPLBACKEND", "Agg")
-
 from jaxtyping import install_import_hook
+
+import model  # noqa: F401  # before torch: several processes of tests share the cores
 
 # Benchmarks time the code as users run it.
 # PEP 484's numeric tower, as mypy reads it: an int is welcome wherever a float is.
