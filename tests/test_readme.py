@@ -137,7 +137,8 @@ def test_settings_in_the_text_exist(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     settings = [compose(command, monkeypatch, capsys) for command in sorted(plain)]
     known |= set(re.findall(r"^ *(\w+):", "\n".join(settings), re.MULTILINE))
     known |= {"env", "agent", "task", "experiment", "table", "budget"}  # groups of presets
-    known |= {"OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "unit"}  # of the shell, and of RealEstate10K texts
+    # of the shell, and of RealEstate10K texts
+    known |= {"OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "unit"}
     named = {
         setting
         for name in PAGES
