@@ -2,8 +2,7 @@
 
 import os
 
-# OpenMP reads this when torch loads. By default its threads spin for long at every barrier: a clip takes nine times as
-# long when another process uses the cores. With less spinning it takes twice as long, and no longer than before on free
-# cores.
+# OpenMP reads this when torch loads. By default its threads spin for long at every barrier: when other processes use the
+# cores, a clip takes eight times as long as with this. On free cores it makes no difference (model/training/README.md).
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
