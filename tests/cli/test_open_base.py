@@ -55,6 +55,21 @@ def settings(experiment: str, base: Path, clips: Path, out: Path, *more: str) ->
     return config
 
 
+def distillation(world: Path, clips: Path, out: Path) -> DistillConfig:
+    """One step of the debug distillation, image to video."""
+    given = [
+        "experiment=debug", f"world={world}", f"out={out}", "data.render_into=null", f"data.folder={clips}",
+        "data.clips.num_latents=6", "data.clips.height=32", "data.clips.width=32", "diffusion.num_new=2",
+        "diffusion.memory_latents=0", "flights.share=0", "training.num_steps=1", "teacher.sampler_steps=null",
+        "num_preview_scenes=1", "training.fit.sample_every=0",
+    ]  # fmt: skip
+    with initialize_config_module(config_module="configs.distill", version_base=None):
+        config = OmegaConf.to_object(compose("config", given))
+    assert isinstance(config, DistillConfig)
+    config.diffusion = dataclasses.replace(config.diffusion, context_shares={1: 1.0})
+    return config
+
+
 def fly(folder: Path) -> np.ndarray:
     """The frames of one clip."""
     env = gym.make(cc2env.ENV_ID, world=str(folder))
@@ -83,30 +98,26 @@ def test_both_phases_then_the_world_flies_and_is_distilled(
     assert Path(world.text_encoder.folder) == wan_base  # the pipeline's, not copied
     assert fly(second).shape == (8, 32, 32, 3)
     diffusers.WanTransformer3DModel.from_pretrained(second / "transformer")
-    with initialize_config_module(config_module="configs.distill", version_base=None):
-        given = [
-            "experiment=debug", f"world={second}", f"out={tmp_path}/fast", "data.render_into=null",
-            f"data.folder={clips}", "data.clips.num_latents=6", "data.clips.height=32", "data.clips.width=32",
-            "diffusion.num_new=2", "diffusion.memory_latents=0", "flights.share=0", "training.num_steps=1",
-            "teacher.sampler_steps=null", "num_preview_scenes=1", "training.fit.sample_every=0",
-        ]  # fmt: skip
-        config = OmegaConf.to_object(compose("config", given))
-    assert isinstance(config, DistillConfig)
-    config.diffusion = dataclasses.replace(config.diffusion, context_shares={1: 1.0})
+    config = distillation(second, clips, tmp_path / "fast")
     with pytest.raises(ValueError, match=r"^teacher, samplers: expected none"):
         distill(dataclasses.replace(config, teacher=WorldOptions(sampler_steps=2)))
     student = distill(config)
     assert read_world(student).sampler.guidance_text == 1.0 and fly(student).shape == (8, 32, 32, 3)
 
 
-def test_wan_2_2_is_trained_and_flies_and_diffusers_reads_both_networks(
+def test_wan_2_2_goes_the_same_way_and_diffusers_reads_both_networks(
     wan22_base: Path, clips: Path, tmp_path: Path
 ) -> None:
-    world = train(settings("wan_phase2", wan22_base, clips, tmp_path / "run", "training.num_steps=1"))
-    assert fly(world).shape == (8, 32, 32, 3)
-    transformer = diffusers.WanTransformer3DModel.from_pretrained(world / "transformer")
-    vae = diffusers.AutoencoderKLWan.from_pretrained(world / "vae")
-    assert transformer.config.in_channels == vae.config.z_dim == 48 and vae.config.is_residual
+    first = train(settings("wan_phase1", wan22_base, clips, tmp_path / "one", "training.num_steps=1"))
+    second = train(settings("wan_phase2", first, clips, tmp_path / "two", "training.num_steps=1"))
+    adapted = train(settings("wan_lora", wan22_base, clips, tmp_path / "lora", "training.num_steps=1", "lora.rank=2"))
+    student = distill(distillation(second, clips, tmp_path / "fast"))
+    for world in (second, adapted, student):
+        assert fly(world).shape == (8, 32, 32, 3)
+        transformer = diffusers.WanTransformer3DModel.from_pretrained(world / "transformer")
+        assert transformer.config.in_channels == 48
+    vae = diffusers.AutoencoderKLWan.from_pretrained(second / "vae")
+    assert vae.config.z_dim == 48 and vae.config.is_residual
 
 
 def test_adapters_are_resumed_exactly_and_come_out_merged_and_alone(
