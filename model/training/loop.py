@@ -48,7 +48,8 @@ class FitConfig:
     accumulation: int = 1
     max_grad_norm: float | None = 1.0
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    bfloat16: bool | None = False  # autocast; None: where the device has units for it (GPUs, CPUs with AMX)
+    # autocast; None: where the device has units for it (GPUs, CPUs with AMX or AVX-512 BF16)
+    bfloat16: bool | None = False
     # "high", "medium": products of float32 matrices in TF32, bfloat16, where the processor has them (GPUs, AMX)
     matmul_precision: str = "highest"
     checkpoint_steps: int | None = None
