@@ -35,7 +35,7 @@ class AgentConfig:
 class ExploreConfig:
     """`python -m agents.explore`; see `--help`."""
 
-    world: str = "tiny"
+    world: str = "small"
     trajectory: str | None = None
     fps: float | None = None
     stride: int = 1

@@ -20,7 +20,7 @@ class FlyConfig:
     """`python -m agents.fly`; see `--help`."""
 
     world: str = "tiny"
-    worlds: list[str] = field(default_factory=lambda: ["tiny", "synthetic"])
+    worlds: list[str] = field(default_factory=lambda: ["tiny", "small", "synthetic"])
     sampler: str = "default"
     task: str = "none"
     collision: str = "none"

@@ -131,7 +131,7 @@ def test_a_text_is_flown_by_its_timestamps_and_an_array_by_fps(tmp_path, capsys)
     [
         (["trajectory=nowhere.txt"], "error: nowhere.txt: expected a readable trajectory file"),
         (["trajectory=notes.md"], "error: notes.md: expected a trajectory file ending in .txt or .npy"),
-        (["world=nowhere"], "error: world: expected 'tiny', 'synthetic'"),
+        (["world=nowhere"], "error: world: expected 'tiny', 'small', 'synthetic'"),
         (["image=notes.md"], "error: image: expected a readable picture file, got notes.md"),
         (["agent.script=sideways"], "error: script: expected a tour"),
         (["agent.kind=clever"], "error: agent.kind: expected scripted or random, got 'clever'"),

@@ -4,7 +4,7 @@ import pytest
 
 from cc2env.testing import check_world
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
-from model.pretrained import wan
+from model.pretrained import shipped_worlds, wan
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.config import write_world_config
 from model.world.load import load_world
@@ -23,5 +23,6 @@ def test_our_worlds_pass(learned_folder, random_world, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_shipped_world_passes():
-    check_world(load_world("tiny", WorldOptions(sampler="fast")), other_process=False)
+@pytest.mark.parametrize("name", shipped_worlds())
+def test_the_shipped_worlds_pass(name):
+    check_world(load_world(name, WorldOptions(sampler="fast")), other_process=False)

@@ -191,7 +191,7 @@ def cc2env_room():
     [
         ("gone", "world: 'gone' cannot be imported from room_worlds:no_such_thing"),
         ("needy", "world: 'needy' cannot be imported from no_such_package:make: No module named"),
-        ("rom", "world: expected 'tiny', 'synthetic', .*'needy', 'room' or a folder, got 'rom'"),
+        ("rom", "world: expected 'tiny', 'small', 'synthetic', .*'needy', 'room' or a folder, got 'rom'"),
     ],
 )
 def test_what_is_no_world_is_one_line(package, world, message):

@@ -117,7 +117,7 @@ def test_a_missing_vae_is_named() -> None:
         ("train_vae", ["training.optimizer.muon=true"], "error: muon: expected hidden matrices"),
         ("train_vae", ["vae.dim_mult=[1]"], "error: temporal_downsample: expected 0 entries"),
         ("evaluate", [], "error: expected an evaluation, one of ['oracle'"),
-        ("evaluate", ["oracle", "world=nowhere"], "error: world: expected 'tiny', 'synthetic'"),
+        ("evaluate", ["oracle", "world=nowhere"], "error: world: expected 'tiny', 'small', 'synthetic'"),
         ("evaluate", ["oracle", "world=synthetic", "num_scenes=0"], "error: num_scenes: expected at least 1, got 0"),
     ],
 )

@@ -270,7 +270,7 @@ def test_a_wrong_world_file_is_refused(tmp_path: Path, text: str, message: str) 
 def test_missing_and_damaged_folders_are_refused(
     tmp_path: Path, dit: VideoDiT, vae: VideoVAE, config: WorldConfig
 ) -> None:
-    with pytest.raises(FileNotFoundError, match=r"^world: expected 'tiny', 'synthetic'"):
+    with pytest.raises(FileNotFoundError, match=r"^world: expected 'tiny', 'small', 'synthetic'"):
         load_world("no such world")
     with pytest.raises(FileNotFoundError, match=r"^world: .*world\.yaml"):
         load_world(tmp_path)
