@@ -101,8 +101,9 @@ class CameraCtrlWorldEnv(SharedWorldSpec, WorldProperties, gym.Env[np.ndarray, n
 
     | Argument          | Default    | Meaning                                                                      |
     |-------------------|------------|------------------------------------------------------------------------------|
-    | `world`           | `"tiny"`   | `"tiny"` (shipped weights), `"synthetic"` (renderer), a world's folder, the  |
-    |                   |            | name of one that is registered, or an object with the protocol's methods     |
+    | `world`           | `"tiny"`   | `"tiny"` or `"small"` (shipped weights; 48x80, 96x160), `"synthetic"`        |
+    |                   |            | (renderer), a world's folder, the name of one that is registered, or an      |
+    |                   |            | object with the protocol's methods                                           |
     | `sampler`         | world's    | `"quality"`, `"default"` or `"fast"`, where the world has them               |
     | `sampler_steps`   | world's    | steps of the ODE solver for each clip                                        |
     | `guidance_text`   | world's    | guidance weight of the prompt for each clip (the paper, Eq. 3); 1 is none    |
