@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from model.data.synthetic.seeds import HELD_OUT_SEED
+from model.pretrained import shipped_worlds
 from model.world.camera_world import CameraWorld
 from model.world.load import load_world
 from model.world.synthetic_world import SyntheticWorld
@@ -20,36 +21,37 @@ from model.world.synthetic_world import SyntheticWorld
 NUM_SCENES = 48
 
 
-@pytest.fixture(scope="module")
-def world() -> CameraWorld:
-    world = load_world("tiny")
+@pytest.fixture(scope="module", params=shipped_worlds())
+def world(request: pytest.FixtureRequest) -> CameraWorld:
+    world = load_world(request.param)
     assert isinstance(world, CameraWorld)
     return world
 
 
 @pytest.fixture(scope="module")
-def rendered() -> Tensor:
+def rendered(world: CameraWorld) -> Tensor:
     """First frames of held-out scenes."""
-    frames = SyntheticWorld().start(range(HELD_OUT_SEED, HELD_OUT_SEED + NUM_SCENES))[1]
+    size = {"height": world.spec.height, "width": world.spec.width}
+    frames = SyntheticWorld(**size).start(range(HELD_OUT_SEED, HELD_OUT_SEED + NUM_SCENES))[1]
     return frames[:, 0]
 
 
-def photograph() -> Tensor:
+def photograph(height: int, width: int) -> Tensor:
     """Matplotlib's own, of a person in front of a flag; its middle."""
     with get_sample_data("grace_hopper.jpg") as file, Image.open(file) as picture:
-        return torch.from_numpy(np.array(picture.crop((0, 100, 512, 407)).resize((80, 48))))[None]
+        return torch.from_numpy(np.array(picture.crop((0, 100, 512, 407)).resize((width, height))))[None]
 
 
-def noise() -> Tensor:
+def noise(height: int, width: int) -> Tensor:
     generator = torch.Generator().manual_seed(0)
-    return torch.randint(256, (4, 48, 80, 3), generator=generator, dtype=torch.uint8)
+    return torch.randint(256, (4, height, width, 3), generator=generator, dtype=torch.uint8)
 
 
-def blocks() -> Tensor:
+def blocks(height: int, width: int) -> Tensor:
     """Hard edges in colours that no theme has."""
     generator = torch.Generator().manual_seed(1)
     colours = torch.randint(256, (4, 3, 5, 3), generator=generator, dtype=torch.uint8)
-    return colours.repeat_interleave(16, 1).repeat_interleave(16, 2)
+    return colours.repeat_interleave(height // 3, 1).repeat_interleave(width // 5, 2)
 
 
 def psnr_through_vae(world: CameraWorld, pictures: Tensor) -> Tensor:
@@ -60,7 +62,8 @@ def psnr_through_vae(world: CameraWorld, pictures: Tensor) -> Tensor:
 def test_the_worlds_own_pictures_are_distinguished_from_others(world: CameraWorld, rendered: Tensor) -> None:
     threshold = world._familiar_psnr
     assert threshold is not None
-    kinds = {"rendered": rendered, "photograph": photograph(), "noise": noise(), "blocks": blocks()}
+    size = world.spec.height, world.spec.width
+    kinds = {"rendered": rendered, "photograph": photograph(*size), "noise": noise(*size), "blocks": blocks(*size)}
     figures = {name: psnr_through_vae(world, pictures) for name, pictures in kinds.items()}
     for name, figure in figures.items():
         print(f"{name}: {len(figure)} pictures, {figure.min():.1f} to {figure.max():.1f} dB")
@@ -69,9 +72,13 @@ def test_the_worlds_own_pictures_are_distinguished_from_others(world: CameraWorl
 
 
 def test_unlike_pictures_are_warned_of_with_their_figure(world: CameraWorld) -> None:
-    for pictures in (photograph(), noise(), blocks()):
+    size = world.spec.height, world.spec.width
+    for pictures in (photograph(*size), noise(*size), blocks(*size)):
         figure = psnr_through_vae(world, pictures).min()
-        with pytest.warns(UserWarning, match=rf"^image: this picture is unlike .* at {figure:.1f} dB, .* 34 dB"):
+        with pytest.warns(
+            UserWarning,
+            match=rf"^image: this picture is unlike .* at {figure:.1f} dB, .* {world._familiar_psnr:.0f} dB",
+        ):
             world.start(range(len(pictures)), images=pictures)
 
 
