@@ -38,7 +38,8 @@ def test_rows_are_flown_timed_and_written(random_world: Any, tmp_path: Path, mon
     config = settings(f"+rows={{{slow},{quick}}}", "caption_colours=true", "num_scenes=2", "num_clips=2", f"out={out}")
     slow, quick = run_distillation(config)
     assert (slow["name"], slow["evaluations"], quick["evaluations"]) == ("slow", 18, 1)
-    assert slow["times_as_fast"] == 1 and quick["times_as_fast"] > 1.5 and quick["network_ms"] < slow["network_ms"]
+    a_clip = [row["network_ms"] + row["decoding_ms"] for row in (slow, quick)]  # each rounded to a tenth
+    assert slow["times_as_fast"] == 1 and quick["times_as_fast"] == pytest.approx(a_clip[0] / a_clip[1], rel=0.1)
     assert len(slow["share"]) == len(slow["edges"]) == 2 and len(slow["psnr_known"]) == 2
     assert len(slow["caption_found"]) == len(slow["caption_named"]) == 2
     written = json.loads(out.read_text())
