@@ -158,6 +158,11 @@ def plan_worlds(config: DistillConfig, world: WorldConfig) -> list[WorldConfig]:
                 f"diffusion.{name}: expected {wanted}, as the world continues its clips, got "
                 f"{getattr(config.diffusion, name)}"
             )
+    if config.diffusion.context_noise < world.sampler.context_noise:
+        raise ValueError(
+            f"diffusion.context_noise: expected at least {world.sampler.context_noise}, the noise of the teacher's "
+            f"contexts, got {config.diffusion.context_noise}"
+        )
     worlds = [world]
     for phase in range(1, config.phases + 1):
         before = worlds[-1]
@@ -189,13 +194,7 @@ def fewer_steps(sampler: SamplerConfig, least: int) -> SamplerConfig:
 
 
 def step_plan(teacher: SamplerConfig, student: SamplerConfig) -> StepPlan:
-    """The plan of one phase for one sampler.
-
-    Raises:
-        ValueError: The teacher noises its context, which no student learns.
-    """
-    if teacher.context_noise > 0:
-        raise ValueError(f"teacher: expected a sampler with context_noise 0, got {teacher.context_noise}")
+    """The plan of one phase for one sampler."""
     return StepPlan(
         teacher_steps=teacher.num_steps,
         student_steps=student.num_steps,

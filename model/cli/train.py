@@ -172,7 +172,7 @@ def world_config(
         horizontal_fov_deg=clips.horizontal_fov_deg,
         poses_per_clip=config.diffusion.num_new,
         # at least 1, the opening: a world that only learned text-to-video continues it, too, as well as it can
-        context_latents=max([1, *(n for n, share in config.diffusion.context_shares.items() if share > 0)]),
+        context_latents=max(1, config.diffusion.longest_context),
         memory_latents=config.diffusion.memory_latents,
         sampler=config.sampler,
         opening=config.opening,

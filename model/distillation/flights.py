@@ -64,6 +64,7 @@ class ClipInputs(NamedTuple):
     noise: Float[Tensor, "b c new h w"]
     context: Float[Tensor, "b c n h w"]
     c2w: Float[Tensor, "b n_plus_new 4 4"]
+    context_noise: Float[Tensor, "b c n h w"]
 
 
 @dataclass(frozen=True)
@@ -99,13 +100,17 @@ class Flight:
         context, past = memory.choose_context(window, poses, self.start.intrinsics, num, num_memory)
         steps = torch.full_like(self.seeds, number)  # the noise of step 0 is that of openings
         noise = episode_noise(self.seeds, steps, (c, world.poses_per_clip, h, w)).to(self.c2w.device)
-        return ClipInputs(noise, context, torch.cat([past, poses], dim=1))
+        # the steps of the context's noise are those of `CameraWorld`
+        context_noise = episode_noise(self.seeds, -1 - steps, context.shape[1:]).to(self.c2w.device)
+        return ClipInputs(noise, context, torch.cat([past, poses], dim=1), context_noise)
 
     def sample(self, dit: VideoDiT, inputs: ClipInputs, sampler: SamplerConfig) -> Float[Tensor, "b c new h w"]:
         """The clip that a network samples from these inputs."""
         text, intrinsics = self.start.text, self.start.intrinsics
         null = self.null_text.to(text).expand_as(text)
-        return sample_clip(dit, inputs.noise, inputs.context, inputs.c2w, intrinsics, text, null, sampler)
+        # a given first frame stays as it is
+        noised = inputs.context_noise if sampler.context_noise > 0 and inputs.context.shape[2] > 1 else None
+        return sample_clip(dit, inputs.noise, inputs.context, inputs.c2w, intrinsics, text, null, sampler, noised)
 
     def poses(self, number: int) -> Float[Tensor, "b new 4 4"]:
         """Poses of clip `number`."""

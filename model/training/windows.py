@@ -33,8 +33,8 @@ class WindowConfig:
         context_noise: Largest diffusion time of an extension's context: each row's is drawn from 0 to this, and passed
             to the network. In an episode it continues its own clips, errors included (Chen et al. 2024, Diffusion
             Forcing; the paper's Table 5 advises 0).
-        memory_latents: How many latents of an extension's context are memory frames, from anywhere earlier in the clip;
-            the others are right before the new ones.
+        memory_latents: How many latents of the longest extension's context are memory frames, from anywhere earlier in
+            the clip; the others are right before the new ones. Shorter contexts have none, as early in an episode.
         reference_jitter: Metres; how far an extension window's reference is moved from the clip's start.
         channel_weight_power: How much the loss follows the channels' effect on pixels (see `channel_weights`): 0 not at
             all, 1 fully.
@@ -69,12 +69,16 @@ class WindowConfig:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
         if not self.reference_jitter >= 0:
             raise ValueError(f"reference_jitter: expected 0 metres or more, got {self.reference_jitter}")
-        extensions = [n for n, share in shares.items() if n > 1 and share > 0]
-        if self.memory_latents and not 0 < self.memory_latents < min(extensions, default=0):
+        if self.memory_latents and not 0 < self.memory_latents < self.longest_context:
             raise ValueError(
-                f"memory_latents: expected less than the context of every extension {extensions}, got "
+                f"memory_latents: expected less than the longest context, {self.longest_context}, got "
                 f"{self.memory_latents}"
             )
+
+    @property
+    def longest_context(self) -> int:
+        """The most context latents that a step has."""
+        return max(n for n, share in self.context_shares.items() if share > 0)
 
     @property
     def longest_window(self) -> int:
@@ -148,7 +152,7 @@ class WindowSampler:
             batch = LatentBatch(*(value[:rows] for value in batch))
         start = choose_starts(batch, num_context, num_new, generator)
         frames = start[:, None] + torch.arange(num_context + num_new, device=start.device)
-        if config.memory_latents and num_context > 1:
+        if config.memory_latents and num_context == config.longest_context:
             frames = sample_memory_frames(frames, config.memory_latents, generator)
         window = take_frames(batch, frames)
         # Float64, which neither autocast nor TF32 rounds: cameras must not lose precision with the network.

@@ -78,8 +78,8 @@ def choose_context(
     """Latents and poses of the context of the next clip: `num_memory` chosen ones, then the `num - num_memory` latest.
 
     They are chosen one by one: each time the past view that shows most of what the new poses look at and the context
-    does not show yet. If no view adds anything, the latest is taken, so that on a straight path the context is the
-    latest `num`.
+    does not show yet. Among equals, the view that shows most of it at all; then the oldest: fewer generated clips lie
+    between it and the first picture, so it has fewer errors.
 
     Args:
         window: `b` rows that hold `num` entries or more each.
@@ -96,12 +96,14 @@ def choose_context(
     capacity, recent = poses.shape[1], num - num_memory
     index = torch.arange(capacity, device=poses.device)
     sees = _sees(poses, _looked_at(c2w, intrinsics), intrinsics)
+    points = sees.shape[-1]
     is_shown = sees[:, capacity - recent :].any(dim=1)
     is_free = (index >= capacity - window["count"][:, None]) & (index < capacity - recent)
     chosen = []
     for _ in range(num_memory):
-        gain = (sees & ~is_shown[:, None]).sum(-1) + index / capacity  # among equal views the latest wins
-        best = gain.masked_fill(~is_free, -1.0).argmax(dim=1, keepdim=True)
+        new = (sees & ~is_shown[:, None]).sum(-1)
+        gain = (new * (points + 1) + sees.sum(-1)) * capacity - index  # by what is new, all that is seen, and age
+        best = gain.masked_fill(~is_free, -capacity).argmax(dim=1, keepdim=True)
         chosen.append(best)
         is_free = is_free.scatter(1, best, False)
         is_shown = is_shown | sees.take_along_dim(best[..., None], dim=1).squeeze(1)

@@ -1,6 +1,7 @@
 """The distillation's command from end to end: a world in, faster worlds out, resumed where it was left."""
 
 import copy
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,14 @@ def test_a_phase_that_only_takes_the_guidance_in_is_worth_having(tmp_path: Path)
     config = settings(tmp_path / "world", "phases=1", "least_steps=4", "least_opening_steps=6")
     _, after = plan_worlds(config, TEACHER)
     assert after.sampler == TEACHER.sampler and after.opening.num_steps == 6 and after.opening.guidance_text == 1
+
+
+def test_students_learn_from_contexts_as_noisy_as_the_teachers(tmp_path: Path) -> None:
+    noisy = dataclasses.replace(TEACHER, sampler=dataclasses.replace(TEACHER.sampler, context_noise=0.3))
+    worlds = plan_worlds(settings(tmp_path / "world", "diffusion.context_noise=0.4"), noisy)
+    assert {world.sampler.context_noise for world in worlds} == {0.3}
+    with pytest.raises(ValueError, match=r"^diffusion.context_noise: expected at least 0.3, .* got 0.2"):
+        plan_worlds(settings(tmp_path / "world", "diffusion.context_noise=0.2"), noisy)
 
 
 def test_only_the_steps_of_euler_are_distilled(tmp_path: Path) -> None:

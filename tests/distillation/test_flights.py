@@ -1,5 +1,6 @@
 """The teacher's flights are what its world generates, and a pure function of seed and step."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -67,18 +68,20 @@ def test_a_long_path_goes_on_along_the_next_rows_from_where_it_is() -> None:
     torch.testing.assert_close(se3.relative(long[0, 8], long[0, 11]), c2w[1, 3])  # and the third piece is row 1's
 
 
-def test_a_flight_is_what_the_world_generates() -> None:
+@pytest.mark.parametrize("context_noise", [0.0, 0.3])
+def test_a_flight_is_what_the_world_generates(context_noise: float) -> None:
+    config = dataclasses.replace(WORLD, sampler=SamplerConfig(num_steps=2, context_noise=context_noise))
     network, encoder = dit(), TinyVocabularyEncoder(["red"], 8, 3)
     vae = VideoVAE(VideoVAEConfig(latent_channels=4, base_dim=4, num_res_blocks=1, dim_mult=[1, 1, 1, 1])).eval()
-    settings = {"sampler": WORLD.sampler, "context_latents": 4, "memory_latents": 2, "memory_capacity": 64}
-    world = CameraWorld(network, vae, encoder, WORLD.spec(), **settings)
+    settings = {"sampler": config.sampler, "context_latents": 4, "memory_latents": 2, "memory_capacity": 64}
+    world = CameraWorld(network, vae, encoder, config.spec(), **settings)
     images = torch.randint(256, (2, 16, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
     state, _ = world.start([7, 8], ["red", "red"], images)
     first, c2w = state.memory["window", "latents"][:, :, -1:], paths(2, 13)
     for k in range(1, 13, 4):
         state, _ = world.extend(state, c2w[:, k : k + 4])
     start = LatentBatch(first, c2w, state.intrinsics, state.memory["text"], torch.ones(2, dtype=torch.bool))
-    flown = fly_latents(network, Flight(start, c2w, encoder.null(1)[0], WORLD, torch.tensor([7, 8])))
+    flown = fly_latents(network, Flight(start, c2w, encoder.null(1)[0], config, torch.tensor([7, 8])))
     torch.testing.assert_close(flown, state.memory["window", "latents"][:, :, -13:])
 
 

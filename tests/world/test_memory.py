@@ -1,4 +1,4 @@
-"""Memory: the context is what shows most of where the camera goes, and the latest where nothing does."""
+"""Memory: the context is what shows most of where the camera goes, and the oldest of equal views."""
 
 import math
 from collections.abc import Callable
@@ -46,10 +46,11 @@ def test_turning_back_recalls_the_views_of_what_comes_into_sight() -> None:
     assert all(number <= 3 for number in context[:2])
 
 
-def test_nothing_new_to_see_means_the_latest() -> None:
+def test_of_views_that_add_nothing_the_fullest_and_then_the_oldest_are_taken() -> None:
     straight = se3.exp(torch.tensor([0.0, 0, 0.3, 0, 0, 0]) * torch.arange(12)[:, None])[None]
-    assert chosen(straight[:, :8], straight[:, 8:]) == [[3, 4, 5, 6, 7]]
-    assert chosen(turn([0.0] * 8), turn([0.0] * 4)) == [[3, 4, 5, 6, 7]]
+    assert chosen(straight[:, :8], straight[:, 8:]) == [[0, 1, 5, 6, 7]]
+    assert chosen(turn([0.0] * 8), turn([0.0] * 4)) == [[0, 1, 5, 6, 7]]
+    assert chosen(turn([170, 180, 20, 10, 0, 0, 0, 0]), turn([0.0] * 4)) == [[3, 4, 5, 6, 7]]
 
 
 def test_rows_choose_for_themselves() -> None:
@@ -57,7 +58,7 @@ def test_rows_choose_for_themselves() -> None:
     new = torch.cat([turn([0] * 4), turn([0] * 4)])
     together = chosen(past, new)
     assert together == chosen(past[:1], new[:1]) + chosen(past[1:], new[1:])
-    assert together[0][0] == 0 and together[1] == [2, 3, 4, 5, 6]
+    assert together[0][0] == 0 and together[1] == [0, 1, 4, 5, 6]
 
 
 def test_only_entries_that_are_there_are_chosen() -> None:
