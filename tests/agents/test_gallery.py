@@ -24,18 +24,22 @@ def fly(pose: np.ndarray, twists: np.ndarray) -> np.ndarray:
     return moved.numpy()
 
 
-def test_films_and_their_page(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("world", "width", "height"),
+    [("synthetic", 80, 48), ("tiny", 80, 48), pytest.param("small", 160, 96, marks=pytest.mark.slow)],
+)
+def test_films_and_their_page(world: str, width: int, height: int, tmp_path: Path) -> None:
     config = GalleryConfig(
-        world="synthetic", out=str(tmp_path), moves=["forward", "pan_left"], tasks=["GoalView"], task_clips=1
+        world=world, out=str(tmp_path), moves=["forward", "pan_left"], tasks=["GoalView"], task_clips=1
     )
     written = make_gallery(config)
     assert [path.name for path in written] == ["forward.gif", "pan_left.gif", "GoalView.gif", "README.md"]
     with Image.open(tmp_path / "forward.gif") as film:
         assert (
-            film.size == (80, 48) and film.n_frames == 9 and film.info["duration"] == 160
+            film.size == (width, height) and film.n_frames == 9 and film.info["duration"] == 160
         )  # hundredths of a second, a sixth of one
     with Image.open(tmp_path / "GoalView.gif") as film:
-        assert film.size == (160, 48)  # the picture to find stands beside it
+        assert film.size == (2 * width, height)  # the picture to find stands beside it
     shown = re.findall(r'src="(.+?)"', (tmp_path / "README.md").read_text())
     assert shown == [path.name for path in written[:3]]
 

@@ -1,7 +1,7 @@
 """`env.step` with default settings: frames per second, and its time against the floor.
 
-The floor is its own FLOPs at this machine's matrix-product rate, measured in the same run. Targets on a CPU: at least
-40 frames per second, at most 3 times the floor.
+The floor is its own FLOPs at this machine's matrix-product rate, measured in the same run. Targets on a CPU: at most 3
+times the floor and, in `tiny`, at least 40 frames per second.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import cc2env
 
 
-@pytest.mark.parametrize("world", ["synthetic", "tiny"])
+@pytest.mark.parametrize("world", ["synthetic", "tiny", "small"])
 def test_env_step(benchmark: BenchmarkFixture, world: str, matrix_product_rate: Callable[[], float]) -> None:
     env = gym.make(cc2env.ENV_ID, world=world)
     env.reset(seed=0)

@@ -11,6 +11,7 @@ from cc2env.env import CameraCtrlWorldEnv
 from cc2env.torchrl_env import CameraCtrlWorldTorchRLEnv
 from cc2env.vector_env import CameraCtrlWorldVectorEnv
 from model.dit.video_dit import VideoDiT
+from model.pretrained import shipped_worlds
 from model.world.load import load_world
 from model.world.options import WorldOptions
 
@@ -113,8 +114,9 @@ def test_settings_of_clips_leave_the_opening_alone(learned_folder, samples):
     assert (frames == first).all() and info["function_evaluations"] == drain(samples) == OPENING
 
 
-def test_the_shipped_worlds_opening_keeps_its_guidance():
+@pytest.mark.parametrize("name", shipped_worlds())
+def test_the_shipped_worlds_opening_keeps_its_guidance(name):
     few = WorldOptions(sampler_steps=2, guidance_text=1.0, guidance_camera=1.0)
-    plain, fast = load_world("tiny"), load_world("tiny", few)
+    plain, fast = load_world(name), load_world(name, few)
     assert (plain.spec.evaluations_per_opening, plain.spec.evaluations_per_clip) == (16, 4)
     assert (fast.spec.evaluations_per_opening, fast.spec.evaluations_per_clip) == (16, 2)

@@ -52,7 +52,10 @@ def test_explore_counts_no_farther_than_its_map(world, make):
     assert earned[0] > 0 and earned[-1] == 0
 
 
-def test_the_goal_is_reached_by_flying_its_way_and_shows_its_picture(world, make):
+@pytest.mark.parametrize(
+    ("world", "most"), [("synthetic", 1), ("tiny", 4), pytest.param("small", 4, marks=pytest.mark.slow)]
+)
+def test_the_goal_is_reached_by_flying_its_way_and_shows_its_picture(world, most, make):
     env = make(world, "GoalView", goal_clips=1, seed=5)
     info = env.reset(seed=5)[1]
     goal, distance = info["goal_c2w"], info["goal_distance"]
@@ -61,8 +64,8 @@ def test_the_goal_is_reached_by_flying_its_way_and_shows_its_picture(world, make
     steps = [se3.interpolate(torch.eye(4), torch.from_numpy(goal), f / 4).numpy() for f in range(5)]
     observation, reward, terminated, _, info = env.step(twists_between(steps))
     assert terminated and info["is_success"] and reward == pytest.approx(distance + 1.0, abs=1e-4)
-    # same pose, same time: the very picture, but for the rounding of the pose
-    assert np.abs(observation[-1].astype(int) - info["goal_image"]).mean() < 1
+    # same pose, same time: the very picture, but for the rounding of the pose; a learned world came by other poses
+    assert np.abs(observation[-1].astype(int) - info["goal_image"]).mean() < most
 
 
 def test_goals_are_drawn_by_the_seed_and_away_from_the_start(world, make):

@@ -10,6 +10,7 @@ import torch
 import cc2env
 from cc2env.env import CameraCtrlWorldEnv
 from cc2env.vector_env import CameraCtrlWorldVectorEnv
+from model.pretrained import shipped_worlds
 
 
 def sampled(envs, count, seed=0):
@@ -41,9 +42,14 @@ def test_snapshots_are_exact_and_can_be_restored_row_by_row(request, world, asse
         envs.restore(kept[[0, 1, 1]])
 
 
-@pytest.mark.parametrize("world", ["flat_world", "learned_folder"])
+@pytest.mark.parametrize(
+    "world", ["flat_world", "learned_folder", "tiny", pytest.param("small", marks=pytest.mark.slow)]
+)
 def test_an_episode_forks_into_a_batch_of_futures(request, world):
-    env = CameraCtrlWorldEnv(request.getfixturevalue(world))
+    if world in shipped_worlds():
+        env = CameraCtrlWorldEnv(world, sampler="fast")
+    else:
+        env = CameraCtrlWorldEnv(request.getfixturevalue(world))
     env.reset(seed=3)
     env.action_space.seed(1)
     env.step(env.action_space.sample())

@@ -1,4 +1,4 @@
-"""What holds in every world that `gymnasium.make` can name: the renderer, a folder of weights, the shipped one."""
+"""What holds in every world that `gymnasium.make` can name: the renderer, a folder of weights, the shipped ones."""
 
 import dataclasses
 import gc
@@ -13,16 +13,20 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
+from torchrl.envs import check_env_specs
 
 import cc2env
 from cc2env.torchrl_env import CameraCtrlWorldTorchRLEnv
 from model.checkpoint import load_config
 from model.dit.camera_injection import INJECTIONS
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
+from model.pretrained import shipped_worlds
 from model.world.folder import world_folder
 
+SHIPPED = [pytest.param(name, marks=[] if name == "tiny" else pytest.mark.slow) for name in shipped_worlds()]
 
-@pytest.fixture(params=["synthetic", "random", "tiny"])
+
+@pytest.fixture(params=["synthetic", "random", *SHIPPED])
 def world(request):
     return request.getfixturevalue("learned_folder") if request.param == "random" else request.param
 
@@ -52,6 +56,10 @@ def test_gymnasiums_checker_is_content(world):
         warnings.simplefilter("error")
         check_env(env.unwrapped)
     env.close()
+
+
+def test_torchrls_checker_is_content(world):
+    check_env_specs(CameraCtrlWorldTorchRLEnv(2, world, max_episode_steps=2), seed=0)
 
 
 def test_the_same_seed_and_actions_give_the_same_bytes_and_another_seed_others(world):
