@@ -1,6 +1,7 @@
 """The gallery: a film of every move and task, flown as its name says, and a page that shows them all."""
 
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -40,8 +41,11 @@ def test_films_and_their_page(world: str, width: int, height: int, tmp_path: Pat
         )  # hundredths of a second, a sixth of one
     with Image.open(tmp_path / "GoalView.gif") as film:
         assert film.size == (2 * width, height)  # the picture to find stands beside it
-    shown = re.findall(r'src="(.+?)"', (tmp_path / "README.md").read_text())
-    assert shown == [path.name for path in written[:3]]
+    page = (tmp_path / "README.md").read_text()
+    assert re.findall(r'src="(.+?)"', page) == [path.name for path in written[:3]]
+    given = {"moves=[forward,pan_left]", "tasks=[GoalView]", "task_clips=1", f"out={tmp_path}"}
+    command = re.search(r"Made by `python -m agents.gallery (.+)`", page)
+    assert command and set(shlex.split(command[1])) == given | ({f"world={world}"} if world != "tiny" else set())
 
 
 def test_every_move_and_task_has_a_policy_within_the_bounds() -> None:
