@@ -129,7 +129,8 @@ class Phases:
     def with_flights(self, teacher: VideoDiT, world: WorldConfig, run: Path) -> MixedBatches:
         """The clips, mixed with flights of the teacher as it samples in `world`."""
         config, null_text = self.config, self.text_encoder.null(1)[0]
-        with distributed.local_main_first():
+        is_bfloat16 = config.training.fit.uses_bfloat16(self.device)  # as the student learns
+        with distributed.local_main_first(), torch.autocast(self.device.type, torch.bfloat16, is_bfloat16):
             flights = flights_of(
                 teacher, self.batches, null_text, world, config.flights, run / "flights.safetensors", config.seed
             )

@@ -23,10 +23,11 @@ from model.evaluation.paper.flights import fly_films
 from model.evaluation.paper.report import write_paper_report
 from model.evaluation.paper.settings import PaperConfig
 from model.evaluation.plots import plot_paths, plot_report
-from model.evaluation.report import comparison_sheet, evaluation_tables, markdown_table, summarise
+from model.evaluation.report import comparison_film, comparison_sheet, evaluation_tables, markdown_table, summarise
 from model.evaluation.sampler_table import SamplerRow, evaluate_samplers, sampler_sheet, sampler_table
 from model.evaluation.world_evaluator import EvaluationReport, WorldEvaluator
-from model.whole_file import write_text
+from model.mp4 import write_mp4
+from model.whole_file import whole_file, write_text
 from model.world.camera_world import CameraWorld
 from model.world.folder import world_fingerprint
 from model.world.free_space import SolidCameraWorld
@@ -51,8 +52,8 @@ Measure a world; each evaluation has its own options.
 def run_oracle(config: OracleConfig) -> dict[str, object]:
     """Evaluates and writes `out`, a JSON file: summary, config, per_scene, and a section for each evaluation.
 
-    Beside it: tables (`.md`), a contact sheet (`.png`), curves over the clips (`_curves.png`) and, with `camera`, the
-    paths commanded and achieved (`_paths.png`).
+    Beside it: tables (`.md`), a contact sheet (`.png`), a film of the first scenes beside the truth (`.mp4`), curves
+    over the clips (`_curves.png`) and, with `camera`, the paths commanded and achieved (`_paths.png`).
 
     Raises:
         ValueError: A setting is invalid; raised before anything is flown.
@@ -231,15 +232,17 @@ def write_report(
     """Writes the files that `run_oracle` names, prints the tables, and says what was written."""
     tables = markdown_table(result) + evaluation_tables(found)
     print(tables)  # first, so that the figures of a long flight are not lost if writing fails
-    files = [out, *(out.with_name(out.stem + ending) for ending in (".md", ".png", "_curves.png"))]
+    files = [out, *(out.with_name(out.stem + ending) for ending in (".md", ".png", ".mp4", "_curves.png"))]
     write_text(files[0], json.dumps(report, indent=1, allow_nan=False))
     write_text(files[1], tables)
     write_image(files[2], comparison_sheet(scenes, result))
-    plot_report(files[3], result, found)
+    with whole_file(files[3]) as partial:
+        write_mp4(partial, comparison_film(scenes, result).numpy(), scenes.fps, crf=14)
+    plot_report(files[4], result, found)
     if found.camera is not None:
         files.append(out.with_name(f"{out.stem}_paths.png"))
         titles = [f"{seed} {kind}" for seed, kind in zip(scenes.seeds, scenes.kinds, strict=True)]
-        plot_paths(files[4], scenes.frame_poses(), found.camera, titles)
+        plot_paths(files[5], scenes.frame_poses(), found.camera, titles)
     print(f"written: {' '.join(map(str, files))}")
 
 

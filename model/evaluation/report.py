@@ -76,6 +76,12 @@ def comparison_sheet(
     return torch.cat(rows, dim=0)
 
 
+def comparison_film(scenes: OracleScenes, result: OracleResult, num_scenes: int = 4) -> UInt8[Tensor, "f h w 3"]:
+    """Every frame of the first scenes, one below the other: on the left the truth, on the right what was generated."""
+    pairs = torch.cat([scenes.frames[:num_scenes], result.generated[:num_scenes]], dim=3)
+    return torch.cat(list(pairs), dim=1)
+
+
 # pooled: over the pixels of all scenes at once, while the first table has the mean over scenes
 _FIDELITY_ROWS = {
     "psnr_pooled": "PSNR, dB (pooled), all pixels",

@@ -10,7 +10,7 @@ from model.build import OracleConfig
 from model.cli.evaluate import clips_for
 from model.data.clips import ClipSetConfig
 from model.evaluation.oracle import OracleScenes, evaluate_oracle, fly, render_oracle_scenes
-from model.evaluation.report import comparison_sheet, markdown_table, summarise
+from model.evaluation.report import comparison_film, comparison_sheet, markdown_table, summarise
 from model.evaluation.video_quality import psnr
 from model.world.config import WorldConfig
 from model.world.protocol import WorldSpec, WorldState
@@ -73,6 +73,8 @@ def test_the_report_names_every_row_and_shows_every_scene(scenes: OracleScenes) 
     table = markdown_table(result)
     assert table.count("\n") == 2 + len(result.psnr)
     assert comparison_sheet(scenes, result).shape == (3 * 3 * 16, 6 * 24, 3)
+    film = comparison_film(scenes, result, num_scenes=2)
+    assert torch.equal(film[:, 16:, :24], scenes.frames[1]) and torch.equal(film[:, 16:, 24:], result.generated[1])
     assert "mean over 3 held-out scenes" in table and table.count("±") == 2 * len(result.psnr)
 
 

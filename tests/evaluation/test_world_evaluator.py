@@ -105,7 +105,7 @@ def test_scenes_without_static_pixels_are_left_out_of_the_mean_and_counted() -> 
 def test_the_command_writes_every_file(tmp_path: Path) -> None:
     report = run_oracle(OracleConfig(world="synthetic", num_scenes=1, out=str(tmp_path / "o.json")))
     assert {"summary", "config", "per_scene", "fidelity", "determinism"} <= report.keys()
-    assert {path.name for path in tmp_path.iterdir()} == {"o.json", "o.md", "o.png", "o_curves.png"}
+    assert {path.name for path in tmp_path.iterdir()} == {"o.json", "o.md", "o.png", "o.mp4", "o_curves.png"}
     assert json.loads((tmp_path / "o.json").read_text(), parse_constant=pytest.fail)["summary"] == report["summary"]
 
 
