@@ -164,8 +164,8 @@ def test_the_table_of_the_environment() -> None:
     }
     config = shipped()
     latest = config.context_latents - config.memory_latents
-    assert (config.memory_capacity, latest, config.memory_latents) == (64, 2, 2)
-    assert "64 latent frames; each clip is generated from the two latest and the two that" in table
+    assert (config.memory_capacity, latest, config.memory_latents) == (64, 2, 6)
+    assert "64 latent frames; each clip is generated from the two latest and the six that" in table
 
 
 def test_counts_of_the_shipped_world() -> None:
