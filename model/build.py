@@ -195,6 +195,8 @@ class DistillConfig(RunConfig):
     least_opening_steps: int = 1
     # the student with distilled guidance is averaged with its teacher, whose share this is: less guidance
     teacher_weight: float = 0.0
+    # the same for samplers of `out`/world: of which the first phase's teacher gets this share of the weights
+    teacher_weights: dict[str, float] = field(default_factory=dict)
     diffusion: WindowConfig = field(default_factory=WindowConfig)
     flights: FlightsConfig = field(default_factory=FlightsConfig)
     num_preview_scenes: int = 16

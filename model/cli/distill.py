@@ -9,7 +9,7 @@ import torch
 
 from configs.command_line import hydra_command
 from model.build import DistillConfig, PhasesOfSamplers
-from model.checkpoint import component_exists, copy_component, load_meta
+from model.checkpoint import component_exists, copy_component, load_component, load_meta, save_component, stored_dtype
 from model.cli.fine_tuning import check_size
 from model.cli.joint_training import (
     check_windows,
@@ -18,18 +18,18 @@ from model.cli.joint_training import (
     latent_batches,
     training_text_encoder,
 )
-from model.cli.world_saver import WorldSaver
+from model.cli.world_saver import WorldSaver, averaged
 from model.curation.training_clips import is_data_set
 from model.distillation.flights import MixedBatches, flights_of
 from model.distillation.progressive import ProgressiveStep, StepPlan
-from model.dit.video_dit import VideoDiT
+from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.training import distributed, run_folder
 from model.training.latent_set import encoder_fingerprint, weights_fingerprint
 from model.training.loop import fit
 from model.training.stage import train_state
 from model.training.windows import WindowSampler
 from model.world.clip_sampler import SamplerConfig
-from model.world.config import WorldConfig
+from model.world.config import DEFAULT_SAMPLER, WorldConfig
 from model.world.folder import world_folder
 from model.world.load import DEPTH_FOLDER, copy_world, join_worlds, sampled_config
 from model.world.networks import is_wan, read_dit, read_vae, read_world
@@ -63,6 +63,8 @@ def distill(config: DistillConfig) -> Path:
     phase_of = {name: phase for name, phase in vars(config.samplers).items() if phase is not None}
     if phase_of and distributed.is_main():
         join_worlds(joined, {name: folders[phase] for name, phase in phase_of.items()})
+        for name, weight in config.teacher_weights.items():
+            average_with_teacher(joined / ("dit" if name == DEFAULT_SAMPLER else name), folders[0], weight)
     distributed.stop()
     return joined if phase_of else folders[-1]
 
@@ -137,6 +139,13 @@ class Phases:
         return MixedBatches(self.batches, flights, config.flights.share, config.seed)
 
 
+def average_with_teacher(component: Path, teacher: Path, weight: float) -> None:
+    """Moves the network in a component's folder this far along the line to that of the world in `teacher`."""
+    student = load_component(component, VideoDiTConfig, VideoDiT)
+    network, meta = averaged(student, read_dit(teacher), weight), {**load_meta(component), "teacher_weight": weight}
+    save_component(component, network, network.config, meta, stored_dtype(component))
+
+
 def plan_worlds(config: DistillConfig, world: WorldConfig) -> list[WorldConfig]:
     """The teacher's settings, and those of the student of every phase.
 
@@ -151,6 +160,12 @@ def plan_worlds(config: DistillConfig, world: WorldConfig) -> list[WorldConfig]:
     for name, phase in vars(config.samplers).items():
         if phase is not None and not 0 <= phase <= config.phases:
             raise ValueError(f"samplers.{name}: expected a phase, 0 to {config.phases}, got {phase}; 0 is the teacher")
+    for name, weight in config.teacher_weights.items():
+        if vars(config.samplers).get(name) is None or not 0 <= weight < 1:
+            raise ValueError(
+                f"teacher_weights: expected for samplers that have a phase 0 or more and less than 1, got {name}: "
+                f"{weight}; set samplers.{name}"
+            )
     if any(phase is not None for phase in vars(config.samplers).values()) and config.samplers.default is None:
         raise ValueError("samplers.default: expected a phase beside the others', got none; name it")
     for name, wanted in (("num_new", world.poses_per_clip), ("memory_latents", world.memory_latents)):

@@ -17,6 +17,7 @@ from model.build import DistillConfig
 from model.cli.distill import distill, plan_worlds
 from model.cli.world_saver import averaged
 from model.data.synthetic.captions import VOCABULARY
+from model.tensor_file import load_tensors
 from model.world.clip_sampler import SamplerConfig
 from model.world.config import TextEncoderConfig, WorldConfig, read_world_config
 from model.world.load import load_world
@@ -53,7 +54,7 @@ def settings(world: Path, *more: str) -> DistillConfig:
 @pytest.mark.slow
 def test_two_phases_leave_a_world_of_a_quarter_of_the_steps_that_flies(world: Path) -> None:
     flights = ("flights.share=0.5", "flights.num_flights=3", "flights.num_clips=2", "flights.batch_size=2")
-    config = settings(world, *flights, "samplers.quality=0", "samplers.default=1", "samplers.fast=2")
+    config = settings(world, *flights, "samplers.quality=0", "samplers.default=1", "samplers.fast=2", "+teacher_weights={fast:0.25}")
     joined = distill(config)
     folder = world.parent / "run/phase_2/world"
     assert (folder.parent / "flights.safetensors").exists()
@@ -64,6 +65,12 @@ def test_two_phases_leave_a_world_of_a_quarter_of_the_steps_that_flies(world: Pa
     assert (first.opening.num_steps, last.opening.num_steps) == (3, 3)  # three steps have no whole half
     for sampler in (first.sampler, first.opening, last.opening):
         assert sampler.shift == 3 and sampler.guidance_text == sampler.guidance_camera == 1
+    parts = [joined / "fast", joined / "quality", joined.parent / "phase_2/world/dit", joined.parent / "phase_1/world/dit"]
+    fast, teacher, student, default = (load_tensors(part / "weights.safetensors")[0] for part in parts)
+    for name, weight in fast.items():
+        between = torch.lerp(student[name].float(), teacher[name].float(), 0.25)
+        torch.testing.assert_close(weight.float(), between, rtol=2e-3, atol=1e-4)
+    assert all(torch.equal(w, default[name]) for name, w in load_tensors(joined / "dit/weights.safetensors")[0].items())
     env = gym.make(cc2env.ENV_ID, world=str(folder))
     env.reset(seed=0, options={"prompt": "red"})
     observation, *_ = env.step(np.zeros((4, 6), np.float32))
@@ -97,6 +104,7 @@ def test_what_does_not_fit_is_named_before_clips_are_rendered(world: Path, chang
         ("phases=4", r"^phases: expected fewer, phase 3 has nothing to do: clips already take 1 steps"),
         ("samplers.default=3", r"^samplers.default: expected a phase, 0 to 2, got 3"),
         ("samplers.fast=1", r"^samplers.default: expected a phase beside the others', got none"),
+        ("+teacher_weights={fast:0.5}", r"^teacher_weights: expected for samplers that have a phase .* got fast: 0.5"),
         ("teacher_weight=1", r"^teacher_weight: expected 0 or more and less than 1, got 1"),
         ("least_steps=0", r"^least_steps: expected at least 1, got 0"),
         ("diffusion.num_new=3", r"^diffusion.num_new: expected 4, as the world continues its clips, got 3"),
