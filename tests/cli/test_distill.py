@@ -54,7 +54,9 @@ def settings(world: Path, *more: str) -> DistillConfig:
 @pytest.mark.slow
 def test_two_phases_leave_a_world_of_a_quarter_of_the_steps_that_flies(world: Path) -> None:
     flights = ("flights.share=0.5", "flights.num_flights=3", "flights.num_clips=2", "flights.batch_size=2")
-    config = settings(world, *flights, "samplers.quality=0", "samplers.default=1", "samplers.fast=2", "+teacher_weights={fast:0.25}")
+    config = settings(
+        world, *flights, "samplers.quality=0", "samplers.default=1", "samplers.fast=2", "+teacher_weights={fast:0.25}"
+    )
     joined = distill(config)
     folder = world.parent / "run/phase_2/world"
     assert (folder.parent / "flights.safetensors").exists()
@@ -65,7 +67,12 @@ def test_two_phases_leave_a_world_of_a_quarter_of_the_steps_that_flies(world: Pa
     assert (first.opening.num_steps, last.opening.num_steps) == (3, 3)  # three steps have no whole half
     for sampler in (first.sampler, first.opening, last.opening):
         assert sampler.shift == 3 and sampler.guidance_text == sampler.guidance_camera == 1
-    parts = [joined / "fast", joined / "quality", joined.parent / "phase_2/world/dit", joined.parent / "phase_1/world/dit"]
+    parts = [
+        joined / "fast",
+        joined / "quality",
+        joined.parent / "phase_2/world/dit",
+        joined.parent / "phase_1/world/dit",
+    ]
     fast, teacher, student, default = (load_tensors(part / "weights.safetensors")[0] for part in parts)
     for name, weight in fast.items():
         between = torch.lerp(student[name].float(), teacher[name].float(), 0.25)
