@@ -163,7 +163,13 @@ def check_channels(dit: VideoDiTConfig, vae: VideoVAEConfig) -> None:
 def world_config(
     config: TrainConfig, initial: WorldConfig, clips: ClipSetConfig, captions: Sequence[str] = ()
 ) -> WorldConfig:
-    """The settings of the trained world; captions of its own data are its default prompts."""
+    """The settings of the trained world; captions of its own data are its default prompts.
+
+    A world that goes on learning keeps a longer context than the steps have: clips of one's own are often short.
+    """
+    context, memory = config.diffusion.longest_context, config.diffusion.memory_latents
+    if config.initial_world is not None and initial.context_latents > context:
+        context, memory = initial.context_latents, initial.memory_latents
     return dataclasses.replace(
         initial,
         height=clips.height,
@@ -172,8 +178,8 @@ def world_config(
         horizontal_fov_deg=clips.horizontal_fov_deg,
         poses_per_clip=config.diffusion.num_new,
         # at least 1, the opening: a world that only learned text-to-video continues it, too, as well as it can
-        context_latents=max(1, config.diffusion.longest_context),
-        memory_latents=config.diffusion.memory_latents,
+        context_latents=max(1, context),
+        memory_latents=memory,
         sampler=config.sampler,
         opening=config.opening,
         text_encoder=dataclasses.replace(

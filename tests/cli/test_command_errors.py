@@ -139,7 +139,7 @@ def test_bad_input_is_one_clear_line(
         ("train", ["experiment=tiny", SHIPPED_VAE, "data.clips.num_latents=13"]),
         ("train_vae", []),
         ("train_depth", ["world=tiny"]),
-        ("distill", ["world=tiny"]),
+        ("distill", ["experiment=tiny"]),
     ],
 )
 def test_a_folder_that_is_read_is_never_made(
@@ -164,7 +164,7 @@ def test_clips_are_rendered_only_into_a_named_folder(
     module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    source = {"train": [SHIPPED_VAE], "train_vae": [], "train_depth": ["world=tiny"], "distill": ["world=tiny"]}
+    source = {"train": [SHIPPED_VAE], "train_vae": [], "train_depth": ["world=tiny"], "distill": ["experiment=tiny"]}
     monkeypatch.setattr(sys, "argv", [module, "data.render_into=null", *source[module]])
     with pytest.raises(SystemExit, match=r"^error: data\.folder: expected a data set of films or .*, got none"):
         importlib.import_module(f"model.cli.{module}").main()
@@ -191,7 +191,7 @@ def test_depth_is_not_learned_from_films(tmp_path: Path, monkeypatch: pytest.Mon
         ("train", ["experiment=finetune"]),
         ("train_vae", []),
         ("train_depth", ["world=tiny"]),
-        ("distill", ["world=tiny"]),
+        ("distill", ["experiment=tiny"]),
         ("evaluate", ["oracle"]),
         ("evaluate", ["blocked"]),
     ],

@@ -72,5 +72,5 @@ def test_another_colour_brings_no_object_of_it(world: CameraWorld) -> None:
             found[prompt, colour] = 100 * cover[:, COLOURS.index(colour)]
             percents = [round(value, 1) for value in found[prompt, colour].tolist()]
             print(f"opened with {RED!r}, flown by {prompt!r}: % of the picture {colour}, by clip:", percents)
-    assert found[BLUE, "red"][-1] > 0.5 * found[RED, "red"][-1]  # seen again, they are as they were
+    assert found[BLUE, "red"][-1] > 0.4 * found[RED, "red"][-1]  # seen again, they are as they were
     assert (found[BLUE, "blue"] - found[RED, "blue"]).abs().max() < 1.0
