@@ -134,7 +134,7 @@ def index(moves: list[str], tasks: list[str], config: GalleryConfig) -> str:
     """Returns the page, in Markdown."""
     given = {name: value for name, value in vars(config).items() if value != getattr(GalleryConfig(), name)}
     values = {name: f"[{','.join(v)}]" if isinstance(v, list) else v for name, v in given.items()}
-    settings = " ".join(shlex.quote(f"{name}={value}") for name, value in values.items())
+    command = " ".join(["python -m agents.gallery", *(shlex.quote(f"{n}={value}") for n, value in values.items())])
     image = "" if config.image is None else Path(os.path.relpath(config.image, config.out)).as_posix()
     lines = [
         "# Films of every move and task",
@@ -142,7 +142,7 @@ def index(moves: list[str], tasks: list[str], config: GalleryConfig) -> str:
         f"World `{config.world}`, seed {config.seed}"
         + (f", first frame [{config.image}]({image})" if config.image else "")
         + (f", prompt “{config.prompt}”" if config.prompt else "")
-        + f". Made by `python -m agents.gallery {settings}`.",
+        + f". Made by `{command}`.",
         "",
     ]
     for title, names, columns in (("Moves, one clip each", moves, 5), ("Tasks", tasks, 3)):

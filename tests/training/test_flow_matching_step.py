@@ -202,17 +202,6 @@ def test_remembered_frames_bring_their_own_latents_and_poses() -> None:
     torch.testing.assert_close(spy.seen["plucker"][batch.labelled][:, :4], expected)
 
 
-def test_only_the_longest_context_has_memory_as_in_an_episode() -> None:
-    windows = WindowSampler(WindowConfig(context_shares={2: 0.5, 4: 0.5, 9: 0.0}, memory_latents=2), NULL_TEXT)
-    rng = generator()
-    gaps: dict[int, set[int]] = {2: set(), 4: set()}
-    for _ in range(20):
-        window = windows.draw_window(clips(8), rng)
-        frames = (window.latents[:, 0, : window.num_context, 0, 0] - torch.arange(8)[:, None]) * 100
-        gaps[window.num_context] |= set(frames.round().long().diff(dim=1).flatten().tolist())
-    assert gaps[2] == {1} and max(gaps[4]) > 1
-
-
 class CameraSpy(Spy):
     """A network that also wants projections."""
 
