@@ -25,7 +25,7 @@ def settings(table: int, *given: str) -> TablesConfig:
 
 @pytest.mark.parametrize("table", [2, 3, 4, 5])
 @torch.no_grad()
-def test_every_arm_differs_from_the_first_and_starts_as_the_same_network(table: int, tmp_path: Path) -> None:
+def test_every_arm_differs_from_the_full_method_and_starts_as_the_same_network(table: int, tmp_path: Path) -> None:
     config = settings(table, f"out={tmp_path}", "num_seeds=1")
     start = load_start(config)
     arms = arms_of(config, start)
@@ -37,13 +37,21 @@ def test_every_arm_differs_from_the_first_and_starts_as_the_same_network(table: 
         dit = load_component(arm.folder / "start/dit", VideoDiTConfig, VideoDiT)
         num_maps = 12 if dit.config.camera_injection == "motionctrl" else 6
         assert torch.equal(dit(*inputs, torch.randn(1, 2, num_maps, 6, 10)), plain)
-        first = arms[0].train
+        full = arms[0].train
         same = [
-            arm.train.data == first.data,
-            arm.train.diffusion == first.diffusion,
-            arm.train.sampler == first.sampler,
+            arm.train.data == full.data,
+            arm.train.diffusion == full.diffusion,
+            arm.train.sampler == full.sampler,
         ]
         assert (all(same) and not arm.dit) == (arm is arms[0])
+
+
+def test_tables_in_one_folder_share_the_training_of_the_full_method(tmp_path: Path) -> None:
+    full = []
+    for table in (2, 3, 4, 5):
+        config = settings(table, f"out={tmp_path}", "num_seeds=1")
+        full.append(arms_of(config, load_start(config))[0])
+    assert full[0].name == "full" and all(arm == full[0] for arm in full)
 
 
 def quick(start: Path, out: Path, *given: str) -> TablesConfig:
@@ -61,7 +69,7 @@ def test_a_killed_table_goes_on_with_the_arm_it_was_at(
 
     def watched(config: Any) -> Path:
         trained.append(Path(config.out).parent.name)
-        if trained == ["first", "motionctrl"]:
+        if trained == ["full", "motionctrl"]:
             raise KeyboardInterrupt
         return train(config)
 
@@ -70,11 +78,11 @@ def test_a_killed_table_goes_on_with_the_arm_it_was_at(
         make_table(quick(start, out))
     assert not (out / "table_2.md").exists()
     table = make_table(quick(start, out))
-    assert trained == ["first", "motionctrl", "motionctrl"]
+    assert trained == ["full", "motionctrl", "motionctrl"]
     assert make_table(quick(start, out)) == table == (out / "table_2.md").read_text() and len(trained) == 3
     rows = json.loads((out / "table_2.json").read_text())["rows"]
-    assert list(rows) == ["first", "motionctrl"] and rows["first"] != rows["motionctrl"]
-    assert set(rows["first"][0]) >= {"frechet_lab", "motion_ratio", "search_rot_err_deg", "lab_consistency", "psnr"}
+    assert list(rows) == ["full", "motionctrl"] and rows["full"] != rows["motionctrl"]
+    assert set(rows["full"][0]) >= {"frechet_lab", "motion_ratio", "search_rot_err_deg", "lab_consistency", "psnr"}
     assert "| motionctrl | 1 | " in table and "**within chance** (frechet_lab" in table and "one seed" in table
 
 
@@ -84,7 +92,7 @@ def test_a_killed_table_goes_on_with_the_arm_it_was_at(
         ("num_seeds=0", "num_seeds: expected at least 1"),
         ("only=[every]", "only: expected arms of this table"),
         ("train.vae=folder", r"train\.vae: expected none"),
-        ("+arms.first={diffusion:{nothing:1}}", "nothing"),
+        ("+arms.full={diffusion:{nothing:1}}", "nothing"),
     ],
 )
 def test_what_cannot_be_is_named(given: str, message: str, tmp_path: Path) -> None:
