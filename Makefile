@@ -11,7 +11,7 @@ $(VENV)/.installed: pyproject.toml
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --upgrade pip
 	$(BIN)/pip install -q -e ".[dev]"
-	$(BIN)/pip install -q --no-deps diffsynth==2.1.12  # an oracle of tests; its torchvision must fit torch to the build
+	$(BIN)/pip install -q --no-deps diffsynth==2.1.12 cd-fvd==0.1.1  # oracles of tests; what they need beside must not be installed
 	touch $@
 
 explore: $(VENV)/.installed  ## an agent flies a tour of a generated scene

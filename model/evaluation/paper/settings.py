@@ -34,7 +34,7 @@ class PaperConfig(WorldOptions):
         motion: Measure motion strength.
         camera: Run structure from motion, which takes longest.
         pictures: Draw a sheet for each film.
-        i3d: TorchScript file of I3D: the distance is then FVD.
+        i3d: File of I3D's weights, or TorchScript: the distance is then FVD.
         videomae: Folder of VideoMAE in transformers' format: the distance is then FVD. Without both: `frechet_lab`.
         image_network: Folder of CLIP or DINOv2 in transformers' format, for appearance consistency; None: our own
             network's `lab_consistency`.

@@ -102,7 +102,13 @@ def test_weights_that_are_missing_or_of_another_network_are_named(folders, tmp_p
     with pytest.raises(FileNotFoundError, match=r"i3d: .* get i3d_torchscript\.pt"):
         I3DVideos(tmp_path / "i3d.pt")
     (tmp_path / "i3d.pt").write_bytes(b"no TorchScript")
-    with pytest.raises(ValueError, match="i3d: expected a TorchScript file"):
+    with pytest.raises(ValueError, match="i3d: expected a file of weights or TorchScript"):
+        I3DVideos(tmp_path / "i3d.pt")
+    torch.save({"conv.weight": torch.zeros(1)}, tmp_path / "i3d.pt")
+    with pytest.raises(ValueError, match="i3d: expected I3D's tensors"):
+        I3DVideos(tmp_path / "i3d.pt")
+    torch.save([torch.zeros(1)], tmp_path / "i3d.pt")
+    with pytest.raises(ValueError, match="i3d: expected I3D's tensors"):
         I3DVideos(tmp_path / "i3d.pt")
     with pytest.raises(ValueError, match="expected one of them"):
         build_video_network("a", "b", "cpu")
