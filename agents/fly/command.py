@@ -82,4 +82,4 @@ def _new_folder() -> Path:
     return next(name for name in names if not name.exists())
 
 
-main = hydra_command("configs", "fly", FlyConfig, fly, "stopped")
+main = hydra_command("configs.fly", "config", FlyConfig, fly, "stopped")
