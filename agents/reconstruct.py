@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from agents.motion_cloud import solve_motion
 from agents.point_cloud import View, fuse
 from cc2env.files import lock_folder, whole_file
 from cc2env.geometry import CameraTrajectory, ColmapPoints, write_colmap_text
@@ -18,6 +19,7 @@ from configs.command_line import hydra_command
 if TYPE_CHECKING:
     from agents.fly.session import Session
 
+METHODS = ("depth", "sfm")
 _MOST_VIEWS = 64  # each is compared with every other
 
 
@@ -27,6 +29,7 @@ class ReconstructConfig:
 
     run: str | None = None
     out: str | None = None
+    method: str = "depth"
     tolerance: float = 0.04
     min_views: int = 2
     cell: float = 0.05
@@ -34,10 +37,11 @@ class ReconstructConfig:
 
 
 def reconstruct(config: ReconstructConfig) -> Path:
-    """Flies a saved flight again, with the world's own depth, and writes its scene; returns the folder.
+    """Flies a saved flight again and writes its scene; returns the folder.
 
     Raises:
-        ValueError: The folder holds no saved flight, its world sees no depth, or no two views agree on a point.
+        ValueError: The folder holds no saved flight, its world sees no depth, COLMAP finds no camera in its frames, or
+            no two views agree on a point.
     """
     from tqdm import tqdm
 
@@ -46,19 +50,14 @@ def reconstruct(config: ReconstructConfig) -> Path:
 
     if config.run is None:
         raise ValueError("run: expected the folder of a saved flight, got none; save one with python -m agents.fly")
+    if config.method not in METHODS:
+        raise ValueError(f"method: expected one of {list(METHODS)}, got {config.method!r:.80}; choose one")
     flight = load_flight(config.run)
     with contextlib.closing(open_session(flight.settings)) as session:
         at = ROOT
         for key, prompt in tqdm(flight.moves, desc="flying", unit="clip"):
             at = session.fly(at, key, prompt).index
-        views = session_views(session, at)
-    points = fuse(
-        views,
-        tolerance=config.tolerance,
-        min_views=config.min_views,
-        cell=config.cell,
-        most_depth=config.most_depth,
-    )
+        views, points = session_scene(session, at, config)
     if not len(points.xyz):
         raise ValueError(f"run: expected views that agree on some points, got none of {len(views)} views; fly on")
     out = Path(config.run) / "reconstruction" if config.out is None else Path(config.out)
@@ -68,15 +67,36 @@ def reconstruct(config: ReconstructConfig) -> Path:
     return out
 
 
-def session_views(session: "Session", index: int) -> list[View]:
+def session_scene(session: "Session", index: int, config: ReconstructConfig) -> tuple[list[View], ColmapPoints]:
+    """Returns the views along the path to a clip and the points on which they agree; see `ReconstructConfig`.
+
+    Raises:
+        ValueError: There is no such clip, the world sees no depth, or COLMAP finds no camera in its frames.
+    """
+    views = session_views(session, index, has_depth=config.method == "depth")
+    if config.method == "sfm":
+        return solve_motion(views, min_views=config.min_views)
+    return views, fuse(
+        views,
+        tolerance=config.tolerance,
+        min_views=config.min_views,
+        cell=config.cell,
+        most_depth=config.most_depth,
+    )
+
+
+def session_views(session: "Session", index: int, *, has_depth: bool = True) -> list[View]:
     """Returns frames with their depth at the poses of the path to a clip; of many frames, evenly spaced ones.
+
+    Without `has_depth` the world is not asked for depth: it is infinite everywhere.
 
     Raises:
         ValueError: There is no such clip, or the world sees no depth.
     """
     views = []
     for clip in session.path(index):
-        depth, poses = session.depth(clip.index), clip.info["achieved_c2w"]
+        poses = clip.info["achieved_c2w"]
+        depth = session.depth(clip.index) if has_depth else np.full((len(poses), 1, 1), np.inf, np.float32)
         if clip.parent is None:
             depth, poses = depth[-1:], poses[-1:]
         frames = clip.frames[len(clip.frames) // len(poses) - 1 :: len(clip.frames) // len(poses)]

@@ -1,5 +1,6 @@
 """Every YAML file of every group composes with its command's schema, and what a training's file names can be built."""
 
+import dataclasses
 import importlib
 from pathlib import Path
 
@@ -52,6 +53,14 @@ def composed(file: str) -> object:
 
 def test_every_file_is_in_a_group_or_a_command() -> None:
     assert len(FILES) > 30 and set(GROUPS) <= {file.rpartition("/")[0] for file in FILES}
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file.rpartition("/")[0] not in GROUPS])
+def test_no_option_of_a_command_is_taken_for_a_group(file: str) -> None:
+    """Hydra reads `task=GoalView` as a preset where a folder `task` lies beside the command's file."""
+    folders = {path.name for path in (CONFIGS / file).parent.iterdir() if path.is_dir()}
+    own = {group.rpartition("/")[2] for group, command in GROUPS.items() if command == file}
+    assert not {field.name for field in dataclasses.fields(composed(file))} & (folders - own)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("file", FILES)

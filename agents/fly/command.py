@@ -65,7 +65,7 @@ def _serve(config: FlyConfig, settings: "Settings", flight: "Flight | None") -> 
     worlds = list(dict.fromkeys([settings.world, config.world, *config.worlds]))
     out = _new_folder() if config.out is None else Path(config.out)
     place = {"host": config.host, "port": config.port, "token": config.token, "most_tabs": config.most_tabs}
-    server = FlyServer(settings, worlds, out, [] if flight is None else flight.moves, **place)
+    server = FlyServer(settings, worlds, out, flight, **place)
     print(f"fly at {server.address} (stop with Ctrl-C)", flush=True)
     if config.browser:
         webbrowser.open(server.address)
@@ -82,4 +82,4 @@ def _new_folder() -> Path:
     return next(name for name in names if not name.exists())
 
 
-main = hydra_command("configs", "fly", FlyConfig, fly, "stopped")
+main = hydra_command("configs.fly", "config", FlyConfig, fly, "stopped")

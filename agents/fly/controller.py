@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.fly.clip_facts import clip_facts
-from agents.fly.record import load_flight, save_flight, saved_flights
+from agents.fly.record import Flight, load_flight, save_flight, saved_flights
 from agents.fly.session import ROOT, Clip, Session, open_session
 from agents.fly.settings import CHOICES, Settings, read_settings
 from agents.fly.worker import Worker
@@ -21,7 +21,6 @@ from cc2env.viewer.page_server import Tab
 
 # Besides the letters of the key map, the arrows turn.
 ARROWS = {"ArrowLeft": "pan_left", "ArrowRight": "pan_right", "ArrowUp": "tilt_up", "ArrowDown": "tilt_down"}
-Moves = Sequence[tuple[str, str | None]]  # keys, and prompts where they change
 _MOST_PICTURES = 50
 _MOST_JOBS = 8  # jobs that may wait for one page
 
@@ -39,7 +38,7 @@ class PageController:
         worlds: Worlds that the page may choose from.
         folder: Folder for what this tab saves; made at the first save.
         ready: A session that is already open with these settings.
-        moves: Moves that are flown first.
+        flight: A saved flight that is flown first.
     """
 
     def __init__(
@@ -50,10 +49,10 @@ class PageController:
         worlds: Sequence[str],
         folder: Path,
         ready: Session | None = None,
-        moves: Moves = (),
+        flight: Flight | None = None,
     ) -> None:
         self._tab, self._worker, self._worlds, self._folder = tab, worker, worlds, folder
-        self._settings, self._image, self._moves = settings, settings.image, moves
+        self._settings, self._image, self._flight = settings, settings.image, flight
         self._session, self._opened = ready, 0
         # The page's state: the clip that it shows, the held key, a new prompt, and a clip not shown yet.
         self._shown, self._held = ROOT, ""
@@ -77,7 +76,7 @@ class PageController:
     def run(self) -> None:
         """Serves the page until it is closed; then the session is freed."""
         self._tab.send({"type": "hello", "mode": "fly", "worlds": self._worlds, **CHOICES, "flights": self._flights()})
-        self._submit(functools.partial(self._start, self._settings, self._moves))
+        self._submit(functools.partial(self._start, self._settings, self._flight))
         try:
             for message in self._tab.messages():
                 self._receive(message)
@@ -175,7 +174,7 @@ class PageController:
         if (name := message.get("name")) not in flights:
             raise ValueError(f"flight: expected one of {list(flights)}, got {name!r:.80}; save one first")
         flight = load_flight(flights[name], self._worlds)
-        self._submit(functools.partial(self._start, flight.settings, flight.moves))
+        self._submit(functools.partial(self._start, flight.settings, flight))
 
     def _reset(self, message: dict[str, Any]) -> None:
         settings = read_settings(message, self._worlds, self._image)
@@ -201,13 +200,14 @@ class PageController:
 
     # What the worker does
 
-    def _start(self, settings: Settings, moves: Moves) -> None:
-        """Opens an episode and flies moves, one clip at a time, so that other tabs get their turn."""
+    def _start(self, settings: Settings, flight: Flight | None) -> None:
+        """Opens an episode and flies a saved flight, one clip at a time, so that other tabs get their turn."""
         if self._opened or self._session is None:
             self._open(settings)
         else:
             self._show_start()
-        self._jobs.append(functools.partial(self._refly_next, self._opened, ROOT, moves))
+        if flight is not None:
+            self._jobs.append(functools.partial(self._refly_next, self._opened, flight, [ROOT]))
 
     def _open(self, settings: Settings) -> None:
         """Opens an episode, in a new environment if the settings need one; if that fails, the old one stays."""
@@ -298,19 +298,18 @@ class PageController:
     def _flights(self) -> list[str]:
         return [f"{path.parent.name}/{path.name}" for path in saved_flights(self._folder.parent)]
 
-    def _refly_next(self, opened: int, at: int, moves: Moves) -> None:
+    def _refly_next(self, opened: int, flight: Flight, flown: list[int]) -> None:
+        """Flies the next clip of a flight and its branches, then goes to the end of the flight."""
         session = self._session
-        if session is None or opened != self._opened or not moves:
+        if session is None or opened != self._opened:
             return  # the page went on to another episode
-        clip = session.fly(at, *moves[0])
+        if len(flown) > len(flight.tree):
+            return self._jump(flown[len(flight.moves)])
+        parent, key, prompt = flight.tree[len(flown) - 1]
+        clip = session.fly(flown[parent], key, prompt)
         clip.was_shown = True
-        with self._lock:
-            self._shown = clip.index
         self._send_clip(clip, is_loaded=True)
-        if moves[1:]:
-            self._jobs.append(functools.partial(self._refly_next, opened, clip.index, moves[1:]))
-        else:
-            self._tab.send({"type": "at", "clip": clip.index})
+        self._jobs.append(functools.partial(self._refly_next, opened, flight, [*flown, clip.index]))
 
     def _send_clip(self, clip: Clip, is_loaded: bool = False) -> None:
         assert self._session is not None

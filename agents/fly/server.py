@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.fly.controller import PageController
+from agents.fly.record import Flight
 from agents.fly.session import Session, open_session
 from agents.fly.settings import Settings
 from agents.fly.worker import Worker
@@ -19,7 +20,7 @@ class FlyServer:
         settings: Settings with which every tab opens.
         worlds: Names and folders that a page may choose from.
         out: Folder for saved flights, with a folder for each tab.
-        moves: Moves that every tab flies first: keys, and prompts where they change.
+        flight: A saved flight that every tab flies first.
         place: Host, port, token and most_tabs of the `PageServer`.
 
     Attributes:
@@ -35,10 +36,10 @@ class FlyServer:
         settings: Settings,
         worlds: Sequence[str],
         out: Path,
-        moves: Sequence[tuple[str, str | None]] = (),
+        flight: Flight | None = None,
         **place: Any,
     ) -> None:
-        self._settings, self._worlds, self._out, self._moves = settings, worlds, out, list(moves)
+        self._settings, self._worlds, self._out, self._flight = settings, worlds, out, flight
         self._ready: Session | None = open_session(settings)  # for the first tab, which then opens at once
         self._controllers: list[PageController] = []
         self._worker = Worker(self._show_queues, PageController.show_failure)
@@ -60,7 +61,7 @@ class FlyServer:
         folder = self._out / f"session-{tab.number}"
         with self._lock:
             ready, self._ready = self._ready, None
-        controller = PageController(tab, self._worker, self._settings, self._worlds, folder, ready, self._moves)
+        controller = PageController(tab, self._worker, self._settings, self._worlds, folder, ready, self._flight)
         self._controllers.append(controller)
         try:
             controller.run()

@@ -26,6 +26,7 @@ _FILES = {
     "/page.js": ("page.js", "text/javascript"),
     "/film.js": ("film.js", "text/javascript"),
     "/map.js": ("map.js", "text/javascript"),
+    "/tree.js": ("tree.js", "text/javascript"),
 }
 _POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'"
 

@@ -5,21 +5,25 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 from scipy.spatial import cKDTree
 
+import cc2env
 from agents.fly.record import save_flight
-from agents.fly.session import ROOT, open_session
+from agents.fly.session import ROOT, Session, open_session
 from agents.fly.settings import Settings
 from agents.point_cloud import fuse
-from agents.reconstruct import ReconstructConfig, reconstruct, session_views
+from agents.reconstruct import ReconstructConfig, reconstruct, session_scene, session_views, write_scene
+from cc2env.geometry import trajectory_errors
 from model.data.colmap_model import read_colmap_model
 from model.data.synthetic.free_space import distance_to_surface
 from model.data.synthetic.renderer import render
 from model.evaluation.truth import SceneTruth
 from model.geometry.camera import pixel_grid, unproject
+from model.world.synthetic_world import SyntheticWorld
 
 SETTINGS = Settings(world="synthetic", seed=3)
 
@@ -137,6 +141,47 @@ def test_a_learned_world_without_a_depth_head_says_so(random_world, tmp_path):
     clip = session.fly(ROOT, "left")
     with pytest.raises(ValueError, match="train a depth head"):
         session.depth(clip.index)
+
+
+@pytest.fixture(scope="module")
+def flown_large():
+    world = SyntheticWorld(height=240, width=400, style="textured")
+    session, at = Session(gym.make(cc2env.ENV_ID, world=world)), ROOT
+    session.reset(3)
+    for key in ("right", "forward_right", "left"):
+        at = session.fly(at, key).index
+    yield session, at
+    session.close()
+
+
+@pytest.mark.slow
+def test_structure_from_motion_finds_cameras_and_points_in_larger_frames(flown_large, tmp_path):
+    session, at = flown_large
+    placed, points = session_scene(session, at, ReconstructConfig(method="sfm"))
+    flown = np.stack([view.c2w for view in session_views(session, at, has_depth=False)])
+    errors = trajectory_errors(torch.from_numpy(np.stack([view.c2w for view in placed])), torch.from_numpy(flown))
+    assert len(placed) == 13 and errors.rot_err < 1 and errors.trans_err < 0.03
+    assert abs(errors.scale - 1) < 1e-3  # in metres already
+    seed = int(session._world._session.current.state.seed[0])
+    truth = SceneTruth.of_seed(seed, torch.from_numpy(placed[0].intrinsics), 240, 400, style="textured")
+    off = to_surface(truth, points.xyz)
+    print(f"{len(points.xyz)} points, {errors}, off {np.median(off):.3f} m, within 0.1 m {(off < 0.1).mean():.2f}")
+    assert len(points.xyz) > 300 and np.median(off) < 0.03 and (off < 0.1).mean() > 0.8
+    assert min(map(len, points.tracks)) >= 3
+    write_scene(tmp_path, placed, points)
+    done = subprocess.run([sys.executable, "-c", READ, str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    images, count, _, pixels, *_ = json.loads(done.stdout.splitlines()[-1])
+    assert (images, count) == (13, len(points.xyz)) and pixels < 2
+
+
+@pytest.mark.slow
+def test_frames_without_enough_to_see_are_one_line(flown):
+    session, at, _, _ = flown
+    with pytest.raises(ValueError, match=r"method: .*21 of 48x80.*take a world of larger frames"):
+        session_scene(session, at, ReconstructConfig(method="sfm"))
+    with pytest.raises(ValueError, match="method: expected one of"):
+        reconstruct(ReconstructConfig(run="anywhere", method="guess"))
 
 
 @pytest.mark.slow

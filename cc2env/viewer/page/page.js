@@ -2,6 +2,7 @@
 
 import { Film } from "/film.js";
 import { Map3D } from "/map.js";
+import { Tree } from "/tree.js";
 
 const at = (id) => document.getElementById(id);
 const clips = new Map(); // by number, as the server sent them
@@ -12,7 +13,8 @@ const send = (message) => { if (socket.readyState === WebSocket.OPEN) socket.sen
 
 const film = new Film(at("film"), nextClip);
 const map = new Map3D(at("map"), (clip) => { if (!state.isWatching) go(clip); });
-Object.assign(window, { flight: { clips, state, film, map } }); // for tests and the curious
+const tree = new Tree(at("tree"), map.clips, go);
+Object.assign(window, { flight: { clips, state, film, map, tree } }); // for tests and the curious
 
 // Playing: the clip made ahead follows if its key is still held.
 
@@ -51,11 +53,17 @@ async function remember(clip) {
   map.clips.set(clip.clip, clip);
   map.goal = clip.goal;
   map.target = [clip.achieved.at(-1)[3], clip.achieved.at(-1)[7], clip.achieved.at(-1)[11]];
-  map.draw();
+  draw();
   if (!clip.picture) {
     clip.picture = await createImageBitmap(clip.blob, 0, (clip.frames - 1) * clip.height, clip.width, clip.height);
-    map.draw();
+    draw();
   }
+}
+
+function draw() {
+  tree.here = map.here;
+  map.draw();
+  tree.draw();
 }
 
 function status(clip) {

@@ -73,10 +73,32 @@ def test_a_click_on_an_earlier_view_goes_back_and_the_same_key_shows_the_same_by
     assert [other.digests()[str(number)] for number in flown] == [page.digests()[str(n)] for n in (first, second)]
 
 
+def test_branches_are_a_tree_and_a_click_in_it_goes_there(open_page):
+    page = open_page()
+    first, second = page.tap("a"), page.tap("ArrowLeft")
+    page.page.click("#undo")
+    page.wait(f"flight.state.shown === {first}")
+    third = page.tap("w")
+    way = [0, first, second, third]
+    places = page.get(f"(() => {{ const all = flight.tree.layout(); return {way}.map(n => all.get(n)); }})()")
+    assert places == [[0, 0], [1, 0], [2, 0], [2, 1]]  # column and row: the second branch has its own
+    for number in (second, 0, third):
+        x, y = page.get(f"flight.tree.place({number})")
+        page.page.click("#tree", position={"x": x, "y": y})
+        page.wait(f"flight.state.shown === {number}")
+    page.page.click("#replay")  # the film of this branch
+    page.wait(f"flight.film.isPlaying && flight.film.clip.clip === {third}")
+    page.wait("!flight.film.isPlaying")
+
+
 def test_a_flight_is_saved_loaded_and_flown_on_and_two_branches_play_side_by_side(open_page, server):
     page = open_page()
     page.tap("w")
+    page.tap("d")
+    page.page.click("#undo")
+    page.wait("flight.state.shown === 1")
     way = [0, 1, page.tap("ArrowLeft")]
+    other_branch = page.digests()["2"]
     saved = [page.digests()[str(number)] for number in way]
     page.page.click("#save")
     page.wait("!document.getElementById('saved').hidden")
@@ -97,8 +119,9 @@ def test_a_flight_is_saved_loaded_and_flown_on_and_two_branches_play_side_by_sid
     other.wait(f"flight.clips.get(0).sha256 !== '{saved[0]}'")
     other.page.click("#load")
     other.wait("flight.state.shown === 2")
-    assert list(other.digests().values()) == saved
-    assert other.tap("w") == 3 and other.get("flight.clips.get(3).parent") == 2
+    assert list(other.digests().values()) == [*saved, other_branch]  # the way, then the branch beside it
+    assert other.get("flight.clips.get(3).parent") == 1
+    assert other.tap("w") == 4 and other.get("flight.clips.get(4).parent") == 2
 
 
 def test_the_scene_is_shown_as_points(open_page):

@@ -21,7 +21,10 @@ SETTINGS = Settings(world="synthetic", seed=3)
 def saved(tmp_path_factory):
     session, folder = open_session(SETTINGS), tmp_path_factory.mktemp("run") / "session-1"
     first = session.fly(ROOT, "forward")
-    session.fly(first.index, "left")  # another branch is not saved
+    branch = session.fly(first.index, "left")
+    branch.was_shown = True
+    session.fly(branch.index, "back").was_shown = True
+    session.fly(ROOT, "up")  # made ahead and never shown: not saved
     last = session.fly(first.index, "pan_right")
     yield save_flight(folder, session, last.index, SETTINGS), session.path(last.index)
     session.close()
@@ -39,12 +42,23 @@ def test_it_comes_back_bit_for_bit_and_anything_else_is_noticed(saved, capsys):
     folder, _ = saved
     flight = load_flight(folder)
     assert flight.settings == SETTINGS and flight.moves == [("forward", None), ("pan_right", None)]
+    assert flight.branches == [(1, "left", None), (3, "back", None)]
     replay_flight(flight)
-    assert "the same bytes: 33 frames" in capsys.readouterr().out
-    (folder / "episode.json").write_text((folder / "episode.json").read_text().replace('"pan_right"', '"pan_left"'))
-    with pytest.raises(ValueError, match="same frames"):
-        replay_flight(load_flight(folder))
-    (folder / "episode.json").write_text((folder / "episode.json").read_text().replace('"pan_left"', '"pan_right"'))
+    assert "the same bytes: 65 frames" in capsys.readouterr().out
+    saved = (folder / "episode.json").read_text()
+    for key in ("pan_right", "back"):  # of the flight, of a branch
+        (folder / "episode.json").write_text(saved.replace(f'"{key}"', '"pan_left"'))
+        with pytest.raises(ValueError, match="same frames"):
+            replay_flight(load_flight(folder))
+    (folder / "episode.json").write_text(saved)
+
+
+def test_a_flight_that_was_saved_without_branches_still_loads(saved, tmp_path):
+    folder, _ = saved
+    numbers = json.loads((folder / "episode.json").read_text())
+    del numbers["branches"], numbers["branches_sha256"]
+    (tmp_path / "episode.json").write_text(json.dumps(numbers))
+    replay_flight(load_flight(tmp_path))
 
 
 @pytest.mark.slow
@@ -53,7 +67,7 @@ def test_the_saved_command_repeats_it(saved):
     command = json.loads((folder / "episode.json").read_text())["command"]
     assert command == f"python -m agents.fly replay={folder}"
     done = subprocess.run([sys.executable, *command.split()[1:]], capture_output=True, text=True)
-    assert done.returncode == 0 and "the same bytes: 33 frames" in done.stdout, done.stderr
+    assert done.returncode == 0 and "the same bytes: 65 frames" in done.stdout, done.stderr
 
 
 def test_flights_are_numbered_and_listed(saved):
@@ -76,6 +90,11 @@ def test_the_first_frame_alone_is_no_flight(tmp_path):
         {"keys": 3},
         {"prompts": []},
         {"prompts": [1, 2]},
+        {"branches": [[3, "left", None]]},
+        {"branches": [[-1, "left", None]]},
+        {"branches": [[0, "jump", None]]},
+        {"branches": [[0, "left"]]},
+        {"branches": 3},
         {"world": "/etc"},
         {"seed": "x"},
     ],
