@@ -1,6 +1,7 @@
 """Reads RealEstate10K folders (text files of poses; films or pictures) into the manifest, and writes their files."""
 
 import dataclasses
+import json
 import os
 import re
 from collections.abc import Iterable
@@ -40,6 +41,8 @@ def read_realestate10k_folder(
         scale: Metres per unit of the files; the poses are multiplied by it. None: not known, except for files that
             declare metres (recorded episodes; exported clips whose scale is known).
 
+    A recorded episode's prompt, `prompt` in `NAME.json`, becomes the caption.
+
     Raises:
         FileNotFoundError: there is no text file, or `media` is no folder.
     """
@@ -53,7 +56,8 @@ def read_realestate10k_folder(
         clip_id = scene_id("realestate10k", path.stem, path)
         try:
             file = read_realestate10k(path)
-            report.records.append(_record(clip_id, path.stem, file, films, scale))
+            record = _record(clip_id, path.stem, file, films, scale)
+            report.records.append(dataclasses.replace(record, caption=_prompt(path.with_suffix(".json"))))
         except (ValueError, OSError) as error:
             report.rejected[clip_id] = str(error)
     return report
@@ -89,6 +93,19 @@ def _record(clip_id: str, name: str, file: RealEstate10KFile, media: Path | None
         provenance={"reader": "realestate10k", "url": file.url},
     )
     return record if media is None else _with_media(record, name, file, media)
+
+
+def _prompt(path: Path) -> str:
+    if not path.is_file():
+        return ""
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: expected the prompts of an episode, got {error}; remove the file") from error
+    prompt = stored.get("prompt", "") if isinstance(stored, dict) else None
+    if not isinstance(prompt, str):
+        raise ValueError(f"{path}: expected the prompts of an episode, got another file; remove it")
+    return prompt
 
 
 def _with_media(record: ClipRecord, name: str, file: RealEstate10KFile, media: Path) -> ClipRecord:

@@ -53,6 +53,18 @@ def test_realestate10k_comes_back_with_its_pictures(
     assert found.files == tuple(stamps) and found.source == str(tmp_path / "media" / "clip")
 
 
+def test_the_prompt_of_a_recorded_episode_is_the_caption(camera: CameraTrajectory, tmp_path: Path) -> None:
+    realestate10k(tmp_path, camera)
+    prompts = tmp_path / "poses" / "clip.json"
+    for text, caption in (('{"prompt": "a red box", "prompts": ["a red box"]}', "a red box"), ('{"fps": 8}', "")):
+        prompts.write_text(text)
+        assert read_realestate10k_folder(tmp_path / "poses").records[0].caption == caption
+    for text in ("{", "[1]", '{"prompt": 3}', "[" * 100_000):
+        prompts.write_text(text)
+        ((_, reason),) = read_realestate10k_folder(tmp_path / "poses").rejected.items()
+        assert "expected the prompts of an episode" in reason
+
+
 VIDEO = {"provenance": {"url": "https://www.youtube.com/watch?v=in69BD2eZqg"}}
 
 
