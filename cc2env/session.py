@@ -112,9 +112,11 @@ class Session:
 
     def _require(self, ability: str) -> None:
         if ability not in self.abilities:
+            uses = f", only for {', '.join(sorted(self.abilities))}" if self.abilities else ""
+            part = "ChangesPrompts" if ability == "set_prompt" else "LimitsItsStart"
             raise ValueError(
-                f"{ability}: expected none, {type(self.world).__name__} has no use for it, only for "
-                f"{sorted(self.abilities)}; leave it out, or choose another world"
+                f"{ability}: expected none, {type(self.world).__name__} has no use for it{uses}; leave it out, or "
+                f"choose another world; in one of your own, see cc2env.protocol.{part}"
             )
 
     @property
@@ -222,7 +224,8 @@ class Session:
         if not isinstance(self.world, SeesDepth):
             raise ValueError(
                 f"depth: expected a world that sees depth, got {type(self.world).__name__} without it; "
-                "train a depth head (python -m model.cli.train_depth)"
+                "train a depth head (python -m model.cli.train_depth); in a world of your own, see "
+                "cc2env.protocol.SeesDepth"
             )
         now = self.current
         achieved = now.episode_data["achieved"].to(now.state.c2w.device)

@@ -73,7 +73,8 @@ class TaskRunner:
         if config.collision == "stop" and not isinstance(world, KnowsFreeSpace):
             raise ValueError(
                 f'collision: expected "none", {type(world).__name__} does not know its free space, got "stop"; '
-                'choose world="synthetic", which does, or give this one a depth head with model.cli.train_depth'
+                'choose world="synthetic", which does, or train a depth head (python -m model.cli.train_depth); '
+                "in a world of your own, see cc2env.protocol.KnowsFreeSpace"
             )
         # an estimate of the free space is used only to stop cameras
         self._guide: KnowsFreeSpace | None = None

@@ -32,6 +32,11 @@ def _start(flights: Flights) -> Iterator[str]:
     yield from _is_state(state, where)
     if not torch.allclose(state.intrinsics.cpu(), torch.tensor(spec.intrinsics).expand(2, 4)):
         yield f"expected the spec's intrinsics without others, got {state.intrinsics.tolist()}; {where}"
+    if "intrinsics" in flights.start_arguments:
+        lens = 0.9 * torch.tensor(spec.intrinsics)
+        given = flights.world.start([1], intrinsics=lens)[0].intrinsics.cpu()
+        if not torch.allclose(given, lens[None]):
+            yield f"expected the given intrinsics, {lens.tolist()}, in the state, got {given.tolist()}; {where}"
     yield from _is_counted(state, 0, where)
 
 

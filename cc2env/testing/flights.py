@@ -9,7 +9,7 @@ from torch import Tensor
 
 from model.geometry import se3
 from model.world.load import load_world
-from model.world.protocol import WorldModel, WorldSpec, WorldState
+from model.world.protocol import LimitsItsStart, WorldModel, WorldSpec, WorldState
 
 SEEDS = (3, 4)
 
@@ -20,6 +20,12 @@ class Flights:
     def __init__(self, world: WorldModel) -> None:
         self.world = world
         self.spec: WorldSpec = world.spec
+
+    @property
+    def start_arguments(self) -> frozenset[str]:
+        """Which of the optional arguments of `start` the world takes."""
+        everything = frozenset({"prompts", "images", "intrinsics"})
+        return self.world.start_arguments if isinstance(self.world, LimitsItsStart) else everything
 
     @cached_property
     def started(self) -> tuple[WorldState, Tensor]:

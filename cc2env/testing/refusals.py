@@ -13,7 +13,6 @@ from model.world.protocol import (
     CountsEvaluations,
     HasVocabulary,
     KnowsFreeSpace,
-    LimitsItsStart,
     NamesItsPrompt,
     RecognisesStates,
     RendersViews,
@@ -39,11 +38,10 @@ def _refuses_arguments(flights: Flights) -> Iterator[str]:
         "images of another size": {"seeds": [1], "images": picture[:, 1:]},
         "intrinsics with a negative fx": {"seeds": [1], "intrinsics": torch.tensor([-1.0, 1.0, 0.5, 0.5])},
     }
-    taken = world.start_arguments if isinstance(world, LimitsItsStart) else {"prompts", "images", "intrinsics"}
     given = {"prompts": [""], "images": picture, "intrinsics": torch.tensor(spec.intrinsics)}
     wrong |= {
         f"{name}, which start_arguments leaves out": {"seeds": [1], name: given[name]}
-        for name in sorted(given.keys() - taken)
+        for name in sorted(given.keys() - flights.start_arguments)
     }
     for what, arguments in wrong.items():
         yield from _is_refusal(what, error_of(world.start, **arguments), "model.world.arguments")

@@ -47,6 +47,20 @@ def _unchanged(flights: Flights) -> Iterator[str]:
         name for name, one in given.items() if any(share_memory(one, new) for new in tensors_of(after).values())
     ):
         yield f"expected a new state that shares no memory with what went in, got it sharing {shared}; {where}"
+    yield from _picture_unchanged(flights)
+
+
+def _picture_unchanged(flights: Flights) -> Iterator[str]:
+    if "images" not in flights.start_arguments:
+        return
+    picture = torch.full((1, flights.spec.height, flights.spec.width, 3), 100, dtype=torch.uint8)
+    kept, where = picture.clone(), "look at start: clone the images"
+    state, frame = flights.world.start([1], images=picture)
+    if not torch.equal(picture, kept):
+        yield f"expected the picture that goes in to stay as it is, got another; {where}"
+    new = {**tensors_of(state), "the first frame": frame}
+    if shared := sorted(name for name, one in new.items() if share_memory(one, picture)):
+        yield f"expected a state that shares no memory with the picture, got it sharing {shared}; {where}"
 
 
 def _unchanged_on_failure(flights: Flights) -> Iterator[str]:

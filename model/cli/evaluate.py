@@ -11,7 +11,7 @@ from pathlib import Path
 
 from configs.command_line import hydra_command
 from model.build import BlockedConfig, OracleConfig, SamplerRowConfig, SamplerTableConfig
-from model.data.clips import ClipSetConfig
+from model.data.clips import FRAMES_PER_LATENT, ClipSetConfig
 from model.data.synthetic.themes import known_style
 from model.data.video_io import write_image
 from model.evaluation.blocked import BlockedResult, blocked_table, evaluate_blocked
@@ -253,8 +253,14 @@ def clips_for(spec: WorldSpec, config: OracleConfig | SamplerTableConfig | Paper
     field of view is kept, and a message says so: scenes and world then use a lens that is not the world's own.
 
     Raises:
-        ValueError: There is no scene or no clip to fly.
+        ValueError: There is no scene or no clip to fly, or the world's poses are not those of the scenes.
     """
+    if spec.frames_per_pose != FRAMES_PER_LATENT:
+        raise ValueError(
+            f"world: expected {FRAMES_PER_LATENT} frames for each pose, as the held-out scenes have, got "
+            f"{spec.frames_per_pose} ({spec.frames_per_clip} frames and {spec.poses_per_clip} poses a clip); compare "
+            "another world"
+        )
     for name in ("num_scenes", "num_clips", "batch_size"):
         if getattr(config, name) < 1:
             raise ValueError(f"{name}: expected at least 1, got {getattr(config, name)}")

@@ -1,6 +1,7 @@
 """Consistency over time: the picture after leaving and coming back, and the scene in front of a camera at rest."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from model.data.clips import FRAMES_PER_LATENT
 from model.evaluation.motion import measure_motion
 from model.evaluation.oracle import OracleScenes, fly
-from model.evaluation.truth import SceneTruth
+from model.evaluation.truth import CameraTruth
 from model.evaluation.video_quality import contrast, masked_psnr, sharpness
 from model.world.protocol import WorldModel
 
@@ -48,7 +49,11 @@ def out_and_back(poses: Float[Tensor, "n p 4 4"]) -> Float[Tensor, "n q 4 4"]:
 
 
 def measure_revisit(
-    world: WorldModel, scenes: OracleScenes, truths: list[SceneTruth], poses: Float[Tensor, "n p 4 4"], batch_size: int
+    world: WorldModel,
+    scenes: OracleScenes,
+    truths: Sequence[CameraTruth],
+    poses: Float[Tensor, "n p 4 4"],
+    batch_size: int,
 ) -> Revisit:
     """Flies `poses` (from identity, whole clips) out and back; see `Revisit`."""
     frames = fly(world, scenes, out_and_back(poses), batch_size, "leaving and coming back")
@@ -61,7 +66,7 @@ def measure_revisit(
     return Revisit(returned, departed)
 
 
-def static_pixels(truth: SceneTruth, seconds: float) -> Bool[Tensor, "h w"]:
+def static_pixels(truth: CameraTruth, seconds: float) -> Bool[Tensor, "h w"]:
     """Pixels of the first view that no moving object and no shadow of one changes, also not after `seconds`."""
     times = torch.cat([torch.arange(_MOMENTS) / 2.0, torch.tensor([seconds])])
     poses = torch.eye(4).expand(len(times), 4, 4)
@@ -72,7 +77,7 @@ def static_pixels(truth: SceneTruth, seconds: float) -> Bool[Tensor, "h w"]:
 def measure_stillness(
     world: WorldModel,
     scenes: OracleScenes,
-    truths: list[SceneTruth],
+    truths: Sequence[CameraTruth],
     num_clips: int,
     batch_size: int,
     *,

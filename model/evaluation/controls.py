@@ -9,18 +9,18 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from model.evaluation.truth import SceneTruth
+from model.evaluation.truth import CameraTruth
 from model.evaluation.visibility import SKY_METRES, seen_at_start
 from model.geometry.camera import pixel_grid, project, unproject
 
 
-def time_stopped(truth: SceneTruth, c2w: Float[Tensor, "f 4 4"]) -> UInt8[Tensor, "f h w 3"]:
+def time_stopped(truth: CameraTruth, c2w: Float[Tensor, "f 4 4"]) -> UInt8[Tensor, "f h w 3"]:
     """The true scene of frame 0 from every pose: all surfaces are known, but no later motion."""
     return truth.clip(c2w, torch.zeros(len(c2w))).frames
 
 
 def first_frame_carried(
-    truth: SceneTruth, first: UInt8[Tensor, "h w 3"], c2w: Float[Tensor, "f 4 4"]
+    truth: CameraTruth, first: UInt8[Tensor, "h w 3"], c2w: Float[Tensor, "f 4 4"]
 ) -> UInt8[Tensor, "f h w 3"]:
     """The first frame warped to every pose by the true depth, time stopped: it follows the camera exactly and imagines
     nothing. Surfaces that it does not show get the colours round them, or its mean colour if there are none.

@@ -1,5 +1,6 @@
 """Fidelity, separately over pixels that the world saw before, newly revealed pixels and moving objects."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -7,7 +8,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from model.evaluation.perceptual import PerceptualDistance
-from model.evaluation.truth import SceneTruth
+from model.evaluation.truth import CameraTruth
 from model.evaluation.video_quality import contrast, masked_psnr, psnr, sharpness, ssim_map
 from model.evaluation.visibility import seen_at_start, seen_before_clip
 
@@ -25,7 +26,7 @@ class Regions:
     moving: Bool[Tensor, "n f h w"]
 
 
-def find_regions(truths: list[SceneTruth], poses: Float[Tensor, "n f 4 4"], frames_per_clip: int) -> Regions:
+def find_regions(truths: Sequence[CameraTruth], poses: Float[Tensor, "n f 4 4"], frames_per_clip: int) -> Regions:
     """Finds the regions by reprojection of the renderer's depth."""
     parts = []
     for truth, path in zip(truths, poses, strict=True):

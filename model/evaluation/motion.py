@@ -6,6 +6,7 @@ Source: ours, after the paper's motion strength (Sec. 4.2). A generated camera i
 which would count as motion of objects: so the camera is fitted to the static pixels. Flicker of surfaces does count.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from model.evaluation.truth import SceneTruth
+from model.evaluation.truth import CameraTruth
 from model.evaluation.video_quality import ratios
 from model.geometry import se3
 from model.geometry.camera import pixel_grid, project, unproject
@@ -75,7 +76,7 @@ class MotionRatio:
 
 
 def measure_motion(
-    truths: list[SceneTruth],
+    truths: Sequence[CameraTruth],
     frames: UInt8[Tensor, "n f h w 3"],
     poses: Float[Tensor, "n f 4 4"],
     frames_per_clip: int,
@@ -97,7 +98,7 @@ def measure_motion(
     return MotionRatio(*sums)
 
 
-def _pair(truth: SceneTruth, frames: Tensor, poses: Tensor, number: int) -> tuple[float, float, int]:
+def _pair(truth: CameraTruth, frames: Tensor, poses: Tensor, number: int) -> tuple[float, float, int]:
     """Flow summed over the pixels that objects pass, of the frames and the true frames; and the number of these pixels,
     0 if too few pixels are static.
 

@@ -4,6 +4,7 @@ the renderer knows every true frame.
 Source: ours, because the paper's metrics need SfM on generated frames and cannot see fidelity at all.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
@@ -14,7 +15,7 @@ from tqdm import tqdm
 
 from model.data.clips import FRAMES_PER_LATENT, ClipSetConfig, render_record
 from model.evaluation.controls import first_frame_carried, time_stopped
-from model.evaluation.truth import SceneTruth
+from model.evaluation.truth import CameraTruth, SceneTruth
 from model.evaluation.video_quality import psnr
 from model.geometry.trajectory import CameraTrajectory
 from model.world.protocol import WorldModel, abilities
@@ -152,7 +153,7 @@ def evaluate_oracle(
     autoencoder: Autoencoder | None,
     scenes: OracleScenes,
     *,
-    truths: list[SceneTruth] | None = None,
+    truths: Sequence[CameraTruth] | None = None,
     batch_size: int = 16,
 ) -> OracleResult:
     """Flies the world through every scene, along its own trajectory and along another scene's, and compares:

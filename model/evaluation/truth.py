@@ -17,7 +17,7 @@ _SWEEP_SECONDS = 12.0
 
 @runtime_checkable
 class CameraTruth(Protocol):
-    """What the search for a camera must know about a scene, for poses in the episode's own frame.
+    """What the search for a camera and the metrics must know about a scene, for poses in the episode's own frame.
 
     Attributes:
         seed: The scene's seed.
@@ -37,6 +37,10 @@ class CameraTruth(Protocol):
     def width(self) -> int: ...
     @property
     def fps(self) -> float: ...
+
+    def clip(self, c2w: Float[Tensor, "f 4 4"], times: Float[Tensor, " f"]) -> RenderedClip:
+        """Frames, depth and mask of moving objects."""
+        ...
 
     def static_frames(self, c2w: Float[Tensor, "f 4 4"]) -> UInt8[Tensor, "f h w 3"]:
         """Frames of the static scene."""
@@ -92,6 +96,12 @@ class StillTruth:
     @property
     def intrinsics(self) -> Float[Tensor, "4"]:
         return self.state.intrinsics[0]
+
+    def clip(self, c2w: Float[Tensor, "f 4 4"], times: Float[Tensor, " f"]) -> RenderedClip:
+        """Frames and depth from these poses, the same at all times; no pixel moves, and none is of a known object."""
+        frames, depth = self.world.render_views(self.state, c2w[None])
+        moving = torch.zeros(depth[0].shape, dtype=torch.bool)
+        return RenderedClip(frames[0], depth[0], moving, torch.full(depth[0].shape, -1))
 
     def static_frames(self, c2w: Float[Tensor, "f 4 4"]) -> UInt8[Tensor, "f h w 3"]:
         """Frames from these poses."""

@@ -61,6 +61,7 @@ DIT_NAMES = (
     ("camera_embedding.patchify.", "camera_embedding."),
 )
 ADDITIONS = ("camera_embedding.patchify.weight", "mask_embedding.weight")
+CAMERA_NAME = "camera_embedding.weight"  # the first of them in the file, where the camera has been trained
 
 
 def load_dit(folder: str | Path, dtype: torch.dtype | None = None) -> VideoDiT:

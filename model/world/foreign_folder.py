@@ -9,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from model.pretrained.wan_fun import EXPERTS, transformer_folders
 
 _SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})\.safetensors")
+_GGUF = "quantised weights (GGUF), which cannot be flown; use the model's safetensors in 16 bits"
 _QUANTISED = {"F8_E4M3", "F8_E5M2", "I8", "U8"}
 
 
@@ -22,9 +23,9 @@ def contents_of(folder: Path) -> str | None:
     if experts := names & set(EXPERTS):
         return _contents_of_experts(folder, experts)
     if any(name.endswith(".gguf") for name in names):
-        return "quantised weights (GGUF), which cannot be flown; use the model's safetensors in 16 bits"
+        return _GGUF
     tensors = _tensors(folder)
-    if contents := _contents_of_weights(folder, tensors):
+    if contents := _contents_of_tensors(folder, tensors):
         return contents
     if _has_camera(tensors):
         return None
@@ -51,6 +52,17 @@ def open_kind(folder: Path) -> str | None:
     return "wan_fun" if any(_has_camera(_header(file)) for file in files) else None
 
 
+def contents_of_weights(folder: Path) -> str | None:
+    """What is wrong with the weights of a transformer or a VAE, by their headers; None if they can be loaded.
+
+    Raises:
+        ValueError: A weight file is damaged.
+    """
+    if any(path.suffix == ".gguf" for path in folder.glob("*")):
+        return _GGUF
+    return _contents_of_tensors(folder, _tensors(folder))
+
+
 def _contents_of_experts(folder: Path, names: set[str]) -> str | None:
     """As `contents_of`, for a folder with Wan 2.2 A14B's experts."""
     whole = "the two experts of a Wan 2.2 A14B model"
@@ -58,7 +70,7 @@ def _contents_of_experts(folder: Path, names: set[str]) -> str | None:
         return f"one of {whole}; download {missing.pop()}/ too"
     for expert in EXPERTS:
         tensors = _tensors(folder / expert)
-        if contents := _contents_of_weights(folder / expert, tensors):
+        if contents := _contents_of_tensors(folder / expert, tensors):
             return f"{whole}, of which {expert}/ holds {contents}"
         if not tensors:
             return f"{whole}, of which {expert}/ holds no weights; download its diffusion_pytorch_model*.safetensors"
@@ -67,7 +79,7 @@ def _contents_of_experts(folder: Path, names: set[str]) -> str | None:
     return None
 
 
-def _contents_of_weights(folder: Path, tensors: Mapping[str, str]) -> str | None:
+def _contents_of_tensors(folder: Path, tensors: Mapping[str, str]) -> str | None:
     """What is wrong with the safetensors of a transformer; None if they can be loaded, or if we do not know them."""
     if missing := _missing_shards(sorted(folder.glob("*.safetensors"))):
         return f"{missing} of its weights; download the others"

@@ -31,10 +31,11 @@ from model.world.config import (
 from model.world.folder import folder_stamp, named_errors, world_folder
 from model.world.foreign_folder import contents_of, open_kind
 from model.world.free_space import SolidCameraWorld
-from model.world.networks import is_world, read_dit, read_vae, read_world
+from model.world.networks import is_wan, is_world, read_dit, read_vae, read_world
 from model.world.open.minwm_folder import load_minwm_world
 from model.world.open.wan_fun_folder import load_wan_fun_world
 from model.world.options import WorldOptions
+from model.world.pipeline_folder import check_pipeline_folder
 from model.world.protocol import WorldModel
 from model.world.registry import WorldFactory, build_world, checked_world, world_factory, world_names
 from model.world.synthetic_world import SyntheticWorld
@@ -230,7 +231,10 @@ def build_text_encoder(config: TextEncoderConfig, folder: Path, device: str = "c
 def _load_folder(folder: Path, device: str, stamp: int) -> _Components:
     """All of a folder except the DiT, since samplers may have their own; the stamp is only part of the cache's key."""
     with named_errors(folder):
-        config, vae = read_world(folder), read_vae(folder)
+        config = read_world(folder)
+        if is_wan(folder):
+            check_pipeline_folder(folder, config, torch.device(device))
+        vae = read_vae(folder)
         text_encoder = build_text_encoder(config.text_encoder, folder, device)
         depth = _load_depth(folder / DEPTH_FOLDER, vae)
     for network in (vae, *([] if depth is None else [depth])):

@@ -1,12 +1,14 @@
 """A mesh is a world like any other, and a true one: tasks, agents and the search for the camera run on it."""
 
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 import trimesh
+from tensordict import TensorDict
 
 import cc2env
 from agents.evaluate import EvaluateConfig, evaluate
@@ -15,11 +17,16 @@ from agents.mesh_world import MeshWorld
 from cc2env.testing import check_world
 from model.estimators.sfm import ColmapSfM
 from model.evaluation.camera_accuracy import measure_camera
+from model.evaluation.consistency import measure_revisit
+from model.evaluation.fidelity import fidelity_per_clip, find_regions
+from model.evaluation.motion import measure_motion
+from model.evaluation.oracle import OracleScenes, evaluate_oracle
 from model.evaluation.truth import StillTruth
 from model.geometry import se3
 from model.geometry.alignment import trajectory_errors
 from model.geometry.trajectory import CameraTrajectory, frame_poses
 from model.world import registry
+from model.world.protocol import WorldSpec, WorldState
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +72,43 @@ def test_the_search_finds_the_camera_in_it(world: MeshWorld) -> None:
     assert floor["rot_err_deg"] < 0.1 and floor["trans_err_m"] < 0.01
     wrong = poses @ se3.exp(torch.tensor([0.2, 0, 0, 0, 0.1, 0]))
     assert measure_camera([truth], film, wrong, every=8).summary()["trans_err_m"] > 0.15
+
+
+class HoldsThePicture:
+    """Repeats the picture it was given."""
+
+    def __init__(self, spec: WorldSpec) -> None:
+        self.spec = spec
+
+    def start(
+        self, seeds: list[int], prompts: object = None, images: Any = None, intrinsics: Any = None
+    ) -> tuple[WorldState, torch.Tensor]:
+        eye, number = torch.eye(4).repeat(len(seeds), 1, 1), torch.tensor(seeds)
+        memory = TensorDict({"picture": images}, [len(seeds)])
+        state = WorldState(eye, intrinsics, number, torch.zeros_like(number), memory, batch_size=[len(seeds)])
+        return state, images[:, None]
+
+    def extend(self, state: WorldState, c2w: torch.Tensor) -> tuple[WorldState, torch.Tensor]:
+        return state, state.memory["picture"][:, None].repeat(1, 16, 1, 1, 1)
+
+
+def test_the_metrics_run_on_it(world: MeshWorld) -> None:
+    """A world that knows nothing is shown the room and judged: the first picture carried along is far better."""
+    state, first = world.start([3])
+    lens, twists = torch.tensor(world.spec.intrinsics), torch.tensor([[0.08, 0.0, 0.05, 0.0, 0.1, 0.0]]).repeat(4, 1)
+    path = CameraTrajectory.from_twists(torch.eye(4), twists, lens).c2w[None]
+    frames = torch.cat([first, world.extend(state, path[:, 1:])[1]], dim=1)
+    scenes, truths = OracleScenes(frames, path, lens, [3], [""], ["room"]), [StillTruth.of_state(world, state)]
+    holding = HoldsThePicture(world.spec)
+    psnr = evaluate_oracle(holding, None, scenes, truths=truths).psnr
+    assert torch.equal(psnr["generated"], psnr["hold"]) and (psnr["carried"] > psnr["hold"] + 3).all()
+    assert (psnr["time_stopped"] > 60).all()
+    regions = find_regions(truths, scenes.frame_poses(), 16)
+    assert 0.02 < float(regions.revealed[:, -1].float().mean()) < 0.9 and not regions.moving.any()
+    assert fidelity_per_clip(frames, frames, regions, 16)["psnr_seen"][0] > 60
+    visit = measure_revisit(holding, scenes, truths, path, 1).summary(1)
+    assert visit["psnr_returned"] == visit["psnr_turning_point"] and visit["scenes_without_static_pixels"] == 0
+    assert measure_motion(truths, frames, scenes.frame_poses(), 16).summary()["ratio"] is None
 
 
 @pytest.mark.slow

@@ -92,6 +92,28 @@ class StartsInFloats(Shades):
         return state, frames / 255
 
 
+class IgnoresItsLens(Shades):
+    def start(self, seeds, prompts=None, images=None, intrinsics=None):
+        check_intrinsics(intrinsics, self.spec, len(seeds))
+        return super().start(seeds, prompts, images)
+
+
+class KeepsThePicture(Shades):
+    def start(self, seeds, prompts=None, images=None, intrinsics=None):
+        state, frames = super().start(seeds, prompts, images, intrinsics)
+        if images is not None:
+            state.memory["picture"] = images
+        return state, frames
+
+
+class PaintsOverThePicture(Shades):
+    def start(self, seeds, prompts=None, images=None, intrinsics=None):
+        started = super().start(seeds, prompts, images, intrinsics)
+        if images is not None:
+            images += 1
+        return started
+
+
 class CountsNoClips(Shades):
     def extend(self, state, c2w):
         after, frames = super().extend(state, c2w)
@@ -223,10 +245,6 @@ class TakesAnySeed(Shades):
         return super().start([abs(seed) for seed in seeds], *arguments, **named)
 
 
-class IgnoresPrompts(Shades):
-    start_arguments = frozenset({"images", "intrinsics"})
-
-
 class KnowsNothing(Shades):
     def recognises(self, state):
         return bool((state.step == 0).all())
@@ -237,21 +255,6 @@ class ForgetsToClone(Shades):
         changed = super().with_prompts(state, prompts)
         state.memory["flown"] += 1
         return changed
-
-
-class NamesANumber(Shades):
-    def default_prompt(self, seed):
-        return seed
-
-
-class CountsInFloats(Shades):
-    def evaluations(self, state, *, opening=False):
-        return torch.ones(len(state.seed))
-
-
-class FreeInMetres(Shades):
-    def free_fraction(self, state, twists):
-        return torch.full(twists.shape[:2], 2.5)
 
 
 class KnowsNoDepth(Shades):
@@ -276,15 +279,27 @@ class HoldsALock(Shades):
         self.lock = threading.Lock()
 
 
+def broken(name, **parts):
+    return type(name, (Shades,), parts)
+
+
+IgnoresPrompts = broken("IgnoresPrompts", start_arguments=frozenset({"images", "intrinsics"}))
+NamesANumber = broken("NamesANumber", default_prompt=lambda self, seed: seed)
+CountsInFloats = broken("CountsInFloats", evaluations=lambda self, state, *, opening=False: torch.ones(len(state.seed)))
+FreeInMetres = broken("FreeInMetres", free_fraction=lambda self, state, twists: torch.full(twists.shape[:2], 2.5))
+
 BROKEN = [
     ("spec", OddClip, "frames_per_clip to be a multiple of poses_per_clip"),
     ("start", StartsInFloats, r"frames as torch.uint8 of shape \[2, 1, 4, 6, 3\], got torch.float32"),
+    ("start", IgnoresItsLens, "the given intrinsics"),
     ("extend", CountsNoClips, r"step \[1, 1\] after 1 clips, got \[3, 4\] and \[0, 0\]"),
     ("memory", Grows, r"got memory.flown as \(\[2\], torch.float32\) after start and \(\[2, 2\]"),
     ("identity", StartsAside, "the identity as the pose of the first frame"),
     ("world_frame", BeginsAnew, "the last commanded pose as the state's c2w"),
     ("unchanged", WritesIntoTheState, r"got another \['memory.flown'\]; look at extend"),
     ("unchanged", SharesMemory, r"got it sharing \['intrinsics'\]"),
+    ("unchanged", KeepsThePicture, r"shares no memory with the picture, got it sharing \['memory.picture'\]"),
+    ("unchanged", PaintsOverThePicture, "the picture that goes in to stay as it is"),
     ("unchanged_on_failure", CountsBeforeItChecks, r"got another \['step'\]"),
     ("repeats", DrawsGlobally, "one seed and path to give the same frames again"),
     ("snapshot", Remembers, "a kept state to continue the same"),

@@ -152,15 +152,21 @@ def test_torchrl_and_vector_rows_are_the_single_environment(room):
 
 def test_what_it_cannot_do_is_refused_by_name(room):
     env = gym.make(cc2env.ENV_ID, world=room)
-    for ability, act in {
-        "prompt": lambda: env.reset(options={"prompt": "dusk"}),
-        "image": lambda: env.reset(options={"image": np.zeros((12, 20, 3), np.uint8)}),
-        "set_prompt": lambda: (env.reset(), env.unwrapped.set_prompt("dusk")),
-        "collision": lambda: gym.make(cc2env.ENV_ID, world=room, collision="stop"),
-        "sampler": lambda: gym.make(cc2env.ENV_ID, world=room, sampler="fast"),
+    part = "see cc2env.protocol."  # the error names the optional part that the world lacks
+    for ability, (act, advice) in {
+        "prompt": (lambda: env.reset(options={"prompt": "dusk"}), f"{part}LimitsItsStart"),
+        "image": (
+            lambda: env.reset(options={"image": np.zeros((12, 20, 3), np.uint8)}),
+            f"{part}LimitsItsStart",
+        ),
+        "set_prompt": (lambda: (env.reset(), env.unwrapped.set_prompt("dusk")), f"{part}ChangesPrompts"),
+        "collision": (lambda: gym.make(cc2env.ENV_ID, world=room, collision="stop"), f"{part}KnowsFreeSpace"),
+        "depth": (lambda: (env.reset(), env.unwrapped.depth()), f"{part}SeesDepth"),
+        "sampler": (lambda: gym.make(cc2env.ENV_ID, world=room, sampler="fast"), "build the world with it"),
     }.items():
-        with pytest.raises(ValueError, match=f"^{ability}: expected"):
+        with pytest.raises(ValueError, match=f"^{ability}: expected.*{advice}") as caught:
             act()
+        assert "[]" not in str(caught.value)
     assert env.unwrapped.abilities == {"horizontal_fov_deg"}
 
 

@@ -112,6 +112,12 @@ def test_a_lens_that_scenes_are_not_rendered_through_is_named(capsys: pytest.Cap
         assert "75 degrees wide, centred, with square pixels" in capsys.readouterr().out
 
 
+def test_a_world_of_other_poses_is_named() -> None:
+    spec = replace(WorldConfig().spec(), frames_per_clip=5, poses_per_clip=5)
+    with pytest.raises(ValueError, match=r"^world: expected 4 frames for each pose.*got 1 \(5 frames and 5 poses"):
+        clips_for(spec, OracleConfig())
+
+
 class ListeningWorld(StillWorld):
     """Repeats the picture it was given, if it is told a caption too; else shows black."""
 
