@@ -93,18 +93,18 @@ def test_branches_are_a_tree_and_a_click_in_it_goes_there(open_page):
 
 def test_a_flight_is_saved_loaded_and_flown_on_and_two_branches_play_side_by_side(open_page, server):
     page = open_page()
-    page.tap("w")
-    page.tap("d")
+    first = page.tap("w")
+    beside = page.tap("d")  # a clip that was made ahead and dropped has a number, too
     page.page.click("#undo")
-    page.wait("flight.state.shown === 1")
-    way = [0, 1, page.tap("ArrowLeft")]
-    other_branch = page.digests()["2"]
+    page.wait(f"flight.state.shown === {first}")
+    way = [0, first, page.tap("ArrowLeft")]
+    other_branch = page.digests()[str(beside)]
     saved = [page.digests()[str(number)] for number in way]
     page.page.click("#save")
     page.wait("!document.getElementById('saved').hidden")
     assert page.page.inner_text("#saved").startswith("python -m agents.fly replay=")
     page.page.click("#undo")
-    page.wait("flight.state.shown === 1")
+    page.wait(f"flight.state.shown === {first}")
     branch = page.tap("a")
     page.page.click("#compare")
     page.wait("flight.state.pair.every(film => film.isPlaying)")
