@@ -93,8 +93,8 @@ def latent_batches(
         labelled_share=config.diffusion.labelled_share,
         seed=config.seed,
         micro_batches=config.training.fit.accumulation,
-        rank=distributed.rank(),
-        world_size=distributed.world_size(),
+        rank=config.training.fit.data_rank,
+        world_size=config.training.fit.data_processes,
         device=next(vae.parameters()).device,
     )
     return batches, channel_weights(clips, vae, latents, config.diffusion.channel_weight_power)
@@ -139,8 +139,8 @@ def open_shards(config: TrainConfig, vae: str, text: TextEncoderConfig, device: 
         labelled_share=config.diffusion.labelled_share,
         seed=config.seed,
         micro_batches=config.training.fit.accumulation,
-        rank=distributed.rank(),
-        world_size=distributed.world_size(),
+        rank=config.training.fit.data_rank,
+        world_size=config.training.fit.data_processes,
         device=device,
         check=check,
     )

@@ -22,6 +22,7 @@ from model.cli.joint_training import (
 from model.cli.world_saver import WorldSaver
 from model.data.clips import ClipSetConfig
 from model.device import usable_device
+from model.dit.context_parallel import check_split
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.evaluation.oracle import OracleScenes
 from model.text.encoder import TextEncoder
@@ -34,7 +35,8 @@ from model.training.latent_shards import shards_fingerprint
 from model.training.loop import Batches, fit
 from model.training.lora import add_lora
 from model.training.plan import training_memory
-from model.training.stage import train_state
+from model.training.sharding import share_windows
+from model.training.stage import check_context_parallel, train_state
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.config import TextEncoderConfig, WorldConfig
 from model.world.load import assemble_world
@@ -59,6 +61,8 @@ def train(config: TrainConfig) -> Path:
     run_folder.check_settings(config.out, given)
     data = training_data(config, vae, initial, inputs["vae"], device)
     state = train_state(starting_dit(config), config.training, config.seed, inputs, device)
+    if config.training.fit.context_parallel > 1:
+        share_windows(state.module, device, config.training.fit.context_parallel)
     sample = WorldSaver(
         Path(config.out),
         state,
@@ -108,6 +112,8 @@ def training_data(
     """Clips that are encoded here, or shards that were encoded before, which have no held-out scenes."""
     if config.data.shards:
         shards = open_shards(config, vae_name, initial.text_encoder, device)
+        for index in shards.indices:
+            check_tokens(config, vae, index.height, index.width)
         first = shards.indices[0]
         found = dataclasses.replace(config.data.clips, horizontal_fov_deg=first.horizontal_fov_deg)
         world = world_config(config, initial, found, first.captions)
@@ -141,12 +147,21 @@ def check_settings(config: TrainConfig, vae: VideoVAE, initial: WorldConfig) -> 
         dit = VideoDiT(config.dit)
         dit = add_lora(dit, config.lora) if config.lora.rank else dit
     train_state(dit, config.training, config.seed)
+    check_context_parallel(dit, config.training)
+    check_tokens(config, vae, config.data.clips.height, config.data.clips.width)
     advice = (
         "train adapters (lora.rank=32), or torchrun with training.fit.shard=true; cc2-plan says what activations take"
     )
     needs = training_memory(dit, config.training, distributed.world_size())
     check_memory(usable_device(config.device), needs, advice)
     assemble_world(dit, vae, text_encoder, world)
+
+
+def check_tokens(config: TrainConfig, vae: VideoVAE, height: int, width: int) -> None:
+    """Raises ValueError unless `training.fit.context_parallel` processes can share windows of this size in pixels."""
+    _, ph, pw = (size * vae.spatial_stride for size in config.dit.patch_size)
+    tokens = (height // ph) * (width // pw)
+    check_split(config.training.fit.context_parallel, config.dit.num_heads, config.dit.camera_injection, tokens)
 
 
 def check_channels(dit: VideoDiTConfig, vae: VideoVAEConfig) -> None:

@@ -49,6 +49,7 @@ _FREE = (
         for name in (
             *("sample_every", "checkpoint_steps", "checkpoint_minutes"),
             *("max_skipped_steps", "tensorboard", "progress", "shard", "reduce_every_batch", "compile", "accumulation"),
+            "context_parallel",
         )
     ),
 )
