@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -30,7 +30,7 @@ from model.text.stored import StoredTextEncoder
 from model.text.tiny_vocabulary import split_words
 from model.training import distributed, run_folder
 from model.training.flow_matching_step import FlowMatchingStep
-from model.training.latent_set import encoder_fingerprint
+from model.training.latent_set import clips_fingerprint, encoder_fingerprint
 from model.training.latent_shards import shards_fingerprint
 from model.training.loop import Batches, fit
 from model.training.lora import add_lora
@@ -60,6 +60,7 @@ def train(config: TrainConfig) -> Path:
     run_folder.check_inputs(Path(config.out), inputs)
     run_folder.check_settings(config.out, given)
     data = training_data(config, vae, initial, inputs["vae"], device)
+    inputs |= data.inputs
     state = train_state(starting_dit(config), config.training, config.seed, inputs, device)
     if config.training.fit.context_parallel > 1:
         share_windows(state.module, device, config.training.fit.context_parallel)
@@ -96,7 +97,7 @@ def train(config: TrainConfig) -> Path:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The data of a training, and what they say about the world."""
+    """The data of a training, what they say about the world, and what a run that goes on must find again (`inputs`)."""
 
     batches: Batches
     channel_weights: Tensor
@@ -104,12 +105,13 @@ class TrainingData:
     text_encoder: TextEncoder
     scenes: OracleScenes | None
     num_clips: int
+    inputs: dict[str, str] = field(default_factory=dict)
 
 
 def training_data(
     config: TrainConfig, vae: VideoVAE, initial: WorldConfig, vae_name: str, device: torch.device
 ) -> TrainingData:
-    """Clips that are encoded here, or shards that were encoded before, which have no held-out scenes."""
+    """Clips that are encoded here, or shards that were encoded before, whose held-out scenes `data.held_out` has."""
     if config.data.shards:
         shards = open_shards(config, vae_name, initial.text_encoder, device)
         for index in shards.indices:
@@ -117,8 +119,11 @@ def training_data(
         first = shards.indices[0]
         found = dataclasses.replace(config.data.clips, horizontal_fov_deg=first.horizontal_fov_deg)
         world = world_config(config, initial, found, first.captions)
-        text_encoder = training_text_encoder(world.text_encoder, [], Path(config.out), config.device)
-        return TrainingData(shards, torch.ones(vae.config.latent_channels), world, text_encoder, None, len(shards))
+        with distributed.local_main_first():  # held-out films are decoded once
+            scenes = held_out_scenes(config, found, config.diffusion.num_new)
+        prompts = scenes.captions if scenes else []
+        text_encoder = training_text_encoder(world.text_encoder, prompts, Path(config.out), config.device)
+        return TrainingData(shards, torch.ones(vae.config.latent_channels), world, text_encoder, scenes, len(shards))
     goes_on = config.initial_world is not None or config.base is not None
     clips, latents = encoded_clips(config.data, vae, initial if goes_on else None)
     world = world_config(config, initial, clips.config, clips.captions)
@@ -127,7 +132,8 @@ def training_data(
     prompts = [*clips.captions, *(scenes.captions if scenes else [])]
     text_encoder = training_text_encoder(world.text_encoder, prompts, config.data.source, config.device)
     batches, weights = latent_batches(config, clips, latents, vae, text_encoder)
-    return TrainingData(batches, weights, world, text_encoder, scenes, len(clips))
+    inputs = {"data.folder": clips_fingerprint(clips)}
+    return TrainingData(batches, weights, world, text_encoder, scenes, len(clips), inputs)
 
 
 def check_settings(config: TrainConfig, vae: VideoVAE, initial: WorldConfig) -> None:

@@ -41,6 +41,7 @@ def locked(folder: str | Path) -> Iterator[None]:
 # what may change when a run continues: its length, its output, where it runs, and networks, checked by `inputs`
 _FREE = (
     *("out", "device", "num_threads", "install", "num_preview_scenes", "num_held_out", "data.num_workers", "phases"),
+    "data.held_out",
     *("vae", "world", "teacher", "generator", "samplers", "training.num_steps", "discriminator.num_steps"),
     "gradient_checkpointing",
     *(
