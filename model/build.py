@@ -35,6 +35,7 @@ class DataConfig:
         clips: Size, rate, length and number of the clips.
         shards: Without both: folders or addresses of shards of `model.cli.encode`, whose latents are streamed.
         weights: How often a step takes its clips from each of `shards`; none: in proportion to their numbers of clips.
+        held_out: Beside `shards`: a data set of `model.cli.curate`, whose held-out clips are previewed; None: no clips.
         mirror: The DiT also learns from every clip's mirror image.
         scale_spread: The unit of length of the paths is drawn for each scene, between 1 / this and this metres; 1:
             metres. The paper's Table 3, "without scale calibration".
@@ -47,6 +48,7 @@ class DataConfig:
     render_into: str | None = None
     shards: list[str] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
+    held_out: str | None = None
     num_workers: int = 2
     clips: ClipSetConfig = field(default_factory=ClipSetConfig)
     mirror: bool = False
@@ -57,6 +59,10 @@ class DataConfig:
             raise ValueError(f"data.scale_spread: expected 1 or more, got {self.scale_spread}; 1 leaves metres")
         if self.weights and not self.shards:
             raise ValueError(f"data.weights: expected none without data.shards, got {self.weights}")
+        if self.held_out is not None and not self.shards:
+            raise ValueError(
+                f"data.held_out: expected none without data.shards, got {self.held_out}; a data.folder has its own"
+            )
         if self.shards and (self.folder or self.render_into or self.mirror or self.scale_spread != 1):
             raise ValueError(
                 "data.shards: expected no data.folder, data.render_into, data.mirror or data.scale_spread beside them; "

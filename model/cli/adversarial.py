@@ -30,7 +30,13 @@ from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.text.encoder import TextEncoder
 from model.training import distributed, run_folder
 from model.training.ema import ExponentialMovingAverage
-from model.training.latent_set import LatentBatches, channel_weights, encoder_fingerprint, weights_fingerprint
+from model.training.latent_set import (
+    LatentBatches,
+    channel_weights,
+    clips_fingerprint,
+    encoder_fingerprint,
+    weights_fingerprint,
+)
 from model.training.loop import fit
 from model.training.optim import build_optimizers
 from model.training.stage import StageConfig
@@ -60,6 +66,7 @@ def adversarial(config: TrainAdversarialConfig) -> Path:
     torch.manual_seed(config.seed)  # for the discriminator's new layers
     pair = AdversarialPair(student, Discriminator(student, config.adversarial.depths).to(device))
     clips, latents = encoded_clips(config.data, vae, world)
+    inputs["data.folder"] = clips_fingerprint(clips)
     with distributed.local_main_first():
         scenes = held_out_scenes(config, clips.config, world.poses_per_clip)
     weights = channel_weights(clips, vae, latents, config.adversarial.channel_weight_power)

@@ -24,7 +24,7 @@ from model.distillation.flights import MixedBatches, flights_of
 from model.distillation.progressive import ProgressiveStep, StepPlan
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.training import distributed, run_folder
-from model.training.latent_set import encoder_fingerprint, weights_fingerprint
+from model.training.latent_set import clips_fingerprint, encoder_fingerprint, weights_fingerprint
 from model.training.loop import fit
 from model.training.stage import train_state
 from model.training.windows import WindowSampler
@@ -85,7 +85,7 @@ class Phases:
         clips, latents = encoded_clips(config.data, self.vae, world)
         with distributed.local_main_first():
             self.scenes = held_out_scenes(config, clips.config, config.diffusion.num_new)
-        self.num_clips = len(clips)
+        self.num_clips, self.clips_name = len(clips), clips_fingerprint(clips)
         prompts = [*clips.captions, *(self.scenes.captions if self.scenes else [])]
         self.text_encoder = training_text_encoder(world.text_encoder, prompts, config.data.source, config.device)
         self.batches, self.weights = latent_batches(config, clips, latents, self.vae, self.text_encoder)
@@ -95,6 +95,7 @@ class Phases:
         config, run = self.config, Path(self.config.out) / f"phase_{number}"
         teacher = read_dit(folder).to(self.device)
         inputs = {"vae": encoder_fingerprint(self.vae), "teacher": weights_fingerprint(teacher)}
+        inputs["data.folder"] = self.clips_name
         run_folder.check_inputs(run, inputs)
         state = train_state(copy.deepcopy(teacher), config.training, config.seed, inputs)
         teacher.requires_grad_(False).eval()

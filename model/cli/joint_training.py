@@ -11,7 +11,7 @@ from torch import Tensor
 
 from model.build import DataConfig, DistillConfig, TrainAdversarialConfig, TrainConfig
 from model.cli.fine_tuning import check_size
-from model.curation.training_clips import clip_set
+from model.curation.training_clips import clip_set, is_data_set
 from model.data.clips import ClipSet, ClipSetConfig, MirroredClipSet
 from model.data.synthetic.seeds import PREVIEW_SEED
 from model.evaluation.oracle import OracleScenes
@@ -53,9 +53,19 @@ def _shorter_windows(config: WindowConfig, num_latents: int) -> str:
 def held_out_scenes(
     config: TrainConfig | DistillConfig | TrainAdversarialConfig, clips: ClipSetConfig, num_new: int
 ) -> OracleScenes | None:
-    """The preview's scenes: two of the world's clips long, of seeds or films not trained on; None if there are none."""
+    """The preview's scenes: two of the world's clips long, of seeds or films not trained on; None if there are none.
+
+    Raises:
+        ValueError: `data.held_out` is no data set of films.
+    """
+    source = config.data.held_out
+    if source is None and config.data.shards:
+        return None
+    if source is not None and not is_data_set(Path(source)):
+        raise ValueError(f"data.held_out: expected a data set of model.cli.curate, found no manifest.jsonl in {source}")
     held_out = dataclasses.replace(clips, num_latents=1 + 2 * num_new, first_seed=PREVIEW_SEED)
-    return preview_scenes(config.data.source, held_out, config.num_preview_scenes)
+    folder = config.data.source if source is None else Path(source)
+    return preview_scenes(folder, held_out, config.num_preview_scenes)
 
 
 def encoded_clips(data: DataConfig, vae: VideoVAE, world: WorldConfig | None) -> tuple[ClipSet, Tensor]:
@@ -93,8 +103,8 @@ def latent_batches(
         labelled_share=config.diffusion.labelled_share,
         seed=config.seed,
         micro_batches=config.training.fit.accumulation,
-        rank=distributed.rank(),
-        world_size=distributed.world_size(),
+        rank=config.training.fit.data_rank,
+        world_size=config.training.fit.data_processes,
         device=next(vae.parameters()).device,
     )
     return batches, channel_weights(clips, vae, latents, config.diffusion.channel_weight_power)
@@ -139,8 +149,8 @@ def open_shards(config: TrainConfig, vae: str, text: TextEncoderConfig, device: 
         labelled_share=config.diffusion.labelled_share,
         seed=config.seed,
         micro_batches=config.training.fit.accumulation,
-        rank=distributed.rank(),
-        world_size=distributed.world_size(),
+        rank=config.training.fit.data_rank,
+        world_size=config.training.fit.data_processes,
         device=device,
         check=check,
     )

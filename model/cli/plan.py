@@ -8,6 +8,7 @@ import torch
 from configs.command_line import hydra_command
 from model.build import TrainConfig
 from model.data.clips import ClipSetConfig
+from model.dit.context_parallel import check_split
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.pretrained.diffusers_folder import read_config
 from model.pretrained.wan_dit import dit_config_from_diffusers
@@ -72,7 +73,8 @@ def plan(config: PlanConfig) -> str:
     """The plan as a table in Markdown.
 
     Raises:
-        ValueError: Height or width of the clips does not divide into the base's tokens, or there is no such base.
+        ValueError: Height or width of the clips does not divide into the base's tokens, there is no such base, or
+            `training.fit.context_parallel` does not divide what it must.
     """
     (shape, pixels), stage = network(config), config.training
     text_tokens = config.text.num_tokens if config.base is None else 512
@@ -82,11 +84,17 @@ def plan(config: PlanConfig) -> str:
         dit = VideoDiT(shape)
         dit = add_lora(dit, config.lora) if config.lora.rank else dit
     memory = state_memory(dit)
-    clips_a_step = config.gpus * stage.fit.accumulation * stage.batch_size
+    together = stage.fit.context_parallel  # GPUs that share the tokens of a window
+    tokens_a_frame = grid[0] * grid[1] // (shape.patch_size[1] * shape.patch_size[2])
+    check_split(together, shape.num_heads, shape.camera_injection, tokens_a_frame)
+    if config.gpus % together:
+        raise ValueError(f"training.fit.context_parallel: expected a divisor of gpus={config.gpus}, got {together}")
+    clips_a_step = config.gpus // together * stage.fit.accumulation * stage.batch_size
     gpu_hours = cost.training * clips_a_step * stage.num_steps / (config.tflops * 1e12) / 3600
     held = training_memory(dit, stage, config.gpus)
-    activations = int(longest.activations * stage.batch_size)
-    held[f"activations of the longest window, {longest.tokens:,.0f} tokens, in float32"] = activations
+    shared = f", shared by {together} GPUs" if together > 1 else ""
+    activations = int(longest.activations * stage.batch_size / together)
+    held[f"activations of the longest window, {longest.tokens:,.0f} tokens{shared}, in float32"] = activations
     needed = sum(held.values())
     rows = {
         "parameters, trained": f"{memory.parameters:,}, {memory.trained:,}",
@@ -133,6 +141,8 @@ def advice(config: PlanConfig, memory: StateMemory, held: dict[str, int]) -> str
         text += " training.fit.reduce_every_batch=true shares out the gradients, too."
     if config.gradient_checkpointing == "none":
         text += " gradient_checkpointing=full saves activations."
+    if config.gpus > 1 and config.training.fit.context_parallel == 1:
+        text += " training.fit.context_parallel=2 lets two GPUs share a window's activations."
     if not config.lora.rank and config.base is not None:
         text += " experiment=wan_lora trains adapters."
     return text

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -22,6 +22,7 @@ from model.cli.joint_training import (
 from model.cli.world_saver import WorldSaver
 from model.data.clips import ClipSetConfig
 from model.device import usable_device
+from model.dit.context_parallel import check_split
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.evaluation.oracle import OracleScenes
 from model.text.encoder import TextEncoder
@@ -29,12 +30,13 @@ from model.text.stored import StoredTextEncoder
 from model.text.tiny_vocabulary import split_words
 from model.training import distributed, run_folder
 from model.training.flow_matching_step import FlowMatchingStep
-from model.training.latent_set import encoder_fingerprint
+from model.training.latent_set import clips_fingerprint, encoder_fingerprint
 from model.training.latent_shards import shards_fingerprint
 from model.training.loop import Batches, fit
 from model.training.lora import add_lora
 from model.training.plan import training_memory
-from model.training.stage import train_state
+from model.training.sharding import share_windows
+from model.training.stage import check_context_parallel, train_state
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.config import TextEncoderConfig, WorldConfig
 from model.world.load import assemble_world
@@ -58,7 +60,10 @@ def train(config: TrainConfig) -> Path:
     run_folder.check_inputs(Path(config.out), inputs)
     run_folder.check_settings(config.out, given)
     data = training_data(config, vae, initial, inputs["vae"], device)
+    inputs |= data.inputs
     state = train_state(starting_dit(config), config.training, config.seed, inputs, device)
+    if config.training.fit.context_parallel > 1:
+        share_windows(state.module, device, config.training.fit.context_parallel)
     sample = WorldSaver(
         Path(config.out),
         state,
@@ -92,7 +97,7 @@ def train(config: TrainConfig) -> Path:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The data of a training, and what they say about the world."""
+    """The data of a training, what they say about the world, and what a run that goes on must find again (`inputs`)."""
 
     batches: Batches
     channel_weights: Tensor
@@ -100,19 +105,25 @@ class TrainingData:
     text_encoder: TextEncoder
     scenes: OracleScenes | None
     num_clips: int
+    inputs: dict[str, str] = field(default_factory=dict)
 
 
 def training_data(
     config: TrainConfig, vae: VideoVAE, initial: WorldConfig, vae_name: str, device: torch.device
 ) -> TrainingData:
-    """Clips that are encoded here, or shards that were encoded before, which have no held-out scenes."""
+    """Clips that are encoded here, or shards that were encoded before, whose held-out scenes `data.held_out` has."""
     if config.data.shards:
         shards = open_shards(config, vae_name, initial.text_encoder, device)
+        for index in shards.indices:
+            check_tokens(config, vae, index.height, index.width)
         first = shards.indices[0]
         found = dataclasses.replace(config.data.clips, horizontal_fov_deg=first.horizontal_fov_deg)
         world = world_config(config, initial, found, first.captions)
-        text_encoder = training_text_encoder(world.text_encoder, [], Path(config.out), config.device)
-        return TrainingData(shards, torch.ones(vae.config.latent_channels), world, text_encoder, None, len(shards))
+        with distributed.local_main_first():  # held-out films are decoded once
+            scenes = held_out_scenes(config, found, config.diffusion.num_new)
+        prompts = scenes.captions if scenes else []
+        text_encoder = training_text_encoder(world.text_encoder, prompts, Path(config.out), config.device)
+        return TrainingData(shards, torch.ones(vae.config.latent_channels), world, text_encoder, scenes, len(shards))
     goes_on = config.initial_world is not None or config.base is not None
     clips, latents = encoded_clips(config.data, vae, initial if goes_on else None)
     world = world_config(config, initial, clips.config, clips.captions)
@@ -121,7 +132,8 @@ def training_data(
     prompts = [*clips.captions, *(scenes.captions if scenes else [])]
     text_encoder = training_text_encoder(world.text_encoder, prompts, config.data.source, config.device)
     batches, weights = latent_batches(config, clips, latents, vae, text_encoder)
-    return TrainingData(batches, weights, world, text_encoder, scenes, len(clips))
+    inputs = {"data.folder": clips_fingerprint(clips)}
+    return TrainingData(batches, weights, world, text_encoder, scenes, len(clips), inputs)
 
 
 def check_settings(config: TrainConfig, vae: VideoVAE, initial: WorldConfig) -> None:
@@ -141,12 +153,21 @@ def check_settings(config: TrainConfig, vae: VideoVAE, initial: WorldConfig) -> 
         dit = VideoDiT(config.dit)
         dit = add_lora(dit, config.lora) if config.lora.rank else dit
     train_state(dit, config.training, config.seed)
+    check_context_parallel(dit, config.training)
+    check_tokens(config, vae, config.data.clips.height, config.data.clips.width)
     advice = (
         "train adapters (lora.rank=32), or torchrun with training.fit.shard=true; cc2-plan says what activations take"
     )
     needs = training_memory(dit, config.training, distributed.world_size())
     check_memory(usable_device(config.device), needs, advice)
     assemble_world(dit, vae, text_encoder, world)
+
+
+def check_tokens(config: TrainConfig, vae: VideoVAE, height: int, width: int) -> None:
+    """Raises ValueError unless `training.fit.context_parallel` processes can share windows of this size in pixels."""
+    _, ph, pw = (size * vae.spatial_stride for size in config.dit.patch_size)
+    tokens = (height // ph) * (width // pw)
+    check_split(config.training.fit.context_parallel, config.dit.num_heads, config.dit.camera_injection, tokens)
 
 
 def check_channels(dit: VideoDiTConfig, vae: VideoVAEConfig) -> None:

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Complex64, Float
 from torch import Tensor, nn
 
+from model.dit.context_parallel import TokenSplit
 from model.dit.projective import ProjectiveEncoding, transform
 from model.dit.rms_norm import RMSNorm
 from model.dit.rope import rotate
@@ -48,6 +49,7 @@ class Attention(nn.Module):
     def __init__(self, width: int, num_heads: int, eps: float) -> None:
         super().__init__()
         self.num_heads = num_heads
+        self.split: TokenSplit | None = None  # the processes that share the tokens of self-attention
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width)
         self.value = nn.Linear(width, width)
@@ -85,7 +87,11 @@ class Attention(nn.Module):
             frames = projective.query.shape[1] * x.shape[1] // key.shape[1]
             query = transform(query, projective.query[:, -frames:])
             key, value = transform(key, projective.key_value), transform(value, projective.key_value)
+        if self.split is not None:
+            query, key, value = (self.split.to_heads(each) for each in (query, key, value))
         mixed = attend_values(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)).transpose(1, 2)
+        if self.split is not None:
+            mixed = self.split.to_tokens(mixed)
         if projective is not None:
             mixed = transform(mixed, projective.output[:, -frames:])
         return mixed.flatten(2)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from model.dit.attention import KeyValue
 from model.dit.blocks import Block, Head
 from model.dit.camera_injection import INJECTIONS, build_injection
+from model.dit.context_parallel import TokenSplit, check_split
 from model.dit.embeddings import Patchify, TextProjection, TimestepEmbedding, unpatchify
 from model.dit.projective import ProjectiveEncoding, num_projective_channels, projective_encoding
 from model.dit.rope import rotary_table
@@ -129,6 +130,7 @@ class VideoDiT(nn.Module):
         super().__init__()
         self.config = config
         self.gradient_checkpointing = "none"  # one of `gradient_checkpointing.GRADIENT_CHECKPOINTING`
+        self.split: TokenSplit | None = None
         pt, ph, pw = config.patch_size
         self.patch_size = (pt, ph, pw)
         frames, rows, columns = config.rope_scale
@@ -181,6 +183,21 @@ class VideoDiT(nn.Module):
         nn.init.zeros_(self.head.linear.weight)
         if self.camera_embedding is not None:
             self.camera_embedding.initialise()
+
+    def split_tokens(self, split: TokenSplit) -> None:
+        """Shares the tokens of every window with other processes, which must be given the same inputs.
+
+        All processes get the whole velocity. Gradients of parameters are partial sums, `split.size` times too large:
+        their mean over the processes is right.
+
+        Raises:
+            ValueError: The heads do not divide, or the camera's branch cannot be split.
+        """
+        check_split(split.size, self.config.num_heads, self.config.camera_injection, 0)
+        self.split = split
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            block.self_attention.split = split
 
     def encode_text(self, text: Float[Tensor, "b n c"]) -> list[KeyValue]:
         """Each block's keys and values of the text, to be passed as `text_keys` to every solver step of a clip."""
@@ -242,6 +259,11 @@ class VideoDiT(nn.Module):
         still = num_projective_channels(config.head_dim) if config.camera_attention else config.still_channels
         grid = (f // pt, h // ph, w // pw)
         rotary = rotary_table(*grid, config.head_dim, config.rope_theta, x.device, still, self.rope_scale)
+        if self.split is not None:
+            x, by_frame = self.split.own(x, 2), rotary.unflatten(0, (grid[0], -1))
+            rotary = self.split.own(by_frame, 1).flatten(0, 1)
+            if camera_tokens is not None and camera_tokens.shape[2] > 1:
+                camera_tokens = self.split.own(camera_tokens, 2)
         projective = projection
         if isinstance(projection, Tensor):
             projective = projective_encoding(projection, config.head_dim)
@@ -253,7 +275,10 @@ class VideoDiT(nn.Module):
             x = block(x, read, time_modulation, rotary, projective, dropped, self.gradient_checkpointing)
         if time_embedding.shape[1] > 1:
             time_embedding = time_embedding[:, num_dropped:]
-        return unpatchify(self.head(x, time_embedding), self.patch_size, h)
+        patches = self.head(x, time_embedding)
+        if self.split is not None:
+            patches = self.split.whole(patches)
+        return unpatchify(patches, self.patch_size, h)
 
     def _embed(self, latents: Tensor, context_mask: Tensor | None) -> Tensor:
         """Visual tokens plus mask channel."""

@@ -32,6 +32,12 @@ def weights_fingerprint(module: nn.Module) -> str:
     return _of_tensors("", module.state_dict())
 
 
+def clips_fingerprint(clips: ClipSet) -> str:
+    """A short name of these clips, by all that is known of them without reading a frame."""
+    facts = repr((clips.captions, clips.kinds, clips.seeds, clips.labelled.tolist()))
+    return fingerprint(facts, clips.poses, clips.intrinsics)[:12]
+
+
 def _of_tensors(start: str, tensors: Mapping[str, Tensor]) -> str:
     return fingerprint(start, *(part for item in sorted(tensors.items()) for part in item))[:12]
 

@@ -59,6 +59,8 @@ class FitConfig:
     shard: bool | None = False
     # if sharded: gradients are reduced after each batch, not only after a step's last one: less memory, more traffic
     reduce_every_batch: bool = False
+    # so many processes share each window's tokens and draw the same batches; the network must be sharded
+    context_parallel: int = 1
     compile: str | None = None  # torch.compile's backend for the blocks ("inductor"); None: they are not compiled
     max_skipped_steps: int = 0  # updates of the whole run that may be skipped because a number was not finite
     tensorboard: bool = False
@@ -68,10 +70,22 @@ class FitConfig:
         """Whether products are computed in bfloat16 on this device."""
         return multiplies_bfloat16(device) if self.bfloat16 is None else self.bfloat16
 
+    @property
+    def data_processes(self) -> int:
+        """How many processes, or groups of processes that share their windows, draw batches of their own."""
+        return distributed.world_size() // self.context_parallel
+
+    @property
+    def data_rank(self) -> int:
+        """Which of them this process is, or belongs to."""
+        return distributed.rank() // self.context_parallel
+
     def validate(self) -> None:
         """Raises ValueError for a setting out of range."""
         if self.accumulation < 1:
             raise ValueError(f"accumulation: expected at least 1 batch a step, got {self.accumulation}")
+        if self.context_parallel < 1:
+            raise ValueError(f"context_parallel: expected at least 1 process a window, got {self.context_parallel}")
         if self.checkpoint_steps is not None and self.checkpoint_steps < 1:
             raise ValueError(
                 f"checkpoint_steps: expected at least 1, got {self.checkpoint_steps}; null: by minutes only"
@@ -127,7 +141,7 @@ def fit(
     torch.set_float32_matmul_precision(config.matmul_precision)
     torch.set_flush_denormal(True)  # layers that start at zero make denormals, which are slow on CPUs
     _check_shares(config, state)
-    state.batches_a_step = config.accumulation * distributed.world_size()
+    state.batches_a_step = config.accumulation * config.data_processes
     if folder:
         run_folder.restore(folder, state)
     if config.compile is not None:
@@ -220,7 +234,7 @@ def _accumulate_gradients(
     is_bfloat16 = config.uses_bfloat16(state.device)
     for micro in range(config.accumulation):
         # numbers a batch over all processes, so that a run can continue with more or fewer processes
-        number = micro * distributed.world_size() + distributed.rank()
+        number = micro * config.data_processes + config.data_rank
         generator = generator_for(state.device, state.seed, state.step, number, 0)
         torch.manual_seed(generator.initial_seed())  # for layers with randomness of their own, such as dropout
         batch = to_device(batches(state.step, micro), state.device)
@@ -263,6 +277,11 @@ def _check_shares(config: FitConfig, state: TrainState) -> None:
         raise ValueError("shard: expected false, got true; this stage trains whole networks")
     if config.reduce_every_batch and not sharding.is_sharded(state.module):
         raise ValueError("reduce_every_batch: expected false, it has no effect on a network that is not sharded")
+    split = getattr(state.module, "split", None)
+    if config.context_parallel != (1 if split is None else split.size):
+        raise ValueError(
+            f"context_parallel: expected 1, this stage does not split windows, got {config.context_parallel}"
+        )
 
 
 def with_average(state: TrainState, use: Callable[[nn.Module, int], None]) -> None:

@@ -41,6 +41,7 @@ def locked(folder: str | Path) -> Iterator[None]:
 # what may change when a run continues: its length, its output, where it runs, and networks, checked by `inputs`
 _FREE = (
     *("out", "device", "num_threads", "install", "num_preview_scenes", "num_held_out", "data.num_workers", "phases"),
+    "data.held_out",
     *("vae", "world", "teacher", "generator", "samplers", "training.num_steps", "discriminator.num_steps"),
     "gradient_checkpointing",
     *(
@@ -49,6 +50,7 @@ _FREE = (
         for name in (
             *("sample_every", "checkpoint_steps", "checkpoint_minutes"),
             *("max_skipped_steps", "tensorboard", "progress", "shard", "reduce_every_batch", "compile", "accumulation"),
+            "context_parallel",
         )
     ),
 )

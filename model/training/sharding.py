@@ -8,11 +8,13 @@ import copy
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from model.dit.context_parallel import TokenSplit
+from model.dit.video_dit import VideoDiT
 from model.training import distributed
 
 
@@ -47,6 +49,27 @@ def shard(module: nn.Module, device: torch.device, is_bfloat16: bool) -> nn.Modu
         fully_shard(block, mesh=mesh, mp_policy=rounded if is_bfloat16 else exact)
     fully_shard(module, mesh=mesh, mp_policy=exact)
     return whole
+
+
+def share_windows(module: nn.Module, device: torch.device, size: int) -> None:
+    """Context parallelism: processes share the tokens of their windows, `size` of them that follow each other.
+
+    They must draw the same batches. FSDP2's mean over all processes then makes the gradients those of one process.
+
+    Args:
+        module: A sharded `VideoDiT`.
+        device: Of this process.
+        size: A divisor of the number of processes.
+
+    Raises:
+        ValueError: The module's heads do not divide, or its camera layer cannot be split.
+    """
+    from torch.distributed.device_mesh import init_device_mesh
+
+    shape = (distributed.world_size() // size, size)
+    mesh = init_device_mesh(device.type, shape, mesh_dim_names=("data", "context"))
+    split = TokenSplit(mesh.get_group("context").group_name, mesh.get_local_rank("context"), size)
+    cast(VideoDiT, module).split_tokens(split)
 
 
 def blocks_of(module: nn.Module, setting: str) -> list[nn.Module]:

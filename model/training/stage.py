@@ -96,3 +96,17 @@ def should_shard(module: nn.Module, stage: StageConfig) -> bool:
             "training.optimizer.muon=false"
         )
     return wanted
+
+
+def check_context_parallel(module: nn.Module, stage: StageConfig) -> None:
+    """Raises ValueError unless these processes can share their windows as the settings say (`share_windows`)."""
+    size = stage.fit.context_parallel
+    if size > 1 and not should_shard(module, stage):
+        raise ValueError(
+            f"training.fit.context_parallel: expected 1 for a network that every process holds whole, got {size}; "
+            "start with torchrun, training.fit.shard=true and training.optimizer.muon=false"
+        )
+    if distributed.world_size() % size:
+        raise ValueError(
+            f"training.fit.context_parallel: expected a divisor of the {distributed.world_size()} processes, got {size}"
+        )

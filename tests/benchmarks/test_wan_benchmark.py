@@ -14,6 +14,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import cc2env
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
+from model.training.flow_matching_step import FlowMatchingConfig, FlowMatchingStep
+from model.training.loop import FitConfig, fit
+from model.training.optim import OptimizerConfig
+from model.training.plan import WindowShape, window_cost
+from model.training.stage import StageConfig, train_state
+from model.training.windows import LatentBatch
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.load import load_world
 from model.world.options import WorldOptions
@@ -22,6 +28,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 
 HEIGHT, WIDTH, TEXT_TOKENS = 60, 104, 512  # latents of 480 x 832
 NUM_NEW, NUM_CONTEXT, SOLVER_STEPS = 4, 5, 32
+TRAINED = 13  # latent frames of a clip in training, as in wan_phase1
 DIT, VAE = VideoDiTConfig(), VideoVAEConfig()
 
 
@@ -105,6 +112,42 @@ def test_wan_evaluation(
     seconds = measure(benchmark, lambda: dit(**inputs, num_context=num_context))
     evaluation_seconds[frames] = seconds
     report(benchmark, seconds, counter.get_total_flops(), rate)
+
+
+@pytest.mark.parametrize("compile", [None, "inductor"])
+def test_wan_training_step(benchmark: BenchmarkFixture, rate: float, compile: str | None) -> None:
+    """All parameters, one clip a step, image to video; operations are counted without those that are recomputed."""
+    device = torch.device("cuda")
+    with device:
+        dit = VideoDiT(DIT)
+    dit.gradient_checkpointing = "selective"
+    loop = FitConfig(bfloat16=True, compile=compile, progress=False)
+    state = train_state(dit, StageConfig(optimizer=OptimizerConfig(muon=False), fit=loop), seed=0, device=device)
+    windows = FlowMatchingConfig(context_shares={1: 1.0}, num_new=TRAINED - 1, reference_jitter=0.0)
+    step_fn = FlowMatchingStep(windows, torch.zeros(TEXT_TOKENS, DIT.text_dim, device=device), dit=DIT)
+    clip = LatentBatch(
+        latents=torch.randn(1, DIT.in_channels, TRAINED, HEIGHT, WIDTH),
+        c2w=torch.eye(4).expand(1, TRAINED, 4, 4),
+        intrinsics=torch.tensor([[0.6, 1.0, 0.5, 0.5]]),
+        text=torch.randn(1, TEXT_TOKENS, DIT.text_dim),
+        labelled=torch.ones(1, dtype=torch.bool),
+    )
+    clip, starts = LatentBatch(*(tensor.to(device) for tensor in clip)), []
+
+    def batches(step: int, micro: int) -> LatentBatch:
+        torch.cuda.synchronize()
+        starts.append(time.perf_counter())
+        return clip
+
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    benchmark.pedantic(lambda: fit(step_fn, state, batches, num_steps=12, config=loop), rounds=1)
+    seconds = float(np.median(np.diff(starts)[3:]))  # the first ones compile, and make AdamW's moments
+    flops = window_cost(DIT, WindowShape(TRAINED, 1, HEIGHT, WIDTH, TEXT_TOKENS), "none").training
+    report(benchmark, seconds, flops, rate)
+    benchmark.extra_info["seconds"] = round(seconds, 3)
+    benchmark.extra_info["share_of_the_rate"] = round(flops / seconds / rate, 3)
+    benchmark.extra_info["peak_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
 
 
 @torch.inference_mode()

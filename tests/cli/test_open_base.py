@@ -1,7 +1,11 @@
 """An open base is trained, in full and with adapters: what comes out flies, goes on, and is distilled."""
 
 import dataclasses
+import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +35,14 @@ diffusers = pytest.importorskip("diffusers")
 pytest.importorskip("ftfy")
 
 
+ROOT = Path(__file__).parents[2]
+SIZES = (
+    "num_preview_scenes=1", "data.clips.num_latents=6", "data.clips.height=32", "data.clips.width=32",
+    "data.clips.shard_size=4", "diffusion.num_new=2", "sampler.num_steps=1", "opening.num_steps=1",
+    "training.fit.accumulation=2", "training.fit.sample_every=0", "training.fit.checkpoint_steps=1",
+)  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clips")
@@ -42,10 +54,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings(experiment: str, base: Path, clips: Path, out: Path, *more: str) -> TrainConfig:
     """An experiment of the page at a size of seconds."""
     given = [
-        f"experiment={experiment}", f"base={base}", f"data.folder={clips}", f"out={out}", "num_preview_scenes=1",
-        "data.clips.num_latents=6", "data.clips.height=32", "data.clips.width=32", "data.clips.shard_size=4",
-        "diffusion.num_new=2", "sampler.num_steps=1", "opening.num_steps=1", "training.num_steps=3",
-        "training.fit.accumulation=2", "training.fit.sample_every=0", "training.fit.checkpoint_steps=1",
+        f"experiment={experiment}", f"base={base}", f"data.folder={clips}", f"out={out}", *SIZES, "training.num_steps=3"
     ]  # fmt: skip
     with initialize_config_module(config_module="configs.train", version_base=None):
         config = OmegaConf.to_object(compose("config", [*given, *more]))
@@ -103,6 +112,39 @@ def test_both_phases_then_the_world_flies_and_is_distilled(
         distill(dataclasses.replace(config, teacher=WorldOptions(sampler_steps=2)))
     student = distill(config)
     assert read_world(student).sampler.guidance_text == 1.0 and fly(student).shape == (8, 32, 32, 3)
+
+
+@pytest.mark.slow
+def test_two_processes_share_windows_in_the_command(wan_base: Path, clips: Path, tmp_path: Path) -> None:
+    given = {"training.num_steps": 2, "training.batch_size": 1, "training.fit.bfloat16": "false"}
+    changes = [f"{name}={value}" for name, value in given.items()]
+    train(settings("wan_phase1", wan_base, clips, tmp_path / "alone", *changes))
+    shared = [
+        "experiment=wan_phase1", f"base={wan_base}", f"data.folder={clips}", f"out={tmp_path}/together", *SIZES,
+        *changes, "diffusion.context_shares={0:0.5,1:0.5}",
+        "training.fit.shard=true", "training.fit.context_parallel=2",
+    ]  # fmt: skip
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run([*torchrun, "model.cli.train", *shared], env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    alone, together = (
+        [json.loads(line)["loss"] for line in (tmp_path / name / "curve.jsonl").read_text().splitlines()]
+        for name in ("alone", "together")
+    )
+    assert len(together) == 2 and together == pytest.approx(alone, rel=1e-4)
+    assert fly(tmp_path / "together/world").shape == (8, 32, 32, 3)
+
+
+def test_a_run_goes_on_with_the_same_clips_only(wan_base: Path, clips: Path, tmp_path: Path) -> None:
+    changed = tmp_path / "clips"
+    shutil.copytree(clips, changed)
+    run = ("wan_phase1", wan_base, changed, tmp_path / "run")
+    train(settings(*run, "training.num_steps=1"))
+    records = changed / "records_00000.json"
+    records.write_text(records.read_text().replace(" a ", " another "))
+    with pytest.raises(ValueError, match=r"^data.folder: expected the one that .* was trained for"):
+        train(settings(*run, "training.num_steps=2"))
 
 
 def test_wan_2_2_goes_the_same_way_and_diffusers_reads_both_networks(

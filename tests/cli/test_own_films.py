@@ -35,8 +35,8 @@ def call(monkeypatch: pytest.MonkeyPatch, command: str, *words: object) -> None:
 
 @pytest.fixture
 def films(tmp_path: Path) -> Path:
-    """`media` with four films of rendered scenes, `poses` with their cameras."""
-    rendered = ClipSetConfig(num_clips=4, num_latents=6, height=40, width=40, fps=12.0, shard_size=4)
+    """`media` with five films of rendered scenes, `poses` with their cameras."""
+    rendered = ClipSetConfig(num_clips=5, num_latents=6, height=40, width=40, fps=12.0, shard_size=4)
     clips: ClipSet = render_clip_set(tmp_path / "rendered", rendered, num_workers=1)
     records = []
     for row in range(len(clips)):
@@ -55,7 +55,7 @@ def test_films_are_imported_encoded_trained_on_flown_and_evaluated(
 ) -> None:
     data, shards, run = tmp_path / "data", tmp_path / "shards", tmp_path / "run"
     poses = (f"path={films}/poses", f"media={films}/media", "scale=1")
-    call(monkeypatch, "model.cli.curate", "import", "kind=realestate10k", *poses, f"out={data}")
+    call(monkeypatch, "model.cli.curate", "import", "kind=realestate10k", *poses, f"out={data}", "publish.held_out=0.2")
     encode = (f"base={wan_base}", f"data.folder={data}", f"out={shards}", "clips_per_file=3", "data.num_workers=1")
     call(monkeypatch, "model.cli.encode", *encode, *SIZE)
     index = json.loads((shards / "index.json").read_text())
@@ -65,12 +65,17 @@ def test_films_are_imported_encoded_trained_on_flown_and_evaluated(
     call(monkeypatch, "model.cli.encode", *encode, *SIZE)
     assert (shards / "latents_00000.tar").read_bytes() == kept and (shards / "latents_00001.tar").exists()
 
-    train = ("experiment=wan_lora", f"base={wan_base}", f"data.shards=[{shards}]")
+    train = ("experiment=wan_lora", f"base={wan_base}", f"data.shards=[{shards}]", f"data.held_out={data}")
     with pytest.raises(SystemExit, match=r"^error: data.clips.height, data.clips.width: expected one of \[\(32, 32\)"):
         call(monkeypatch, "model.cli.train", *train, f"out={tmp_path}/other", *SHORT)
     call(monkeypatch, "model.cli.train", *train, f"out={run}", "training.num_steps=2", *SIZE[1:], *SHORT)
     call(monkeypatch, "model.cli.train", *train, f"out={run}", "training.num_steps=3", *SIZE[1:], *SHORT)
     assert len((run / "curve.jsonl").read_text().splitlines()) == 3
+    previews = [json.loads(line) for line in (run / "samples/curve.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in previews] == [2, 3] and (run / "samples/step_000003.png").exists()
+    with pytest.raises(SystemExit, match=r"^error: data.held_out: expected a data set of model.cli.curate, found no"):
+        held_out = f"data.held_out={tmp_path}/media"
+        call(monkeypatch, "model.cli.train", *train[:3], held_out, f"out={tmp_path}/other", *SIZE[1:], *SHORT)
     for name, change, message in (
         ("captions", ["other films"], r"^error: data\.shards: expected the one that .* was trained for"),
         ("vae", "0", r"^error: data\.shards: .* expected clips encoded by .*, got another base's"),

@@ -33,11 +33,11 @@ def script_module() -> Callable[[Path], ModuleType]:
 def two_processes() -> Launch:
     """Runs a script with arguments in two processes; returns each one's exit status and what it said on stderr."""
 
-    def launch(script: Path, *arguments: str) -> list[tuple[int, str]]:
+    def launch(script: Path, *arguments: str, num_processes: int = 2) -> list[tuple[int, str]]:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = str(probe.getsockname()[1])
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2"}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "WORLD_SIZE": str(num_processes)}
         environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         processes = [
             subprocess.Popen(
@@ -46,7 +46,7 @@ def two_processes() -> Launch:
                 stderr=subprocess.PIPE,
                 text=True,
             )
-            for rank in range(2)
+            for rank in range(num_processes)
         ]
         errors = [process.communicate(timeout=500)[1] for process in processes]
         return [(process.returncode, error) for process, error in zip(processes, errors, strict=True)]

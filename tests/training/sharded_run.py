@@ -15,6 +15,7 @@ from model.training import distributed
 from model.training.flow_matching_step import FlowMatchingConfig, FlowMatchingStep
 from model.training.loop import FitConfig, fit, with_average
 from model.training.optim import OptimizerConfig, ScheduleConfig
+from model.training.sharding import share_windows
 from model.training.stage import StageConfig, train_state
 from model.training.state import TrainState
 from model.training.windows import LatentBatch
@@ -34,9 +35,10 @@ def small_dit() -> VideoDiT:
     return dit
 
 
-def batch_of(step: int, micro: int) -> LatentBatch:
+def batch_of(step: int, micro: int, config: FitConfig | None = None) -> LatentBatch:
     """Two clips of batch number `micro` of this process."""
-    number = micro * distributed.world_size() + distributed.rank()
+    config = config or FitConfig()
+    number = micro * config.data_processes + config.data_rank
     draw = torch.Generator().manual_seed(100 * step + number)
     c2w = torch.eye(4).expand(2, 4, 4, 4).clone()
     c2w[..., :3, 3] = 0.2 * torch.randn(2, 4, 3, generator=draw)
@@ -44,10 +46,11 @@ def batch_of(step: int, micro: int) -> LatentBatch:
     return LatentBatch(latents, c2w, torch.tensor([[0.6, 1.0, 0.5, 0.5]] * 2), text, torch.ones(2, dtype=torch.bool))
 
 
-def stage(**settings: Any) -> StageConfig:
+def stage(context_parallel: int = 1, **settings: Any) -> StageConfig:
     """Four batches a step, however many processes there are."""
     loop = FitConfig(
-        accumulation=NUM_BATCHES // distributed.world_size(),
+        accumulation=NUM_BATCHES * context_parallel // distributed.world_size(),
+        context_parallel=context_parallel,
         progress=False,
         schedule=ScheduleConfig(warmup_steps=2),
         checkpoint_steps=3,
@@ -70,7 +73,7 @@ def train(
     def batches(step: int, micro: int) -> LatentBatch:
         if step == killed_at and distributed.rank() == 1:
             os.kill(os.getpid(), signal.SIGKILL)
-        return batch_of(step, micro)
+        return batch_of(step, micro, parts.fit)
 
     config = FlowMatchingConfig(context_shares={1: 1.0}, num_new=3, reference_jitter=0.0, text_dropout=0.5)
     step_fn = FlowMatchingStep(config, torch.zeros(5, 8), dit=SHAPE)
@@ -78,6 +81,8 @@ def train(
     dit = small_dit()
     dit.gradient_checkpointing = gradient_checkpointing
     state = train_state(dit, parts, seed=5)
+    if parts.fit.context_parallel > 1:
+        share_windows(state.module, state.device, parts.fit.context_parallel)
     return fit(step_fn, state, batches, num_steps=num_steps, config=parts.fit, folder=folder)
 
 

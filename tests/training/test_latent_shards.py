@@ -1,8 +1,12 @@
 """Shards of latents: the order is a function of the step, every clip comes once an epoch, other readers read them."""
 
+import functools
+import http.server
 import json
+import threading
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -104,9 +108,53 @@ def test_an_address_is_read_as_a_folder_is(tmp_path: Path) -> None:
     memory = fsspec.filesystem("memory")
     for path in tmp_path.iterdir():
         memory.pipe(f"/bucket/set/{path.name}", path.read_bytes())
-    local, remote = (ShardedLatentBatches([each], batch_size=2) for each in (source, "memory://bucket/set"))
-    assert numbers(local, range(5)) == numbers(remote, range(5))
+    compare_with_folder(source, "memory://bucket/set")
     memory.rm("/bucket", recursive=True)
+
+
+@pytest.mark.slow
+def test_an_address_over_http_is_read_as_a_folder_is(tmp_path: Path) -> None:
+    pytest.importorskip("aiohttp")
+    source = write_set(tmp_path / "set", [3, 2])
+    handler = functools.partial(QuietHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        compare_with_folder(source, f"{address}/set")
+        with pytest.raises(FileNotFoundError, match=r"^data.shards: expected .* found no http://.*/none/index.json"):
+            read_index(f"{address}/none")
+        server.shutdown()
+
+
+@pytest.mark.slow
+def test_a_bucket_is_read_as_a_folder_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    s3fs, server_of = pytest.importorskip("s3fs"), pytest.importorskip("moto.server")
+    source = write_set(tmp_path / "set", [3, 2])
+    server = server_of.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    given = {"ENDPOINT_URL": f"http://{host}:{port}", "ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b"}
+    for name, value in {**given, "DEFAULT_REGION": "us-east-1"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    store = s3fs.S3FileSystem(skip_instance_cache=True)
+    store.mkdir("bucket")
+    store.put(source, "bucket/walks", recursive=True)
+    compare_with_folder(source, "s3://bucket/walks")
+    with pytest.raises(FileNotFoundError, match=r"^data.shards: expected .* found no s3://bucket/none/index.json"):
+        read_index("s3://bucket/none")
+    server.stop()
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder."""
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Prints nothing."""
+
+
+def compare_with_folder(source: str, address: str) -> None:
+    local, remote = (ShardedLatentBatches([each], batch_size=2) for each in (source, address))
+    assert numbers(local, range(5)) == numbers(remote, range(5))
 
 
 def test_webdataset_reads_them(tmp_path: Path) -> None:

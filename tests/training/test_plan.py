@@ -100,6 +100,26 @@ def test_the_plan_says_what_it_costs_and_what_does_not_fit() -> None:
     assert network(config)[0].num_blocks == 30
 
 
+def test_gpus_that_share_windows_keep_a_part_of_the_activations() -> None:
+    def activations(text: str) -> float:
+        return float(re.findall(r"activations of the longest window.* \| ([\d.]+) GB", text)[0])
+
+    config = PlanConfig(base="wan1.3b", gpus=4)
+    config.data.clips = dataclasses.replace(config.data.clips, height=192, width=320)
+    alone, clips = plan(config), 4 * config.training.batch_size
+    assert f"clips a step | {clips:,} |" in alone
+    config.training.fit.context_parallel = 4
+    together = plan(config)
+    assert f"clips a step | {clips // 4:,} |" in together and "shared by 4 GPUs" in together
+    assert activations(together) == pytest.approx(activations(alone) / 4, abs=0.1)
+    config.training.fit.context_parallel = 5
+    with pytest.raises(ValueError, match=r"^training.fit.context_parallel: .* 12 heads"):
+        plan(config)
+    config.training.fit.context_parallel = 3
+    with pytest.raises(ValueError, match=r"^training.fit.context_parallel: expected a divisor of .*gpus=4, got 3"):
+        plan(config)
+
+
 def test_a_base_of_wan_2_2_has_a_quarter_of_the_tokens_and_the_published_size() -> None:
     configs = [PlanConfig(base=base, gpus=8) for base in ("wan1.3b", "wan2.2-5b")]
     with pytest.raises(ValueError, match=r"^data.clips.height: expected a multiple of 32"):

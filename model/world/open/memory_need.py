@@ -1,7 +1,8 @@
-"""How much memory a world takes, from headers and sizes, before any weight is read."""
+"""How much memory a world takes, from headers and sizes, before any weight is read; and how much there is."""
 
 import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
 
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ def vae_activation_bytes(height: int, width: int, base_dim: int, itemsize: int) 
 
 
 def check_memory(device: torch.device, needs: Mapping[str, int], advice: str) -> None:
-    """Raises if a device has too little memory: a GPU's free memory counts, or all of the machine's.
+    """Raises if a device has too little memory: a GPU's free memory counts, or all of the machine's or container's.
 
     Args:
         device: The device to check.
@@ -44,4 +45,27 @@ def check_memory(device: torch.device, needs: Mapping[str, int], advice: str) ->
 def _available(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(machine, container_limit() or machine)
+
+
+def container_limit(root: Path = Path("/")) -> int | None:
+    """The smallest memory limit of the control groups that this process is in, in bytes; None without one.
+
+    Source: https://docs.kernel.org/admin-guide/cgroup-v2.html, and for the first version cgroup-v1/memory.html there.
+    """
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:  # not Linux
+        return None
+    limits = []
+    for controllers, _, name in (line.partition(":")[2].partition(":") for line in lines):
+        mount = root / "sys/fs/cgroup" / ("" if not controllers else "memory")
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        group = PurePosixPath(name)
+        for each in (group, *group.parents):
+            file = mount / each.relative_to("/") / ("memory.limit_in_bytes" if controllers else "memory.max")
+            text = file.read_text().strip() if file.is_file() else "max"
+            limits += [int(text)] if text != "max" else []
+    return min(limits, default=None)

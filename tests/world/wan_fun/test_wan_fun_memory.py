@@ -76,6 +76,15 @@ def test_too_little_memory_is_said_before_anything_is_read(copy: Path, monkeypat
     assert "\n" not in str(caught.value)
 
 
+def test_loaded_networks_are_checked_again_for_a_larger_picture(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load_world(copy)
+    monkeypatch.setattr("model.world.open.memory_need._available", lambda device: 8_000_000_000)
+    settings = yaml.safe_load((copy / "world.yaml").read_text())
+    (copy / "world.yaml").write_text(yaml.safe_dump(settings | {"height": 2160, "width": 3840}))
+    with pytest.raises(ValueError, match=r"^world: .*device: expected \d+\.\d GB on cpu"):
+        load_world(copy)
+
+
 def test_blocks_are_lent_and_come_home() -> None:
     network = nn.Linear(2, 2)
     weight = network.weight
