@@ -86,7 +86,7 @@ def _network(path: Path, device: str) -> Callable[[Tensor], Tensor]:
     network = InceptionI3D().to(device).eval()
     try:
         network.load_state_dict(stored)  # type: ignore[arg-type]
-    except (RuntimeError, TypeError) as error:
+    except (RuntimeError, TypeError, AttributeError) as error:  # other tensors, no names, names that are no text
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"i3d: expected I3D's tensors at {path}, got: {reason}; {_WHERE}") from error
     return network

@@ -107,9 +107,10 @@ def test_weights_that_are_missing_or_of_another_network_are_named(folders, tmp_p
     torch.save({"conv.weight": torch.zeros(1)}, tmp_path / "i3d.pt")
     with pytest.raises(ValueError, match="i3d: expected I3D's tensors"):
         I3DVideos(tmp_path / "i3d.pt")
-    torch.save([torch.zeros(1)], tmp_path / "i3d.pt")
-    with pytest.raises(ValueError, match="i3d: expected I3D's tensors"):
-        I3DVideos(tmp_path / "i3d.pt")
+    for stored in ([torch.zeros(1)], {1: torch.zeros(1)}, {"logits.conv3d.bias": 3}):
+        torch.save(stored, tmp_path / "i3d.pt")
+        with pytest.raises(ValueError, match="i3d: expected I3D's tensors"):
+            I3DVideos(tmp_path / "i3d.pt")
     with pytest.raises(ValueError, match="expected one of them"):
         build_video_network("a", "b", "cpu")
 
