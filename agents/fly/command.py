@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class FlyConfig:
-    """`python -m agents.fly`; see `--help`."""
+    """`python -m agents.fly`; see `--help`; without a sampler, `small` takes `fast`, other worlds `default`."""
 
-    world: str = "tiny"
+    world: str = "small"
     worlds: list[str] = field(default_factory=lambda: ["tiny", "small", "synthetic"])
-    sampler: str = "default"
+    sampler: str | None = None
     task: str = "none"
     collision: str = "none"
     image: str | None = None
@@ -46,14 +46,15 @@ def fly(config: FlyConfig) -> None:
     """
     from agents.fly.record import load_flight
     from agents.fly.replay import replay_flight
-    from agents.fly.settings import read_settings
+    from agents.fly.settings import REAL_TIME_SAMPLERS, read_settings
     from cc2env.pictures import load_picture
 
     if config.replay is not None:
         return replay_flight(load_flight(config.replay))
     if config.image is not None:
         load_picture(config.image, 8, 8)
-    settings = read_settings(vars(config), [config.world], config.image)
+    sampler = config.sampler or REAL_TIME_SAMPLERS.get(config.world, "default")
+    settings = read_settings(vars(config) | {"sampler": sampler}, [config.world], config.image)
     flight = None if config.load is None else load_flight(config.load)
     _serve(config, settings if flight is None else flight.settings, flight)
 

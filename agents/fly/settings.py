@@ -13,6 +13,7 @@ CHOICES = {
     "task": ("none", *cc2env.TASK_IDS),
     "collision": ("none", "stop"),
 }
+REAL_TIME_SAMPLERS = {"small": "fast"}  # two cores make twelve frames a second of it with this one only
 _NO_LIMIT = 10**9  # a wrapper's count of steps does not go back with a snapshot
 _LONGEST_PROMPT = 500
 

@@ -51,9 +51,10 @@ def test_a_world_that_knows_no_free_space_cannot_stop_anything(flat_world, make)
 
 
 @pytest.mark.slow
-def test_the_shipped_world_stops_a_camera_by_what_it_sees():
+@pytest.mark.parametrize("name", ["tiny", "small"])
+def test_a_shipped_world_stops_a_camera_by_what_it_sees(name):
     """Fails, too, when its encoder was trained anew and its depth head was not: `python -m model.cli.train_depth`."""
-    env, through = (gym.make(cc2env.ENV_ID, world="tiny", sampler_steps=1, collision=how) for how in ("stop", "none"))
+    env, through = (gym.make(cc2env.ENV_ID, world=name, sampler_steps=1, collision=how) for how in ("stop", "none"))
     env.reset(seed=1), through.reset(seed=1)
     infos = [each.step(DOWN)[4] for each in (env, through)]
     assert infos[0]["blocked"] and not infos[1]["blocked"]  # only a collision="stop" environment computes the estimate

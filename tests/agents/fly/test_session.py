@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 import cc2env
+from agents.fly import command
+from agents.fly.command import FlyConfig
 from agents.fly.session import ROOT, Session, open_session
 from agents.fly.settings import Settings, read_settings
 
@@ -106,3 +108,11 @@ def test_settings_of_a_page_are_checked():
             read_settings(wrong, ["tiny"], None)
     # the file of the first frame is never the page's to name
     assert read_settings({"image": "/etc/passwd"}, ["tiny"], None).image is None
+
+
+def test_the_command_chooses_the_sampler_that_keeps_real_time(monkeypatch):
+    served = []
+    monkeypatch.setattr(command, "_serve", lambda config, settings, flight: served.append(settings.sampler))
+    for config in (FlyConfig(), FlyConfig(world="tiny"), FlyConfig(world="synthetic"), FlyConfig(sampler="quality")):
+        command.fly(config)
+    assert served == ["fast", "default", "default", "quality"]
