@@ -38,7 +38,7 @@ Measure a world; each evaluation has its own options.
   python -m model.cli.evaluate EVALUATION [option=value ...]
   python -m model.cli.evaluate EVALUATION --help
 
-  oracle    fly held-out synthetic scenes and compare every pixel with the renderer's truth
+  oracle    fly held-out scenes and compare every pixel with the truth: the renderer's, or another world's
   distillation   samplers side by side, as in the paper's Table 1: what each costs and what it shows
   paper     the paper's six metrics, of any folder of films
   paper_controls   the test of these metrics: films of known truth, spoilt in one way each
