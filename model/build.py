@@ -281,9 +281,12 @@ class OracleConfig(WorldOptions, EvaluationConfig):
     Attributes:
         captions: The world gets each scene's caption in addition to the first frame, in all measurements.
         style: Style of the held-out scenes, and of the world `synthetic`; None: soft.
+        truth: A world whose episodes are the truth: it renders any view, and nothing in it moves, like `mesh`; None:
+            held-out scenes of our renderer.
     """
 
     world: str = "tiny"
+    truth: str | None = None
     num_scenes: int = 64
     num_clips: int = 1
     out: str = "runs/evaluate/oracle.json"

@@ -6,13 +6,11 @@ Slower parts on request: `camera=true motion=true kinds=4 revisit=4 still=20`; s
 import dataclasses
 import json
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 from configs.command_line import hydra_command
 from model.build import BlockedConfig, OracleConfig, SamplerRowConfig, SamplerTableConfig
-from model.data.clips import FRAMES_PER_LATENT, ClipSetConfig
-from model.data.synthetic.themes import known_style
+from model.cli.held_out_scenes import clips_for, oracle_scenes
 from model.data.video_io import write_image
 from model.evaluation.blocked import BlockedResult, blocked_table, evaluate_blocked
 from model.evaluation.finished_rows import FinishedRows, Row
@@ -33,7 +31,6 @@ from model.world.folder import world_fingerprint
 from model.world.free_space import SolidCameraWorld
 from model.world.load import load_world
 from model.world.options import WorldOptions
-from model.world.protocol import WorldSpec
 
 USAGE = """\
 Measure a world; each evaluation has its own options.
@@ -41,7 +38,7 @@ Measure a world; each evaluation has its own options.
   python -m model.cli.evaluate EVALUATION [option=value ...]
   python -m model.cli.evaluate EVALUATION --help
 
-  oracle    fly held-out synthetic scenes and compare every pixel with the renderer's truth
+  oracle    fly held-out scenes and compare every pixel with the truth: the renderer's, or another world's
   distillation   samplers side by side, as in the paper's Table 1: what each costs and what it shows
   paper     the paper's six metrics, of any folder of films
   paper_controls   the test of these metrics: films of known truth, spoilt in one way each
@@ -61,10 +58,9 @@ def run_oracle(config: OracleConfig) -> dict[str, object]:
     out = json_file(config.out)
     is_rendered = config.world == "synthetic"  # else the style is that of the held-out scenes alone
     world = load_world(config.world, config if is_rendered else dataclasses.replace(config, style=None))
-    clips = dataclasses.replace(clips_for(world.spec, config), style=known_style(config.style or "soft"))
-    scenes = dataclasses.replace(render_oracle_scenes(clips, config.num_scenes), with_caption=config.captions)
+    clips, scenes, truths = oracle_scenes(world.spec, config)
     autoencoder = world if isinstance(world, Autoencoder) else None
-    evaluator = WorldEvaluator(world, autoencoder, clips, scenes, config)
+    evaluator = WorldEvaluator(world, autoencoder, clips, scenes, config, truths)
     result = evaluate_oracle(world, autoencoder, scenes, truths=evaluator.truths, batch_size=config.batch_size)
     found = evaluator.evaluate(result)
     report: dict[str, object] = {
@@ -244,47 +240,6 @@ def write_report(
         titles = [f"{seed} {kind}" for seed, kind in zip(scenes.seeds, scenes.kinds, strict=True)]
         plot_paths(files[5], scenes.frame_poses(), found.camera, titles)
     print(f"written: {' '.join(map(str, files))}")
-
-
-def clips_for(spec: WorldSpec, config: OracleConfig | SamplerTableConfig | PaperConfig) -> ClipSetConfig:
-    """Held-out clips in a world's own size, frame rate and field of view, `config.num_clips` of its clips long.
-
-    Clips are rendered through centred lenses with square pixels. If the world's own lens differs, only its horizontal
-    field of view is kept, and a message says so: scenes and world then use a lens that is not the world's own.
-
-    Raises:
-        ValueError: There is no scene or no clip to fly, or the world's poses are not those of the scenes.
-    """
-    if spec.frames_per_pose != FRAMES_PER_LATENT:
-        raise ValueError(
-            f"world: expected {FRAMES_PER_LATENT} frames for each pose, as the held-out scenes have, got "
-            f"{spec.frames_per_pose} ({spec.frames_per_clip} frames and {spec.poses_per_clip} poses a clip); compare "
-            "another world"
-        )
-    for name in ("num_scenes", "num_clips", "batch_size"):
-        if getattr(config, name) < 1:
-            raise ValueError(f"{name}: expected at least 1, got {getattr(config, name)}")
-    fov = spec.horizontal_fov_deg
-    clips = ClipSetConfig(
-        num_clips=config.num_scenes,
-        num_latents=1 + config.num_clips * spec.poses_per_clip,
-        height=spec.height,
-        width=spec.width,
-        fps=spec.fps,
-        horizontal_fov_deg=fov,
-        first_seed=config.first_seed,
-    )
-    lens = clips.intrinsics().tolist()
-    if any(abs(ours - theirs) > 1e-4 for ours, theirs in zip(lens, spec.intrinsics, strict=True)):
-        print(
-            f"lens: scenes are rendered, and the world is flown, through {fov:g} degrees wide, centred, with square "
-            f"pixels, (fx, fy, cx, cy) = {_rounded(lens)}; the world's own is {_rounded(spec.intrinsics)}"
-        )
-    return clips
-
-
-def _rounded(values: Iterable[float]) -> list[float]:
-    return [round(value, 4) for value in values]
 
 
 def per_scene(scenes: OracleScenes, result: OracleResult) -> list[dict[str, object]]:

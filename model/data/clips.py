@@ -27,6 +27,7 @@ from model.data.synthetic.seeds import TRAINING_SEED
 from model.data.synthetic.trajectories import PATHS, sample_trajectory
 from model.geometry import se3
 from model.geometry.camera import intrinsics_from_fov
+from model.geometry.trajectory import CameraTrajectory
 from model.parent_watch import exit_with
 from model.whole_file import whole_file, write_text
 
@@ -95,8 +96,19 @@ def render_record(config: ClipSetConfig, seed: int) -> RenderedRecord:
     frames = trajectory.upsample(FRAMES_PER_LATENT)
     times = torch.arange(config.num_frames) / config.fps
     pixels = render_frames(scene, frames.c2w, config.intrinsics(), times, config.height, config.width)
-    poses = se3.relative(trajectory.c2w[:1], trajectory.c2w)
-    return RenderedRecord(pixels.numpy(), poses.numpy().astype(np.float32), caption(scene), kind, seed)
+    poses = _from_identity(trajectory)
+    return RenderedRecord(pixels.numpy(), poses.numpy(), caption(scene), kind, seed)
+
+
+def record_path(config: ClipSetConfig, seed: int) -> tuple[Float[Tensor, "latents 4 4"], str]:
+    """Poses and kind of motion of `render_record`, which is not rendered."""
+    scene = sample_scene(seed, style=config.style)
+    trajectory, kind = sample_trajectory(scene, seed, config.num_latents, config.paths)
+    return _from_identity(trajectory), kind
+
+
+def _from_identity(path: CameraTrajectory) -> Float[Tensor, "latents 4 4"]:
+    return se3.relative(path.c2w[:1], path.c2w).float()
 
 
 def _render_shard(folder: str, config: ClipSetConfig, shard: int) -> None:

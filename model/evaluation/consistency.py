@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from model.data.clips import FRAMES_PER_LATENT
 from model.evaluation.motion import measure_motion
 from model.evaluation.oracle import OracleScenes, fly
 from model.evaluation.truth import CameraTruth
@@ -57,7 +56,7 @@ def measure_revisit(
 ) -> Revisit:
     """Flies `poses` (from identity, whole clips) out and back; see `Revisit`."""
     frames = fly(world, scenes, out_and_back(poses), batch_size, "leaving and coming back")
-    turn = (poses.shape[1] - 1) * FRAMES_PER_LATENT
+    turn = (poses.shape[1] - 1) * scenes.frames_per_pose
     returned, departed = [], []
     for truth, first, seen in zip(truths, scenes.frames[:, 0], frames, strict=True):
         still = static_pixels(truth, (frames.shape[1] - 1) / truth.fps)
@@ -91,7 +90,7 @@ def measure_stillness(
     poses = torch.eye(4).expand(len(truths), 1 + num_clips * spec.poses_per_clip, 4, 4)
     frames = fly(world, scenes, poses, batch_size, "standing still")
     per_frame = torch.eye(4).expand(len(truths), frames.shape[1], 4, 4)
-    numbers = torch.arange(1, frames.shape[1], FRAMES_PER_LATENT)
+    numbers = torch.arange(1, frames.shape[1], spec.frames_per_pose)
     true = torch.stack([truth.clip(per_frame[0, numbers], numbers / truth.fps).frames for truth in truths])
     section: dict[str, object] = {}
     for name, measure in (("sharpness", sharpness), ("contrast", contrast)):

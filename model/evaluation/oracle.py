@@ -1,5 +1,5 @@
-"""Oracle evaluation: a world gets the first frame of held-out synthetic scenes and is flown along their trajectories;
-the renderer knows every true frame.
+"""Oracle evaluation: a world gets the first frame of held-out scenes and is flown along their trajectories; the
+renderer, or another world that is the truth, knows every true frame.
 
 Source: ours, because the paper's metrics need SfM on generated frames and cannot see fidelity at all.
 """
@@ -33,7 +33,8 @@ class Autoencoder(Protocol):
 class OracleScenes:
     """Held-out truth: frames `n f h w 3`, latent poses `n p 4 4` from identity, seeds, captions, kinds of motion.
 
-    `with_caption`: the world gets the caption with the first frame, as in the paper's image-to-video.
+    `with_caption`: the world gets the caption with the first frame, as in the paper's image-to-video. `true_world`: the
+    world that the frames are from; None: they are rendered, and `truths` knows them.
     """
 
     frames: UInt8[Tensor, "n f h w 3"]
@@ -45,16 +46,22 @@ class OracleScenes:
     fps: float = 12.0
     style: str = "soft"
     with_caption: bool = False
+    frames_per_pose: int = FRAMES_PER_LATENT
+    true_world: WorldModel | None = None
+
+    def is_truth(self, world: WorldModel) -> bool:
+        """Whether a world knows the scenes by their seeds."""
+        return isinstance(world, SyntheticWorld) if self.true_world is None else world is self.true_world
 
     def truths(self) -> list[SceneTruth]:
-        """The renderer's knowledge of every scene."""
+        """The renderer's knowledge of every rendered scene."""
         height, width = self.frames.shape[2:4]
         return [SceneTruth.of_seed(seed, self.intrinsics, height, width, self.fps, self.style) for seed in self.seeds]
 
     def frame_poses(self) -> Float[Tensor, "n f 4 4"]:
         """The commanded pose of every frame."""
         paths = [CameraTrajectory(poses, self.intrinsics.expand(len(poses), 4)) for poses in self.poses]
-        return torch.stack([path.upsample(FRAMES_PER_LATENT).c2w for path in paths])
+        return torch.stack([path.upsample(self.frames_per_pose).c2w for path in paths])
 
 
 def render_oracle_scenes(config: ClipSetConfig, num_scenes: int) -> OracleScenes:
@@ -86,14 +93,17 @@ def fly(
 ) -> UInt8[Tensor, "n f h w 3"]:
     """The frames that a world generates along `poses` from every scene's first frame, and caption if `with_caption`.
 
-    The synthetic world needs no first frame: the seed determines its scene, and it must reproduce the truth.
+    The world that is the truth needs no first frame: the seed determines its scene, and it must reproduce the truth.
 
     Raises:
-        ValueError: The world does not take the first frame, the lens or, if `with_caption`, the prompt.
+        ValueError: The world does not take the first frame, another lens or, if `with_caption`, the prompt.
     """
     per_clip = world.spec.poses_per_clip
-    needs_image = not isinstance(world, SyntheticWorld)
-    needed = {"horizontal_fov_deg", *(["image"] if needs_image else []), *(["prompt"] if scenes.with_caption else [])}
+    needs_image = not scenes.is_truth(world)
+    takes_lens = "horizontal_fov_deg" in abilities(world)
+    is_own_lens = torch.allclose(scenes.intrinsics, torch.tensor(world.spec.intrinsics), atol=1e-4)
+    wanted = {"horizontal_fov_deg": not is_own_lens, "image": needs_image, "prompt": scenes.with_caption}
+    needed = {name for name, is_wanted in wanted.items() if is_wanted}
     if missing := sorted(needed - abilities(world)):
         raise ValueError(
             f"world: expected one that is shown a scene by its {' and '.join(missing)}, got {type(world).__name__}, "
@@ -106,7 +116,7 @@ def fly(
             seeds=scenes.seeds[rows],
             prompts=scenes.captions[rows] if scenes.with_caption else None,
             images=scenes.frames[rows, 0] if needs_image else None,
-            intrinsics=scenes.intrinsics.expand(len(scenes.seeds[rows]), 4),
+            intrinsics=scenes.intrinsics.expand(len(scenes.seeds[rows]), 4) if takes_lens else None,
         )
         clips = [first]
         for pose in range(1, poses.shape[1], per_clip):
@@ -176,7 +186,7 @@ def evaluate_oracle(
         wrong = fly(world, scenes, scenes.poses.roll(1, dims=0), batch_size, "flying another scene's trajectory")
         candidates["wrong_trajectory"] = wrong
     step = world.spec.frames_per_clip
-    assert step == world.spec.poses_per_clip * FRAMES_PER_LATENT
+    assert step == world.spec.poses_per_clip * scenes.frames_per_pose
     candidates |= _still_pictures(truth, step)
     if truths is not None:
         paths = list(zip(truths, scenes.frame_poses(), strict=True))

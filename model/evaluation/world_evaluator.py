@@ -1,7 +1,7 @@
 """Measures a world against the oracle beyond PSNR per clip; each measure is a section of one report."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -17,7 +17,7 @@ from model.evaluation.caption_colours import measure_caption_colours
 from model.evaluation.consistency import measure_revisit, measure_stillness
 from model.evaluation.fidelity import Regions, fidelity_per_clip, find_regions
 from model.evaluation.motion import measure_motion
-from model.evaluation.moves import MOVES, render_moves
+from model.evaluation.moves import MOVES, move, render_moves
 from model.evaluation.objects import measure_objects
 from model.evaluation.oracle import (
     Autoencoder,
@@ -30,7 +30,8 @@ from model.evaluation.oracle import (
 from model.evaluation.perceptual import PerceptualDistance, require_lpips
 from model.evaluation.prompts import ColourClassifier, measure_prompts
 from model.evaluation.steadiness import measure_steadiness
-from model.evaluation.truth import SceneTruth
+from model.evaluation.true_scenes import film_true_scenes
+from model.evaluation.truth import CameraTruth, SceneTruth
 from model.evaluation.video_quality import psnr
 from model.optional_dependency import require
 from model.world.protocol import WorldModel
@@ -83,6 +84,24 @@ class EvaluationConfig:
         if self.lpips:
             require_lpips()
 
+    def check_true_world(self, num_clips: int) -> None:
+        """Checks that no section needs what only the renderer's scenes have; `num_clips` were filmed.
+
+        Raises:
+            ValueError: One does.
+        """
+        for name in ("objects", "caption_colours", "steadiness", "motion", "prompts"):
+            if getattr(self, name):
+                raise ValueError(
+                    f"{name}: expected false beside truth, whose objects are not known and do not move, got true; "
+                    "leave it out"
+                )
+        if self.revisit > num_clips:
+            raise ValueError(
+                f"revisit: expected at most {num_clips} beside truth, the clips whose path is known to be free, got "
+                f"{self.revisit}; raise num_clips"
+            )
+
 
 @dataclass(frozen=True)
 class EvaluationReport:
@@ -127,9 +146,10 @@ class WorldEvaluator:
         clips: How `scenes` were rendered; single moves are rendered with the same settings.
         scenes: Held-out scenes.
         config: Which sections to evaluate.
+        truths: What is known of each scene, if another world is the truth; None: what the renderer knows.
 
     Raises:
-        ValueError: `camera_every` is larger than the number of frames.
+        ValueError: `camera_every` is larger than the number of frames, or a section needs the renderer's scenes.
     """
 
     def __init__(
@@ -139,10 +159,13 @@ class WorldEvaluator:
         clips: ClipSetConfig,
         scenes: OracleScenes,
         config: EvaluationConfig,
+        truths: Sequence[CameraTruth] | None = None,
     ) -> None:
+        if scenes.true_world is not None:
+            config.check_true_world((scenes.poses.shape[1] - 1) // world.spec.poses_per_clip)
         self.world, self.autoencoder, self.clips, self.scenes, self.config = world, autoencoder, clips, scenes, config
         self.step = world.spec.frames_per_clip
-        self.truths = scenes.truths()
+        self.truths = scenes.truths() if truths is None else truths
         film = scenes.frames.shape[1] - 1
         for wanted, most, what in ((config.camera, film, "the films"), (config.kinds, self.step, "a single move")):
             if wanted and config.camera_every > most:
@@ -195,7 +218,11 @@ class WorldEvaluator:
     @cached_property
     def colour_classifier(self) -> ColourClassifier:
         """A classifier that knows how the renderer paints objects, at the scenes' size and lens."""
-        return ColourClassifier.calibrated(self.truths[0])
+        return ColourClassifier.calibrated(self._scene_truths[0])
+
+    @property
+    def _scene_truths(self) -> list[SceneTruth]:
+        return [truth for truth in self.truths if isinstance(truth, SceneTruth)]
 
     def fidelity(self, generated: UInt8[Tensor, "n f h w 3"]) -> Section:
         """PSNR, SSIM and, if configured, LPIPS per clip over pixels seen before, newly revealed and moving."""
@@ -228,7 +255,7 @@ class WorldEvaluator:
         return self._camera_floors(self.truths, self.scenes, self.rebuilt)
 
     def _camera_floors(
-        self, truths: list[SceneTruth], scenes: OracleScenes, rebuilt: Tensor | None
+        self, truths: Sequence[CameraTruth], scenes: OracleScenes, rebuilt: Tensor | None
     ) -> dict[str, CameraAccuracy]:
         films = {"floor": scenes.frames} | ({} if rebuilt is None else {"vae_floor": rebuilt})
         poses, every = scenes.frame_poses(), self.config.camera_every
@@ -240,21 +267,21 @@ class WorldEvaluator:
     def objects(self, generated: UInt8[Tensor, "n f h w 3"]) -> Section:
         """Objects' share of the picture and their edges; `vae`: those of true frames through the autoencoder."""
         films = {"generated": generated} | ({} if self.rebuilt is None else {"vae": self.rebuilt})
-        return measure_objects(self.truths, films, self.scenes.frames, self.poses, self.step)
+        return measure_objects(self._scene_truths, films, self.scenes.frames, self.poses, self.step)
 
     def caption_colours(self, generated: UInt8[Tensor, "n f h w 3"]) -> Section:
         """Colours that the captions name, found in the clips; floors: true frames, and through the VAE."""
         films = {"generated": generated, "true": self.scenes.frames}
         films |= {} if self.rebuilt is None else {"vae": self.rebuilt}
         return measure_caption_colours(
-            self.colour_classifier, self.truths, self.scenes.captions, films, self.poses, self.step
+            self.colour_classifier, self._scene_truths, self.scenes.captions, films, self.poses, self.step
         )
 
     def steadiness(self, generated: UInt8[Tensor, "n f h w 3"]) -> Section:
         """Change of the objects' colour and size within two frames; the floor: true frames, and through the VAE."""
         films = {"generated": generated, "true": self.scenes.frames}
         films |= {} if self.rebuilt is None else {"vae": self.rebuilt}
-        return measure_steadiness(self.truths, films, self.poses, self.step)
+        return measure_steadiness(self._scene_truths, films, self.poses, self.step)
 
     def motion(self, generated: UInt8[Tensor, "n f h w 3"]) -> Section:
         """Strength of the objects' motion; `ratio_vae` is that of true frames through the autoencoder."""
@@ -268,7 +295,7 @@ class WorldEvaluator:
         section: Section = {}
         clips = replace(self.clips, num_latents=1 + self.world.spec.poses_per_clip)
         for kind in tqdm(MOVES, desc="single moves", unit="kind"):
-            scenes, truths = render_moves(clips, kind, self.config.kinds)
+            scenes, truths = self._moves(clips, kind)
             scenes = replace(scenes, with_caption=self.scenes.with_caption)
             generated = fly(self.world, scenes, scenes.poses, self.config.batch_size, kind)
             true, coder = scenes.frames, self.autoencoder
@@ -282,6 +309,13 @@ class WorldEvaluator:
                 **{name: floor.summary() for name, floor in floors.items()},
             }
         return section
+
+    def _moves(self, clips: ClipSetConfig, kind: str) -> tuple[OracleScenes, Sequence[CameraTruth]]:
+        count, true_world = self.config.kinds, self.scenes.true_world
+        if true_world is None:
+            return render_moves(clips, kind, count)
+        path = move(kind, clips.num_latents).c2w
+        return film_true_scenes(true_world, self.world.spec, lambda _: (path, kind), clips.first_seed, count)
 
     def revisit(self) -> Section:
         """Flies out for some clips and back; see `measure_revisit`."""

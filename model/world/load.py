@@ -60,9 +60,9 @@ def load_world(world: str | Path | WorldModel = "tiny", options: WorldOptions | 
 
     Args:
         world: `tiny`, `synthetic`, a name that `model.world.registry` knows, or a folder: one that `save_world` wrote,
-            one in the layout of diffusers' Wan pipelines (`transformer/ vae/ text_encoder/ tokenizer/`, with a
-            `world.yaml` for settings other than the defaults), or one whose `world.yaml` has a registered name as
-            `kind`. A world that is already built is returned as it is.
+            one in the layout of diffusers' Wan pipelines whose camera is trained (`transformer/ vae/ text_encoder/
+            tokenizer/`, with a `world.yaml` for settings other than the defaults), or one whose `world.yaml` has a
+            registered name as `kind`. A world that is already built is returned as it is.
         options: Where it runs and how it samples.
 
     Raises:

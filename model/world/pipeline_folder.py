@@ -1,6 +1,5 @@
 """Checks a pipeline in diffusers' layout by its headers, before any weight is read."""
 
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from model.world.open.memory_need import check_memory, num_bytes
 
 
 def check_pipeline_folder(folder: Path, config: WorldConfig, device: torch.device) -> None:
-    """Raises if a pipeline cannot be loaded, and warns if its transformer has no camera.
+    """Raises if a pipeline cannot be loaded, or its transformer follows no camera.
 
     Args:
         folder: Of the pipeline.
@@ -26,7 +25,8 @@ def check_pipeline_folder(folder: Path, config: WorldConfig, device: torch.devic
 
     Raises:
         FileNotFoundError: A file of weights is missing.
-        ValueError: A part is quantised, a LoRA or another model's, or the device has too little memory for the weights.
+        ValueError: A part is quantised, a LoRA or another model's, the camera was never trained, or the device has too
+            little memory for the weights.
     """
     wan.check_pipeline(folder)
     for part in ("transformer", "vae"):
@@ -46,6 +46,12 @@ def check_pipeline_folder(folder: Path, config: WorldConfig, device: torch.devic
             "use the VAE of the same model"
         )
     transformer = dict(_stored(folder / "transformer"))
+    if CAMERA_NAME not in transformer:
+        raise ValueError(
+            "expected a transformer that follows a camera, got one without a trained camera, which ignores the path; "
+            f"train it with python -m model.cli.train experiment=wan_lora base={folder} (or wan_phase1; "
+            "model/training/README.md), or choose a model of model/pretrained/camera_models.md"
+        )
     dtype = torch.float32 if device.type == "cpu" else None
     needs = {
         "transformer": num_bytes(transformer.values(), dtype),
@@ -55,13 +61,6 @@ def check_pipeline_folder(folder: Path, config: WorldConfig, device: torch.devic
         text = _stored(folder / config.text_encoder.folder / "text_encoder")
         needs["text encoder"] = num_bytes((tensor for _, tensor in text), torch.float32)
     check_memory(device, needs, "these are the weights alone; try a larger device, or a smaller model")
-    if CAMERA_NAME not in transformer:
-        warnings.warn(
-            f"world: {folder} has no trained camera, so the path has no effect; train it (model/training/README.md), "
-            "or fly a model of model/pretrained/camera_models.md",
-            UserWarning,
-            stacklevel=2,
-        )
 
 
 def _stored(folder: Path) -> Iterator[tuple[str, Tensor]]:

@@ -7,7 +7,7 @@ import torch
 from tensordict import TensorDict
 
 from model.build import OracleConfig
-from model.cli.evaluate import clips_for
+from model.cli.held_out_scenes import clips_for
 from model.data.clips import ClipSetConfig
 from model.evaluation.oracle import OracleScenes, evaluate_oracle, fly, render_oracle_scenes
 from model.evaluation.report import comparison_film, comparison_sheet, markdown_table, summarise

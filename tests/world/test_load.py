@@ -233,6 +233,7 @@ def test_the_synthetic_world_by_name() -> None:
 def test_a_wan_pipeline_folder_loads(tmp_path: Path, config: WorldConfig) -> None:
     dit = VideoDiT(VideoDiTConfig(width=24, num_heads=2, num_blocks=1, ffn_dim=32, text_dim=8, freq_dim=8))
     vae = VideoVAE(VideoVAEConfig(base_dim=4, num_res_blocks=1))
+    torch.nn.init.ones_(dit.get_parameter("camera_embedding.patchify.weight"))  # as if trained
     wan.save_dit(dit, tmp_path / "transformer")
     wan.save_vae(vae, tmp_path / "vae")
     write_world_config(tmp_path, config)

@@ -2,7 +2,6 @@
 
 import json
 import re
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -84,7 +83,13 @@ def test_a_wrong_pipeline_is_named(wan_base: Path, monkeypatch: pytest.MonkeyPat
     assert str(caught.value).startswith("world: ") and "\n" not in str(caught.value)
 
 
+def with_camera(folder: Path) -> None:
+    path = folder / "transformer" / WEIGHTS
+    save_file(load_file(path) | {"camera_embedding.weight": torch.ones(24, 6, 1, 2, 2)}, path)
+
+
 def test_too_little_memory_is_said_before_anything_is_read(wan_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_camera(wan_base)
     for reader in ("load_umt5", "read_vae", "read_dit"):
         monkeypatch.setattr(f"model.world.load.{reader}", None)
     monkeypatch.setattr("model.world.open.memory_need._available", lambda device: 1000)
@@ -92,13 +97,10 @@ def test_too_little_memory_is_said_before_anything_is_read(wan_base: Path, monke
         load_world(wan_base)
 
 
-def test_a_base_without_a_camera_says_that_it_ignores_the_path(wan_base: Path) -> None:
-    with pytest.warns(UserWarning, match=r"has no trained camera, so the path has no effect; train it"):
+def test_a_base_flies_only_with_a_trained_camera(wan_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as unread, pytest.raises(ValueError, match=r"^world: .* one without a trained camera"):
+        for reader in ("load_umt5", "read_vae", "read_dit"):
+            unread.setattr(f"model.world.load.{reader}", None)
         load_world(wan_base)
-    path = wan_base / "transformer" / WEIGHTS
-    weights = load_file(path)
-    weights["camera_embedding.weight"] = torch.ones(24, 6, 1, 2, 2)
-    save_file(weights, path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        load_world(wan_base)
+    with_camera(wan_base)
+    load_world(wan_base)
