@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: explore fly test benchmark docs lint clean
+.PHONY: explore fly test benchmark benchmark-gpu docs lint clean
 
 # The stamp is rebuilt only when the list of dependencies changes.
 $(VENV)/.installed: pyproject.toml
@@ -32,6 +32,11 @@ test: lint  ## every check and test
 benchmark: $(VENV)/.installed  ## speed, as ratios within one run
 	mkdir -p runs/benchmark
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only --benchmark-json=runs/benchmark/latest.json
+
+benchmark-gpu: $(VENV)/.installed  ## on a CUDA device: its tests, then Wan's full shape and the tiny world
+	mkdir -p runs/benchmark
+	$(BIN)/python -m pytest tests/test_cuda.py
+	$(BIN)/python -m pytest tests/benchmarks/test_wan_benchmark.py --benchmark-only --benchmark-json=runs/benchmark/gpu.json
 
 docs: $(VENV)/.installed  ## every page and docstring as a site in runs/docs; a broken link fails
 	PATH="$(CURDIR)/$(BIN):$$PATH" NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --config-file .github/docs/mkdocs.yml

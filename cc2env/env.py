@@ -112,6 +112,10 @@ class CameraCtrlWorldEnv(SharedWorldSpec, WorldProperties, gym.Env[np.ndarray, n
     | `style`           | `"soft"`   | of `"synthetic"`: `"soft"`, `"textured"` or `"landscape"`                    |
     | `metres_per_unit` | world's    | of an open model that was trained without metres: the length of its unit     |
     | `offload`         | `False`    | moves blocks of a large open model from CPU memory to the device and back    |
+    | `compile_backend` | `None`     | of a learned world: `torch.compile` its networks, by `"inductor"` for one;   |
+    |                   |            | frames differ by rounding, and the first clips of each shape take a minute   |
+    | `cuda_graphs`     | `False`    | of a learned world on a CUDA device: its network calls are recorded and      |
+    |                   |            | replayed, for a world so small that the GPU waits for Python                 |
     | `poses_per_clip`  | world's, 4 | clip length: latent poses for each step, a multiple of the world's own       |
     | `horizontal_fov_deg` | world's | horizontal field of view in degrees                                       |
     | `device`          | `"cpu"`    | where the network runs                                                       |

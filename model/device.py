@@ -21,6 +21,15 @@ def usable_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def check_backend(name: str, setting: str) -> None:
+    """Raises ValueError, which names the setting, if `torch.compile` has no backend of this name."""
+    if name not in torch.compiler.list_backends(exclude_tags=()):  # with those for debugging
+        raise ValueError(
+            f"{setting}: expected a backend of torch.compile, of {torch.compiler.list_backends()}, got {name!r}; use "
+            "'inductor'"
+        )
+
+
 def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 matrices fast (GPUs; CPUs with AMX or AVX-512 BF16)."""
     if device.type == "cuda":

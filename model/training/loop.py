@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from model.device import multiplies_bfloat16
+from model.device import check_backend, multiplies_bfloat16
 from model.training import distributed, run_folder, sharding
 from model.training.curve import Curve
 from model.training.optim import ScheduleConfig, learning_rate_share, set_learning_rate
@@ -96,6 +96,8 @@ class FitConfig:
             raise ValueError(f"sample_every: expected a number of steps, got {self.sample_every}; 0 or null: never")
         if self.matmul_precision not in ("highest", "high", "medium"):
             raise ValueError(f"matmul_precision: expected highest, high or medium, got {self.matmul_precision!r}")
+        if self.compile is not None:
+            check_backend(self.compile, "compile")
 
 
 class TrainingDiverged(FloatingPointError):

@@ -1,12 +1,15 @@
 """Blocks of the causal autoencoder: norm, residual block, attention within a frame, resampling of space and time."""
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from model.vae.causal import CausalConv3d, Stream
+from model.vae.causal import CausalConv3d, Stream, memory_format_of
 
 Features = Float[Tensor, "b c f h w"]
 
@@ -120,14 +123,17 @@ class Upsample(nn.Module):
         if rest.shape[2] == 0:
             return first
         pairs = conv.convolve(extended)
-        return torch.cat([first, rearrange(pairs, "b (two c) f h w -> b c (f two) h w", two=2)], dim=2)
+        split = rearrange(pairs, "b (two c) f h w -> b c (f two) h w", two=2)
+        return torch.cat([first, split.contiguous(memory_format=memory_format_of(pairs))], dim=2)
 
 
-def per_frame(conv: nn.Conv2d, x: Features) -> Float[Tensor, "b c_out f h_out w_out"]:
-    """Applies a 2D convolution to every frame."""
+def per_frame(conv: Callable[[Tensor], Tensor], x: Features) -> Float[Tensor, "b c_out f h_out w_out"]:
+    """Applies a function of pictures, a 2D convolution for one, to every frame; keeps channels-last."""
     return rearrange(conv(rearrange(x, "b c f h w -> (b f) c h w")), "(b f) c h w -> b c f h w", b=x.shape[0])
 
 
 def double_space(x: Features) -> Float[Tensor, "b c f 2*h 2*w"]:
-    """Nearest-neighbour enlargement of height and width by two."""
+    """Nearest-neighbour enlargement of height and width by two; keeps channels-last."""
+    if memory_format_of(x) == torch.channels_last_3d:
+        return per_frame(partial(F.interpolate, scale_factor=2), x)
     return x.repeat_interleave(2, dim=3).repeat_interleave(2, dim=4)

@@ -9,6 +9,12 @@ from torch import Tensor, nn
 Cache = dict[str, Tensor]
 
 
+def memory_format_of(x: Float[Tensor, "b c f h w"]) -> torch.memory_format:
+    """`channels_last_3d` if `x` is stored with the channels innermost, else `contiguous_format`."""
+    is_channels_last = x.is_contiguous(memory_format=torch.channels_last_3d) and not x.is_contiguous()
+    return torch.channels_last_3d if is_channels_last else torch.contiguous_format
+
+
 class Stream:
     """One pass of a chunk through a causal network, with the cached frames of its layers in the order of their calls.
 
@@ -42,7 +48,7 @@ class Stream:
             )
         else:
             memory = self._before[key].to(x.dtype)
-        extended = torch.cat([memory, x], dim=2)
+        extended = torch.cat([memory.contiguous(memory_format=memory_format_of(x)), x], dim=2)
         last = extended[:, :, -num_frames:]
         # a view would keep the whole input of every layer until the pass ends: two thirds of a decoder's memory
         self._after[key] = last if torch.is_grad_enabled() else last.contiguous()

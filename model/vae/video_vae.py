@@ -187,8 +187,25 @@ class VideoVAE(nn.Module):
         Raises:
             ValueError: the cache does not fit the latents.
         """
+        return self.continue_decoding(self.denormalise(latents), cache)
+
+    def continue_decoding(
+        self, z: Float[Tensor, "b c_z f_z h_z w_z"], cache: Cache | None = None
+    ) -> tuple[Float[Tensor, "b c f h w"], Cache]:
+        """`decode_chunk` of latents that are denormalised: on a GPU, no number passes between it and the computer."""
         stream = Stream(cache)
-        return self._decode(self.denormalise(latents), stream), stream.memory()
+        return self._decode(z, stream), stream.memory()
+
+    def use_channels_last(self) -> None:
+        """Stores the convolutions' weights, and thereby activations, with the channels innermost, as GPUs want them.
+
+        Results are the same up to rounding; caches keep their format.
+        """
+        formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+        for conv in self.modules():
+            if isinstance(conv, nn.Conv2d | nn.Conv3d):
+                weight = conv.weight.data
+                conv.weight.data = weight.contiguous(memory_format=formats[weight.ndim])
 
     def set_latent_statistics(self, mean: Float[Tensor, "c_z"], std: Float[Tensor, "c_z"]) -> None:
         """Makes `encode` return latents of zero mean and unit variance; kept in `config`, to be saved with the weights.

@@ -18,6 +18,7 @@ from model.text.umt5 import load_umt5
 from model.training.latent_set import encoder_fingerprint
 from model.vae.latent_depth import LatentDepth, LatentDepthConfig
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
+from model.world.acceleration import accelerated, check_acceleration
 from model.world.camera_world import CameraWorld
 from model.world.config import (
     DEFAULT_SAMPLER,
@@ -70,7 +71,7 @@ def load_world(world: str | Path | WorldModel = "tiny", options: WorldOptions | 
         ValueError: for an unknown name, damaged files, an option out of range or one without effect.
     """
     options = options or WorldOptions()
-    usable_device(options.device)
+    check_acceleration(usable_device(options.device), options.compile_backend, options.cuda_graphs)
     settings = _given(options)
     if not isinstance(world, str | Path):
         if settings:
@@ -104,8 +105,10 @@ def load_world(world: str | Path | WorldModel = "tiny", options: WorldOptions | 
     key = (folder, options.device, folder_stamp(folder))
     parts = _load_folder(*key)
     config = sampled_config(parts.config, options)
-    dit = _load_dit(*key, parts.config.sampler_named(options.sampler).dit)
-    return assemble_world(dit, parts.vae, parts.text_encoder, config, parts.depth)
+    dit, vae = _load_dit(*key, parts.config.sampler_named(options.sampler).dit), parts.vae
+    if options.compile_backend is not None or options.cuda_graphs:
+        dit, vae = accelerated(dit, vae, options.compile_backend, bool(options.cuda_graphs))
+    return assemble_world(dit, vae, parts.text_encoder, config, parts.depth)
 
 
 def _refuse_others_options(options: WorldOptions, world: object) -> None:
@@ -239,6 +242,8 @@ def _load_folder(folder: Path, device: str, stamp: int) -> _Components:
         depth = _load_depth(folder / DEPTH_FOLDER, vae)
     for network in (vae, *([] if depth is None else [depth])):
         network.requires_grad_(False).eval().to(device)
+    if torch.device(device).type == "cuda":
+        vae.use_channels_last()
     return _Components(config, vae, text_encoder, depth)
 
 

@@ -21,6 +21,10 @@ class WorldOptions:
         style: Only for the synthetic world: `soft` (the default), `textured` or `landscape`.
         metres_per_unit: Only for an open model that learned its camera without metres: the length of its unit.
         offload: Only for a large open model: its blocks stay in the computer's memory and go to the device one by one.
+        compile_backend: Backend of `torch.compile` for the DiT's blocks and the VAE (`inductor` needs a C++ compiler,
+            on a GPU Triton). The first clips of each shape take a minute longer; all differ by rounding.
+        cuda_graphs: Evaluations and decoding are recorded as CUDA graphs, shape by shape, and replayed: for worlds so
+            small that a GPU waits for Python. Only on a CUDA device.
     """
 
     device: str = "cpu"
@@ -32,3 +36,5 @@ class WorldOptions:
     style: str | None = None
     metres_per_unit: float | None = None
     offload: bool | None = None
+    compile_backend: str | None = None
+    cuda_graphs: bool | None = None

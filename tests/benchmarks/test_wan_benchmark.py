@@ -1,9 +1,16 @@
 """A CUDA device: networks of the full shape of Wan 2.1 1.3B (random weights: equally much work) against their floor,
 their FLOPs at the rate of a bfloat16 matrix product measured in the same process; and the shipped tiny world.
+
+With SMALL=1 in the environment all of it runs on a CPU, with small networks and without CUDA graphs: its figures mean
+nothing, but every line has run.
 """
 
+import copy
+import math
+import os
 import time
 from collections.abc import Callable
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -17,52 +24,84 @@ from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.training.flow_matching_step import FlowMatchingConfig, FlowMatchingStep
 from model.training.loop import FitConfig, fit
 from model.training.optim import OptimizerConfig
-from model.training.plan import WindowShape, window_cost
+from model.training.plan import WindowShape, training_memory, window_cost
 from model.training.stage import StageConfig, train_state
 from model.training.windows import LatentBatch
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
-from model.world.load import load_world
-from model.world.options import WorldOptions
+from model.world.acceleration import CALLS_BEFORE, accelerated
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+SMALL = os.environ.get("SMALL") == "1"
+DEVICE = torch.device("cpu" if SMALL else "cuda")
+pytestmark = pytest.mark.skipif(not SMALL and not torch.cuda.is_available(), reason="needs a CUDA device")
 
-HEIGHT, WIDTH, TEXT_TOKENS = 60, 104, 512  # latents of 480 x 832
+HEIGHT, WIDTH, TEXT_TOKENS = (4, 6, 3) if SMALL else (60, 104, 512)  # latents of 480 x 832
 NUM_NEW, NUM_CONTEXT, SOLVER_STEPS = 4, 5, 32
 TRAINED = 13  # latent frames of a clip in training, as in wan_phase1
+BACKEND, NUM_ENVS = ("eager", 2) if SMALL else ("inductor", 64)
 DIT, VAE = VideoDiTConfig(), VideoVAEConfig()
+if SMALL:
+    DIT = VideoDiTConfig(width=24, num_heads=2, num_blocks=2, ffn_dim=32, text_dim=8, freq_dim=8)
+    VAE = VideoVAEConfig(base_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1)
+OPTIONS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "graphs": {"cuda_graphs": True},
+    "compiled, graphs": {"compile_backend": BACKEND, "cuda_graphs": True},
+}
 
 
 @pytest.fixture(scope="module")
 def rate() -> float:
     """FLOP/s of a bfloat16 product of two 8192 x 8192 matrices, the best of several."""
-    a, seconds = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16), []
+    size, seconds = 64 if SMALL else 8192, []
+    a = torch.randn(size, size, device=DEVICE, dtype=torch.bfloat16)
     for _ in range(20):
-        torch.cuda.synchronize()
+        synchronize()
         start = time.perf_counter()
         a @ a
-        torch.cuda.synchronize()
+        synchronize()
         seconds.append(time.perf_counter() - start)
-    return 2 * 8192**3 / min(seconds)
+    return 2 * size**3 / min(seconds)
 
 
 @pytest.fixture(scope="module")
-def evaluation_seconds() -> dict[int, float]:
-    """By the number of latent frames, what one evaluation of the transformer took."""
+def evaluation_seconds() -> dict[tuple[int, str | None], float]:
+    """By the number of latent frames and the backend, what one evaluation of the transformer took."""
     return {}
 
 
 @pytest.fixture(scope="module")
 def dit() -> VideoDiT:
-    with torch.device("cuda"):
+    with DEVICE:
         network = VideoDiT(DIT).bfloat16()
     return network.requires_grad_(False).eval()
 
 
 @pytest.fixture(scope="module")
 def vae() -> VideoVAE:
-    with torch.device("cuda"):
+    with DEVICE:
         network = VideoVAE(VAE).bfloat16()
     return network.requires_grad_(False).eval()
+
+
+@pytest.fixture(autouse=True)
+def forgotten_graphs() -> None:
+    """Each benchmark compiles for its own shapes."""
+    torch._dynamo.reset()
+
+
+def synchronize() -> None:
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def forget_peak() -> None:
+    if DEVICE.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak_gib() -> float:
+    return round(torch.cuda.max_memory_allocated() / 2**30, 2) if DEVICE.type == "cuda" else 0.0
 
 
 def measure(benchmark: BenchmarkFixture, call: Callable[[], object], rounds: int = 5) -> float:
@@ -70,13 +109,13 @@ def measure(benchmark: BenchmarkFixture, call: Callable[[], object], rounds: int
 
     def run() -> None:
         call()
-        torch.cuda.synchronize()
+        synchronize()
 
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats()
+    run()  # compiles
+    forget_peak()
     benchmark.pedantic(run, rounds=rounds, warmup_rounds=1, iterations=1)
-    benchmark.extra_info["device"] = torch.cuda.get_device_name()
-    benchmark.extra_info["peak_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
+    benchmark.extra_info["device"] = "cpu" if SMALL else torch.cuda.get_device_name()
+    benchmark.extra_info["peak_gib"] = peak_gib()
     return float(benchmark.stats.stats.median)
 
 
@@ -87,17 +126,20 @@ def report(benchmark: BenchmarkFixture, seconds: float, flops: float, rate: floa
 
 
 # a clip of an episode, and the 81 frames that Wan generates at once
+@pytest.mark.parametrize("backend", [None, BACKEND])
 @pytest.mark.parametrize(("frames", "num_context"), [(NUM_CONTEXT + NUM_NEW, NUM_CONTEXT), (21, 0)])
 @torch.inference_mode()
 def test_wan_evaluation(
     benchmark: BenchmarkFixture,
     dit: VideoDiT,
+    vae: VideoVAE,
     rate: float,
-    evaluation_seconds: dict[int, float],
+    evaluation_seconds: dict[tuple[int, str | None], float],
     frames: int,
     num_context: int,
+    backend: str | None,
 ) -> None:
-    with torch.device("cuda"):
+    with DEVICE:
         like = {"dtype": torch.bfloat16}
         mask = torch.arange(frames)[None] < num_context
         inputs = {
@@ -109,20 +151,25 @@ def test_wan_evaluation(
         }
     with FlopCounterMode(display=False) as counter:
         dit(**inputs, num_context=num_context)
-    seconds = measure(benchmark, lambda: dit(**inputs, num_context=num_context))
-    evaluation_seconds[frames] = seconds
+    network = accelerated(dit, vae, backend, False)[0]
+    seconds = measure(benchmark, lambda: network(**inputs, num_context=num_context))
+    evaluation_seconds[frames, backend] = seconds
     report(benchmark, seconds, counter.get_total_flops(), rate)
 
 
-@pytest.mark.parametrize("compile", [None, "inductor"])
+@pytest.mark.parametrize("compile", [None, BACKEND])
 def test_wan_training_step(benchmark: BenchmarkFixture, rate: float, compile: str | None) -> None:
-    """All parameters, one clip a step, image to video; operations are counted without those that are recomputed."""
-    device = torch.device("cuda")
+    """All parameters, one clip a step, image to video; operations are counted without those that are recomputed.
+
+    `planned_gib` is what `model.cli.plan` says of this step, with activations in float32.
+    """
+    device = DEVICE
     with device:
         dit = VideoDiT(DIT)
     dit.gradient_checkpointing = "selective"
     loop = FitConfig(bfloat16=True, compile=compile, progress=False)
-    state = train_state(dit, StageConfig(optimizer=OptimizerConfig(muon=False), fit=loop), seed=0, device=device)
+    stage = StageConfig(optimizer=OptimizerConfig(muon=False), fit=loop)
+    state = train_state(dit, stage, seed=0, device=device)
     windows = FlowMatchingConfig(context_shares={1: 1.0}, num_new=TRAINED - 1, reference_jitter=0.0)
     step_fn = FlowMatchingStep(windows, torch.zeros(TEXT_TOKENS, DIT.text_dim, device=device), dit=DIT)
     clip = LatentBatch(
@@ -135,55 +182,69 @@ def test_wan_training_step(benchmark: BenchmarkFixture, rate: float, compile: st
     clip, starts = LatentBatch(*(tensor.to(device) for tensor in clip)), []
 
     def batches(step: int, micro: int) -> LatentBatch:
-        torch.cuda.synchronize()
+        synchronize()
         starts.append(time.perf_counter())
         return clip
 
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats()
+    forget_peak()
     benchmark.pedantic(lambda: fit(step_fn, state, batches, num_steps=12, config=loop), rounds=1)
     seconds = float(np.median(np.diff(starts)[3:]))  # the first ones compile, and make AdamW's moments
-    flops = window_cost(DIT, WindowShape(TRAINED, 1, HEIGHT, WIDTH, TEXT_TOKENS), "none").training
+    window = WindowShape(TRAINED, 1, HEIGHT, WIDTH, TEXT_TOKENS)
+    flops = window_cost(DIT, window, "none").training
     report(benchmark, seconds, flops, rate)
     benchmark.extra_info["seconds"] = round(seconds, 3)
     benchmark.extra_info["share_of_the_rate"] = round(flops / seconds / rate, 3)
-    benchmark.extra_info["peak_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
+    benchmark.extra_info["peak_gib"] = peak_gib()
+    held = sum(training_memory(dit, stage, 1).values())
+    activations = window_cost(DIT, window, dit.gradient_checkpointing).activations
+    benchmark.extra_info["planned_gib"] = round((held + activations) / 2**30, 2)
 
 
+@pytest.mark.parametrize("backend", [None, BACKEND])
+@pytest.mark.parametrize("channels_last", [False, True])
 @torch.inference_mode()
 def test_wan_decoding_of_a_clip(
-    benchmark: BenchmarkFixture, vae: VideoVAE, rate: float, evaluation_seconds: dict[int, float]
+    benchmark: BenchmarkFixture,
+    dit: VideoDiT,
+    vae: VideoVAE,
+    rate: float,
+    evaluation_seconds: dict[tuple[int, str | None], float],
+    channels_last: bool,
+    backend: str | None,
 ) -> None:
     """Four latents, 16 frames; with the evaluations measured before, frames a second of a clip without guidance."""
-    latents = torch.randn(1, VAE.latent_channels, 1 + NUM_NEW, HEIGHT, WIDTH, device="cuda", dtype=torch.bfloat16)
+    latents = torch.randn(1, VAE.latent_channels, 1 + NUM_NEW, HEIGHT, WIDTH, device=DEVICE, dtype=torch.bfloat16)
     _, cache = vae.decode_chunk(latents[:, :, :1])
     with FlopCounterMode(display=False) as counter:
         video, _ = vae.decode_chunk(latents[:, :, 1:], cache)
     num_frames = video.shape[2]
-    del video
-    seconds = measure(benchmark, lambda: vae.decode_chunk(latents[:, :, 1:], cache))
+    network = copy.deepcopy(vae)
+    if channels_last:
+        network.use_channels_last()
+    network = accelerated(dit, network, backend, False)[1]
+    ours = network.decode_chunk(latents[:, :, 1:], cache)[0]
+    error = (ours.float() - video.float()).norm() / video.float().norm()
+    assert error < 0.05  # bfloat16, rounded at other places
+    del ours, video
+    seconds = measure(benchmark, lambda: network.decode_chunk(latents[:, :, 1:], cache))
     report(benchmark, seconds, counter.get_total_flops(), rate)
     benchmark.extra_info["decoded_frames_per_second"] = round(num_frames / seconds, 1)
-    if NUM_CONTEXT + NUM_NEW in evaluation_seconds:  # not where this test runs alone
-        clip = SOLVER_STEPS * evaluation_seconds[NUM_CONTEXT + NUM_NEW] + seconds
+    if (NUM_CONTEXT + NUM_NEW, backend) in evaluation_seconds:  # not where this test runs alone
+        clip = SOLVER_STEPS * evaluation_seconds[NUM_CONTEXT + NUM_NEW, backend] + seconds
         benchmark.extra_info[f"clip_frames_per_second_{SOLVER_STEPS}_steps"] = round(num_frames / clip, 2)
 
 
-def test_tiny_env_step(benchmark: BenchmarkFixture) -> None:
-    env = gym.make(cc2env.ENV_ID, device="cuda")
+@pytest.mark.parametrize("num_envs", [1, NUM_ENVS])
+@pytest.mark.parametrize("name", OPTIONS)
+def test_tiny_env_step(benchmark: BenchmarkFixture, name: str, num_envs: int) -> None:
+    options = {key: value for key, value in OPTIONS[name].items() if key != "cuda_graphs" or not SMALL}
+    make: dict[str, Any] = {"device": DEVICE.type, **options}
+    env = gym.make(cc2env.ENV_ID, **make) if num_envs == 1 else gym.make_vec(cc2env.ENV_ID, num_envs, **make)
     env.reset(seed=0)
     action = np.zeros(env.action_space.shape, np.float32)
-    action[:, 2], action[:, 4] = 0.1, 0.02
-    frames = env.step(action)[0]  # from here on the context window is full
+    action[..., 2], action[..., 4] = 0.1, 0.02
+    for _ in range(2 + (2 if SMALL else CALLS_BEFORE + 1)):  # two fill the context; then all is compiled and recorded
+        frames = env.step(action)[0]
     seconds = measure(benchmark, lambda: env.step(action))
-    benchmark.extra_info["frames_per_second"] = round(len(frames) / seconds, 1)
+    benchmark.extra_info["frames_per_second"] = round(frames.size / math.prod(frames.shape[-3:]) / seconds, 1)
     env.close()
-
-
-@pytest.mark.parametrize("batch", [64])
-def test_tiny_extend(benchmark: BenchmarkFixture, batch: int) -> None:
-    world = load_world("tiny", WorldOptions(device="cuda"))
-    poses = torch.eye(4).repeat(batch, world.spec.poses_per_clip, 1, 1)
-    state, _ = world.extend(world.start(range(batch))[0], poses)
-    seconds = measure(benchmark, lambda: world.extend(state, poses))
-    benchmark.extra_info["frames_per_second"] = round(batch * world.spec.frames_per_clip / seconds, 1)
