@@ -44,7 +44,7 @@ class LabClipsConfig:
     """
 
     render_into: str = "runs/lab_network/clips"
-    num_clips: int = 256
+    num_clips: int = 4096
     num_workers: int = 1
 
 
