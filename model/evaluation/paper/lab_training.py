@@ -116,6 +116,21 @@ def naming_losses(logits: dict[str, Tensor], clips: NamedClips) -> dict[str, Flo
 
 
 @torch.no_grad()
+def centre_frame_features(module: LabNetwork, clips: NamedClips) -> None:
+    """Moves the mean of the frames' features to zero; no logit changes.
+
+    The cosine of two features that share a large mean is near 1 whatever they show.
+    """
+    parts = clips.frames[:, :NUM_FRAMES].split(16)
+    means = [module.of_frames(module.prepared(part)).mean(dim=1) for part in parts]
+    mean = torch.cat(means).mean(dim=0)
+    module.frame_features.bias.sub_(mean)
+    for head in module.heads.values():
+        assert isinstance(head, nn.Linear)
+        head.bias.add_(head.weight[:, : len(mean)] @ mean)
+
+
+@torch.no_grad()
 def held_out_accuracy(module: LabNetwork, clips: NamedClips) -> dict[str, float]:
     """Returns the share of right themes; and for the other heads the mean area under the ROC curve (chance: .5)."""
     logits = [module.eval()(part) for part in clips.frames[:, :NUM_FRAMES].split(16)]
