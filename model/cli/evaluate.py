@@ -15,7 +15,7 @@ from model.data.video_io import write_image
 from model.evaluation.blocked import BlockedResult, blocked_table, evaluate_blocked
 from model.evaluation.finished_rows import FinishedRows, Row
 from model.evaluation.oracle import Autoencoder, OracleResult, OracleScenes, evaluate_oracle, render_oracle_scenes
-from model.evaluation.paper.controls import ControlsConfig, measure_controls, write_controls
+from model.evaluation.paper.controls import ControlsConfig, measure_controls, measure_lab_network, write_controls
 from model.evaluation.paper.evaluation import PaperReport, evaluate_films, results_folder
 from model.evaluation.paper.flights import fly_films
 from model.evaluation.paper.report import write_paper_report
@@ -204,7 +204,7 @@ def run_paper_controls(config: ControlsConfig) -> None:
         ValueError: A setting is invalid, or a package is missing.
     """
     json_file(config.out)
-    print(write_controls(config, measure_controls(config)))
+    print(write_controls(config, measure_controls(config), measure_lab_network(config)))
     print(f"written: {config.out}")
 
 

@@ -12,6 +12,7 @@ from model.evaluation.paper.lab_network import LabNetwork, LabNetworkConfig
 from model.evaluation.paper.lab_training import (
     LabBatches,
     LabClipsConfig,
+    centre_frame_features,
     held_out_accuracy,
     lab_step,
     render_named_clips,
@@ -49,6 +50,7 @@ def train_lab_network(config: TrainLabNetworkConfig) -> Path:
     assert state.ema is not None
     with state.ema.applied_to(state.module) as module:
         assert isinstance(module, LabNetwork)
+        centre_frame_features(module, held_out)
         meta = {
             "steps": state.step,
             "minutes": round(state.elapsed_seconds / 60, 1),

@@ -26,6 +26,7 @@ _RETURNS = 1.0  # pixels at that width, plus a share of the way: flow that retur
 _RETURNS_SHARE = 0.05
 _BEHIND = 1e3  # pixels: the distance of a point that the path puts behind the camera
 _OFF_LINE = 1.0  # pixels off the epipolar line, at that width
+_TEXTURE = 0.4  # grey levels per pixel: in a smoother sky, flow follows the compression's noise, which stands still
 _FEWEST = 500  # pixels of reliable flow, without which the epipolar lines are not compared
 _WINDOW = 5  # successive steps over which the mean excess is taken
 _STANDS = 1e-3  # of the path's median step: a camera that stands has no epipolar geometry
@@ -121,7 +122,7 @@ def step_errors(
             _median_distance(solved, after, before, back, forth, min_flow_share),
         )
         relative = se3.relative(solved.c2w[after], solved.c2w[before])
-        usable = reliable_flow(frames[before], forth.numpy(), back.numpy()) & ~moving[before].numpy()
+        usable = reliable_flow(frames[before], forth.numpy(), back.numpy(), _TEXTURE) & ~moving[before].numpy()
         if float(relative[:3, 3].norm()) > shortest and usable.sum() >= _FEWEST:
             path = StaticScene(fundamental_matrix(relative, solved.intrinsics, *frames.shape[1:3]), False)
             pictures = fit_static_scene(forth.numpy(), usable)

@@ -4,8 +4,11 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
+
+from model.estimators.metric_depth import MetricDepth
+from model.estimators.sfm import Reconstruction
 
 
 @dataclass(kw_only=True)
@@ -129,3 +132,24 @@ def _minimise_huber(source: Tensor, target: Tensor, delta: float) -> float:
         slope = float((source * (middle * source - target).clamp(-delta, delta)).sum())
         low, high = (low, middle) if slope > 0 else (middle, high)
     return (low + high) / 2
+
+
+def metric_scale(
+    frames: UInt8[Tensor, "f h w 3"], reconstruction: Reconstruction, depth: MetricDepth, config: ScaleConfig
+) -> SceneScale | None:
+    """Solves Eq. 2 on the sparse points of keyframes that have a pose; metric depth is read at the points' pixels."""
+    registered = reconstruction.registered.nonzero()[:, 0]
+    chosen = [int(registered[k]) for k in keyframes(len(registered), config.num_keyframes)]
+    pairs = {index: depth_pairs(frames, reconstruction, depth, index) for index in chosen}
+    return scene_scale({index: frame_scale(sparse, metric, config) for index, (sparse, metric) in pairs.items()})
+
+
+def depth_pairs(
+    frames: UInt8[Tensor, "f h w 3"], reconstruction: Reconstruction, depth: MetricDepth, index: int
+) -> tuple[Float[Tensor, " p"], Float[Tensor, " p"]]:
+    """Returns S and M of Eq. 2 for one frame: the depth of its sparse points, and metric depth at their pixels."""
+    pixels, sparse = reconstruction.sparse_depth(index)
+    metric = depth(frames[index])
+    x, y = pixels.floor().long().unbind(dim=-1)
+    inside = (x >= 0) & (y >= 0) & (x < metric.shape[1]) & (y < metric.shape[0])
+    return sparse[inside], metric[y[inside], x[inside]]

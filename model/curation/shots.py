@@ -72,6 +72,11 @@ class ClipFrames:
     shot: int
     index: int
 
+    @property
+    def fps(self) -> float:
+        """Frames per second."""
+        return (len(self.times) - 1) / float(self.times[-1] - self.times[0]) if len(self.times) > 1 else 1.0
+
 
 @dataclass(frozen=True)
 class ClipPlan:

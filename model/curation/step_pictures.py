@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from model.curation.poses import fill_gaps
-from model.curation.scale import SceneScale
+from model.curation.scale import SceneScale, depth_pairs, metric_scale
 from model.curation.shots import ClipFrames
-from model.curation.steps import StepsConfig, Tools, depth_pairs, known_lens, metric_scale, moving_pixels
+from model.curation.steps import StepsConfig, Tools, known_lens, moving_pixels
 from model.estimators.sfm import Reconstruction
 
 

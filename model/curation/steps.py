@@ -15,7 +15,7 @@ from model.curation.camera_motion import CameraMotionConfig, camera_motion
 from model.curation.path_agreement import StepErrors, step_errors
 from model.curation.path_parts import MAX_LENS_OF_HALF, difference, outlier_frames, path_parts, without_frames
 from model.curation.poses import PosesConfig, fill_gaps, pose_rejection
-from model.curation.scale import ScaleConfig, SceneScale, frame_scale, keyframes, rescale, scene_scale
+from model.curation.scale import ScaleConfig, SceneScale, keyframes, metric_scale, rescale
 from model.curation.shots import ClipFrames
 from model.estimators.metric_depth import JudgesLens, MetricDepth
 from model.estimators.motion_mask import MotionMask
@@ -62,12 +62,21 @@ class StepsConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Tools:
-    """The estimators of the steps; without a mask all pixels count as static, without depth poses are not metric."""
+    """The estimators of the steps; without a mask all pixels count as static, without depth poses are not metric.
+
+    `other_sfm` is tried where the clip's own pictures do not confirm what `sfm` finds.
+    """
 
     flow: OpticalFlow
     sfm: StructureFromMotion
+    other_sfm: StructureFromMotion | None = None
     mask: MotionMask | None = None
     depth: MetricDepth | None = None
+
+    def in_turn(self) -> Iterator["Tools"]:
+        """Yields these tools with each structure from motion alone, the first one first."""
+        for sfm in filter(None, (self.sfm, self.other_sfm)):
+            yield dataclasses.replace(self, sfm=sfm, other_sfm=None)
 
 
 class ClipRejected(Exception):
@@ -135,7 +144,7 @@ def label_clip(clip: ClipFrames, tools: Tools, config: StepsConfig, log: StepLog
     """
     with log.timed("motion"):
         moving = moving_pixels(clip.frames, tools)
-        motion = camera_motion(clip.frames, moving, rate(clip.times), tools.flow)
+        motion = camera_motion(clip.frames, moving, clip.fps, tools.flow)
         log.record(pixels_per_frame=motion.pixels_per_frame, speed=motion.speed, static_share=motion.static_share)
         log.raise_if_rejected(motion.rejection(config.motion))
     with log.timed("poses"):
@@ -171,6 +180,24 @@ def solve_path(
         ClipRejected: no part of at least `min_frames` has a path that is good enough.
         ReconstructionFailed: structure from motion finds no poses.
     """
+    if tools.other_sfm is None:
+        return _solve_path(frames, moving, lens, tools, config, log, min_frames)
+    first, second = tools.in_turn()
+    try:
+        return _solve_path(frames, moving, lens, first, config, log, min_frames)
+    except (ClipRejected, ReconstructionFailed):
+        return _solve_path(frames, moving, lens, second, config, log, min_frames)
+
+
+def _solve_path(
+    frames: UInt8[Tensor, "f h w 3"],
+    moving: Bool[Tensor, "f h w"],
+    lens: Float[Tensor, "4"] | None,
+    tools: Tools,
+    config: StepsConfig,
+    log: StepLog,
+    min_frames: int,
+) -> tuple[slice, Reconstruction]:
     whole = tools.sfm(frames, moving if tools.mask is not None else None, lens)
     log.record(**reconstruction_numbers(whole))
     if int(whole.registered.sum()) < min_frames:
@@ -264,11 +291,6 @@ def moving_pixels(frames: UInt8[Tensor, "f h w 3"], tools: Tools) -> Bool[Tensor
     return torch.zeros(frames.shape[:3], dtype=torch.bool) if tools.mask is None else tools.mask(frames)
 
 
-def rate(times: Float[Tensor, " f"]) -> float:
-    """Returns frames per second, from the seconds of every frame."""
-    return (len(times) - 1) / float(times[-1] - times[0]) if len(times) > 1 else 1.0
-
-
 def known_lens(frames: UInt8[Tensor, "f h w 3"], horizontal_fov_deg: float | None) -> Float[Tensor, "4"] | None:
     """Returns the intrinsics of a given angle of view."""
     if horizontal_fov_deg is None:
@@ -326,24 +348,3 @@ def reconstruction_numbers(reconstruction: Reconstruction) -> dict[str, float]:
         "lens_deviation": reconstruction.lens_deviation,
         "horizontal_fov_deg": horizontal_fov_deg(reconstruction.intrinsics),
     }
-
-
-def metric_scale(
-    frames: UInt8[Tensor, "f h w 3"], reconstruction: Reconstruction, depth: MetricDepth, config: ScaleConfig
-) -> SceneScale | None:
-    """Solves Eq. 2 on the sparse points of keyframes that have a pose; metric depth is read at the points' pixels."""
-    registered = reconstruction.registered.nonzero()[:, 0]
-    chosen = [int(registered[k]) for k in keyframes(len(registered), config.num_keyframes)]
-    pairs = {index: depth_pairs(frames, reconstruction, depth, index) for index in chosen}
-    return scene_scale({index: frame_scale(sparse, metric, config) for index, (sparse, metric) in pairs.items()})
-
-
-def depth_pairs(
-    frames: UInt8[Tensor, "f h w 3"], reconstruction: Reconstruction, depth: MetricDepth, index: int
-) -> tuple[Float[Tensor, " p"], Float[Tensor, " p"]]:
-    """Returns S and M of Eq. 2 for one frame: the depth of its sparse points, and metric depth at their pixels."""
-    pixels, sparse = reconstruction.sparse_depth(index)
-    metric = depth(frames[index])
-    x, y = pixels.floor().long().unbind(dim=-1)
-    inside = (x >= 0) & (y >= 0) & (x < metric.shape[1]) & (y < metric.shape[0])
-    return sparse[inside], metric[y[inside], x[inside]]

@@ -8,7 +8,7 @@ from model.curation.steps import Tools
 from model.estimators.metric_depth import MetricDepth, TransformersDepth
 from model.estimators.motion_mask import EpipolarMotionMask, MotionMask
 from model.estimators.optical_flow import DISFlow, OpticalFlow, RAFTFlow
-from model.estimators.sfm import ColmapSfM, StructureFromMotion
+from model.estimators.sfm import ColmapSfM, Mapper, StructureFromMotion
 from model.optional_dependency import require
 
 _PACKAGES = ("av", "scenedetect-headless", "opencv-python-headless", "pycolmap", "torch")
@@ -22,7 +22,9 @@ class ToolsConfig:
         flow: dis (OpenCV, no weights) or raft (torchvision; `raft_weights`).
         raft_weights: The file of RAFT's weights.
         mask: epipolar (no weights), or none: the whole scene counts as static.
-        mapper: COLMAP's mapper: incremental or global.
+        mapper: COLMAP's mapper: global, incremental, or either: global, then incremental where the pictures do not
+            confirm the first path. In a scene that is nearly flat two paths explain the first pair of an incremental
+            one equally well, and all other frames follow whichever is chosen.
         sfm_threads: COLMAP's threads in each process; with more than 1 its bits differ from run to run.
         depth: none (poses are not metric), or transformers (Depth Pro, Depth Anything metric; `depth_folder`).
         depth_folder: The depth model's folder.
@@ -32,7 +34,7 @@ class ToolsConfig:
     flow: str = "dis"
     raft_weights: str | None = None
     mask: str = "epipolar"
-    mapper: str = "incremental"
+    mapper: str = "either"
     sfm_threads: int = 1
     depth: str = "none"
     depth_folder: str | None = None
@@ -54,7 +56,9 @@ def build_tools(config: ToolsConfig) -> Tools:
         if importlib.util.find_spec(module) is None:
             require(module)  # says what to install, before any film is rejected
     flow = _flow(config)
-    return Tools(flow=flow, mask=_mask(config.mask, flow), sfm=_sfm(config), depth=_depth(config))
+    sfm = _mappers(config)
+    other = sfm[1] if len(sfm) > 1 else None
+    return Tools(flow=flow, mask=_mask(config.mask, flow), sfm=sfm[0], other_sfm=other, depth=_depth(config))
 
 
 def estimator_errors() -> tuple[type[Exception], ...]:
@@ -82,12 +86,11 @@ def _mask(name: str, flow: OpticalFlow) -> MotionMask | None:
     raise ValueError(f"tools.mask: expected epipolar or none, got {name!r}")
 
 
-def _sfm(config: ToolsConfig) -> StructureFromMotion:
-    match config.mapper:
-        case "incremental" | "global" as mapper:
-            return ColmapSfM(mapper=mapper, num_threads=config.sfm_threads)
-        case name:
-            raise ValueError(f"tools.mapper: expected incremental or global, got {name!r}")
+def _mappers(config: ToolsConfig) -> list[StructureFromMotion]:
+    mappers: list[Mapper] = ["global", "incremental"]
+    if config.mapper not in (*mappers, "either"):
+        raise ValueError(f"tools.mapper: expected incremental, global or either, got {config.mapper!r}")
+    return [ColmapSfM(mapper=m, num_threads=config.sfm_threads) for m in mappers if config.mapper in (m, "either")]
 
 
 def _depth(config: ToolsConfig) -> MetricDepth | None:

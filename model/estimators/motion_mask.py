@@ -96,17 +96,19 @@ class EpipolarMotionMask:
         return np.asarray(kept[labels])
 
 
-def reliable_flow(frame: UInt8[Tensor, "h w 3"], forth: _Image, back: _Image) -> NDArray[np.bool_]:
+def reliable_flow(
+    frame: UInt8[Tensor, "h w 3"], forth: _Image, back: _Image, texture: float = _TEXTURE
+) -> NDArray[np.bool_]:
     """Returns where flow `h w 2` from a frame can be trusted: `back` returns to the start, and there is texture.
 
-    Texture: the smaller eigenvalue of the structure tensor is not small.
+    Texture: the root of the structure tensor's smaller eigenvalue is above `texture`, grey levels per pixel.
     """
     cv2 = require("cv2")
     grey = _grey(frame)
     right, down = (cv2.Sobel(grey, cv2.CV_32F, *axes, scale=1 / 8) for axes in ((1, 0), (0, 1)))
     xx, yy, xy = (cv2.blur(product, (_WINDOW, _WINDOW)) for product in (right * right, down * down, right * down))
     weaker = (xx + yy) / 2 - np.sqrt(((xx - yy) / 2) ** 2 + xy * xy)
-    return np.asarray(_returns(forth, back, 0.5, 0.05) & (weaker > _TEXTURE**2))
+    return np.asarray(_returns(forth, back, 0.5, 0.05) & (weaker > texture**2))
 
 
 def _grey(frame: Tensor) -> _Image:

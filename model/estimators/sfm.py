@@ -19,6 +19,7 @@ from torch import Tensor
 from model.geometry.camera import project
 from model.optional_dependency import missing_package
 
+Mapper = Literal["incremental", "global"]
 _WORKER = Path(__file__).with_name("colmap_worker.py")
 
 
@@ -95,7 +96,7 @@ class ColmapSfM:
     The result depends on the seed; it is reproducible bit for bit if `num_threads` is 1.
 
     Attributes:
-        mapper: "incremental" is slower and surer.
+        mapper: "incremental" is slower; "global" (GLOMAP) does not depend on a first pair.
         overlap: Each frame is matched with this many next ones, and with those at powers of two farther on.
         max_features: Most keypoints per frame; the largest are kept.
         peak_threshold: Contrast of the faintest keypoint; COLMAP's own 0.0067 finds too few in small soft films.
@@ -111,7 +112,7 @@ class ColmapSfM:
     Source: the paper takes VGGSfM (Sec. 3.2); ours, because COLMAP needs no weights and no GPU.
     """
 
-    mapper: Literal["incremental", "global"] = "incremental"
+    mapper: Mapper = "incremental"
     overlap: int = 10
     max_features: int = 4096
     peak_threshold: float = 0.001

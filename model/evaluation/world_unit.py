@@ -6,8 +6,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from model.curation.scale import ScaleConfig
-from model.curation.steps import metric_scale
+from model.curation.scale import ScaleConfig, metric_scale
 from model.estimators.metric_depth import MetricDepth
 from model.estimators.sfm import Reconstruction, StructureFromMotion
 from model.geometry import se3

@@ -2,15 +2,21 @@
 
 import dataclasses
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from model.curation.films import Film
 from model.curation.path_agreement import StepErrors, fundamental_matrix, step_errors
 from model.curation.poses import PosesConfig
 from model.curation.steps import StepLog, verify_path
+from model.curation.truth_films import TruthFilmsConfig, render_truth_films
+from model.data.synthetic.seeds import HELD_OUT_SEED
+from model.estimators.optical_flow import DISFlow
 from model.estimators.sfm import Reconstruction
+from model.evaluation.paper.films import read_film
 from model.geometry import se3
 from model.geometry.camera import intrinsics_from_fov, pixel_grid, project, unproject
 
@@ -88,6 +94,17 @@ def test_the_fundamental_matrix_puts_every_point_on_its_line() -> None:
 def test_the_true_path_leaves_no_pixel_off_its_line() -> None:
     errors = errors_of(solved())
     assert float(errors.epipolar_excess.max()) < 0.01 and errors.rejection(PosesConfig()) == ""
+
+
+def test_the_true_path_of_a_film_below_a_smooth_sky_leaves_hardly_a_pixel_off(tmp_path: Path) -> None:
+    config = TruthFilmsConfig(num_films=1, first_seed=HELD_OUT_SEED + 8, num_latents=4)  # an arc: its sky moves, too
+    ((name, truth),) = render_truth_films(tmp_path, config).items()
+    film = Film(name, tmp_path / "films" / f"{name}.mp4")
+    frames = read_film(film, None, 100).frames
+    all_known = torch.ones(len(frames), dtype=torch.bool)
+    found = dataclasses.replace(solved(), registered=all_known, c2w=truth.c2w, intrinsics=truth.intrinsics)
+    excess = step_errors(frames, truth.moving, found, DISFlow(), 0.0).epipolar_excess
+    assert name.endswith("arc_left") and float(excess.max()) < 0.03
 
 
 def test_a_wrong_turn_is_found_at_both_its_steps_and_named() -> None:

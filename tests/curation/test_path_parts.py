@@ -117,11 +117,16 @@ class GluedSfM:
 
 
 def solve(
-    sfm: GluedSfM, min_frames: int, check_halves: bool = False, max_flow_distance: float = 2.0
+    sfm: GluedSfM,
+    min_frames: int,
+    check_halves: bool = False,
+    max_flow_distance: float = 2.0,
+    other_sfm: GluedSfM | None = None,
 ) -> tuple[slice, Reconstruction]:
     log, nothing = StepLog(step="poses"), torch.zeros(FRAMES, HEIGHT, WIDTH, dtype=torch.bool)
     poses = dataclasses.replace(WALL_CONFIG, max_flow_distance=max_flow_distance)
-    config, tools = StepsConfig(poses=poses, check_halves=check_halves), Tools(flow=DISFlow(), sfm=sfm)
+    config = StepsConfig(poses=poses, check_halves=check_halves)
+    tools = Tools(flow=DISFlow(), sfm=sfm, other_sfm=other_sfm)
     return solve_path(pictures(), nothing, None, tools, config, log, min_frames)
 
 
@@ -131,6 +136,17 @@ def test_the_longest_part_that_the_pictures_bear_out_is_solved_again_and_kept() 
     torch.testing.assert_close(found.c2w, PATH[:8])
     with pytest.raises(ClipRejected, match="do not agree with the flow"):
         solve(GluedSfM([8, 9, 10, 11]), min_frames=9)
+
+
+def test_the_other_mapper_is_asked_only_where_the_pictures_refute_the_first() -> None:
+    wrong = [8, 9, 10, 11]
+    part, found = solve(GluedSfM(wrong), min_frames=9, other_sfm=(second := GluedSfM([])))
+    assert part == slice(0, FRAMES) and second.lengths == [FRAMES]
+    torch.testing.assert_close(found.c2w, PATH)
+    solve(GluedSfM([]), min_frames=9, other_sfm=(unused := GluedSfM([])))
+    assert unused.lengths == []
+    with pytest.raises(ClipRejected, match="do not agree with the flow"):
+        solve(GluedSfM(wrong), min_frames=9, other_sfm=GluedSfM(wrong))
 
 
 @pytest.mark.parametrize("again", [{"turned": 0.02}, {"lens": 1.07}], ids=["turn", "lens"])

@@ -93,7 +93,7 @@ def test_every_clip_of_every_film_has_a_line_that_says_what_became_of_it(
     first = records[0]
     assert first.caption == "a smooth wall" and first.scores["poses.points"] == 60 and first.camera is not None
     assert first.scale == pytest.approx(planted.SCALE, rel=1e-3)
-    assert first.provenance["sfm"] == "colmap incremental"
+    assert first.provenance["sfm"] == "colmap either"
 
 
 def test_a_clip_of_which_a_part_is_solved_is_recorded_as_that_part(

@@ -13,9 +13,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from model.curation.poses import PosesConfig
-from model.curation.scale import ScaleConfig, rescale
+from model.curation.scale import ScaleConfig, metric_scale, rescale
 from model.curation.shots import ClipFrames
-from model.curation.steps import StepLog, Tools, metric_scale, verify_path
+from model.curation.steps import StepLog, Tools, verify_path
 from model.estimators.sfm import Reconstruction, ReconstructionFailed
 from model.geometry.alignment import similarity, trajectory_errors, transform
 
@@ -60,11 +60,16 @@ def camera_control(
         tools: Estimators.
         criterion: When a film counts as solved.
     """
-    try:
-        found = tools.sfm(clip.frames, moving, lens)
-    except ReconstructionFailed as failure:
-        return CameraControl(str(failure))
-    solved, _, unsolved = verify_path(clip.frames, moving, found, tools.flow, criterion, StepLog())
+    unsolved = ""
+    for attempt in tools.in_turn():
+        try:
+            found = attempt.sfm(clip.frames, moving, lens)
+        except ReconstructionFailed as failure:
+            unsolved = str(failure)
+            continue
+        solved, _, unsolved = verify_path(clip.frames, moving, found, tools.flow, criterion, StepLog())
+        if not unsolved:
+            break
     if unsolved:
         return CameraControl(unsolved)
     if reference is None:

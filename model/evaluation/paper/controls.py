@@ -33,17 +33,17 @@ from model.estimators.motion_mask import MotionMask
 from model.estimators.sfm import Reconstruction, ReconstructionFailed, StructureFromMotion
 from model.evaluation.paper.evaluation import PaperReport, evaluate_films
 from model.evaluation.paper.films import read_film
+from model.evaluation.paper.lab_network import LabImages, LabVideos, load_lab_network
+from model.evaluation.paper.network_controls import measure_network_controls, shuffled
 from model.evaluation.paper.report import ROWS, format_cell
 from model.evaluation.paper.settings import PaperConfig
 from model.fingerprint import fingerprint
 from model.geometry import se3
 from model.whole_file import write_text
 
-_SEED = 7  # of the shuffled order and the turned poses
-_COLUMNS = (
-    *("motion_strength_px", "trans_err", "rot_err_deg", "trans_err_metric", "solved_share"),
-    *("lab_consistency", "frechet_lab"),
-)
+_SEED = 7  # of the turned poses
+_COLUMNS = ("motion_strength_px", "trans_err", "rot_err_deg", "trans_err_metric", "solved_share")
+NetworkNumbers = dict[str, dict[str, float | None]]
 
 
 @dataclass(kw_only=True)
@@ -53,18 +53,18 @@ class ControlsConfig:
     Attributes:
         out: FILE.json; the table gets the same name, the films are stored in FILE_films.
         films: The rendered films, in the textured style, at this size.
-        num_references: This many last films are not judged: they are the Frechet distance's reference.
         turned_deg: Angle by which every commanded pose is turned, each about another axis.
         longer: Factor by which commanded paths are made longer.
         smaller: True films are also judged at these shares of their size.
+        num_clips: Small clips of each condition on which our own network is tested; 0: it is not.
     """
 
     out: str = "runs/evaluate/paper_controls.json"
     films: TruthFilmsConfig = field(default_factory=lambda: TruthFilmsConfig(first_seed=HELD_OUT_SEED))
-    num_references: int = 4
     turned_deg: float = 5.0
     longer: float = 1.1
     smaller: list[float] = field(default_factory=lambda: [0.5, 0.25])
+    num_clips: int = 128
 
     def __post_init__(self) -> None:
         """Checks the numbers.
@@ -72,12 +72,8 @@ class ControlsConfig:
         Raises:
             ValueError: Too few films are left to judge.
         """
-        judged = self.films.num_films - self.num_references
-        if judged < 2 or self.num_references < 1:
-            raise ValueError(
-                f"films.num_films: expected two or more beyond num_references = {self.num_references} of one or more, "
-                f"got {self.films.num_films}; raise it"
-            )
+        if self.films.num_films < 2:
+            raise ValueError(f"films.num_films: expected two or more, got {self.films.num_films}; raise it")
 
 
 def measure_controls(config: ControlsConfig) -> dict[str, PaperReport]:
@@ -85,23 +81,20 @@ def measure_controls(config: ControlsConfig) -> dict[str, PaperReport]:
     out = Path(config.out)
     folder = out.with_name(f"{out.stem}_films")
     truths = render_truth_films(folder / "rendered", config.films)
-    judged = dict(list(truths.items())[: -config.num_references])
     films = folder / "rendered" / "films"
     # a folder for each choice of films, so that films of another choice are not judged with them
-    folder /= f"{config.films.first_seed}_{config.films.num_films}_{config.num_references}"
+    folder /= f"{config.films.first_seed}_{config.films.num_films}"
     for name in truths:
-        where = "true" if name in judged else "reference"
-        _link(films / f"{name}.mp4", folder / where / f"{name}.mp4")
-    _write_films(folder, judged, config)
-    _write_paths(folder, judged, config)
-    tools = _remembering_tools(_given_depth(folder, judged))
+        _link(films / f"{name}.mp4", folder / "true" / f"{name}.mp4")
+    _write_films(folder, truths, config)
+    _write_paths(folder, truths, config)
+    tools = _remembering_tools(_given_depth(folder, truths))
     reports = {}
     for label, kind, poses in _conditions(config):
         settings = PaperConfig(
             out=str(folder / "results" / f"{kind}_{poses}.json"),
             videos=str(folder / kind),
             poses=str(folder / "poses" / poses),
-            reference=str(folder / "reference"),
             fov_deg=math.degrees(HORIZONTAL_FOV),
             pictures=poses == "commanded",
         )
@@ -109,15 +102,33 @@ def measure_controls(config: ControlsConfig) -> dict[str, PaperReport]:
     return reports
 
 
-def write_controls(config: ControlsConfig, reports: dict[str, PaperReport]) -> str:
-    """Writes FILE.json and FILE.md; returns the table."""
+def measure_lab_network(config: ControlsConfig) -> NetworkNumbers:
+    """Returns `frechet_lab` and `lab_consistency` of true and of spoilt small clips, by condition; none for 0 clips."""
+    if not config.num_clips:
+        return {}
+    out, network = Path(config.out), load_lab_network()
+    folder = out.with_name(f"{out.stem}_films") / f"small_{config.films.first_seed}_{config.num_clips}"
+    return measure_network_controls(
+        folder, config.num_clips, config.films.first_seed, LabVideos(network), LabImages(network)
+    )
+
+
+def write_controls(config: ControlsConfig, reports: dict[str, PaperReport], networks: NetworkNumbers) -> str:
+    """Writes FILE.json and FILE.md; returns the tables."""
     names = [name for name in _COLUMNS if any(name in report.summary for report in reports.values())]
     lines = [f"| films | {' | '.join(names)} |", "|" + " --- |" * (len(names) + 1)]
     for label, report in reports.items():
         lines.append(f"| {label} | {' | '.join(format_cell(report.summary.get(name)) for name in names)} |")
     lines += ["", *(f"- {name}: {ROWS[name]}" for name in names), ""]
+    if networks:
+        columns = list(next(iter(networks.values())))
+        lines += [f"| clips | {' | '.join(columns)} |", "|" + " --- |" * (len(columns) + 1)]
+        for label, numbers in networks.items():
+            lines.append(f"| {label} | {' | '.join(format_cell(numbers[name]) for name in columns)} |")
     contents: dict[str, Any] = {label: report.summary for label, report in reports.items()}
-    text = json.dumps({"conditions": contents, "config": dataclasses.asdict(config)}, indent=1, allow_nan=False)
+    text = json.dumps(
+        {"conditions": contents, "networks": networks, "config": dataclasses.asdict(config)}, indent=1, allow_nan=False
+    )
     write_text(Path(config.out), text)
     write_text(Path(config.out).with_suffix(".md"), "\n".join(lines))
     return "\n".join(lines)
@@ -128,11 +139,6 @@ def turned(c2w: Float[Tensor, "f 4 4"], degrees: float) -> Float[Tensor, "f 4 4"
     axes = torch.randn(len(c2w), 3, generator=torch.Generator().manual_seed(_SEED), dtype=c2w.dtype)
     axes = torch.nn.functional.normalize(axes, dim=-1)
     return c2w @ se3.exp(torch.cat((torch.zeros_like(axes), math.radians(degrees) * axes), dim=-1))
-
-
-def shuffled(frames: UInt8[Tensor, "f h w 3"]) -> UInt8[Tensor, "f h w 3"]:
-    """Returns the frames in a random order."""
-    return frames[torch.randperm(len(frames), generator=torch.Generator().manual_seed(_SEED))]
 
 
 def _conditions(config: ControlsConfig) -> list[tuple[str, str, str]]:
@@ -249,7 +255,8 @@ class _RememberedMask:
 def _remembering_tools(depth: MetricDepth) -> Tools:
     tools = build_tools(ToolsConfig())
     assert tools.mask is not None
-    return dataclasses.replace(tools, sfm=_RememberedSfM(tools.sfm), mask=_RememberedMask(tools.mask), depth=depth)
+    sfm, other = _RememberedSfM(tools.sfm), None if tools.other_sfm is None else _RememberedSfM(tools.other_sfm)
+    return dataclasses.replace(tools, sfm=sfm, other_sfm=other, mask=_RememberedMask(tools.mask), depth=depth)
 
 
 def _resized(frames: UInt8[Tensor, "f h w 3"], share: float) -> UInt8[Tensor, "f rows columns 3"]:

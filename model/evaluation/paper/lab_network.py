@@ -44,7 +44,7 @@ class LabNetworkConfig:
     Attributes:
         height: Pixels that every frame is resized to, whatever its aspect.
         width: Likewise.
-        channels: Of the three stages of the frames' network, each of which halves the picture.
+        channels: Of the three stages of the frames' network.
         motion_channels: Of the two layers that convolve over time.
         features: Number for a frame, and for the motion of a clip: a clip has twice as many.
     """
@@ -65,11 +65,11 @@ class LabNetwork(nn.Module):
         self.config = config
         first, second, third = config.channels
         self.frames = nn.Sequential(_step(3, first), _step(first, second))
-        self.looks = nn.Sequential(_step(second, third), _step(third, third))
-        self.frame_features = nn.Linear(third, config.features)
+        self.looks = nn.Sequential(_step(second, third, stride=1), _step(third, third))
+        self.frame_features = nn.Linear(2 * third, config.features)
         width = config.motion_channels
         self.motion = nn.Sequential(_step_in_time(second, width), _step_in_time(width, width))
-        self.motion_features = nn.Linear(width, config.features)
+        self.motion_features = nn.Linear(2 * width, config.features)
         self.heads = nn.ModuleDict({head: nn.Linear(2 * config.features, len(names)) for head, names in NAMES.items()})
 
     def forward(self, clips: UInt8[Tensor, "b f h w 3"]) -> dict[str, Tensor]:
@@ -95,11 +95,11 @@ class LabNetwork(nn.Module):
         looks = self._looks(shallow).unflatten(0, clips.shape[:2])
         in_time = rearrange(shallow, "(b f) c h w -> b c f h w", f=clips.shape[1])
         moves = functional.avg_pool3d(in_time[:, :, 1:] - in_time[:, :, :-1], (1, 2, 2))
-        motion = self.motion_features(self.motion(moves).mean(dim=(-3, -2, -1)))
+        motion = self.motion_features(_pooled(self.motion(moves)))
         return torch.cat((looks.mean(dim=1), motion), dim=-1)
 
     def _looks(self, shallow: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
-        return self.frame_features(self.looks(shallow).mean(dim=(-2, -1)))
+        return self.frame_features(_pooled(self.looks(shallow)))
 
 
 class _LabFeatures:
@@ -141,8 +141,14 @@ def _digest(network: nn.Module) -> str:
     return fingerprint(*network.state_dict().values())[:8]
 
 
-def _step(inputs: int, outputs: int) -> nn.Module:
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), nn.GroupNorm(8, outputs), nn.SiLU())
+def _pooled(maps: Float[Tensor, "n c *place"]) -> Float[Tensor, "n two_c"]:
+    """Mean and maximum over all places: the mean alone hardly shows a small object."""
+    places = maps.flatten(2)
+    return torch.cat((places.mean(dim=-1), places.amax(dim=-1)), dim=-1)
+
+
+def _step(inputs: int, outputs: int, stride: int = 2) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, padding=1), nn.GroupNorm(8, outputs), nn.SiLU())
 
 
 def _step_in_time(inputs: int, outputs: int) -> nn.Module:

@@ -44,7 +44,7 @@ class LabClipsConfig:
     """
 
     render_into: str = "runs/lab_network/clips"
-    num_clips: int = 256
+    num_clips: int = 4096
     num_workers: int = 1
 
 
@@ -113,6 +113,21 @@ def naming_losses(logits: dict[str, Tensor], clips: NamedClips) -> dict[str, Flo
     for name in list(NAMES)[1:]:
         losses[name] = functional.binary_cross_entropy_with_logits(logits[name], named[name].float())
     return losses
+
+
+@torch.no_grad()
+def centre_frame_features(module: LabNetwork, clips: NamedClips) -> None:
+    """Moves the mean of the frames' features to zero; no logit changes.
+
+    The cosine of two features that share a large mean is near 1 whatever they show.
+    """
+    parts = clips.frames[:, :NUM_FRAMES].split(16)
+    means = [module.of_frames(module.prepared(part)).mean(dim=1) for part in parts]
+    mean = torch.cat(means).mean(dim=0)
+    module.frame_features.bias.sub_(mean)
+    for head in module.heads.values():
+        assert isinstance(head, nn.Linear)
+        head.bias.add_(head.weight[:, : len(mean)] @ mean)
 
 
 @torch.no_grad()

@@ -75,7 +75,8 @@ def folder(tmp_path: Path) -> Path:
 
 def config(folder: Path, **settings: object) -> PaperConfig:
     base: dict[str, object] = {"videos": f"{folder}/films", "poses": f"{folder}/poses", "pictures": False}
-    return PaperConfig(out=f"{folder}/out/paper.json", solved=LOOSE, **{**base, **settings})
+    base |= {"out": f"{folder}/out/paper.json", "solved": LOOSE}
+    return PaperConfig(**{**base, **settings})
 
 
 def judge(folder: Path, **settings: object) -> PaperReport:
@@ -91,6 +92,17 @@ def test_a_planted_path_in_another_unit_has_no_error(folder):
     assert report.summary["solved_share"] == 1
     assert report.summary["trans_err"] == pytest.approx(0, abs=1e-5)
     assert report.summary["rot_err_deg"] == pytest.approx(0, abs=1e-3)
+
+
+def test_a_film_that_the_first_mapper_cannot_solve_is_solved_by_the_other(folder):
+    def none(frames, masks, intrinsics):
+        raise ReconstructionFailed("no model")
+
+    tools = Tools(flow=DISFlow("ultrafast"), sfm=none, other_sfm=planted_sfm)
+    assert evaluate_films(config(folder), lambda _: tools).summary["solved_share"] == 1
+    neither = Tools(flow=DISFlow("ultrafast"), sfm=none)
+    report = evaluate_films(config(folder, out=f"{folder}/neither.json"), lambda _: neither)
+    assert report.summary["solved_share"] == 0
 
 
 def test_bad_films_are_named_and_the_rest_is_measured(folder):

@@ -7,7 +7,15 @@ import pytest
 import torch
 
 from model.evaluation.paper.i3d import I3DVideos
-from model.evaluation.paper.lab_network import LabImages, LabNetwork, LabNetworkConfig, LabVideos, load_lab_network
+from model.evaluation.paper.lab_network import (
+    NAMES,
+    LabImages,
+    LabNetwork,
+    LabNetworkConfig,
+    LabVideos,
+    load_lab_network,
+)
+from model.evaluation.paper.lab_training import NamedClips, centre_frame_features
 from model.evaluation.paper.networks import ImageNetwork, VideoNetwork, build_image_network, build_video_network
 from model.evaluation.paper.transformers_networks import TransformersImages, VideoMAEVideos
 from model.tensor_file import load_tensors, save_tensors
@@ -160,3 +168,14 @@ def test_the_shipped_weights_are_small_and_say_how_well_they_name():
     meta = json.loads((folder / "meta.json").read_text())
     assert meta["theme_accuracy"] > 0.9 and meta["colours_auc"] > 0.6
     assert load_lab_network().config == LabNetworkConfig()
+
+
+def test_centred_features_have_mean_zero_and_every_logit_is_kept():
+    network = LabNetwork(LabNetworkConfig())
+    frames = torch.stack([pictures(16).roll(shift, dims=2) for shift in range(4)])
+    names = {head: torch.ones(4, len(known), dtype=torch.bool) for head, known in NAMES.items()}
+    before = network(frames)
+    centre_frame_features(network, NamedClips(frames, **names))
+    assert network.of_frames(network.prepared(frames)).mean(dim=(0, 1)).abs().max() < 1e-5
+    for head, logits in network(frames).items():
+        torch.testing.assert_close(logits, before[head], rtol=0, atol=1e-4)
