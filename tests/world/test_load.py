@@ -32,8 +32,7 @@ import hashlib, sys, torch
 from model.world.load import load_world
 from model.world.state_io import load_state
 torch.set_num_threads(1)
-world = load_world(sys.argv[1])
-poses = torch.eye(4).repeat(2, 4, 1, 1)
+world, poses = load_world(sys.argv[1]), torch.eye(4).repeat(2, 4, 1, 1)
 poses[:, :, 2, 3] = torch.tensor([0.1, 0.2, 0.3, 0.4])
 for state in (load_state(sys.argv[2]), world.extend(world.start([1, 2])[0], poses)[0]):
     print(hashlib.sha256(world.extend(state, poses)[1].numpy().tobytes()).hexdigest())
@@ -52,8 +51,8 @@ def test_another_process_generates_the_same_bytes(folder: Path, tmp_path: Path) 
     state, _ = world.extend(world.start([1, 2])[0], _poses())
     save_state(tmp_path / "state", state)
     here = hashlib.sha256(world.extend(state, _poses())[1].numpy().tobytes()).hexdigest()
-    command = [sys.executable, "-c", _ELSEWHERE, str(folder), str(tmp_path / "state")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    arguments = ["-c", _ELSEWHERE, str(folder), str(tmp_path / "state")]
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [here, here]  # from the saved state, and from the seeds
 
