@@ -138,7 +138,7 @@ def test_settings_in_the_text_exist(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     known |= set(re.findall(r"^ *(\w+):", "\n".join(settings), re.MULTILINE))
     known |= {"env", "agent", "task", "experiment", "table", "budget"}  # groups of presets
     # of the shell, and of RealEstate10K texts
-    known |= {"OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "unit"}
+    known |= {"OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "SMALL", "unit"}
     named = {
         setting
         for name in PAGES
