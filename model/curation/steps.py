@@ -180,24 +180,12 @@ def solve_path(
         ClipRejected: no part of at least `min_frames` has a path that is good enough.
         ReconstructionFailed: structure from motion finds no poses.
     """
-    if tools.other_sfm is None:
-        return _solve_path(frames, moving, lens, tools, config, log, min_frames)
-    first, second = tools.in_turn()
-    try:
-        return _solve_path(frames, moving, lens, first, config, log, min_frames)
-    except (ClipRejected, ReconstructionFailed):
-        return _solve_path(frames, moving, lens, second, config, log, min_frames)
-
-
-def _solve_path(
-    frames: UInt8[Tensor, "f h w 3"],
-    moving: Bool[Tensor, "f h w"],
-    lens: Float[Tensor, "4"] | None,
-    tools: Tools,
-    config: StepsConfig,
-    log: StepLog,
-    min_frames: int,
-) -> tuple[slice, Reconstruction]:
+    if tools.other_sfm is not None:
+        first, second = tools.in_turn()
+        try:
+            return solve_path(frames, moving, lens, first, config, log, min_frames)
+        except (ClipRejected, ReconstructionFailed):
+            return solve_path(frames, moving, lens, second, config, log, min_frames)
     whole = tools.sfm(frames, moving if tools.mask is not None else None, lens)
     log.record(**reconstruction_numbers(whole))
     if int(whole.registered.sum()) < min_frames:

@@ -70,7 +70,7 @@ class ControlsConfig:
         """Checks the numbers.
 
         Raises:
-            ValueError: Too few films are left to judge.
+            ValueError: There are fewer than two films, so that none can be judged against another's path.
         """
         if self.films.num_films < 2:
             raise ValueError(f"films.num_films: expected two or more, got {self.films.num_films}; raise it")
