@@ -13,7 +13,7 @@ CHOICES = {
     "task": ("none", *cc2env.TASK_IDS),
     "collision": ("none", "stop"),
 }
-REAL_TIME_SAMPLERS = {"small": "fast"}  # two cores make twelve frames a second of it with this one only
+REAL_TIME_SAMPLERS = {"small": "fast"}  # with others, two cores hardly make its twelve frames a second
 _NO_LIMIT = 10**9  # a wrapper's count of steps does not go back with a snapshot
 _LONGEST_PROMPT = 500
 
