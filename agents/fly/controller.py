@@ -11,7 +11,7 @@ from typing import Any
 from agents.fly.clip_facts import clip_facts
 from agents.fly.record import Flight, load_flight, save_flight, saved_flights
 from agents.fly.session import ROOT, Clip, Session, open_session
-from agents.fly.settings import CHOICES, Settings, read_settings
+from agents.fly.settings import CHOICES, REAL_TIME_SAMPLERS, Settings, read_settings
 from agents.fly.worker import Worker
 from agents.point_cloud import fuse
 from agents.reconstruct import session_views, write_scene
@@ -75,7 +75,8 @@ class PageController:
 
     def run(self) -> None:
         """Serves the page until it is closed; then the session is freed."""
-        self._tab.send({"type": "hello", "mode": "fly", "worlds": self._worlds, **CHOICES, "flights": self._flights()})
+        choices = {**CHOICES, "worlds": self._worlds, "flights": self._flights()}
+        self._tab.send({"type": "hello", "mode": "fly", "real_time_samplers": REAL_TIME_SAMPLERS, **choices})
         self._submit(functools.partial(self._start, self._settings, self._flight))
         try:
             for message in self._tab.messages():

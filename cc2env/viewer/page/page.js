@@ -6,7 +6,7 @@ import { Tree } from "/tree.js";
 
 const at = (id) => document.getElementById(id);
 const clips = new Map(); // by number, as the server sent them
-const state = { keys: {}, held: null, prompt: null, taps: null, shown: 0, ahead: null, queue: [], isWatching: false, before: null, pressed: null, latency: null };
+const state = { keys: {}, realTimeSamplers: {}, held: null, prompt: null, taps: null, shown: 0, ahead: null, queue: [], isWatching: false, before: null, pressed: null, latency: null };
 const socket = new WebSocket(`ws${location.protocol === "https:" ? "s" : ""}://${location.host}/tab${location.search}`);
 socket.binaryType = "arraybuffer";
 const send = (message) => { if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message)); };
@@ -148,6 +148,8 @@ at("prompt").addEventListener("keydown", (event) => {
   at("prompt").blur();
 });
 for (const select of document.querySelectorAll("select")) select.addEventListener("change", () => select.blur());
+// a sampler of one world may be unknown to the next
+at("world").addEventListener("change", () => { at("sampler").value = state.realTimeSamplers[at("world").value] ?? "default"; });
 at("prompt").addEventListener("change", () => {
   state.prompt = at("prompt").value || null;
   send({ type: "prompt", text: state.prompt });
@@ -231,6 +233,7 @@ const calls = {
     note(state.isWatching ? "waiting for an episode ..." : "");
     if (state.isWatching) return;
     choose(at("world"), message.worlds);
+    state.realTimeSamplers = message.real_time_samplers;
     for (const name of ["sampler", "task", "collision", "flights"]) choose(at(name), message[name]);
   },
   opened(message) {

@@ -175,6 +175,18 @@ def test_what_cannot_be_done_is_a_message_and_the_flight_goes_on(open_page, serv
     assert page.tap("w") == 1
 
 
+def test_another_world_is_chosen_with_a_sampler_that_it_has(open_page, server):
+    page = open_page()
+    page.tap("w")
+    page.page.select_option("#sampler", "fast")  # the renderer has none: a reset would be refused
+    page.page.select_option("#world", index=1)
+    page.page.select_option("#world", "synthetic")
+    assert page.page.input_value("#sampler") == "default"
+    page.page.click("#reset")
+    page.wait("flight.clips.size === 1")
+    assert not page.page.is_visible("#error")
+
+
 def test_the_server_survives_garbage(open_page, server):
     page = open_page()
     address = server.address.replace("http", "ws", 1) + "tab"
