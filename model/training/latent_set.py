@@ -16,7 +16,7 @@ from model.fingerprint import fingerprint
 from model.text.encoder import TextEncoder
 from model.text.stored import StoredTextEncoder
 from model.training.windows import LatentBatch
-from model.vae.video_vae import VideoVAE
+from model.vae.video_vae import MOST_ELEMENTS, VideoVAE
 from model.whole_file import whole_file
 
 
@@ -45,8 +45,11 @@ def _of_tensors(start: str, tensors: Mapping[str, Tensor]) -> str:
 def encode_clip_set(clips: ClipSet, vae: VideoVAE, batch_size: int = 8) -> Float[Tensor, "n c f h w"]:
     """Normalised latents of every clip, kept beside the clips as float16 (their error is far below the VAE's own).
 
-    Every batch is saved as soon as it is encoded, so that a stopped encoding can continue.
+    Every batch is saved as soon as it is encoded, so that a stopped encoding can continue. Large clips are encoded in
+    smaller batches than `batch_size`.
     """
+    together = MOST_ELEMENTS // vae.elements_a_latent(clips.config.height, clips.config.width)
+    batch_size = min(batch_size, max(1, together))
     path = clips.folder / f"latents_{encoder_fingerprint(vae)}_{clips.name}.npy"
     if not path.exists():
         parts = path.with_suffix(f".parts_of_{batch_size}")

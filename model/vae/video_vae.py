@@ -3,6 +3,7 @@
 4x in time (the first frame alone), 8x in space, KL-regularised; streams in both directions through an explicit cache.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -16,6 +17,12 @@ from model.vae.linear_path import LinearPath
 
 _PIXELS = "b c f (h q) (w r)"
 _PATCHES = "b (c r q) f h w"
+
+MOST_ELEMENTS = 2**27
+"""Of the largest result within the networks: longer videos pass in pieces, which changes memory, not the result.
+
+Source: ours, because Wan's encoder would take 58 GB for 93 frames of 384x640 at once, and takes 7 for one latent frame.
+"""
 
 
 @dataclass(kw_only=True)
@@ -129,6 +136,12 @@ class VideoVAE(nn.Module):
         """Pixels along a side of a latent pixel."""
         return self.config.spatial_stride
 
+    def elements_a_latent(self, height: int, width: int) -> int:
+        """Elements of the largest result within the networks, for one latent frame of a video of this size."""
+        config = self.config
+        dim = max(config.base_dim, config.decoder_base_dim or 0)
+        return self.temporal_stride * height * width * dim // config.patch_size**2
+
     def posterior(
         self, video: Float[Tensor, "b c f h w"]
     ) -> tuple[Float[Tensor, "b c_z f_z h_z w_z"], Float[Tensor, "b c_z f_z h_z w_z"]]:
@@ -137,7 +150,7 @@ class VideoVAE(nn.Module):
         Raises:
             ValueError: the video's shape does not fit the strides.
         """
-        return self._encode(video, Stream())
+        return self._encode(video, Stream())[:2]
 
     def forward(
         self, video: Float[Tensor, "b c f h w"], generator: torch.Generator | None = None
@@ -145,7 +158,7 @@ class VideoVAE(nn.Module):
         """(reconstruction from a sample of the posterior, mean, log variance): what a training step needs."""
         mean, logvar = self.posterior(video)
         noise = torch.empty_like(mean).normal_(generator=generator)
-        return self._decode(mean + (0.5 * logvar).exp() * noise, Stream()), mean, logvar
+        return self._decode(mean + (0.5 * logvar).exp() * noise, Stream())[0], mean, logvar
 
     def encode(self, video: Float[Tensor, "b c f h w"]) -> Float[Tensor, "b c_z f_z h_z w_z"]:
         """Normalised mean latents of a whole video.
@@ -167,12 +180,12 @@ class VideoVAE(nn.Module):
         Raises:
             ValueError: the video's shape does not fit the strides, or the cache does not fit the video.
         """
-        stream = Stream(cache)
-        return self.normalise(self._encode(video, stream)[0]), stream.memory()
+        mean, _, stream = self._encode(video, Stream(cache))
+        return self.normalise(mean), stream.memory()
 
     def decode(self, latents: Float[Tensor, "b c_z f_z h_z w_z"]) -> Float[Tensor, "b c f h w"]:
         """Whole video of normalised latents, not clamped."""
-        return self._decode(self.denormalise(latents), Stream())
+        return self._decode(self.denormalise(latents), Stream())[0]
 
     def decode_chunk(
         self, latents: Float[Tensor, "b c_z f_z h_z w_z"], cache: Cache | None = None
@@ -193,8 +206,8 @@ class VideoVAE(nn.Module):
         self, z: Float[Tensor, "b c_z f_z h_z w_z"], cache: Cache | None = None
     ) -> tuple[Float[Tensor, "b c f h w"], Cache]:
         """`decode_chunk` of latents that are denormalised: on a GPU, no number passes between it and the computer."""
-        stream = Stream(cache)
-        return self._decode(z, stream), stream.memory()
+        video, stream = self._decode(z, Stream(cache))
+        return video, stream.memory()
 
     def use_channels_last(self) -> None:
         """Stores the convolutions' weights, and thereby activations, with the channels innermost, as GPUs want them.
@@ -256,8 +269,21 @@ class VideoVAE(nn.Module):
         mean, std = self._statistics(latents)
         return latents * std + mean
 
-    def _encode(self, video: Tensor, stream: Stream) -> tuple[Tensor, Tensor]:
+    def _encode(self, video: Tensor, stream: Stream) -> tuple[Tensor, Tensor, Stream]:
+        """(mean, log variance, the stream of the last piece)."""
         self._check_video(video, stream.at_start)
+        t, num_frames = self.temporal_stride, video.shape[2]
+        first = t - 1 if stream.at_start else 0  # frames that the first latent frame lacks
+        latents = self._pieces((num_frames + first) // t, video.shape[0], *video.shape[3:])
+        pieces = video.split([t * n - (first if i == 0 else 0) for i, n in enumerate(latents)], dim=2)
+        results = []
+        for i, piece in enumerate(pieces):
+            stream = Stream(stream.memory()) if i else stream
+            results.append(self._encode_piece(piece, stream))
+        mean, logvar = (_joined(parts) for parts in zip(*results, strict=True))
+        return mean, logvar, stream
+
+    def _encode_piece(self, video: Tensor, stream: Stream) -> tuple[Tensor, Tensor]:
         p = self.config.patch_size
         patches = rearrange(video, f"{_PIXELS} -> {_PATCHES}", q=p, r=p)
         mean, logvar = self.to_posterior(self.encoder(patches, stream), stream).chunk(2, dim=1)
@@ -265,13 +291,28 @@ class VideoVAE(nn.Module):
             mean = self.config.residual_scale * mean + self.linear_path.encode(video, stream.at_start)
         return mean, logvar.clamp(-30.0, 20.0)
 
-    def _decode(self, z: Tensor, stream: Stream) -> Tensor:
+    def _decode(self, z: Tensor, stream: Stream) -> tuple[Tensor, Stream]:
+        """(video, the stream of the last piece)."""
+        height, width = (self.spatial_stride * size for size in z.shape[3:])
+        results = []
+        for i, piece in enumerate(z.split(self._pieces(z.shape[2], z.shape[0], height, width), dim=2)):
+            stream = Stream(stream.memory()) if i else stream
+            results.append(self._decode_piece(piece, stream))
+        return _joined(results), stream
+
+    def _decode_piece(self, z: Tensor, stream: Stream) -> Tensor:
         p = self.config.patch_size
         patches = self.decoder(self.from_latents(z, stream), stream)
         video = rearrange(patches, f"{_PATCHES} -> {_PIXELS}", q=p, r=p)
         if self.linear_path is None:
             return video
         return self.config.residual_scale * video + self.linear_path.decode(z, stream.at_start)
+
+    def _pieces(self, num_latents: int, batch: int, height: int, width: int) -> list[int]:
+        """Latent frames of each piece in which a batch of videos passes the networks."""
+        size = max(1, MOST_ELEMENTS // (batch * self.elements_a_latent(height, width)))
+        whole, rest = divmod(num_latents, size)
+        return [size] * whole + [rest] * (rest > 0)
 
     def _statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
         z = self.config.latent_channels
@@ -301,3 +342,8 @@ class VideoVAE(nn.Module):
                 f"video: expected [b, {self.config.in_channels}, {frames}, multiple of {s}, multiple of {s}], "
                 f"got {list(video.shape)}; crop it or pad it"
             )
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    """The parts of a video, one after the other."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=2)

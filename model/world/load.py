@@ -14,7 +14,7 @@ from model.device import usable_device
 from model.dit.video_dit import VideoDiT
 from model.text.encoder import TextEncoder
 from model.text.tiny_vocabulary import TinyVocabularyEncoder
-from model.text.umt5 import load_umt5
+from model.text.umt5 import load_umt5, umt5_dtype
 from model.training.latent_set import encoder_fingerprint
 from model.vae.latent_depth import LatentDepth, LatentDepthConfig
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
@@ -226,7 +226,7 @@ def _is_same(one: VideoVAE, other: VideoVAE) -> bool:
 def build_text_encoder(config: TextEncoderConfig, folder: Path, device: str = "cpu") -> TextEncoder:
     """The text encoder that a world's configuration names; `folder` is the world's."""
     if config.kind == "umt5":
-        return load_umt5(folder / config.folder, config.num_tokens, device)
+        return load_umt5(folder / config.folder, config.num_tokens, device, umt5_dtype(torch.device(device)))
     return TinyVocabularyEncoder(config.vocabulary, config.dim, config.num_tokens)
 
 

@@ -10,6 +10,7 @@ from model.pretrained import wan
 from model.pretrained.diffusers_folder import check_shards, read_config
 from model.pretrained.original_files import stored_tensors
 from model.pretrained.wan_dit import CAMERA_NAME, dit_config_from_diffusers
+from model.text.umt5 import umt5_dtype
 from model.world.config import WorldConfig
 from model.world.foreign_folder import contents_of_weights
 from model.world.open.memory_need import check_memory, num_bytes
@@ -59,7 +60,7 @@ def check_pipeline_folder(folder: Path, config: WorldConfig, device: torch.devic
     }
     if config.text_encoder.kind == "umt5":
         text = _stored(folder / config.text_encoder.folder / "text_encoder")
-        needs["text encoder"] = num_bytes((tensor for _, tensor in text), torch.float32)
+        needs["text encoder"] = num_bytes((tensor for _, tensor in text), umt5_dtype(device))
     check_memory(device, needs, "these are the weights alone; try a larger device, or a smaller model")
 
 

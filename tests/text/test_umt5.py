@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from model.text import umt5
 from model.text.encoder import TextEncoder
 from model.text.umt5 import UMT5Encoder, load_umt5
+from model.world.config import TextEncoderConfig
+from model.world.load import build_text_encoder
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("ftfy")
@@ -36,6 +39,21 @@ def test_embeddings_are_those_of_the_diffusers_pipeline(encoder: UMT5Encoder, um
     with torch.no_grad():
         expected = oracle._get_t5_prompt_embeds(PROMPTS, max_sequence_length=12, device="cpu")
     torch.testing.assert_close(encoder.encode(PROMPTS), expected)
+
+
+def test_half_the_memory_gives_nearly_the_same_embeddings(
+    encoder: UMT5Encoder, umt5_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds = {}
+    for is_fast in (False, True):
+        monkeypatch.setattr(umt5, "multiplies_bfloat16", lambda device, is_fast=is_fast: is_fast)
+        kinds[is_fast] = build_text_encoder(
+            TextEncoderConfig(kind="umt5", num_tokens=12, folder=str(umt5_folder)), umt5_folder
+        )
+    assert {str(weights.dtype) for weights in kinds[True].model.parameters()} == {"torch.bfloat16"}
+    exact, rounded = (kinds[is_fast].encode(PROMPTS) for is_fast in (False, True))
+    assert torch.equal(exact, encoder.encode(PROMPTS)) and rounded.dtype == torch.float32
+    assert 0 < (rounded - exact).norm() / exact.norm() < 0.02
 
 
 def test_tokens_after_the_prompt_are_zero(encoder: UMT5Encoder) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from model.data.clips import ClipSetConfig, render_clip_set
+from model.training import latent_set
 from model.training.latent_set import channel_weights, encode_clip_set
 
 
@@ -36,6 +37,20 @@ def test_an_encoding_that_was_stopped_goes_on(
     assert torch.equal(encode_clip_set(clips, vae, batch_size=2), whole)
     assert encoded == [2, 2, 1, 1]  # the first two batches were kept
     assert [path.name for path in tmp_path.glob("latents_*")] == [file.name] and file.read_bytes() == content
+
+
+def test_clips_too_large_for_a_batch_are_encoded_one_by_one(
+    random_world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips = render_clip_set(tmp_path, ClipSetConfig(num_clips=3, num_latents=2, height=16, width=32), 1)
+    vae, encoded = random_world.vae, []
+    together = encode_clip_set(clips, vae)
+    next(tmp_path.glob("latents_*")).unlink()
+    monkeypatch.setattr(latent_set, "MOST_ELEMENTS", vae.elements_a_latent(16, 32))
+    encode = type(vae).encode
+    monkeypatch.setattr(type(vae), "encode", lambda self, video: encoded.append(len(video)) or encode(self, video))
+    torch.testing.assert_close(encode_clip_set(clips, vae), together, atol=1e-3, rtol=1e-3)
+    assert encoded == [1, 1, 1]
 
 
 def test_channels_are_weighed_by_what_they_do_in_pixels_and_measured_once(

@@ -1,9 +1,12 @@
 """The autoencoder is causal, streams without a seam in both directions, and keeps its shapes."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
+from model.vae import video_vae
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 
 WAN_LIKE = VideoVAEConfig(latent_channels=4, base_dim=8, num_res_blocks=1)
@@ -77,6 +80,44 @@ def test_decoding_chunk_by_chunk_equals_decoding_the_whole(config: VideoVAEConfi
         assert frames.shape[2] == 4 * (end - start) - (3 if start == 0 else 0)
         chunks.append(frames)
     torch.testing.assert_close(torch.cat(chunks, dim=2), vae.decode(latents), rtol=1e-4, atol=1e-5)
+
+
+@CONFIGS
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_large_videos_pass_in_pieces_and_come_out_as_a_whole(
+    config: VideoVAEConfig, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vae, film = build(config), video(2, 17)
+    latents = vae.encode(film)
+    frames, (later, cache) = vae.decode(latents), vae.encode_chunk(film[:, :, :9])
+    monkeypatch.setattr(video_vae, "MOST_ELEMENTS", at_once * 2 * vae.elements_a_latent(16, 24))
+    torch.testing.assert_close(vae.encode(film), latents, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(vae.decode(latents), frames, rtol=1e-4, atol=1e-5)
+    pieces, same = vae.encode_chunk(film[:, :, :9])
+    torch.testing.assert_close(pieces, later, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(same, cache, rtol=1e-4, atol=1e-5)
+    later, _ = vae.encode_chunk(film[:, :, 9:], same)
+    torch.testing.assert_close(torch.cat([pieces, later], dim=2), latents, rtol=1e-4, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_the_memory_of_a_large_video_does_not_grow_with_its_length(peak: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    vae = build(WAN_LIKE)
+
+    def peaks(num_latents: int) -> tuple[int, int]:
+        film = torch.zeros(1, 3, 4 * num_latents - 3, 32, 32)
+        with peak(vae) as encoding:
+            latents = vae.encode(film)
+        with peak(vae) as decoding:
+            vae.decode(latents)
+        return encoding.peak - film.nbytes, decoding.peak - 2 * film.nbytes  # what comes out is there as pieces, too
+
+    whole = peaks(24)
+    monkeypatch.setattr(video_vae, "MOST_ELEMENTS", 2 * vae.elements_a_latent(32, 32))
+    short, long = peaks(6), peaks(24)
+    for name, at_six, at_many, in_one in zip(("encoding", "decoding"), short, long, whole, strict=True):
+        assert at_many < 1.15 * at_six, name
+        assert at_many < 0.3 * in_one, name
 
 
 @CONFIGS
