@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from model.build import TextConfig, TrainConfig, require_component
 from model.checkpoint import load_component, load_config, load_meta, load_weights
 from model.data.clips import ClipSetConfig
@@ -108,8 +110,11 @@ def starting_vae(config: TrainConfig) -> tuple[VideoVAE, dict[str, Any]]:
     return load_component(folder, VideoVAEConfig, VideoVAE), load_meta(folder)
 
 
-def starting_dit(config: TrainConfig) -> VideoDiT:
-    """The network to train: random, from weights, or the open base's; with adapters, if the settings say so."""
+def starting_dit(config: TrainConfig, device: torch.device) -> VideoDiT:
+    """The network to train: random, from weights, or the open base's; with adapters, if the settings say so.
+
+    It is not moved to the device, which only says how it will compute.
+    """
     if config.base is not None:
         dit = read_dit(Path(config.base))
     else:
@@ -117,7 +122,12 @@ def starting_dit(config: TrainConfig) -> VideoDiT:
         if config.initial_dit is not None:
             load_weights(require_component("initial_dit", config.initial_dit), dit)
     dit.gradient_checkpointing = config.gradient_checkpointing
-    return add_lora(dit, config.lora) if config.lora.rank else dit
+    return with_adapters(dit, config, device)
+
+
+def with_adapters(dit: VideoDiT, config: TrainConfig, device: torch.device) -> VideoDiT:
+    """The network with the adapters of the settings, if there are any, for a training on this device."""
+    return add_lora(dit, config.lora, config.training.fit.uses_bfloat16(device)) if config.lora.rank else dit
 
 
 def frozen_base(config: TrainConfig) -> dict[str, str]:

@@ -82,7 +82,7 @@ def plan(config: PlanConfig) -> str:
     cost, longest = mean_window(shape, config.diffusion, grid, text_tokens, config.gradient_checkpointing)
     with torch.device("meta"):
         dit = VideoDiT(shape)
-        dit = add_lora(dit, config.lora) if config.lora.rank else dit
+        dit = add_lora(dit, config.lora, stage.fit.bfloat16 is not False) if config.lora.rank else dit
     memory = state_memory(dit)
     together = stage.fit.context_parallel  # GPUs that share the tokens of a window
     tokens_a_frame = grid[0] * grid[1] // (shape.patch_size[1] * shape.patch_size[2])
@@ -135,7 +135,7 @@ def latent_grid(clips: ClipSetConfig, pixels: int, shape: VideoDiTConfig) -> tup
 def advice(config: PlanConfig, memory: StateMemory, held: dict[str, int]) -> str:
     """Settings that would take less memory."""
     text = ""
-    if held["weights, float32"] == 4 * memory.parameters:
+    if held["weights"] == memory.weights:
         text += " Every process holds the whole network; with several, training.fit.shard=true shares it out."
     elif held["gradients"] == 4 * memory.trained:
         text += " training.fit.reduce_every_batch=true shares out the gradients, too."

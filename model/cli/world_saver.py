@@ -74,7 +74,10 @@ class WorldSaver:
         assert isinstance(module, VideoDiT)
         if self.teacher is not None:
             module = averaged(module, *self.teacher)
-        figures = {} if self._preview is None else self._preview(module, step)
+        # frozen matrices in bfloat16, where there are any, multiply as in the training
+        is_rounded = any(weights.dtype == torch.bfloat16 for weights in module.parameters())
+        with torch.autocast(self.state.device.type, torch.bfloat16, is_rounded):
+            figures = {} if self._preview is None else self._preview(module, step)
         hours = round(self.state.elapsed_seconds / 3600, 2)
         meta = {"steps": step, "hours": hours, "clips": self.num_clips, "cores": os.cpu_count(), "preview": figures}
         if self.parent is not None:

@@ -159,17 +159,26 @@ def _tasks(windows: WindowConfig) -> dict[tuple[int, int], float]:
 
 @dataclass(frozen=True)
 class StateMemory:
-    """Bytes of one process: weights, gradients, AdamW's two moments, average; `block`: parameters of one block."""
+    """Bytes of one process: weights, gradients, AdamW's two moments, average.
+
+    `rounded`: parameters that are stored in bfloat16; `block`: parameters of one block.
+    """
 
     parameters: int
     trained: int
+    rounded: int = 0
     block: int = 0
     num_blocks: int = 0
+
+    @property
+    def weights(self) -> int:
+        """Bytes of all weights."""
+        return 4 * self.parameters - 2 * self.rounded
 
     def rows(
         self, has_average: bool = True, is_bfloat16: bool = True, shares: int = 1, has_whole_gradients: bool = True
     ) -> dict[str, int]:
-        """Float32, except for the copies of the weights that products use.
+        """Float32, except for frozen matrices in bfloat16 and the copies of the weights that products use.
 
         Args:
             has_average: There is an average of the weights.
@@ -177,11 +186,11 @@ class StateMemory:
             shares: Processes that the network is sharded over; 1: each has all of it.
             has_whole_gradients: If sharded, gradients of several batches are summed before they are reduced.
         """
-        copies = 2 * self.parameters * is_bfloat16
+        copies = 2 * (self.parameters - self.rounded) * is_bfloat16
         if shares > 1:  # of the block that computes and the next one; the rest is gathered once
             copies = (2 if is_bfloat16 else 4) * 2 * self.block + 4 * (self.parameters - self.num_blocks * self.block)
         return {
-            "weights, float32": 4 * self.parameters // shares,
+            "weights": self.weights // shares,
             "their copies that compute": copies,
             "gradients": 4 * self.trained // (1 if has_whole_gradients else shares),
             "AdamW": 8 * self.trained // shares,
@@ -195,6 +204,7 @@ def state_memory(dit: nn.Module) -> StateMemory:
     return StateMemory(
         sum(parameter.numel() for parameter in dit.parameters()),
         sum(parameter.numel() for parameter in dit.parameters() if parameter.requires_grad),
+        sum(parameter.numel() for parameter in dit.parameters() if parameter.dtype == torch.bfloat16),
         *((sum(parameter.numel() for parameter in blocks[0].parameters()), len(blocks)) if blocks else ()),
     )
 

@@ -14,6 +14,7 @@ from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.training import distributed
 from model.training.flow_matching_step import FlowMatchingConfig, FlowMatchingStep
 from model.training.loop import FitConfig, fit, with_average
+from model.training.lora import LoRAConfig, add_lora
 from model.training.optim import OptimizerConfig, ScheduleConfig
 from model.training.sharding import share_windows
 from model.training.stage import StageConfig, train_state
@@ -66,9 +67,10 @@ def train(
     killed_at: int | None = None,
     num_steps: int = NUM_STEPS,
     gradient_checkpointing: str = "none",
+    rank: int = 0,
     **settings: Any,
 ) -> TrainState:
-    """Trains to the end; `killed_at`: before this step process 1 ends by SIGKILL."""
+    """Trains to the end; `killed_at`: before this step process 1 ends by SIGKILL; `rank`: of adapters."""
 
     def batches(step: int, micro: int) -> LatentBatch:
         if step == killed_at and distributed.rank() == 1:
@@ -80,6 +82,7 @@ def train(
     parts = stage(**settings)
     dit = small_dit()
     dit.gradient_checkpointing = gradient_checkpointing
+    dit = add_lora(dit, LoRAConfig(rank=rank), is_bfloat16=bool(parts.fit.bfloat16)) if rank else dit
     state = train_state(dit, parts, seed=5)
     if parts.fit.context_parallel > 1:
         share_windows(state.module, state.device, parts.fit.context_parallel)
@@ -100,6 +103,7 @@ def main(folder: Path, kind: str) -> None:
     state = train(folder / "run", killed_at=3 if kind == "killed" else None, shard=True)
     save(average(state), folder / "average.safetensors")
     train(folder / "bfloat16", num_steps=2, shard=True, bfloat16=True, gradient_checkpointing="selective")
+    train(folder / "adapters", num_steps=4, shard=True, bfloat16=True, rank=2)
     compiled: dict[str, Any] = {"compile": "aot_eager", "reduce_every_batch": True}
     train(folder / "compiled", num_steps=2, shard=True, gradient_checkpointing="selective", **compiled)
     distributed.stop()

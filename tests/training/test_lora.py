@@ -54,6 +54,27 @@ def test_merged_it_computes_the_same_without_adapters() -> None:
     torch.testing.assert_close(velocity(plain), velocity(dit), atol=1e-5, rtol=1e-4)
 
 
+def test_matrices_in_half_the_memory_change_nothing_where_products_are_in_bfloat16() -> None:
+    exact = trained(add_lora(base(), LoRAConfig(rank=2)))
+    rounded = add_lora(base(), LoRAConfig(rank=2), is_bfloat16=True)
+    learned = {name for name, parameter in exact.named_parameters() if parameter.requires_grad}
+    rounded.load_state_dict(exact.state_dict())
+    kinds = {parameter.dtype for parameter in rounded.parameters() if not parameter.requires_grad}
+    assert kinds == {torch.float32, torch.bfloat16}
+    gradients = []
+    for dit in (exact, rounded):
+        with torch.autocast("cpu", torch.bfloat16):
+            dit(torch.ones(1, 16, 3, 4, 4), torch.tensor([0.4]), torch.ones(1, 5, 16)).square().mean().backward()
+        gradients.append({name: p.grad for name, p in dit.named_parameters() if p.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys() == {name for name in learned if "lora_" in name}
+    for name, gradient in gradients[0].items():
+        assert torch.equal(gradients[1][name], gradient), name
+    for name, tensor in merged(exact).state_dict().items():  # what is saved, in bfloat16, is off by its last bit
+        torch.testing.assert_close(
+            merged(rounded).state_dict()[name].bfloat16(), tensor.bfloat16(), rtol=2**-7, atol=2**-9
+        )
+
+
 def test_diffusers_loads_the_adapters_and_computes_the_same(tmp_path: Path) -> None:
     diffusers = pytest.importorskip("diffusers")
     plain = base()

@@ -78,7 +78,7 @@ def test_frozen_parameters_have_no_moments() -> None:
     layer = torch.nn.Sequential(torch.nn.Linear(10, 10, bias=False), torch.nn.Linear(10, 5, bias=False))
     layer[0].requires_grad_(False)
     rows = state_memory(layer).rows()
-    assert rows["weights, float32"] == 4 * 150 and rows["AdamW"] == 8 * 50 and rows["gradients"] == 4 * 50
+    assert rows["weights"] == 4 * 150 and rows["AdamW"] == 8 * 50 and rows["gradients"] == 4 * 50
 
 
 def test_a_network_in_shares_leaves_every_process_its_part_and_two_blocks() -> None:
@@ -87,7 +87,7 @@ def test_a_network_in_shares_leaves_every_process_its_part_and_two_blocks() -> N
     block = sum(p.numel() for p in dit.blocks[0].parameters())
     memory, num = state_memory(dit), sum(p.numel() for p in dit.parameters())
     whole, shared = memory.rows(), memory.rows(shares=4, has_whole_gradients=False)
-    for name in ("weights, float32", "gradients", "AdamW", "average"):
+    for name in ("weights", "gradients", "AdamW", "average"):
         assert shared[name] == whole[name] // 4
     assert shared["their copies that compute"] == 2 * 2 * block + 4 * (num - 5 * block)
     assert memory.rows(shares=4)["gradients"] == whole["gradients"]

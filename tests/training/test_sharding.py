@@ -87,6 +87,14 @@ def test_bfloat16_products_change_little(folder: Path, run: Any) -> None:
 
 
 @pytest.mark.slow
+def test_adapters_on_a_base_in_bfloat16_train_as_in_one_process(folder: Path, run: Any) -> None:
+    run.train(folder / "adapters_alone", num_steps=4, bfloat16=True, rank=2)
+    assert losses(folder / "adapters") == pytest.approx(losses(folder / "adapters_alone"), rel=1e-2)
+    saved = load_file(next((folder / "adapters/training_state").glob("*.safetensors")))
+    assert saved and all("lora_" in name or "embedding" in name for name in saved)
+
+
+@pytest.mark.slow
 def test_damaged_shares_are_refused(folder: Path, run: Any, tmp_path: Path) -> None:
     shutil.copytree(folder / "run", tmp_path / "run")
     sorted((tmp_path / "run/training_state").glob("*.safetensors"))[0].unlink()
