@@ -14,11 +14,13 @@ from model.cli.fine_tuning import check_size
 from model.curation.training_clips import clip_set, is_data_set
 from model.data.clips import ClipSet, ClipSetConfig, MirroredClipSet
 from model.data.synthetic.seeds import PREVIEW_SEED
+from model.device import usable_device
 from model.evaluation.oracle import OracleScenes
 from model.evaluation.preview import preview_scenes
+from model.pretrained.original_files import num_stored
 from model.text.encoder import TextEncoder
 from model.text.stored import StoredTextEncoder, store_embeddings
-from model.text.umt5 import umt5_fingerprint
+from model.text.umt5 import umt5_dtype, umt5_fingerprint
 from model.training import distributed
 from model.training.latent_set import LatentBatches, channel_weights, encode_clip_set
 from model.training.latent_shards import ShardedLatentBatches, ShardIndex
@@ -26,6 +28,7 @@ from model.training.windows import WindowConfig
 from model.vae.video_vae import VideoVAE
 from model.world.config import TextEncoderConfig, WorldConfig
 from model.world.load import build_text_encoder
+from model.world.open.memory_need import check_memory
 
 
 def check_windows(config: WindowConfig, clips: ClipSetConfig) -> None:
@@ -174,5 +177,13 @@ def training_text_encoder(config: TextEncoderConfig, prompts: Iterable[str], fol
     pipeline = Path(config.folder)
     store = folder / "text" / f"{umt5_fingerprint(pipeline)}_{config.num_tokens}"
     with distributed.local_main_first():
-        store_embeddings(prompts, store, lambda: build_text_encoder(config, pipeline, device))
+        store_embeddings(prompts, store, lambda: _umt5(config, pipeline, device))
     return StoredTextEncoder(store, config.dim, config.num_tokens)
+
+
+def _umt5(config: TextEncoderConfig, pipeline: Path, device: str) -> TextEncoder:
+    """Raises ValueError, before a weight is read, if the device has too little memory."""
+    place = usable_device(device)
+    needs = {"text encoder": num_stored(pipeline / "text_encoder") * umt5_dtype(place).itemsize}
+    check_memory(place, needs, "run the command with device=cpu until the captions are embedded, which is done once")
+    return build_text_encoder(config, pipeline, device)

@@ -11,16 +11,42 @@ from model.data.clips import ClipSetConfig
 from model.dit.context_parallel import check_split
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.pretrained.diffusers_folder import read_config
+from model.pretrained.original_files import num_stored
 from model.pretrained.wan_dit import dit_config_from_diffusers
 from model.pretrained.wan_vae import config_from_diffusers
 from model.training.lora import add_lora
 from model.training.plan import StateMemory, mean_window, state_memory, training_memory
+from model.vae.video_vae import VideoVAE, VideoVAEConfig
+from model.world.networks import read_world
+from model.world.open.memory_need import num_bytes
 
-# of the open bases: the network's shape, and the pixels along a side of a latent pixel
+UMT5_PARAMETERS = 5_680_910_336  # of the encoder that all bases of Wan use
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The networks of a training; no VAE and no parameters of a text encoder: small ones, which are not counted."""
+
+    dit: VideoDiTConfig
+    vae: VideoVAEConfig | None = None
+    text_parameters: int = 0
+
+    @property
+    def pixels(self) -> int:
+        """Along a side of a latent pixel."""
+        return 8 if self.vae is None else self.vae.spatial_stride
+
+
 BASES = {
-    "wan1.3b": (VideoDiTConfig(), 8),
-    "wan14b": (VideoDiTConfig(width=5120, num_heads=40, num_blocks=40, ffn_dim=13824), 8),
-    "wan2.2-5b": (VideoDiTConfig(in_channels=48, out_channels=48, width=3072, num_heads=24, ffn_dim=14336), 16),
+    "wan1.3b": Networks(VideoDiTConfig(), VideoVAEConfig(), UMT5_PARAMETERS),
+    "wan14b": Networks(
+        VideoDiTConfig(width=5120, num_heads=40, num_blocks=40, ffn_dim=13824), VideoVAEConfig(), UMT5_PARAMETERS
+    ),
+    "wan2.2-5b": Networks(
+        VideoDiTConfig(in_channels=48, out_channels=48, width=3072, num_heads=24, ffn_dim=14336),
+        VideoVAEConfig(latent_channels=48, base_dim=160, decoder_base_dim=256, patch_size=2, is_residual=True),
+        UMT5_PARAMETERS,
+    ),
 }
 
 
@@ -49,15 +75,15 @@ class PlanConfig(TrainConfig):
                 raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)}")
 
 
-def network(config: PlanConfig) -> tuple[VideoDiTConfig, int]:
-    """The shape of the network that is trained, and the pixels along a side of a latent pixel.
+def networks(config: PlanConfig) -> Networks:
+    """The networks of a training; of a folder, settings and headers are read.
 
     Raises:
         FileNotFoundError: A file of the base is missing.
         ValueError: The base is neither a known name nor a folder.
     """
     if config.base is None:
-        return config.dit, 8
+        return Networks(config.dit)
     if config.base in BASES:
         return BASES[config.base]
     folder = Path(config.base)
@@ -65,8 +91,9 @@ def network(config: PlanConfig) -> tuple[VideoDiTConfig, int]:
         raise ValueError(
             f"base: expected one of {list(BASES)} or a folder in diffusers' layout, got {config.base!r}; check the path"
         )
-    vae = config_from_diffusers(read_config(folder / "vae"))
-    return dit_config_from_diffusers(read_config(folder / "transformer")), vae.spatial_stride
+    dit, vae = read_config(folder / "transformer"), read_config(folder / "vae")
+    text = folder / read_world(folder).text_encoder.folder / "text_encoder"
+    return Networks(dit_config_from_diffusers(dit), config_from_diffusers(vae), num_stored(text))
 
 
 def plan(config: PlanConfig) -> str:
@@ -76,13 +103,16 @@ def plan(config: PlanConfig) -> str:
         ValueError: Height or width of the clips does not divide into the base's tokens, there is no such base, or
             `training.fit.context_parallel` does not divide what it must.
     """
-    (shape, pixels), stage = network(config), config.training
+    base, stage = networks(config), config.training
+    shape, vae = base.dit, 0
     text_tokens = config.text.num_tokens if config.base is None else 512
-    grid = latent_grid(config.data.clips, pixels, shape)
+    grid = latent_grid(config.data.clips, base.pixels, shape)
     cost, longest = mean_window(shape, config.diffusion, grid, text_tokens, config.gradient_checkpointing)
     with torch.device("meta"):
         dit = VideoDiT(shape)
         dit = add_lora(dit, config.lora, stage.fit.bfloat16 is not False) if config.lora.rank else dit
+        if base.vae is not None:
+            vae = num_bytes(VideoVAE(base.vae).parameters())
     memory = state_memory(dit)
     together = stage.fit.context_parallel  # GPUs that share the tokens of a window
     tokens_a_frame = grid[0] * grid[1] // (shape.patch_size[1] * shape.patch_size[2])
@@ -95,7 +125,8 @@ def plan(config: PlanConfig) -> str:
     shared = f", shared by {together} GPUs" if together > 1 else ""
     activations = int(longest.activations * stage.batch_size / together)
     held[f"activations of the longest window, {longest.tokens:,.0f} tokens{shared}, in float32"] = activations
-    needed = sum(held.values())
+    held |= {"VAE, for previews": vae} if vae else {}
+    needed, before = sum(held.values()), 2 * base.text_parameters + vae
     rows = {
         "parameters, trained": f"{memory.parameters:,}, {memory.trained:,}",
         "clips a step": f"{clips_a_step:,}",
@@ -111,6 +142,8 @@ def plan(config: PlanConfig) -> str:
         **{f"memory of a GPU: {name}": f"{num_bytes / 1e9:,.1f} GB" for name, num_bytes in held.items()},
         "memory of a GPU, in all": f"{needed / 1e9:,.1f} GB of {config.memory_gb:g}",
     }
+    if before:
+        rows["memory of a GPU before it, for captions: text encoder in bfloat16, VAE"] = f"{before / 1e9:,.1f} GB"
     table = "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items())])
     if needed <= config.memory_gb * 1e9:
         return table

@@ -37,6 +37,12 @@ def stored_tensors(path: Path) -> dict[str, Tensor]:
         return {name: _meta(path, entry.get_shape(), entry.get_dtype()) for name, entry in slices.items()}
 
 
+def num_stored(folder: Path) -> int:
+    """Number of weights in a folder's safetensors; none is read. Raises as `stored_tensors`."""
+    files = sorted(folder.glob("*.safetensors"))
+    return sum(tensor.numel() for file in files for tensor in stored_tensors(file).values())
+
+
 def iterate_tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
     """(name, tensor) of a file's tensors, one by one, mapped from the file.
 

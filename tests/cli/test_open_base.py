@@ -21,14 +21,17 @@ import cc2env
 from model.build import DistillConfig, TrainConfig
 from model.checkpoint import load_training_state
 from model.cli import joint_training
+from model.cli import train as command
 from model.cli.distill import distill
 from model.cli.fine_tuning import frozen_base, starting_point
 from model.cli.train import train
 from model.data.clips import ClipSetConfig, render_clip_set
 from model.pretrained import wan
+from model.pretrained.original_files import num_stored
 from model.training.flow_matching_step import FlowMatchingStep
 from model.training.lora import LoRAConfig
 from model.world.networks import read_dit, read_world
+from model.world.open import memory_need
 from model.world.options import WorldOptions
 
 diffusers = pytest.importorskip("diffusers")
@@ -134,6 +137,21 @@ def test_two_processes_share_windows_in_the_command(wan_base: Path, clips: Path,
     )
     assert len(together) == 2 and together == pytest.approx(alone, rel=1e-4)
     assert fly(tmp_path / "together/world").shape == (8, 32, 32, 3)
+
+
+def test_a_text_encoder_that_does_not_fit_is_named_before_it_is_read(
+    wan_base: Path, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(clips, tmp_path / "clips")
+    shutil.rmtree(tmp_path / "clips/text", ignore_errors=True)
+    monkeypatch.setattr(joint_training, "build_text_encoder", None)
+    encoder = num_stored(wan_base / "text_encoder")
+    monkeypatch.setattr(memory_need, "_available", lambda device: encoder * 2 - 1)
+    monkeypatch.setattr(command, "check_memory", lambda *arguments: None)  # of the network, which is smaller in life
+    with pytest.raises(
+        ValueError, match=r"^device: expected .* GB on cpu \(text encoder .*run the command with device"
+    ):
+        train(settings("wan_lora", wan_base, tmp_path / "clips", tmp_path / "run"))
 
 
 def test_a_run_goes_on_with_the_same_clips_only(wan_base: Path, clips: Path, tmp_path: Path) -> None:

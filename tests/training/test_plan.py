@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.cli.plan import PlanConfig, network, plan
+from model.cli.plan import PlanConfig, networks, plan
 from model.dit.camera_injection import INJECTIONS
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.evaluation.network_cost import network_cost
+from model.text.umt5 import load_umt5
 from model.training.plan import KeptTensors, WindowShape, state_memory, window_cost
 
 SHAPE = VideoDiTConfig(width=256, num_heads=4, num_blocks=5, ffn_dim=512, text_dim=32, freq_dim=16)
@@ -97,7 +98,8 @@ def test_the_plan_says_what_it_costs_and_what_does_not_fit() -> None:
     config = PlanConfig(base="wan1.3b", gpus=2, memory_gb=24)
     text = plan(config)
     assert "1,419,039,808" in text and "It does not fit" in text and "gradient_checkpointing=full" in text
-    assert network(config)[0].num_blocks == 30
+    assert networks(config).dit.num_blocks == 30
+    assert "text encoder in bfloat16, VAE | 11.9 GB" in text  # 5.7 billion parameters, and a VAE of 0.5 GB
 
 
 def test_gpus_that_share_windows_keep_a_part_of_the_activations() -> None:
@@ -133,12 +135,15 @@ def test_a_base_of_wan_2_2_has_a_quarter_of_the_tokens_and_the_published_size() 
     assert int(of_2_1.replace(",", "")) == pytest.approx(4 * int(of_2_2.replace(",", "")), abs=2)
 
 
-def test_the_plan_of_a_folder_reads_its_latents_from_its_vae(wan22_base: Path, wan_base: Path) -> None:
-    assert [network(PlanConfig(base=str(base)))[1] for base in (wan_base, wan22_base)] == [8, 16]
+def test_the_plan_of_a_folder_reads_its_networks_headers(wan22_base: Path, wan_base: Path) -> None:
+    found = [networks(PlanConfig(base=str(base))) for base in (wan_base, wan22_base)]
+    assert [base.pixels for base in found] == [8, 16]
+    encoder = load_umt5(wan_base).model
+    assert {base.text_parameters for base in found} == {sum(p.numel() for p in encoder.parameters())}
 
 
 def test_what_cannot_be_planned_is_named() -> None:
     with pytest.raises(ValueError, match=r"^gpus: expected a positive number"):
         PlanConfig(gpus=0)
     with pytest.raises(ValueError, match=r"^base: expected one of \['wan1.3b', 'wan14b', 'wan2.2-5b'\] or a folder"):
-        network(PlanConfig(base="wan7b"))
+        networks(PlanConfig(base="wan7b"))
