@@ -81,7 +81,17 @@ def adversarial(config: TrainAdversarialConfig) -> Path:
     fit(discriminate, state, data, num_steps=first.num_steps, config=first.fit, folder=out / "discriminator")
     state = generator_state(pair, config, inputs)
     vae_meta = load_meta(folder / "vae")
-    saver = WorldSaver(out, state, world, vae, text_encoder, scenes, num_clips=len(clips), vae_meta=vae_meta)
+    saver = WorldSaver(
+        out,
+        state,
+        world,
+        vae,
+        text_encoder,
+        scenes,
+        num_clips=len(clips),
+        is_bfloat16=second.fit.uses_bfloat16(device),
+        vae_meta=vae_meta,
+    )
     data = batches(second, clips, latents, text_encoder, config.seed + 1, device)
     generate = step(train_generator=True)
     fit(generate, state, data, num_steps=second.num_steps, config=second.fit, folder=out / "generator", sample=saver)

@@ -110,6 +110,7 @@ class Phases:
             self.text_encoder,
             self.scenes,
             num_clips=self.num_clips,
+            is_bfloat16=config.training.fit.uses_bfloat16(self.device),
             vae_meta=self.vae_meta,
             teacher=(teacher, config.teacher_weight) if is_guided(clips) or is_guided(opening) else None,
         )

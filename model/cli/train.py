@@ -71,6 +71,7 @@ def train(config: TrainConfig) -> Path:
         data.text_encoder,
         data.scenes,
         num_clips=data.num_clips,
+        is_bfloat16=config.training.fit.uses_bfloat16(device),
         vae_meta=vae_meta,
         parent=parent_of(given),
     )

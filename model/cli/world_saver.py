@@ -39,6 +39,7 @@ class WorldSaver:
         text_encoder: The world's text encoder.
         scenes: What it flies through; None: there are no previews.
         num_clips: How many it learns from, for the record.
+        is_bfloat16: Previews compute as the training does, with products in bfloat16.
         vae_meta: The VAE's own record.
         parent: What the world's card says of the world that it continues (`fine_tuning.parent_of`); None: nothing.
         teacher: The network that the student's weights are averaged with, and its share; None: no average.
@@ -56,6 +57,7 @@ class WorldSaver:
         scenes: OracleScenes | None,
         *,
         num_clips: int,
+        is_bfloat16: bool,
         vae_meta: dict[str, Any],
         parent: dict[str, Any] | None = None,
         teacher: tuple[VideoDiT, float] | None = None,
@@ -64,6 +66,7 @@ class WorldSaver:
         self.state, self.world, self.vae = state, world, vae
         self.num_clips, self.vae_meta = num_clips, vae_meta
         self.parent, self.teacher = parent, teacher
+        self.is_bfloat16 = is_bfloat16
         self.last_step: int | None = None
         self._preview = None if scenes is None else WorldPreview(run, vae, text_encoder, world, scenes)
 
@@ -74,9 +77,7 @@ class WorldSaver:
         assert isinstance(module, VideoDiT)
         if self.teacher is not None:
             module = averaged(module, *self.teacher)
-        # frozen matrices in bfloat16, where there are any, multiply as in the training
-        is_rounded = any(weights.dtype == torch.bfloat16 for weights in module.parameters())
-        with torch.autocast(self.state.device.type, torch.bfloat16, is_rounded):
+        with torch.autocast(self.state.device.type, torch.bfloat16, self.is_bfloat16):
             figures = {} if self._preview is None else self._preview(module, step)
         hours = round(self.state.elapsed_seconds / 3600, 2)
         meta = {"steps": step, "hours": hours, "clips": self.num_clips, "cores": os.cpu_count(), "preview": figures}

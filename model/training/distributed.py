@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ def start(device: str = "cpu") -> torch.device:
         torch.cuda.set_device(local)
     if not dist.is_initialized():
         dist.init_process_group("nccl" if local.type == "cuda" else "gloo")
+    _patient_group()  # now, because making it needs all processes at once
     return local
 
 
@@ -67,17 +69,26 @@ def barrier() -> None:
 @contextmanager
 def local_main_first() -> Iterator[None]:
     """Each machine's first process runs the `with` block alone; its others follow and find the files that it made."""
-    if not is_distributed():
-        yield
-        return
-    # always over gloo: rendering takes hours, and NCCL would give up waiting after ten minutes
-    group = dist.new_group(backend="gloo", timeout=timedelta(days=1))
     is_first = int(os.environ.get("LOCAL_RANK", rank())) == 0
     if not is_first:
-        dist.barrier(group=group)
+        wait_for_hours()
     yield
     if is_first:
-        dist.barrier(group=group)
+        wait_for_hours()
+
+
+def wait_for_hours() -> None:
+    """Waits for the other processes, also where one of them has hours of work: previews of a large world, or clips.
+
+    Always over gloo: NCCL would give up after ten minutes, and end the training.
+    """
+    if is_distributed():
+        dist.barrier(group=_patient_group())
+
+
+@lru_cache(maxsize=1)
+def _patient_group() -> Any:
+    return dist.new_group(backend="gloo", timeout=timedelta(days=1))
 
 
 def wrap(module: nn.Module) -> nn.Module:

@@ -300,6 +300,7 @@ def with_average(state: TrainState, use: Callable[[nn.Module, int], None]) -> No
         with averaged as module, torch.no_grad():
             use(module.eval(), state.step)
         state.module.train()
+    distributed.wait_for_hours()
 
 
 def _progress_bar(state: TrainState, num_steps: int, folder: Path | None, config: FitConfig) -> Any:

@@ -48,6 +48,12 @@ def test_the_main_process_prepares_and_the_others_wait_for_it(folder: Path) -> N
     assert [path.name for path in folder.glob("made_by_*")] == ["made_by_0"]
 
 
+@pytest.mark.slow
+def test_a_preview_may_take_longer_than_processes_wait_for_each_other(two_processes: Any) -> None:
+    ended = two_processes(SCRIPT.with_name("patient_run.py"))
+    assert [status for status, _ in ended] == [0, 0], ended
+
+
 def test_accumulated_micro_batches_equal_the_large_batch(toy: Any) -> None:
     whole, parts = toy.train(), toy.train(accumulation=4)
     for name, tensor in whole.tensors().items():
