@@ -113,10 +113,10 @@ def starting_vae(config: TrainConfig) -> tuple[VideoVAE, dict[str, Any]]:
 def starting_dit(config: TrainConfig, device: torch.device) -> VideoDiT:
     """The network to train: random, from weights, or the open base's; with adapters, if the settings say so.
 
-    It is not moved to the device, which only says how it will compute.
+    It is not moved to the device, which only says how it will compute. A base is as stored, mapped from its files.
     """
     if config.base is not None:
-        dit = read_dit(Path(config.base))
+        dit = read_dit(Path(config.base), dtype=None)
     else:
         dit = VideoDiT(config.dit)
         if config.initial_dit is not None:

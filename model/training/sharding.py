@@ -26,6 +26,7 @@ def is_sharded(module: nn.Module) -> bool:
 def shard(module: nn.Module, device: torch.device, is_bfloat16: bool) -> nn.Module:
     """Shards the module: this process keeps its share, in float32 on its device; gradients are added in float32, too.
 
+    One block at a time goes to the device, so that a module that is mapped from a file is never whole in memory.
     Returns the same module on the device `meta`, for `gather`.
 
     Args:
@@ -46,9 +47,22 @@ def shard(module: nn.Module, device: torch.device, is_bfloat16: bool) -> nn.Modu
     exact = MixedPrecisionPolicy(cast_forward_inputs=False)
     rounded = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
     for block in blocks:
-        fully_shard(block, mesh=mesh, mp_policy=rounded if is_bfloat16 else exact)
+        fully_shard(to_training(block, device), mesh=mesh, mp_policy=rounded if is_bfloat16 else exact)
+    to_training(module, device)
     fully_shard(module, mesh=mesh, mp_policy=exact)
     return whole
+
+
+def to_training(module: nn.Module, device: torch.device) -> nn.Module:
+    """Moves a module to a device, with its trained weights in float32; returns it."""
+    for parameter in module.parameters():
+        parameter.data = parameter.data.to(device, _training_dtype(parameter))
+    return module.to(device)
+
+
+def _training_dtype(parameter: Tensor) -> torch.dtype:
+    is_half = parameter.dtype in (torch.bfloat16, torch.float16)
+    return torch.float32 if parameter.requires_grad and is_half else parameter.dtype
 
 
 def share_windows(module: nn.Module, device: torch.device, size: int) -> None:
@@ -159,7 +173,8 @@ def _whole(tensor: Tensor) -> Tensor:
 def _without_numbers(module: nn.Module) -> nn.Module:
     """A copy on the device `meta`."""
     memo: dict[int, Any] = {
-        id(p): nn.Parameter(torch.empty_like(p, device="meta"), p.requires_grad) for p in module.parameters()
+        id(p): nn.Parameter(torch.empty_like(p, device="meta", dtype=_training_dtype(p)), p.requires_grad)
+        for p in module.parameters()
     }
     memo |= {id(buffer): torch.empty_like(buffer, device="meta") for buffer in module.buffers()}
     return copy.deepcopy(module, memo)

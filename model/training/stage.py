@@ -11,7 +11,7 @@ from model.training.ema import ExponentialMovingAverage
 from model.training.loop import FitConfig
 from model.training.lora import has_lora
 from model.training.optim import OptimizerConfig, build_optimizers
-from model.training.sharding import shard
+from model.training.sharding import shard, to_training
 from model.training.state import TrainState
 
 
@@ -52,7 +52,7 @@ def train_state(
     """A module in training, before its first step: on its device, whole or sharded, with optimisers and average.
 
     Args:
-        module: What to train.
+        module: What to train; weights in 16 bits become float32.
         stage: Optimiser, average, and whether the module is sharded over the processes.
         seed: Of the run.
         inputs: See `TrainState`.
@@ -67,7 +67,7 @@ def train_state(
     if should_shard(module, stage) and device.type != "meta":
         whole = shard(module, device, stage.fit.uses_bfloat16(device))
     else:
-        module.to(device)
+        to_training(module, device)
     return TrainState(
         module=module,
         optimizers=build_optimizers(module, stage.optimizer),

@@ -170,7 +170,8 @@ def test_wan_2_2_goes_the_same_way_and_diffusers_reads_both_networks(
 ) -> None:
     first = train(settings("wan_phase1", wan22_base, clips, tmp_path / "one", "training.num_steps=1"))
     second = train(settings("wan_phase2", first, clips, tmp_path / "two", "training.num_steps=1"))
-    adapted = train(settings("wan_lora", wan22_base, clips, tmp_path / "lora", "training.num_steps=1", "lora.rank=2"))
+    given = ("training.num_steps=1", "lora.rank=2", "training.fit.bfloat16=true")
+    adapted = train(settings("wan_lora", wan22_base, clips, tmp_path / "lora", *given))
     student = distill(distillation(second, clips, tmp_path / "fast"))
     for world in (second, adapted, student):
         assert fly(world).shape == (8, 32, 32, 3)

@@ -68,9 +68,13 @@ def train(
     num_steps: int = NUM_STEPS,
     gradient_checkpointing: str = "none",
     rank: int = 0,
+    stored: torch.dtype = torch.float32,
     **settings: Any,
 ) -> TrainState:
-    """Trains to the end; `killed_at`: before this step process 1 ends by SIGKILL; `rank`: of adapters."""
+    """Trains to the end.
+
+    `killed_at`: before this step process 1 ends by SIGKILL; `rank`: of adapters; `stored`: the base's type.
+    """
 
     def batches(step: int, micro: int) -> LatentBatch:
         if step == killed_at and distributed.rank() == 1:
@@ -80,7 +84,7 @@ def train(
     config = FlowMatchingConfig(context_shares={1: 1.0}, num_new=3, reference_jitter=0.0, text_dropout=0.5)
     step_fn = FlowMatchingStep(config, torch.zeros(5, 8), dit=SHAPE)
     parts = stage(**settings)
-    dit = small_dit()
+    dit = small_dit().to(stored)
     dit.gradient_checkpointing = gradient_checkpointing
     dit = add_lora(dit, LoRAConfig(rank=rank), is_bfloat16=bool(parts.fit.bfloat16)) if rank else dit
     state = train_state(dit, parts, seed=5)
@@ -102,7 +106,9 @@ def main(folder: Path, kind: str) -> None:
     distributed.start()
     state = train(folder / "run", killed_at=3 if kind == "killed" else None, shard=True)
     save(average(state), folder / "average.safetensors")
-    train(folder / "bfloat16", num_steps=2, shard=True, bfloat16=True, gradient_checkpointing="selective")
+    rounded: dict[str, Any] = {"bfloat16": True, "stored": torch.bfloat16, "gradient_checkpointing": "selective"}
+    state = train(folder / "bfloat16", num_steps=2, shard=True, **rounded)
+    save(average(state), folder / "average_bfloat16.safetensors")
     train(folder / "adapters", num_steps=4, shard=True, bfloat16=True, rank=2)
     compiled: dict[str, Any] = {"compile": "aot_eager", "reduce_every_batch": True}
     train(folder / "compiled", num_steps=2, shard=True, gradient_checkpointing="selective", **compiled)
