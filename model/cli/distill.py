@@ -1,6 +1,5 @@
 """`python -m model.cli.distill experiment=debug|tiny`: progressive distillation, from a world to faster worlds."""
 
-import copy
 import dataclasses
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +11,7 @@ from model.build import DistillConfig, PhasesOfSamplers
 from model.checkpoint import component_exists, copy_component, load_component, load_meta, save_component, stored_dtype
 from model.cli.fine_tuning import check_size
 from model.cli.joint_training import (
+    check_tokens,
     check_windows,
     encoded_clips,
     held_out_scenes,
@@ -25,8 +25,10 @@ from model.distillation.progressive import ProgressiveStep, StepPlan
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.training import distributed, run_folder
 from model.training.latent_set import clips_fingerprint, encoder_fingerprint, weights_fingerprint
-from model.training.loop import fit
-from model.training.stage import train_state
+from model.training.loop import Batches, fit
+from model.training.sharding import is_sharded, shard, share_windows
+from model.training.stage import check_context_parallel, train_state
+from model.training.state import TrainState
 from model.training.windows import WindowSampler
 from model.world.clip_sampler import SamplerConfig
 from model.world.config import DEFAULT_SAMPLER, WorldConfig
@@ -80,6 +82,9 @@ class Phases:
         world = read_world(folder)
         # a bad setting is reported before hours of rendering
         check_windows(config.diffusion, config.data.clips)
+        teacher = read_dit(folder, dtype=None)
+        check_context_parallel(teacher, config.training)
+        check_tokens(config.training.fit.context_parallel, teacher.config, self.vae, world.height, world.width)
         if not is_data_set(config.data.source):  # the clips of films have a size of their own
             check_size(config.data.clips, world)
         clips, latents = encoded_clips(config.data, self.vae, world)
@@ -93,13 +98,16 @@ class Phases:
     def run(self, number: int, folder: Path, before: WorldConfig, after: WorldConfig) -> Path:
         """Trains a student of the world in `folder`, from `before` to `after`; returns the folder of its world."""
         config, run = self.config, Path(self.config.out) / f"phase_{number}"
-        teacher = read_dit(folder).to(self.device)
+        teacher, student = read_dit(folder), read_dit(folder, dtype=None)
         inputs = {"vae": encoder_fingerprint(self.vae), "teacher": weights_fingerprint(teacher)}
         inputs["data.folder"] = self.clips_name
         run_folder.check_inputs(run, inputs)
-        state = train_state(copy.deepcopy(teacher), config.training, config.seed, inputs)
+        state = train_state(student, config.training, config.seed, inputs, self.device)
         teacher.requires_grad_(False).eval()
-        batches = self.batches if config.flights.share == 0 else self.with_flights(teacher, before, run)
+        batches: Batches = self.batches
+        if config.flights.share:
+            batches = self.with_flights(teacher.to(self.device), before, run)
+        self.spread(teacher, state)
         windows = WindowSampler(config.diffusion, self.text_encoder.null(1)[0], teacher.config)
         clips, opening = step_plan(before.sampler, after.sampler), step_plan(before.opening, after.opening)
         saver = WorldSaver(
@@ -112,7 +120,7 @@ class Phases:
             num_clips=self.num_clips,
             is_bfloat16=config.training.fit.uses_bfloat16(self.device),
             vae_meta=self.vae_meta,
-            teacher=(teacher, config.teacher_weight) if is_guided(clips) or is_guided(opening) else None,
+            teacher=(folder, config.teacher_weight) if is_guided(clips) or is_guided(opening) else None,
         )
         print(f"phase {number}: clips in {describe(clips)}, openings in {describe(opening)}", flush=True)
         fit(
@@ -129,6 +137,17 @@ class Phases:
             copy_component(self.depth, saver.folder / DEPTH_FOLDER)
         distributed.barrier()
         return saver.folder
+
+    def spread(self, teacher: VideoDiT, state: TrainState) -> None:
+        """Brings the teacher to where the student is: to the device, or in shares to all processes."""
+        fit = self.config.training.fit
+        if not is_sharded(state.module):
+            teacher.to(self.device)
+            return
+        shard(teacher, self.device, fit.uses_bfloat16(self.device))
+        if fit.context_parallel > 1:
+            for network in (teacher, state.module):
+                share_windows(network, self.device, fit.context_parallel)
 
     def with_flights(self, teacher: VideoDiT, world: WorldConfig, run: Path) -> MixedBatches:
         """The clips, mixed with flights of the teacher as it samples in `world`."""

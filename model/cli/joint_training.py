@@ -15,6 +15,8 @@ from model.curation.training_clips import clip_set, is_data_set
 from model.data.clips import ClipSet, ClipSetConfig, MirroredClipSet
 from model.data.synthetic.seeds import PREVIEW_SEED
 from model.device import usable_device
+from model.dit.context_parallel import check_split
+from model.dit.video_dit import VideoDiTConfig
 from model.evaluation.oracle import OracleScenes
 from model.evaluation.preview import preview_scenes
 from model.pretrained.original_files import num_stored
@@ -38,6 +40,12 @@ def check_windows(config: WindowConfig, clips: ClipSetConfig) -> None:
             f"context_shares, num_new: expected windows of at most {clips.num_latents} latent frames "
             f"(data.clips.num_latents), got {config.longest_window}; {_shorter_windows(config, clips.num_latents)}"
         )
+
+
+def check_tokens(num_processes: int, dit: VideoDiTConfig, vae: VideoVAE, height: int, width: int) -> None:
+    """Raises ValueError unless so many processes can share windows of this size in pixels."""
+    _, ph, pw = (size * vae.spatial_stride for size in dit.patch_size)
+    check_split(num_processes, dit.num_heads, dit.camera_injection, (height // ph) * (width // pw))
 
 
 def _shorter_windows(config: WindowConfig, num_latents: int) -> str:

@@ -12,6 +12,7 @@ from configs.command_line import hydra_command
 from model.build import TrainConfig
 from model.cli.fine_tuning import frozen_base, parent_of, starting_dit, starting_point, starting_vae, with_adapters
 from model.cli.joint_training import (
+    check_tokens,
     check_windows,
     encoded_clips,
     held_out_scenes,
@@ -22,7 +23,6 @@ from model.cli.joint_training import (
 from model.cli.world_saver import WorldSaver
 from model.data.clips import ClipSetConfig
 from model.device import usable_device
-from model.dit.context_parallel import check_split
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.evaluation.oracle import OracleScenes
 from model.text.encoder import TextEncoder
@@ -115,7 +115,7 @@ def training_data(
     if config.data.shards:
         shards = open_shards(config, vae_name, initial.text_encoder, device)
         for index in shards.indices:
-            check_tokens(config, vae, index.height, index.width)
+            check_tokens(config.training.fit.context_parallel, config.dit, vae, index.height, index.width)
         first = shards.indices[0]
         found = dataclasses.replace(config.data.clips, horizontal_fov_deg=first.horizontal_fov_deg)
         world = world_config(config, initial, found, first.captions)
@@ -155,20 +155,14 @@ def check_settings(config: TrainConfig, vae: VideoVAE, initial: WorldConfig) -> 
         dit = with_adapters(dit, config, device)
     train_state(dit, config.training, config.seed)
     check_context_parallel(dit, config.training)
-    check_tokens(config, vae, config.data.clips.height, config.data.clips.width)
+    size = (config.data.clips.height, config.data.clips.width)
+    check_tokens(config.training.fit.context_parallel, config.dit, vae, *size)
     advice = (
         "train adapters (lora.rank=32), or torchrun with training.fit.shard=true; cc2-plan says what activations take"
     )
     needs = training_memory(dit, config.training, distributed.world_size())
     check_memory(device, needs, advice)
     assemble_world(dit, vae, text_encoder, world)
-
-
-def check_tokens(config: TrainConfig, vae: VideoVAE, height: int, width: int) -> None:
-    """Raises ValueError unless `training.fit.context_parallel` processes can share windows of this size in pixels."""
-    _, ph, pw = (size * vae.spatial_stride for size in config.dit.patch_size)
-    tokens = (height // ph) * (width // pw)
-    check_split(config.training.fit.context_parallel, config.dit.num_heads, config.dit.camera_injection, tokens)
 
 
 def check_channels(dit: VideoDiTConfig, vae: VideoVAEConfig) -> None:

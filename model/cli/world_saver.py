@@ -22,7 +22,7 @@ from model.vae.video_vae import VideoVAE
 from model.whole_file import write_text
 from model.world.config import WorldConfig
 from model.world.load import save_world
-from model.world.networks import save_wan_world
+from model.world.networks import read_dit, save_wan_world
 
 CARD_FILE = "card.md"
 LORA_FILE = "pytorch_lora_weights.safetensors"  # as diffusers calls it
@@ -42,7 +42,7 @@ class WorldSaver:
         is_bfloat16: Previews compute as the training does, with products in bfloat16.
         vae_meta: The VAE's own record.
         parent: What the world's card says of the world that it continues (`fine_tuning.parent_of`); None: nothing.
-        teacher: The network that the student's weights are averaged with, and its share; None: no average.
+        teacher: The world whose network the student's weights are averaged with, and its share; None: no average.
 
     Source of the average: Wortsman et al. 2022, "Robust fine-tuning of zero-shot models".
     """
@@ -60,7 +60,7 @@ class WorldSaver:
         is_bfloat16: bool,
         vae_meta: dict[str, Any],
         parent: dict[str, Any] | None = None,
-        teacher: tuple[VideoDiT, float] | None = None,
+        teacher: tuple[Path, float] | None = None,
     ) -> None:
         self.folder = run / "world"
         self.state, self.world, self.vae = state, world, vae
@@ -76,7 +76,8 @@ class WorldSaver:
             module = module.generator
         assert isinstance(module, VideoDiT)
         if self.teacher is not None:
-            module = averaged(module, *self.teacher)
+            folder, weight = self.teacher
+            module = averaged(module, read_dit(folder), weight)
         with torch.autocast(self.state.device.type, torch.bfloat16, self.is_bfloat16):
             figures = {} if self._preview is None else self._preview(module, step)
         hours = round(self.state.elapsed_seconds / 3600, 2)

@@ -67,14 +67,19 @@ def settings(experiment: str, base: Path, clips: Path, out: Path, *more: str) ->
     return config
 
 
-def distillation(world: Path, clips: Path, out: Path) -> DistillConfig:
-    """One step of the debug distillation, image to video."""
-    given = [
+def distillation_settings(world: Path, clips: Path, out: Path, *more: str) -> list[str]:
+    """Two steps of the debug distillation."""
+    return [
         "experiment=debug", f"world={world}", f"out={out}", "data.render_into=null", f"data.folder={clips}",
         "data.clips.num_latents=6", "data.clips.height=32", "data.clips.width=32", "diffusion.num_new=2",
-        "diffusion.memory_latents=0", "flights.share=0", "training.num_steps=1", "teacher.sampler_steps=null",
-        "num_preview_scenes=1", "training.fit.sample_every=0",
+        "diffusion.memory_latents=0", "flights.share=0", "training.num_steps=2", "teacher.sampler_steps=null",
+        "num_preview_scenes=1", "training.fit.sample_every=0", *more,
     ]  # fmt: skip
+
+
+def distillation(world: Path, clips: Path, out: Path, *more: str) -> DistillConfig:
+    """The same as a configuration, image to video."""
+    given = distillation_settings(world, clips, out, *more)
     with initialize_config_module(config_module="configs.distill", version_base=None):
         config = OmegaConf.to_object(compose("config", given))
     assert isinstance(config, DistillConfig)
@@ -89,6 +94,21 @@ def fly(folder: Path) -> np.ndarray:
     frames = env.step(np.zeros(env.action_space.shape, dtype=np.float32))[0]
     env.close()
     return frames
+
+
+TOGETHER = ("training.fit.shard=true", "training.fit.context_parallel=2")
+
+
+def torchrun(module: str, given: list[str]) -> None:
+    """A command in two processes."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", module]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run([*launch, *given], env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+
+
+def losses(run: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (run / "curve.jsonl").read_text().splitlines()]
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -124,19 +144,25 @@ def test_two_processes_share_windows_in_the_command(wan_base: Path, clips: Path,
     train(settings("wan_phase1", wan_base, clips, tmp_path / "alone", *changes))
     shared = [
         "experiment=wan_phase1", f"base={wan_base}", f"data.folder={clips}", f"out={tmp_path}/together", *SIZES,
-        *changes, "diffusion.context_shares={0:0.5,1:0.5}",
-        "training.fit.shard=true", "training.fit.context_parallel=2",
+        *changes, "diffusion.context_shares={0:0.5,1:0.5}", *TOGETHER,
     ]  # fmt: skip
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    ended = subprocess.run([*torchrun, "model.cli.train", *shared], env=environment, capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stderr[-3000:]
-    alone, together = (
-        [json.loads(line)["loss"] for line in (tmp_path / name / "curve.jsonl").read_text().splitlines()]
-        for name in ("alone", "together")
-    )
+    torchrun("model.cli.train", shared)
+    alone, together = losses(tmp_path / "alone"), losses(tmp_path / "together")
     assert len(together) == 2 and together == pytest.approx(alone, rel=1e-4)
     assert fly(tmp_path / "together/world").shape == (8, 32, 32, 3)
+
+
+@pytest.mark.slow
+def test_two_processes_distil_together(wan_base: Path, clips: Path, tmp_path: Path) -> None:
+    world = train(settings("wan_phase1", wan_base, clips, tmp_path / "world", "training.num_steps=1"))
+    distill(distillation(world, clips, tmp_path / "alone", "training.optimizer.muon=false"))
+    given = distillation_settings(world, clips, tmp_path / "together", "training.optimizer.muon=false")
+    torchrun("model.cli.distill", [*given, "+diffusion.context_shares={1:1.0,0:0,4:0}", *TOGETHER])
+    alone, together = (losses(tmp_path / name / "phase_1") for name in ("alone", "together"))
+    assert len(together) == 2 and together == pytest.approx(alone, rel=1e-4)
+    students = [weights(tmp_path / name / "phase_1/world") for name in ("alone", "together")]
+    for name, tensor in students[0].items():  # averaged with the teacher, and stored in bfloat16
+        torch.testing.assert_close(students[1][name], tensor, rtol=2**-7, atol=1e-3)
 
 
 def test_a_text_encoder_that_does_not_fit_is_named_before_it_is_read(
