@@ -36,7 +36,7 @@ benchmark: $(VENV)/.installed  ## speed, as ratios within one run
 benchmark-gpu: $(VENV)/.installed  ## on a CUDA device: its tests, then Wan's full shape and the tiny world
 	mkdir -p runs/benchmark
 	$(BIN)/python -m pytest tests/test_cuda.py
-	$(BIN)/python -m pytest tests/benchmarks/test_wan_benchmark.py --benchmark-only --benchmark-json=runs/benchmark/gpu.json
+	$(BIN)/python -m pytest tests/benchmarks/test_wan_benchmark.py tests/benchmarks/test_sharded_benchmark.py --benchmark-only --benchmark-json=runs/benchmark/gpu.json
 
 docs: $(VENV)/.installed  ## every page and docstring as a site in runs/docs; a broken link fails
 	PATH="$(CURDIR)/$(BIN):$$PATH" NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --config-file .github/docs/mkdocs.yml

@@ -7,7 +7,6 @@ nothing, but every line has run.
 
 import copy
 import math
-import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,29 +17,23 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch.utils.flop_counter import FlopCounterMode
+from training_step import CLIP, DIT, SMALL, peak_gib, stage_of, step_seconds, synchronize
 
 import cc2env
-from model.dit.video_dit import VideoDiT, VideoDiTConfig
-from model.training.flow_matching_step import FlowMatchingConfig, FlowMatchingStep
-from model.training.loop import FitConfig, fit
-from model.training.optim import OptimizerConfig
+from model.dit.video_dit import VideoDiT
+from model.training.loop import FitConfig
 from model.training.plan import WindowShape, training_memory, window_cost
-from model.training.stage import StageConfig, train_state
-from model.training.windows import LatentBatch
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.acceleration import CALLS_BEFORE, accelerated
 
-SMALL = os.environ.get("SMALL") == "1"
 DEVICE = torch.device("cpu" if SMALL else "cuda")
 pytestmark = pytest.mark.skipif(not SMALL and not torch.cuda.is_available(), reason="needs a CUDA device")
 
-HEIGHT, WIDTH, TEXT_TOKENS = (4, 6, 3) if SMALL else (60, 104, 512)  # latents of 480 x 832
+HEIGHT, WIDTH, TEXT_TOKENS = CLIP.rows, CLIP.columns, CLIP.text_tokens  # latents of 480 x 832
 NUM_NEW, NUM_CONTEXT, SOLVER_STEPS = 4, 5, 32
-TRAINED = 13  # latent frames of a clip in training, as in wan_phase1
 BACKEND, NUM_ENVS = ("eager", 2) if SMALL else ("inductor", 64)
-DIT, VAE = VideoDiTConfig(), VideoVAEConfig()
+VAE = VideoVAEConfig()
 if SMALL:
-    DIT = VideoDiTConfig(width=24, num_heads=2, num_blocks=2, ffn_dim=32, text_dim=8, freq_dim=8)
     VAE = VideoVAEConfig(base_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1)
 OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -55,10 +48,10 @@ def rate() -> float:
     size, seconds = 64 if SMALL else 8192, []
     a = torch.randn(size, size, device=DEVICE, dtype=torch.bfloat16)
     for _ in range(20):
-        synchronize()
+        synchronize(DEVICE)
         start = time.perf_counter()
         a @ a
-        synchronize()
+        synchronize(DEVICE)
         seconds.append(time.perf_counter() - start)
     return 2 * size**3 / min(seconds)
 
@@ -89,19 +82,10 @@ def forgotten_graphs() -> None:
     torch._dynamo.reset()
 
 
-def synchronize() -> None:
-    if DEVICE.type == "cuda":
-        torch.cuda.synchronize()
-
-
 def forget_peak() -> None:
     if DEVICE.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-
-
-def peak_gib() -> float:
-    return round(torch.cuda.max_memory_allocated() / 2**30, 2) if DEVICE.type == "cuda" else 0.0
 
 
 def measure(benchmark: BenchmarkFixture, call: Callable[[], object], rounds: int = 5) -> float:
@@ -109,13 +93,13 @@ def measure(benchmark: BenchmarkFixture, call: Callable[[], object], rounds: int
 
     def run() -> None:
         call()
-        synchronize()
+        synchronize(DEVICE)
 
     run()  # compiles
     forget_peak()
     benchmark.pedantic(run, rounds=rounds, warmup_rounds=1, iterations=1)
     benchmark.extra_info["device"] = "cpu" if SMALL else torch.cuda.get_device_name()
-    benchmark.extra_info["peak_gib"] = peak_gib()
+    benchmark.extra_info["peak_gib"] = peak_gib(DEVICE)
     return float(benchmark.stats.stats.median)
 
 
@@ -163,39 +147,19 @@ def test_wan_training_step(benchmark: BenchmarkFixture, rate: float, compile: st
 
     `planned_gib` is what `model.cli.plan` says of this step, with activations in float32.
     """
-    device = DEVICE
-    with device:
+    with DEVICE:
         dit = VideoDiT(DIT)
     dit.gradient_checkpointing = "selective"
     loop = FitConfig(bfloat16=True, compile=compile, progress=False)
-    stage = StageConfig(optimizer=OptimizerConfig(muon=False), fit=loop)
-    state = train_state(dit, stage, seed=0, device=device)
-    windows = FlowMatchingConfig(context_shares={1: 1.0}, num_new=TRAINED - 1, reference_jitter=0.0)
-    step_fn = FlowMatchingStep(windows, torch.zeros(TEXT_TOKENS, DIT.text_dim, device=device), dit=DIT)
-    clip = LatentBatch(
-        latents=torch.randn(1, DIT.in_channels, TRAINED, HEIGHT, WIDTH),
-        c2w=torch.eye(4).expand(1, TRAINED, 4, 4),
-        intrinsics=torch.tensor([[0.6, 1.0, 0.5, 0.5]]),
-        text=torch.randn(1, TEXT_TOKENS, DIT.text_dim),
-        labelled=torch.ones(1, dtype=torch.bool),
-    )
-    clip, starts = LatentBatch(*(tensor.to(device) for tensor in clip)), []
-
-    def batches(step: int, micro: int) -> LatentBatch:
-        synchronize()
-        starts.append(time.perf_counter())
-        return clip
-
     forget_peak()
-    benchmark.pedantic(lambda: fit(step_fn, state, batches, num_steps=12, config=loop), rounds=1)
-    seconds = float(np.median(np.diff(starts)[3:]))  # the first ones compile, and make AdamW's moments
-    window = WindowShape(TRAINED, 1, HEIGHT, WIDTH, TEXT_TOKENS)
+    seconds = benchmark.pedantic(lambda: step_seconds(dit, loop, CLIP, DEVICE), rounds=1)
+    window = WindowShape(CLIP.num_frames, 1, CLIP.rows, CLIP.columns, CLIP.text_tokens)
     flops = window_cost(DIT, window, "none").training
     report(benchmark, seconds, flops, rate)
     benchmark.extra_info["seconds"] = round(seconds, 3)
     benchmark.extra_info["share_of_the_rate"] = round(flops / seconds / rate, 3)
-    benchmark.extra_info["peak_gib"] = peak_gib()
-    held = sum(training_memory(dit, stage, 1).values())
+    benchmark.extra_info["peak_gib"] = peak_gib(DEVICE)
+    held = sum(training_memory(dit, stage_of(loop), 1).values())
     activations = window_cost(DIT, window, dit.gradient_checkpointing).activations
     benchmark.extra_info["planned_gib"] = round((held + activations) / 2**30, 2)
 
