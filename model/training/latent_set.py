@@ -16,7 +16,7 @@ from model.fingerprint import fingerprint
 from model.text.encoder import TextEncoder
 from model.text.stored import StoredTextEncoder
 from model.training.windows import LatentBatch
-from model.vae.video_vae import MOST_ELEMENTS, VideoVAE
+from model.vae.video_vae import VideoVAE
 from model.whole_file import whole_file
 
 
@@ -48,8 +48,7 @@ def encode_clip_set(clips: ClipSet, vae: VideoVAE, batch_size: int = 8) -> Float
     Every batch is saved as soon as it is encoded, so that a stopped encoding can continue. Large clips are encoded in
     smaller batches than `batch_size`.
     """
-    together = MOST_ELEMENTS // vae.elements_a_latent(clips.config.height, clips.config.width)
-    batch_size = min(batch_size, max(1, together))
+    batch_size = min(batch_size, vae.config.latents_at_once(1, clips.config.height, clips.config.width))
     path = clips.folder / f"latents_{encoder_fingerprint(vae)}_{clips.name}.npy"
     if not path.exists():
         parts = path.with_suffix(f".parts_of_{batch_size}")

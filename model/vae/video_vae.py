@@ -3,7 +3,6 @@
 4x in time (the first frame alone), 8x in space, KL-regularised; streams in both directions through an explicit cache.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -79,6 +78,15 @@ class VideoVAEConfig:
         """Pixels along a side of a latent pixel."""
         return self.patch_size * 2 ** sum(self.spatial_downsample)
 
+    def elements_a_latent(self, height: int, width: int) -> int:
+        """Elements of the largest result within the networks, for one latent frame of a video of this size."""
+        dim = max(self.base_dim, self.decoder_base_dim or 0)
+        return self.temporal_stride * height * width * dim // self.patch_size**2
+
+    def latents_at_once(self, batch: int, height: int, width: int) -> int:
+        """The most latent frames in one piece of videos of this size."""
+        return max(1, MOST_ELEMENTS // (batch * self.elements_a_latent(height, width)))
+
     def validate(self) -> None:
         """Raises ValueError where lists do not fit together."""
         steps, levels = len(self.dim_mult) - 1, len(self.dim_mult)
@@ -135,12 +143,6 @@ class VideoVAE(nn.Module):
     def spatial_stride(self) -> int:
         """Pixels along a side of a latent pixel."""
         return self.config.spatial_stride
-
-    def elements_a_latent(self, height: int, width: int) -> int:
-        """Elements of the largest result within the networks, for one latent frame of a video of this size."""
-        config = self.config
-        dim = max(config.base_dim, config.decoder_base_dim or 0)
-        return self.temporal_stride * height * width * dim // config.patch_size**2
 
     def posterior(
         self, video: Float[Tensor, "b c f h w"]
@@ -280,7 +282,7 @@ class VideoVAE(nn.Module):
         for i, piece in enumerate(pieces):
             stream = Stream(stream.memory()) if i else stream
             results.append(self._encode_piece(piece, stream))
-        mean, logvar = (_joined(parts) for parts in zip(*results, strict=True))
+        mean, logvar = (torch.cat(parts, dim=2) for parts in zip(*results, strict=True))
         return mean, logvar, stream
 
     def _encode_piece(self, video: Tensor, stream: Stream) -> tuple[Tensor, Tensor]:
@@ -298,7 +300,7 @@ class VideoVAE(nn.Module):
         for i, piece in enumerate(z.split(self._pieces(z.shape[2], z.shape[0], height, width), dim=2)):
             stream = Stream(stream.memory()) if i else stream
             results.append(self._decode_piece(piece, stream))
-        return _joined(results), stream
+        return torch.cat(results, dim=2), stream
 
     def _decode_piece(self, z: Tensor, stream: Stream) -> Tensor:
         p = self.config.patch_size
@@ -310,7 +312,7 @@ class VideoVAE(nn.Module):
 
     def _pieces(self, num_latents: int, batch: int, height: int, width: int) -> list[int]:
         """Latent frames of each piece in which a batch of videos passes the networks."""
-        size = max(1, MOST_ELEMENTS // (batch * self.elements_a_latent(height, width)))
+        size = self.config.latents_at_once(batch, height, width)
         whole, rest = divmod(num_latents, size)
         return [size] * whole + [rest] * (rest > 0)
 
@@ -342,8 +344,3 @@ class VideoVAE(nn.Module):
                 f"video: expected [b, {self.config.in_channels}, {frames}, multiple of {s}, multiple of {s}], "
                 f"got {list(video.shape)}; crop it or pad it"
             )
-
-
-def _joined(parts: Sequence[Tensor]) -> Tensor:
-    """The parts of a video, one after the other."""
-    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=2)

@@ -34,6 +34,7 @@ from model.world.foreign_folder import contents_of, open_kind
 from model.world.free_space import SolidCameraWorld
 from model.world.networks import is_wan, is_world, read_dit, read_vae, read_world
 from model.world.open.minwm_folder import load_minwm_world
+from model.world.open.offloaded_text_encoder import OffloadedTextEncoder
 from model.world.open.wan_fun_folder import load_wan_fun_world
 from model.world.options import WorldOptions
 from model.world.pipeline_folder import check_pipeline_folder
@@ -230,6 +231,14 @@ def build_text_encoder(config: TextEncoderConfig, folder: Path, device: str = "c
     return TinyVocabularyEncoder(config.vocabulary, config.dim, config.num_tokens)
 
 
+def _text_encoder(config: TextEncoderConfig, folder: Path, device: torch.device) -> TextEncoder:
+    """The text encoder of a world that is flown: on a GPU a large one is there only while it embeds."""
+    if config.kind != "umt5" or device.type == "cpu":
+        return build_text_encoder(config, folder)
+    encoder = load_umt5(folder / config.folder, config.num_tokens, "cpu", umt5_dtype(device))
+    return OffloadedTextEncoder(encoder, device)
+
+
 @lru_cache(maxsize=2)
 def _load_folder(folder: Path, device: str, stamp: int) -> _Components:
     """All of a folder except the DiT, since samplers may have their own; the stamp is only part of the cache's key."""
@@ -238,7 +247,7 @@ def _load_folder(folder: Path, device: str, stamp: int) -> _Components:
         if is_wan(folder):
             check_pipeline_folder(folder, config, torch.device(device))
         vae = read_vae(folder)
-        text_encoder = build_text_encoder(config.text_encoder, folder, device)
+        text_encoder = _text_encoder(config.text_encoder, folder, torch.device(device))
         depth = _load_depth(folder / DEPTH_FOLDER, vae)
     for network in (vae, *([] if depth is None else [depth])):
         network.requires_grad_(False).eval().to(device)

@@ -13,7 +13,7 @@ from model.pretrained.wan_dit import CAMERA_NAME, dit_config_from_diffusers
 from model.text.umt5 import umt5_dtype
 from model.world.config import WorldConfig
 from model.world.foreign_folder import contents_of_weights
-from model.world.open.memory_need import check_memory, num_bytes
+from model.world.open.memory_need import check_memory, decoding_bytes, num_bytes
 
 
 def check_pipeline_folder(folder: Path, config: WorldConfig, device: torch.device) -> None:
@@ -58,10 +58,16 @@ def check_pipeline_folder(folder: Path, config: WorldConfig, device: torch.devic
         "transformer": num_bytes(transformer.values(), dtype),
         "VAE": num_bytes((tensor for _, tensor in _stored(folder / "vae")), torch.float32),
     }
+    text = 0
     if config.text_encoder.kind == "umt5":
-        text = _stored(folder / config.text_encoder.folder / "text_encoder")
-        needs["text encoder"] = num_bytes((tensor for _, tensor in text), umt5_dtype(device))
-    check_memory(device, needs, "these are the weights alone; try a larger device, or a smaller model")
+        stored = _stored(folder / config.text_encoder.folder / "text_encoder")
+        text = num_bytes((tensor for _, tensor in stored), umt5_dtype(device))
+    work = decoding_bytes(vae, config.height, config.width, config.poses_per_clip, torch.float32.itemsize)
+    if device.type == "cpu":
+        needs |= {"text encoder": text, "decoding": work}
+    else:
+        needs["text encoder, then decoding"] = max(text, work)
+    check_memory(device, needs, "try a larger device, a smaller picture in world.yaml, or a smaller model")
 
 
 def _stored(folder: Path) -> Iterator[tuple[str, Tensor]]:

@@ -11,6 +11,7 @@ from model.text.encoder import TextEncoder
 from model.text.umt5 import UMT5Encoder, load_umt5
 from model.world.config import TextEncoderConfig
 from model.world.load import build_text_encoder
+from model.world.open.offloaded_text_encoder import OffloadedTextEncoder
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("ftfy")
@@ -54,6 +55,18 @@ def test_half_the_memory_gives_nearly_the_same_embeddings(
     exact, rounded = (kinds[is_fast].encode(PROMPTS) for is_fast in (False, True))
     assert torch.equal(exact, encoder.encode(PROMPTS)) and rounded.dtype == torch.float32
     assert 0 < (rounded - exact).norm() / exact.norm() < 0.02
+
+
+def test_offloaded_it_embeds_the_same_and_the_empty_prompt_once(encoder: UMT5Encoder, umt5_folder: Path) -> None:
+    own = load_umt5(umt5_folder, num_tokens=12)
+    offloaded = OffloadedTextEncoder(own, torch.device("cpu"))
+    assert isinstance(offloaded, TextEncoder)
+    assert torch.equal(offloaded.encode(PROMPTS), encoder.encode(PROMPTS))
+    expected = encoder.null(2)
+    assert torch.equal(offloaded.null(2), expected)
+    for weights in own.model.parameters():
+        weights.zero_()
+    assert torch.equal(offloaded.null(2), expected)
 
 
 def test_tokens_after_the_prompt_are_zero(encoder: UMT5Encoder) -> None:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from model.data.clips import ClipSetConfig, render_clip_set
-from model.training import latent_set
 from model.training.latent_set import channel_weights, encode_clip_set
+from model.vae import video_vae
 
 
 def test_an_encoding_that_was_stopped_goes_on(
@@ -46,7 +46,7 @@ def test_clips_too_large_for_a_batch_are_encoded_one_by_one(
     vae, encoded = random_world.vae, []
     together = encode_clip_set(clips, vae)
     next(tmp_path.glob("latents_*")).unlink()
-    monkeypatch.setattr(latent_set, "MOST_ELEMENTS", vae.elements_a_latent(16, 32))
+    monkeypatch.setattr(video_vae, "MOST_ELEMENTS", vae.config.elements_a_latent(16, 32))
     encode = type(vae).encode
     monkeypatch.setattr(type(vae), "encode", lambda self, video: encoded.append(len(video)) or encode(self, video))
     torch.testing.assert_close(encode_clip_set(clips, vae), together, atol=1e-3, rtol=1e-3)

@@ -90,7 +90,7 @@ def test_large_videos_pass_in_pieces_and_come_out_as_a_whole(
     vae, film = build(config), video(2, 17)
     latents = vae.encode(film)
     frames, (later, cache) = vae.decode(latents), vae.encode_chunk(film[:, :, :9])
-    monkeypatch.setattr(video_vae, "MOST_ELEMENTS", at_once * 2 * vae.elements_a_latent(16, 24))
+    monkeypatch.setattr(video_vae, "MOST_ELEMENTS", at_once * 2 * vae.config.elements_a_latent(16, 24))
     torch.testing.assert_close(vae.encode(film), latents, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(vae.decode(latents), frames, rtol=1e-4, atol=1e-5)
     pieces, same = vae.encode_chunk(film[:, :, :9])
@@ -113,7 +113,7 @@ def test_the_memory_of_a_large_video_does_not_grow_with_its_length(peak: Any, mo
         return encoding.peak - film.nbytes, decoding.peak - 2 * film.nbytes  # what comes out is there as pieces, too
 
     whole = peaks(24)
-    monkeypatch.setattr(video_vae, "MOST_ELEMENTS", 2 * vae.elements_a_latent(32, 32))
+    monkeypatch.setattr(video_vae, "MOST_ELEMENTS", 2 * vae.config.elements_a_latent(32, 32))
     short, long = peaks(6), peaks(24)
     for name, at_six, at_many, in_one in zip(("encoding", "decoding"), short, long, whole, strict=True):
         assert at_many < 1.15 * at_six, name

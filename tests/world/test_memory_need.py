@@ -1,12 +1,36 @@
-"""How much memory there is: the machine's, or less in a container."""
+"""How much memory decoding takes, counted; and how much there is: the machine's, or less in a container."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from model.vae import video_vae
+from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.open import memory_need
-from model.world.open.memory_need import check_memory, container_limit
+from model.world.open.memory_need import check_memory, container_limit, decoding_bytes
+
+
+@pytest.mark.parametrize("num_latents", [1, 3, 8])
+@pytest.mark.parametrize("is_wan22", [False, True])
+def test_decoding_takes_what_is_said(
+    is_wan22: bool, num_latents: int, peak: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"base_dim": 16}
+    if is_wan22:
+        options = {"latent_channels": 48, "base_dim": 10, "decoder_base_dim": 16, "patch_size": 2, "is_residual": True}
+    vae = VideoVAE(VideoVAEConfig(**options)).requires_grad_(False)
+    size, rows = 8 * vae.spatial_stride, 2  # a single row takes another path on the CPU
+    # at most four latents of each row in a piece
+    monkeypatch.setattr(video_vae, "MOST_ELEMENTS", 4 * rows * vae.config.elements_a_latent(size, size))
+    with torch.no_grad():
+        _, cache = vae.decode_chunk(torch.zeros(rows, vae.config.latent_channels, 1, 8, 8))
+        with peak(vae) as counted:
+            video, _ = vae.decode_chunk(torch.zeros(rows, vae.config.latent_channels, num_latents, 8, 8), cache)
+    found = (counted.peak + sum(tensor.nbytes for tensor in cache.values()) - video.nbytes) / rows
+    monkeypatch.setattr(video_vae, "MOST_ELEMENTS", 4 * vae.config.elements_a_latent(size, size))
+    assert found == pytest.approx(decoding_bytes(vae.config, size, size, num_latents, 4), rel=0.1)
 
 
 def write(root: Path, **files: str) -> Path:

@@ -7,6 +7,8 @@ from pathlib import Path, PurePosixPath
 import torch
 from torch import Tensor
 
+from model.vae.video_vae import VideoVAEConfig
+
 _GB = 1e9
 
 
@@ -21,6 +23,17 @@ def vae_activation_bytes(height: int, width: int, base_dim: int, itemsize: int) 
     Source: counted (`tests/world/wan_fun/test_wan_fun_memory.py`).
     """
     return 70 * height * width * base_dim * itemsize
+
+
+def decoding_bytes(config: VideoVAEConfig, height: int, width: int, num_latents: int, itemsize: int) -> int:
+    """Bytes for decoding so many latent frames of one video, in the pieces in which our VAE decodes.
+
+    Source: counted (`tests/world/test_memory_need.py`).
+    """
+    once, each, more = (56, 28, 26) if config.is_residual else (49, 24, 15)
+    at_once = min(num_latents, config.latents_at_once(1, height, width))
+    units = once + each * at_once + more * (at_once < num_latents)  # between two pieces, one more cache
+    return units * config.elements_a_latent(height, width) // config.temporal_stride * itemsize
 
 
 def check_memory(device: torch.device, needs: Mapping[str, int], advice: str) -> None:

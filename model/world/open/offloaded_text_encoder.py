@@ -18,6 +18,7 @@ class OffloadedTextEncoder:
     def __init__(self, encoder: UMT5Encoder, target: device) -> None:
         self._encoder, self._target = encoder, target
         self.dim, self.num_tokens = encoder.dim, encoder.num_tokens
+        self._null: Tensor | None = None
 
     def encode(self, prompts: list[str]) -> Float[Tensor, "b n d"]:
         """The embedded prompts, float32."""
@@ -26,4 +27,6 @@ class OffloadedTextEncoder:
 
     def null(self, num_prompts: int) -> Float[Tensor, "b n d"]:
         """The embedding of the empty prompt, repeated."""
-        return self.encode([""]).expand(num_prompts, -1, -1)
+        if self._null is None:  # asked for at every clip
+            self._null = self.encode([""])
+        return self._null.expand(num_prompts, -1, -1)
