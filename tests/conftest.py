@@ -3,8 +3,6 @@
 import os
 import signal
 import sys
-import weakref
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,11 +19,10 @@ if "--benchmark-only" not in sys.argv:
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 if TYPE_CHECKING:
     from model.dit.video_dit import VideoDiT
+    from model.training.step_memory import PeakMemory
     from model.vae.video_vae import VideoVAE
     from model.world.config import WorldConfig
 
@@ -40,33 +37,12 @@ def seeded_and_single_threaded() -> None:
     torch.set_flush_denormal(False)  # training sets it for the whole process; hypothesis wants IEEE floats
 
 
-class Peak(TorchDispatchMode):
-    """The most bytes that lived at once of what the calls made; weights are not counted."""
-
-    def __init__(self, network: torch.nn.Module) -> None:
-        super().__init__()
-        self.sizes = {weights.untyped_storage()._cdata: 0 for weights in network.parameters()}
-        self.now = self.peak = 0
-
-    def __torch_dispatch__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(out):
-            if isinstance(tensor, torch.Tensor) and tensor.untyped_storage()._cdata not in self.sizes:
-                storage = tensor.untyped_storage()
-                self.sizes[storage._cdata] = storage.nbytes()
-                self.now += storage.nbytes()
-                self.peak = max(self.peak, self.now)
-                weakref.finalize(storage, self._gone, storage._cdata)
-        return out
-
-    def _gone(self, number: int) -> None:
-        self.now -= self.sizes.pop(number)
-
-
 @pytest.fixture(scope="session")
-def peak() -> type[Peak]:
+def peak() -> "type[PeakMemory]":
     """Counts the memory of what a network does within `with peak(network) as counted:`, as `counted.peak`."""
-    return Peak
+    from model.training.step_memory import PeakMemory
+
+    return PeakMemory
 
 
 @dataclass(frozen=True)

@@ -186,6 +186,7 @@ def training_text_encoder(config: TextEncoderConfig, prompts: Iterable[str], fol
     store = folder / "text" / f"{umt5_fingerprint(pipeline)}_{config.num_tokens}"
     with distributed.local_main_first():
         store_embeddings(prompts, store, lambda: _umt5(config, pipeline, device))
+    torch.cuda.empty_cache()  # gigabytes, which another process of this command may need
     return StoredTextEncoder(store, config.dim, config.num_tokens)
 
 

@@ -16,6 +16,7 @@ from model.pretrained.wan_dit import dit_config_from_diffusers
 from model.pretrained.wan_vae import config_from_diffusers
 from model.training.lora import add_lora
 from model.training.plan import StateMemory, mean_window, state_memory, training_memory
+from model.training.step_memory import step_bytes
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.networks import read_world
 from model.world.open.memory_need import num_bytes
@@ -123,8 +124,12 @@ def plan(config: PlanConfig) -> str:
     gpu_hours = cost.training * clips_a_step * stage.num_steps / (config.tflops * 1e12) / 3600
     held = training_memory(dit, stage, config.gpus)
     shared = f", shared by {together} GPUs" if together > 1 else ""
-    activations = int(longest.activations * stage.batch_size / together)
-    held[f"activations of the longest window, {longest.tokens:,.0f} tokens{shared}, in float32"] = activations
+    is_bfloat16, is_sharded = stage.fit.bfloat16 is not False, "weights that are gathered" in held
+    dit.gradient_checkpointing = config.gradient_checkpointing
+    tokens = longest.num_frames * tokens_a_frame // shape.patch_size[0]
+    held[f"a step of the longest window, {tokens:,} tokens{shared}"] = (
+        step_bytes(dit, longest, stage.batch_size, is_bfloat16, is_sharded) // together
+    )
     held |= {"VAE, for previews": vae} if vae else {}
     needed, before = sum(held.values()), 2 * base.text_parameters + vae
     rows = {

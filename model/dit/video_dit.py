@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor, device, nn
 
 from model.dit.attention import KeyValue
 from model.dit.blocks import Block, Head
@@ -246,8 +246,7 @@ class VideoDiT(nn.Module):
         """
         self._check(latents, t, text, plucker, text_keys, camera_tokens, projection, num_context)
         _, _, f, h, w = latents.shape
-        pt, ph, pw = self.patch_size
-        config = self.config
+        pt, config = self.patch_size[0], self.config
         x = self._embed(latents, context_mask)
         if plucker is not None:
             camera_tokens = self.embed_camera(plucker.to(latents.dtype))
@@ -256,11 +255,9 @@ class VideoDiT(nn.Module):
             camera_tokens = camera.at_time(camera_tokens, t if t.ndim == 2 else t.unsqueeze(1))
         texts: Sequence[Tensor | KeyValue] = text_keys or [self.text_projection(text)] * config.num_blocks
         time_embedding, time_modulation = self.time_embedding(t if t.ndim == 2 else t.unsqueeze(1))
-        still = num_projective_channels(config.head_dim) if config.camera_attention else config.still_channels
-        grid = (f // pt, h // ph, w // pw)
-        rotary = rotary_table(*grid, config.head_dim, config.rope_theta, x.device, still, self.rope_scale)
+        rotary = self.rotary((f, h, w), x.device)
         if self.split is not None:
-            x, by_frame = self.split.own(x, 2), rotary.unflatten(0, (grid[0], -1))
+            x, by_frame = self.split.own(x, 2), rotary.unflatten(0, (f // pt, -1))
             rotary = self.split.own(by_frame, 1).flatten(0, 1)
             if camera_tokens is not None and camera_tokens.shape[2] > 1:
                 camera_tokens = self.split.own(camera_tokens, 2)
@@ -279,6 +276,12 @@ class VideoDiT(nn.Module):
         if self.split is not None:
             patches = self.split.whole(patches)
         return unpatchify(patches, self.patch_size, h)
+
+    def rotary(self, size: tuple[int, int, int], where: device) -> Tensor:
+        """The rotary table of latents of `size` (frames, rows, columns); kept from call to call."""
+        grid, config = (n // patch for n, patch in zip(size, self.patch_size, strict=True)), self.config
+        still = num_projective_channels(config.head_dim) if config.camera_attention else config.still_channels
+        return rotary_table(*grid, config.head_dim, config.rope_theta, where, still, self.rope_scale)
 
     def _embed(self, latents: Tensor, context_mask: Tensor | None) -> Tensor:
         """Visual tokens plus mask channel."""

@@ -1,11 +1,10 @@
-"""What training a VideoDiT costs: operations and memory, counted on networks on the device `meta`."""
+"""What training a VideoDiT costs: operations, counted on networks on the device `meta`, and memory of its state."""
 
 import dataclasses
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from model.dit.attention import FEW_KEYS
@@ -23,13 +22,11 @@ class WindowCost:
         tokens: Of its latent frames, context included.
         forward: Floating-point operations of an evaluation.
         training: Those of an evaluation and its gradients, recomputation included.
-        activations: Bytes that are kept for the backward pass, in float32.
     """
 
     tokens: float
     forward: float
     training: float
-    activations: float
 
     def combined(self, other: "WindowCost", share: float, own: float = 1.0) -> "WindowCost":
         """`own` times this one and `share` times the other."""
@@ -51,19 +48,15 @@ class WindowShape:
 def window_cost(config: VideoDiTConfig, window: WindowShape, gradient_checkpointing: str) -> WindowCost:
     """A network's cost of a window; `gradient_checkpointing`: one of `gradient_checkpointing.GRADIENT_CHECKPOINTING`.
 
-    Networks of two and three blocks are run; every further block costs as much as the third. With checkpointing, the
-    activations are what is kept of all blocks, plus all of the block that is recomputed. AC3D's branch, beside a third
-    of the blocks, makes them unequal, so all are run.
+    Networks of two and three blocks are run; every further block costs as much as the third. AC3D's branch, beside a
+    third of the blocks, makes them unequal, so all are run.
     """
     if config.num_blocks < 3 or config.camera_injection == "ac3d":
-        cost, again = _run(config, window, gradient_checkpointing), 0.0
+        cost = _run(config, window, gradient_checkpointing)
     else:
         two, three = (_run(dataclasses.replace(config, num_blocks=n), window, gradient_checkpointing) for n in (2, 3))
-        cost, again = three.combined(three.combined(two, -1.0), config.num_blocks - 3), 0.0
-        if gradient_checkpointing != "none":
-            plain = [_run(dataclasses.replace(config, num_blocks=n), window, "none").activations for n in (2, 3)]
-            again = plain[1] - plain[0]
-        cost = dataclasses.replace(cost, tokens=three.tokens, activations=cost.activations + again)
+        cost = three.combined(three.combined(two, -1.0), config.num_blocks - 3)
+        cost = dataclasses.replace(cost, tokens=three.tokens)
     return _with_attention_kept(cost, config, window) if gradient_checkpointing == "selective" else cost
 
 
@@ -75,12 +68,8 @@ def _with_attention_kept(cost: WindowCost, config: VideoDiTConfig, window: Windo
     n, last = cost.tokens, cost.tokens * (1 - window.num_context / window.num_frames)
     queries = (config.num_blocks - 1) * n + last
     sources = [keys for keys in (n, window.text_tokens) if keys > FEW_KEYS]
-    return dataclasses.replace(
-        cost,
-        training=cost.training - sum(4 * queries * keys * config.width for keys in sources),
-        # what is kept: the result, and the logarithm of each query's sum
-        activations=cost.activations + len(sources) * 4 * queries * (config.width + config.num_heads),
-    )
+    recomputed = sum(4 * queries * keys * config.width for keys in sources)
+    return dataclasses.replace(cost, training=cost.training - recomputed)
 
 
 def _run(config: VideoDiTConfig, window: WindowShape, gradient_checkpointing: str) -> WindowCost:
@@ -95,53 +84,22 @@ def _run(config: VideoDiTConfig, window: WindowShape, gradient_checkpointing: st
         cameras = camera_inputs(config, poses, lens, rows, columns, window.num_context)
         pt, ph, pw = config.patch_size
         num_tokens = frames // pt * (rows // ph) * (columns // pw)
-        counter, kept = FlopCounterMode(display=False), KeptTensors(dit.parameters(), num_tokens)
-        with counter:
-            with torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor):
-                velocity = dit(latents, t, text, context_mask=mask, num_context=window.num_context, **cameras)
+        with FlopCounterMode(display=False) as counter:
+            velocity = dit(latents, t, text, context_mask=mask, num_context=window.num_context, **cameras)
             forward = counter.get_total_flops()
             velocity.sum().backward()
-    return WindowCost(num_tokens, forward, counter.get_total_flops(), kept.num_bytes)
-
-
-class KeptTensors:
-    """Counts what autograd keeps, each storage once, without the parameters.
-
-    Args:
-        parameters: Of the network.
-        num_tokens: Attention matrices `[..., q, num_tokens]` are not counted: on the device `meta` torch computes
-            attention by the formula, elsewhere by a kernel that does not keep them.
-    """
-
-    def __init__(self, parameters: Iterable[nn.Parameter], num_tokens: int | None = None) -> None:
-        self._seen = {parameter.untyped_storage()._cdata for parameter in parameters}
-        self._kept: list[Tensor] = []  # alive, so that no two storages get one address
-        self._num_tokens = num_tokens
-        self.num_bytes = 0
-
-    def pack(self, tensor: Tensor) -> Tensor:
-        """Notes a tensor that is kept."""
-        storage = tensor.untyped_storage()
-        if storage._cdata not in self._seen and not self._is_attention(tensor):
-            self._seen.add(storage._cdata)
-            self._kept.append(tensor)
-            self.num_bytes += storage.nbytes()
-        return tensor
-
-    def _is_attention(self, tensor: Tensor) -> bool:
-        return tensor.ndim > 2 and tensor.shape[-1] == self._num_tokens
+    return WindowCost(num_tokens, forward, counter.get_total_flops())
 
 
 def mean_window(
     config: VideoDiTConfig, windows: WindowConfig, grid: tuple[int, int], text_tokens: int, gradient_checkpointing: str
-) -> tuple[WindowCost, WindowCost]:
-    """The mean cost over the tasks of joint training, and that of the longest window; `grid`: rows and columns."""
-    total, longest = WindowCost(0, 0, 0, 0), WindowCost(0, 0, 0, 0)
+) -> tuple[WindowCost, WindowShape]:
+    """The mean cost over the tasks of joint training, and the longest window; `grid`: rows and columns."""
+    total, longest = WindowCost(0, 0, 0), WindowShape(0, 0, *grid, text_tokens)
     for (num_frames, num_context), share in _tasks(windows).items():
         window = WindowShape(num_frames, num_context, *grid, text_tokens)
-        cost = window_cost(config, window, gradient_checkpointing)
-        total = total.combined(cost, share)
-        longest = max(longest, cost, key=lambda each: each.tokens)
+        total = total.combined(window_cost(config, window, gradient_checkpointing), share)
+        longest = max(longest, window, key=lambda each: each.num_frames)
     return total, longest
 
 
@@ -178,7 +136,7 @@ class StateMemory:
     def rows(
         self, has_average: bool = True, is_bfloat16: bool = True, shares: int = 1, has_whole_gradients: bool = True
     ) -> dict[str, int]:
-        """Float32, except for frozen matrices in bfloat16 and the copies of the weights that products use.
+        """Float32, except for frozen matrices and gathered blocks in bfloat16.
 
         Args:
             has_average: There is an average of the weights.
@@ -186,16 +144,16 @@ class StateMemory:
             shares: Processes that the network is sharded over; 1: each has all of it.
             has_whole_gradients: If sharded, gradients of several batches are summed before they are reduced.
         """
-        copies = 2 * (self.parameters - self.rounded) * is_bfloat16
-        if shares > 1:  # of the block that computes and the next one; the rest is gathered once
-            copies = (2 if is_bfloat16 else 4) * 2 * self.block + 4 * (self.parameters - self.num_blocks * self.block)
-        return {
+        rows = {
             "weights": self.weights // shares,
-            "their copies that compute": copies,
             "gradients": 4 * self.trained // (1 if has_whole_gradients else shares),
             "AdamW": 8 * self.trained // shares,
             "average": 4 * self.trained * has_average // shares,
         }
+        if shares > 1:  # the block that computes and the next one; the rest is gathered once
+            gathered = (2 if is_bfloat16 else 4) * 2 * self.block + 4 * (self.parameters - self.num_blocks * self.block)
+            rows["weights that are gathered"] = gathered
+        return rows
 
 
 def state_memory(dit: nn.Module) -> StateMemory:
@@ -210,7 +168,7 @@ def state_memory(dit: nn.Module) -> StateMemory:
 
 
 def training_memory(dit: nn.Module, stage: StageConfig, num_processes: int) -> dict[str, int]:
-    """Bytes of one of the processes that train a network with these settings, without activations."""
+    """Bytes of one of the processes that train a network with these settings, without a step's own results."""
     fit = stage.fit
     shares = num_processes if fit.shard is not False and not stage.optimizer.muon else 1
     return state_memory(dit).rows(

@@ -18,6 +18,7 @@ from training_step import CLIP, DIT, SMALL, stage_of
 from model.dit.video_dit import VideoDiT
 from model.training.loop import FitConfig
 from model.training.plan import WindowShape, training_memory, window_cost
+from model.training.step_memory import step_bytes
 
 NUM_DEVICES = 2 if SMALL else torch.cuda.device_count()
 pytestmark = pytest.mark.skipif(NUM_DEVICES < 2, reason="needs two CUDA devices")
@@ -32,7 +33,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_wan_training_step_of_several_devices(benchmark: BenchmarkFixture, name: str) -> None:
-    """`planned_gib` is what `model.cli.plan` says of each device, with activations in float32."""
+    """`planned_gib` is what `model.cli.plan` says of each device."""
     script, root = Path(__file__).with_name("training_step.py"), Path(__file__).parents[2]
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={NUM_DEVICES}"]
     command = [*launch, str(script), "cpu" if SMALL else "cuda", json.dumps(SETTINGS[name])]
@@ -48,10 +49,11 @@ def test_wan_training_step_of_several_devices(benchmark: BenchmarkFixture, name:
     benchmark.extra_info.update(json.loads(lines[-1]), devices=NUM_DEVICES)
     loop = FitConfig(bfloat16=True, shard=True, **SETTINGS[name])
     window = WindowShape(CLIP.num_frames, 1, CLIP.rows, CLIP.columns, CLIP.text_tokens)
-    cost = window_cost(DIT, window, "selective")
     with torch.device("meta"):
-        held = sum(training_memory(VideoDiT(DIT), stage_of(loop), NUM_DEVICES).values())
-    planned = held + cost.activations / loop.context_parallel
+        dit = VideoDiT(DIT)
+    dit.gradient_checkpointing = "selective"
+    held = sum(training_memory(dit, stage_of(loop), NUM_DEVICES).values())
+    planned = held + step_bytes(dit, window, 1, True, is_sharded=True) / loop.context_parallel
     benchmark.extra_info["planned_gib"] = round(planned / 2**30, 2)
     clips = NUM_DEVICES / loop.context_parallel  # a step of all devices
     flops = window_cost(DIT, window, "none").training * clips / NUM_DEVICES

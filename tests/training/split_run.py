@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,7 +18,6 @@ from model.dit.camera_inputs import camera_inputs
 from model.dit.context_parallel import TokenSplit
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.training import distributed
-from model.training.plan import KeptTensors
 
 SHAPE = VideoDiTConfig(
     in_channels=4, out_channels=4, width=64, num_heads=4, num_blocks=3, ffn_dim=128, text_dim=8, freq_dim=8,
@@ -30,6 +30,24 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "in attention": {"camera_attention": True, "patch_size": [1, 1, 1], "mask_channel": False},
 }
 FRAMES, CONTEXT, ROWS, COLUMNS = 4, 2, 6, 12
+
+
+class KeptTensors:
+    """Counts what autograd keeps, each storage once, without the parameters."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
+        self._seen = {parameter.untyped_storage()._cdata for parameter in parameters}
+        self._kept: list[Tensor] = []  # alive, so that no two storages get one address
+        self.num_bytes = 0
+
+    def pack(self, tensor: Tensor) -> Tensor:
+        """Notes a tensor that is kept."""
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self._seen:
+            self._seen.add(storage._cdata)
+            self._kept.append(tensor)
+            self.num_bytes += storage.nbytes()
+        return tensor
 
 
 def computed(
