@@ -19,7 +19,7 @@ from model.training.plan import StateMemory, mean_window, state_memory, training
 from model.training.step_memory import step_bytes
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.networks import read_world
-from model.world.open.memory_need import num_bytes
+from model.world.open.memory_need import decoding_bytes, num_bytes
 
 UMT5_PARAMETERS = 5_680_910_336  # of the encoder that all bases of Wan use
 
@@ -131,7 +131,16 @@ def plan(config: PlanConfig) -> str:
         step_bytes(dit, longest, stage.batch_size, is_bfloat16, is_sharded) // together
     )
     held |= {"VAE, for previews": vae} if vae else {}
-    needed, before = sum(held.values()), 2 * base.text_parameters + vae
+    needed = {"in all": sum(held.values())}
+    if base.text_parameters:
+        needed["before it, for captions: text encoder in bfloat16, VAE"] = 2 * base.text_parameters + vae
+    if is_sharded and base.vae is not None:
+        clips = config.data.clips
+        work = decoding_bytes(base.vae, clips.height, clips.width, config.diffusion.num_new, 2 if is_bfloat16 else 4)
+        own = held["weights"] + held["AdamW"] + held["average"]
+        needed["at a preview, the first one's: its share, the whole network, VAE, decoding"] = (
+            own + 4 * memory.parameters + vae + work
+        )
     rows = {
         "parameters, trained": f"{memory.parameters:,}, {memory.trained:,}",
         "clips a step": f"{clips_a_step:,}",
@@ -145,14 +154,15 @@ def plan(config: PlanConfig) -> str:
         f"GPU-hours at {config.tflops:g} TFLOP/s each": f"{gpu_hours:,.1f}",
         f"days on {config.gpus} GPUs": f"{gpu_hours / config.gpus / 24:,.2f}",
         **{f"memory of a GPU: {name}": f"{num_bytes / 1e9:,.1f} GB" for name, num_bytes in held.items()},
-        "memory of a GPU, in all": f"{needed / 1e9:,.1f} GB of {config.memory_gb:g}",
+        **{
+            f"memory of a GPU, {name}": f"{size / 1e9:,.1f} GB of {config.memory_gb:g}" for name, size in needed.items()
+        },
     }
-    if before:
-        rows["memory of a GPU before it, for captions: text encoder in bfloat16, VAE"] = f"{before / 1e9:,.1f} GB"
     table = "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items())])
-    if needed <= config.memory_gb * 1e9:
+    most = max(needed.values()) / 1e9
+    if most <= config.memory_gb:
         return table
-    return f"{table}\n\nIt does not fit: {needed / 1e9:,.1f} GB are needed.{advice(config, memory, held)}"
+    return f"{table}\n\nIt does not fit: {most:,.1f} GB are needed.{advice(config, memory, held)}"
 
 
 def latent_grid(clips: ClipSetConfig, pixels: int, shape: VideoDiTConfig) -> tuple[int, int]:

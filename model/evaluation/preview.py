@@ -17,6 +17,8 @@ from model.vae.video_vae import VideoVAE
 from model.world.config import WorldConfig
 from model.world.load import assemble_world
 
+_MOST_SCENES = 16  # are flown at once; fewer large ones
+
 
 class WorldPreview:
     """Flies the DiT in training through the same held-out scenes every time.
@@ -44,7 +46,8 @@ class WorldPreview:
     def __call__(self, dit: VideoDiT, step: int) -> dict[str, float]:
         """Returns the PSNR figures (dB) of `summarise`, appends them to the curve, and writes a picture."""
         world = assemble_world(dit, self.vae, self.text_encoder, self.config)
-        result = evaluate_oracle(world, world, self.scenes)
+        at_once = self.vae.config.latents_at_once(1, self.config.height, self.config.width)
+        result = evaluate_oracle(world, world, self.scenes, batch_size=min(_MOST_SCENES, at_once))
         summary = summarise(result)
         self.folder.mkdir(parents=True, exist_ok=True)
         write_image(self.folder / f"step_{step:06d}.png", comparison_sheet(self.scenes, result))
