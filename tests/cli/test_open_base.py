@@ -153,6 +153,24 @@ def test_two_processes_share_windows_in_the_command(wan_base: Path, clips: Path,
 
 
 @pytest.mark.slow
+def test_two_processes_train_adapters_and_write_them_merged(wan22_base: Path, clips: Path, tmp_path: Path) -> None:
+    given = ("lora.rank=2", "training.num_steps=2", "training.batch_size=1", "training.fit.bfloat16=true")
+    train(settings("wan_lora", wan22_base, clips, tmp_path / "alone", *given, "training.fit.accumulation=4"))
+    shared = [
+        "experiment=wan_lora", f"base={wan22_base}", f"data.folder={clips}", f"out={tmp_path}/together", *SIZES, *given,
+        "+diffusion.context_shares={0:0.2,1:0.4,2:0.4,4:0,6:0}", "training.fit.shard=true",
+    ]  # fmt: skip
+    torchrun("model.cli.train", shared)
+    # the batches of a step are the same, drawn by two processes; products in bfloat16 are summed in another order
+    assert losses(tmp_path / "together") == pytest.approx(losses(tmp_path / "alone"), rel=2e-2)
+    one, two = (weights(tmp_path / name / "world") for name in ("alone", "together"))
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=2**-7, atol=2e-3, msg=lambda m, n=name: f"{n}: {m}")
+    assert (tmp_path / "together/world/pytorch_lora_weights.safetensors").is_file()
+    assert fly(tmp_path / "together/world").shape == (8, 32, 32, 3)
+
+
+@pytest.mark.slow
 def test_two_processes_distil_together(wan_base: Path, clips: Path, tmp_path: Path) -> None:
     world = train(settings("wan_phase1", wan_base, clips, tmp_path / "world", "training.num_steps=1"))
     distill(distillation(world, clips, tmp_path / "alone", "training.optimizer.muon=false"))
