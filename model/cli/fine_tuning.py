@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from model.build import TextConfig, TrainConfig, require_component
 from model.checkpoint import load_component, load_config, load_meta, load_weights
 from model.data.clips import ClipSetConfig
@@ -110,10 +108,10 @@ def starting_vae(config: TrainConfig) -> tuple[VideoVAE, dict[str, Any]]:
     return load_component(folder, VideoVAEConfig, VideoVAE), load_meta(folder)
 
 
-def starting_dit(config: TrainConfig, device: torch.device) -> VideoDiT:
+def starting_dit(config: TrainConfig) -> VideoDiT:
     """The network to train: random, from weights, or the open base's; with adapters, if the settings say so.
 
-    It is not moved to the device, which only says how it will compute. A base is as stored, mapped from its files.
+    A base is as it is stored, and mapped from its files.
     """
     if config.base is not None:
         dit = read_dit(Path(config.base), dtype=None)
@@ -122,12 +120,7 @@ def starting_dit(config: TrainConfig, device: torch.device) -> VideoDiT:
         if config.initial_dit is not None:
             load_weights(require_component("initial_dit", config.initial_dit), dit)
     dit.gradient_checkpointing = config.gradient_checkpointing
-    return with_adapters(dit, config, device)
-
-
-def with_adapters(dit: VideoDiT, config: TrainConfig, device: torch.device) -> VideoDiT:
-    """The network with the adapters of the settings, if there are any, for a training on this device."""
-    return add_lora(dit, config.lora, config.training.fit.uses_bfloat16(device)) if config.lora.rank else dit
+    return add_lora(dit, config.lora) if config.lora.rank else dit
 
 
 def frozen_base(config: TrainConfig) -> dict[str, str]:

@@ -16,6 +16,7 @@ from model.pretrained.wan_dit import dit_config_from_diffusers
 from model.pretrained.wan_vae import config_from_diffusers
 from model.training.lora import add_lora
 from model.training.plan import StateMemory, mean_window, state_memory, training_memory
+from model.training.precision import to_training
 from model.training.step_memory import step_bytes
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
 from model.world.networks import read_world
@@ -105,15 +106,16 @@ def plan(config: PlanConfig) -> str:
             `training.fit.context_parallel` does not divide what it must.
     """
     base, stage = networks(config), config.training
-    shape, vae = base.dit, 0
+    shape, vae, is_bfloat16 = base.dit, 0, stage.fit.bfloat16 is not False
     text_tokens = config.text.num_tokens if config.base is None else 512
     grid = latent_grid(config.data.clips, base.pixels, shape)
     cost, longest = mean_window(shape, config.diffusion, grid, text_tokens, config.gradient_checkpointing)
     with torch.device("meta"):
         dit = VideoDiT(shape)
-        dit = add_lora(dit, config.lora, stage.fit.bfloat16 is not False) if config.lora.rank else dit
+        dit = add_lora(dit, config.lora) if config.lora.rank else dit
         if base.vae is not None:
             vae = num_bytes(VideoVAE(base.vae).parameters())
+    to_training(dit, torch.device("meta"), is_bfloat16)
     memory = state_memory(dit)
     together = stage.fit.context_parallel  # GPUs that share the tokens of a window
     tokens_a_frame = grid[0] * grid[1] // (shape.patch_size[1] * shape.patch_size[2])
@@ -124,7 +126,7 @@ def plan(config: PlanConfig) -> str:
     gpu_hours = cost.training * clips_a_step * stage.num_steps / (config.tflops * 1e12) / 3600
     held = training_memory(dit, stage, config.gpus)
     shared = f", shared by {together} GPUs" if together > 1 else ""
-    is_bfloat16, is_sharded = stage.fit.bfloat16 is not False, "weights that are gathered" in held
+    is_sharded = "weights that are gathered" in held
     dit.gradient_checkpointing = config.gradient_checkpointing
     tokens = longest.num_frames * tokens_a_frame // shape.patch_size[0]
     held[f"a step of the longest window, {tokens:,} tokens{shared}"] = (

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from configs.command_line import hydra_command
 from model.build import TrainConfig
-from model.cli.fine_tuning import frozen_base, parent_of, starting_dit, starting_point, starting_vae, with_adapters
+from model.cli.fine_tuning import frozen_base, parent_of, starting_dit, starting_point, starting_vae
 from model.cli.joint_training import (
     check_tokens,
     check_windows,
@@ -33,7 +33,9 @@ from model.training.flow_matching_step import FlowMatchingStep
 from model.training.latent_set import clips_fingerprint, encoder_fingerprint
 from model.training.latent_shards import shards_fingerprint
 from model.training.loop import Batches, fit
+from model.training.lora import add_lora
 from model.training.plan import training_memory
+from model.training.precision import to_training
 from model.training.sharding import share_windows
 from model.training.stage import check_context_parallel, train_state
 from model.vae.video_vae import VideoVAE, VideoVAEConfig
@@ -60,7 +62,7 @@ def train(config: TrainConfig) -> Path:
     run_folder.check_settings(config.out, given)
     data = training_data(config, vae, initial, inputs["vae"], device)
     inputs |= data.inputs
-    state = train_state(starting_dit(config, device), config.training, config.seed, inputs, device)
+    state = train_state(starting_dit(config), config.training, config.seed, inputs, device)
     if config.training.fit.context_parallel > 1:
         share_windows(state.module, device, config.training.fit.context_parallel)
     sample = WorldSaver(
@@ -142,7 +144,6 @@ def check_settings(config: TrainConfig, vae: VideoVAE, initial: WorldConfig) -> 
     Raises:
         ValueError: A setting is out of range, or two do not fit each other.
     """
-    device = usable_device(config.device)
     check_channels(config.dit, vae.config)
     if config.num_preview_scenes < 1:
         raise ValueError(f"num_preview_scenes: expected at least 1, got {config.num_preview_scenes}")
@@ -152,7 +153,7 @@ def check_settings(config: TrainConfig, vae: VideoVAE, initial: WorldConfig) -> 
     check_windows(config.diffusion, config.data.clips)
     with torch.device("meta"):
         dit = VideoDiT(config.dit)
-        dit = with_adapters(dit, config, device)
+        dit = add_lora(dit, config.lora) if config.lora.rank else dit
     train_state(dit, config.training, config.seed)
     check_context_parallel(dit, config.training)
     size = (config.data.clips.height, config.data.clips.width)
@@ -160,8 +161,9 @@ def check_settings(config: TrainConfig, vae: VideoVAE, initial: WorldConfig) -> 
     advice = (
         "train adapters (lora.rank=32), or torchrun with training.fit.shard=true; cc2-plan says what activations take"
     )
-    needs = training_memory(dit, config.training, distributed.world_size())
-    check_memory(device, needs, advice)
+    device = usable_device(config.device)
+    to_training(dit, torch.device("meta"), config.training.fit.uses_bfloat16(device))
+    check_memory(device, training_memory(dit, config.training, distributed.world_size()), advice)
     assemble_world(dit, vae, text_encoder, world)
 
 

@@ -7,7 +7,6 @@ import copy
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from model.dit.video_dit import VideoDiT
@@ -31,14 +30,8 @@ class LoRAConfig:
             raise ValueError(f"lora.rank: expected 0 (none) or more, got {self.rank}")
 
 
-def add_lora(dit: VideoDiT, config: LoRAConfig, is_bfloat16: bool = False) -> VideoDiT:
+def add_lora(dit: VideoDiT, config: LoRAConfig) -> VideoDiT:
     """Freezes the network except our additions, gives its matrices adapters that start at zero, and returns it.
-
-    Args:
-        dit: The base, in float32 or as it is stored.
-        config: The adapters' rank.
-        is_bfloat16: The training's products are in bfloat16. The frozen matrices are then stored as the products would
-            round them: nothing changes but the memory, of which they take half, with no copies beside them.
 
     Raises:
         ValueError: peft is not installed.
@@ -49,9 +42,12 @@ def add_lora(dit: VideoDiT, config: LoRAConfig, is_bfloat16: bool = False) -> Vi
     peft.inject_adapter_in_model(peft.LoraConfig(r=rank, lora_alpha=rank, target_modules=_MATRICES), dit)
     for name, parameter in dit.named_parameters():
         parameter.requires_grad_("lora_" in name or name.startswith(_IN_FULL))
-        is_rounded = is_bfloat16 and ".base_layer." in name
-        parameter.data = parameter.data.to(torch.bfloat16 if is_rounded else torch.float32)
     return dit
+
+
+def is_adapted(name: str) -> bool:
+    """Whether a parameter of this name is the frozen part of a matrix that has an adapter."""
+    return "base_layer." in name
 
 
 def has_lora(dit: nn.Module) -> bool:

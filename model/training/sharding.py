@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from model.dit.context_parallel import TokenSplit
 from model.dit.video_dit import VideoDiT
 from model.training import distributed
+from model.training.precision import to_training, training_dtype
 
 
 def is_sharded(module: nn.Module) -> bool:
@@ -41,28 +42,16 @@ def shard(module: nn.Module, device: torch.device, is_bfloat16: bool) -> nn.Modu
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
     blocks = blocks_of(module, "shard")
-    whole = _without_numbers(module)
+    whole = _without_numbers(module, is_bfloat16)
     mesh = init_device_mesh(device.type, (distributed.world_size(),))
     # inputs stay as they are: cameras and times must not be rounded; autocast rounds what is multiplied
     exact = MixedPrecisionPolicy(cast_forward_inputs=False)
     rounded = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
     for block in blocks:
-        fully_shard(to_training(block, device), mesh=mesh, mp_policy=rounded if is_bfloat16 else exact)
-    to_training(module, device)
+        fully_shard(to_training(block, device, is_bfloat16), mesh=mesh, mp_policy=rounded if is_bfloat16 else exact)
+    to_training(module, device, is_bfloat16)
     fully_shard(module, mesh=mesh, mp_policy=exact)
     return whole
-
-
-def to_training(module: nn.Module, device: torch.device) -> nn.Module:
-    """Moves a module to a device, with its trained weights in float32; returns it."""
-    for parameter in module.parameters():
-        parameter.data = parameter.data.to(device, _training_dtype(parameter))
-    return module.to(device)
-
-
-def _training_dtype(parameter: Tensor) -> torch.dtype:
-    is_half = parameter.dtype in (torch.bfloat16, torch.float16)
-    return torch.float32 if parameter.requires_grad and is_half else parameter.dtype
 
 
 def share_windows(module: nn.Module, device: torch.device, size: int) -> None:
@@ -170,11 +159,11 @@ def _whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
-def _without_numbers(module: nn.Module) -> nn.Module:
+def _without_numbers(module: nn.Module, is_bfloat16: bool) -> nn.Module:
     """A copy on the device `meta`."""
     memo: dict[int, Any] = {
-        id(p): nn.Parameter(torch.empty_like(p, device="meta", dtype=_training_dtype(p)), p.requires_grad)
-        for p in module.parameters()
+        id(p): nn.Parameter(p.detach().to("meta", training_dtype(name, p, is_bfloat16)), p.requires_grad)
+        for name, p in module.named_parameters()
     }
     memo |= {id(buffer): torch.empty_like(buffer, device="meta") for buffer in module.buffers()}
     return copy.deepcopy(module, memo)

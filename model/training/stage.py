@@ -11,7 +11,8 @@ from model.training.ema import ExponentialMovingAverage
 from model.training.loop import FitConfig
 from model.training.lora import has_lora
 from model.training.optim import OptimizerConfig, build_optimizers
-from model.training.sharding import shard, to_training
+from model.training.precision import to_training
+from model.training.sharding import shard
 from model.training.state import TrainState
 
 
@@ -52,7 +53,7 @@ def train_state(
     """A module in training, before its first step: on its device, whole or sharded, with optimisers and average.
 
     Args:
-        module: What to train; weights in 16 bits become float32.
+        module: What to train; its weights get the types of `training_dtype`.
         stage: Optimiser, average, and whether the module is sharded over the processes.
         seed: Of the run.
         inputs: See `TrainState`.
@@ -64,10 +65,11 @@ def train_state(
     device = device or next(module.parameters()).device
     whole = None
     # (on the device `meta` settings are only checked)
+    is_bfloat16 = stage.fit.uses_bfloat16(device)
     if should_shard(module, stage) and device.type != "meta":
-        whole = shard(module, device, stage.fit.uses_bfloat16(device))
+        whole = shard(module, device, is_bfloat16)
     else:
-        to_training(module, device)
+        to_training(module, device, is_bfloat16)
     return TrainState(
         module=module,
         optimizers=build_optimizers(module, stage.optimizer),

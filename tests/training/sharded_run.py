@@ -86,7 +86,7 @@ def train(
     parts = stage(**settings)
     dit = small_dit().to(stored)
     dit.gradient_checkpointing = gradient_checkpointing
-    dit = add_lora(dit, LoRAConfig(rank=rank), is_bfloat16=bool(parts.fit.bfloat16)) if rank else dit
+    dit = add_lora(dit, LoRAConfig(rank=rank)) if rank else dit
     state = train_state(dit, parts, seed=5)
     if parts.fit.context_parallel > 1:
         share_windows(state.module, state.device, parts.fit.context_parallel)

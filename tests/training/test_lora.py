@@ -10,6 +10,7 @@ from torch import Tensor
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.pretrained.wan_dit import save_dit
 from model.training.lora import LoRAConfig, add_lora, has_lora, lora_tensors, merged
+from model.training.precision import to_training
 
 SHAPE = VideoDiTConfig(width=24, num_heads=2, num_blocks=2, ffn_dim=32, text_dim=16, freq_dim=8)
 
@@ -56,7 +57,8 @@ def test_merged_it_computes_the_same_without_adapters() -> None:
 
 def test_matrices_in_half_the_memory_change_nothing_where_products_are_in_bfloat16() -> None:
     exact = trained(add_lora(base(), LoRAConfig(rank=2)))
-    rounded = add_lora(base(), LoRAConfig(rank=2), is_bfloat16=True)
+    rounded = add_lora(base().bfloat16(), LoRAConfig(rank=2))  # as a base may be stored
+    to_training(rounded, torch.device("cpu"), is_bfloat16=True)
     learned = {name for name, parameter in exact.named_parameters() if parameter.requires_grad}
     rounded.load_state_dict(exact.state_dict())
     kinds = {parameter.dtype for parameter in rounded.parameters() if not parameter.requires_grad}

@@ -17,6 +17,7 @@ from model.text.umt5 import load_umt5
 from model.training.flow_matching_step import FlowMatchingConfig, FlowMatchingStep
 from model.training.lora import LoRAConfig, add_lora
 from model.training.plan import WindowShape, state_memory, window_cost
+from model.training.precision import to_training
 from model.training.step_memory import step_bytes
 from model.training.windows import LatentBatch
 
@@ -91,7 +92,9 @@ def test_blocks_that_are_gathered_in_bfloat16_need_no_copies() -> None:
 def network_of(shape: VideoDiTConfig, gradient_checkpointing: str, rank: int, is_bfloat16: bool) -> VideoDiT:
     dit = VideoDiT(shape)
     dit.gradient_checkpointing = gradient_checkpointing
-    return add_lora(dit, LoRAConfig(rank=rank), is_bfloat16) if rank else dit
+    dit = add_lora(dit, LoRAConfig(rank=rank)) if rank else dit
+    to_training(dit, next(dit.parameters()).device, is_bfloat16)
+    return dit
 
 
 def test_attention_that_is_kept_is_not_computed_again() -> None:
