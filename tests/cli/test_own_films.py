@@ -116,5 +116,5 @@ def test_too_little_memory_is_said_before_weights_are_read(
     monkeypatch.setattr(memory_need, "_available", lambda device: 100_000)
     monkeypatch.setattr(train_module, "starting_dit", None)
     words = ("experiment=wan_phase1", f"base={wan_base}", "data.folder=x", f"out={tmp_path}/run")
-    with pytest.raises(SystemExit, match=r"^error: device: expected 0.0 GB on cpu .weights, .* got 0.0; train"):
+    with pytest.raises(SystemExit, match=r"^error: device: expected 0.0 GB on cpu .weights 0.0, .* got 0.0; train"):
         call(monkeypatch, "model.cli.train", *words)
