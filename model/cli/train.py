@@ -158,9 +158,7 @@ def check_settings(config: TrainConfig, vae: VideoVAE, initial: WorldConfig) -> 
     check_context_parallel(dit, config.training)
     size = (config.data.clips.height, config.data.clips.width)
     check_tokens(config.training.fit.context_parallel, config.dit, vae, *size)
-    advice = (
-        "train adapters (lora.rank=32), or torchrun with training.fit.shard=true; cc2-plan says what a step takes"
-    )
+    advice = "train adapters (lora.rank=32), or torchrun with training.fit.shard=true; cc2-plan says what a step takes"
     device = usable_device(config.device)
     to_training(dit, torch.device("meta"), config.training.fit.uses_bfloat16(device))
     check_memory(device, training_memory(dit, config.training, distributed.world_size()), advice)

@@ -9,7 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from model.world import load
 from model.world.load import load_world
+from model.world.networks import read_world
+from model.world.open.offloaded_text_encoder import OffloadedTextEncoder
+from model.world.pipeline_folder import check_pipeline_folder
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 INDEX = f"{WEIGHTS}.index.json"
@@ -95,6 +99,21 @@ def test_too_little_memory_is_said_before_anything_is_read(wan_base: Path, monke
     monkeypatch.setattr("model.world.open.memory_need._available", lambda device: 1000)
     with pytest.raises(ValueError, match=r"^world: .*device: expected .* GB on cpu \(transformer .*, VAE .*, text enc"):
         load_world(wan_base)
+
+
+def test_beside_a_gpu_the_text_encoder_is_there_only_while_it_embeds(
+    wan_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_camera(wan_base)
+    elsewhere, config = torch.device("meta"), read_world(wan_base)  # a device that every computer has
+    encoder = load._text_encoder(config.text_encoder, wan_base, elsewhere)
+    assert isinstance(encoder, OffloadedTextEncoder)
+    with pytest.raises(RuntimeError, match="meta tensors"):  # so it was there
+        encoder.encode(["a red box"])
+    assert {weights.device.type for weights in encoder._encoder.model.parameters()} == {"cpu"}
+    monkeypatch.setattr("model.world.open.memory_need._available", lambda device: 1000)
+    with pytest.raises(ValueError, match=r"^device: .* on meta \(transformer .*, VAE .*, text encoder, then decoding "):
+        check_pipeline_folder(wan_base, config, elsewhere)
 
 
 def test_a_base_flies_only_with_a_trained_camera(wan_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
