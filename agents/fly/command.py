@@ -3,7 +3,7 @@
 import itertools
 import threading
 import webbrowser
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +27,7 @@ class FlyConfig:
     image: str | None = None
     prompt: str | None = None
     seed: int = 0
+    device: str = "cpu"
     host: str = "127.0.0.1"
     port: int = 8010
     token: str | None = None
@@ -54,9 +55,9 @@ def fly(config: FlyConfig) -> None:
     if config.image is not None:
         load_picture(config.image, 8, 8)
     sampler = config.sampler or REAL_TIME_SAMPLERS.get(config.world, "default")
-    settings = read_settings(vars(config) | {"sampler": sampler}, [config.world], config.image)
+    settings = read_settings(vars(config) | {"sampler": sampler}, [config.world], config.image, config.device)
     flight = None if config.load is None else load_flight(config.load)
-    _serve(config, settings if flight is None else flight.settings, flight)
+    _serve(config, settings if flight is None else replace(flight.settings, device=config.device), flight)
 
 
 def _serve(config: FlyConfig, settings: "Settings", flight: "Flight | None") -> None:

@@ -5,6 +5,7 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ class PageController:
     ) -> None:
         self._tab, self._worker, self._worlds, self._folder = tab, worker, worlds, folder
         self._settings, self._image, self._flight = settings, settings.image, flight
+        self._device = settings.device  # the command's: no page and no flight that it loads changes it
         self._session, self._opened = ready, 0
         # The page's state: the clip that it shows, the held key, a new prompt, and a clip not shown yet.
         self._shown, self._held = ROOT, ""
@@ -175,10 +177,11 @@ class PageController:
         if (name := message.get("name")) not in flights:
             raise ValueError(f"flight: expected one of {list(flights)}, got {name!r:.80}; save one first")
         flight = load_flight(flights[name], self._worlds)
-        self._submit(functools.partial(self._start, flight.settings, flight))
+        settings = replace(flight.settings, device=self._device)
+        self._submit(functools.partial(self._start, settings, flight))
 
     def _reset(self, message: dict[str, Any]) -> None:
-        settings = read_settings(message, self._worlds, self._image)
+        settings = read_settings(message, self._worlds, self._image, self._device)
         with self._lock:
             self._held = ""
         self._submit(functools.partial(self._open, settings))

@@ -104,7 +104,8 @@ def load_flight(folder: str | Path, worlds: Sequence[str] | None = None) -> Flig
         if not all(prompt is None or isinstance(prompt, str) for prompt in prompts):
             raise ValueError("its prompts are no texts")
         branches = [_read_move(move, len(keys) + place) for place, move in enumerate(saved.get("branches", []))]
-        settings = read_settings(saved, [saved["world"]] if worlds is None else worlds, None)
+        device = str(saved.get("device", Settings.device))  # older flights were all flown on the CPU
+        settings = read_settings(saved, [saved["world"]] if worlds is None else worlds, None, device)
         sha256, branches_sha256 = str(saved["sha256"]), str(saved.get("branches_sha256", frames_digest([])))
     except (OSError, KeyError, TypeError, RecursionError, ValueError) as error:
         raise ValueError(f"flight: expected the folder of a saved flight, got {folder} ({error})") from error

@@ -24,7 +24,7 @@ def replay_flight(flight: Flight) -> None:
     end = len(flight.moves) + 1
     if (frames_digest(frames[:end]), frames_digest(frames[end:])) != (flight.sha256, flight.branches_sha256):
         raise ValueError(
-            "replay: expected the same frames, got others; the world, the number of threads or the libraries' versions "
-            "are not those that it was flown with"
+            "replay: expected the same frames, got others; the world, the device, the number of threads or the "
+            "libraries' versions are not those that it was flown with"
         )
     print(f"the same bytes: {sum(map(len, frames))} frames, sha256 {flight.sha256}")

@@ -20,7 +20,7 @@ _LONGEST_PROMPT = 500
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Settings of one session; `image` is the file of the first frame, or None."""
+    """Settings of one session; `image`: the file of the first frame, or None; `device`: where the world computes."""
 
     world: str = "tiny"
     sampler: str = "default"
@@ -29,6 +29,7 @@ class Settings:
     seed: int = 0
     prompt: str | None = None
     image: str | None = None
+    device: str = "cpu"
 
     def as_json(self) -> dict[str, Any]:
         """Returns the settings by name."""
@@ -36,7 +37,7 @@ class Settings:
 
     def has_env_of(self, other: "Settings") -> bool:
         """Returns whether both are flown in the same environment."""
-        return all(getattr(self, name) == getattr(other, name) for name in ("world", *CHOICES))
+        return all(getattr(self, name) == getattr(other, name) for name in ("world", "device", *CHOICES))
 
     def options(self) -> dict[str, Any]:
         """Returns the options of `reset`."""
@@ -51,17 +52,22 @@ class Settings:
         """
         env_id = cc2env.ENV_ID if self.task == "none" else cc2env.TASK_IDS[self.task]
         # a world without a choice of samplers has only its default
-        sampler: dict[str, Any] = {} if self.sampler == "default" else {"sampler": self.sampler}
-        return gym.make(env_id, max_episode_steps=_NO_LIMIT, world=self.world, collision=self.collision, **sampler)
+        options: dict[str, Any] = {} if self.sampler == "default" else {"sampler": self.sampler}
+        if self.world != "synthetic":  # which is rendered, always on the CPU
+            options["device"] = self.device
+        return gym.make(env_id, max_episode_steps=_NO_LIMIT, world=self.world, collision=self.collision, **options)
 
 
-def read_settings(message: dict[str, Any], worlds: Sequence[str], image: str | None) -> Settings:
-    """Returns the settings that a page asks for, each checked: `worlds` are those that the command named.
+def read_settings(
+    message: dict[str, Any], worlds: Sequence[str], image: str | None, device: str = Settings.device
+) -> Settings:
+    """Returns the settings that a page asks for, each checked: `worlds` and `device` are those that the command named.
 
     Raises:
         ValueError: One of them is unknown or of another type.
     """
-    given = {name: message.get(name, default) for name, default in Settings().as_json().items() if name != "image"}
+    defaults = Settings().as_json().items()
+    given = {name: message.get(name, default) for name, default in defaults if name not in ("image", "device")}
     for name, known in {"world": worlds, **CHOICES}.items():
         if given[name] not in known:
             raise ValueError(f"{name}: expected one of {list(known)}, got {given[name]!r:.80}; choose one")
@@ -70,4 +76,4 @@ def read_settings(message: dict[str, Any], worlds: Sequence[str], image: str | N
         raise ValueError(f"seed: expected an integer from 0 to 2147483647, got {seed!r:.80}")
     if prompt is not None and not (isinstance(prompt, str) and len(prompt) <= _LONGEST_PROMPT):
         raise ValueError(f"prompt: expected a text of at most {_LONGEST_PROMPT} characters, got {prompt!r:.40}...")
-    return Settings(**{**given, "prompt": prompt or None}, image=image)
+    return Settings(**{**given, "prompt": prompt or None}, image=image, device=device)

@@ -1,5 +1,7 @@
 """A session: branches of an episode, each the same bytes however one comes to it."""
 
+from dataclasses import replace
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -116,3 +118,14 @@ def test_the_command_chooses_the_sampler_that_keeps_real_time(monkeypatch):
     for config in (FlyConfig(), FlyConfig(world="tiny"), FlyConfig(world="synthetic"), FlyConfig(sampler="quality")):
         command.fly(config)
     assert served == ["fast", "default", "default", "quality"]
+    # nor is the device
+    assert read_settings({"device": "cuda"}, ["tiny"], None).device == "cpu"
+    assert read_settings({"device": "cpu"}, ["tiny"], None, "cuda:1").device == "cuda:1"
+
+
+def test_a_world_computes_where_the_command_says_and_the_renderer_on_the_cpu():
+    settings = Settings(world="synthetic", device="nowhere")
+    open_session(settings).close()
+    assert not settings.has_env_of(replace(settings, device="cpu"))
+    with pytest.raises(ValueError, match=r"device: expected one that torch can use here, got 'nowhere'"):
+        open_session(replace(settings, world="tiny"))
