@@ -190,6 +190,7 @@ class DistillConfig(RunConfig):
     Attributes:
         world: The world whose sampler is the teacher.
         teacher: Which of its samplers, and how it samples; by default as the world's `default`.
+        gradient_checkpointing: Of the student, as in `train`.
     """
 
     world: str = MISSING
@@ -206,7 +207,16 @@ class DistillConfig(RunConfig):
     diffusion: WindowConfig = field(default_factory=WindowConfig)
     flights: FlightsConfig = field(default_factory=FlightsConfig)
     num_preview_scenes: int = 16
+    gradient_checkpointing: str = "none"
     training: StageConfig = field(default_factory=StageConfig)
+
+    def __post_init__(self) -> None:
+        check_gradient_checkpointing(self.gradient_checkpointing)
+        if self.data.shards and self.flights.share:
+            raise ValueError(
+                f"flights.share: expected 0 with data.shards, got {self.flights.share}; flights start from clips of a "
+                "data.folder"
+            )
 
 
 def discriminator_stage() -> StageConfig:

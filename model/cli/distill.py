@@ -16,6 +16,7 @@ from model.cli.joint_training import (
     encoded_clips,
     held_out_scenes,
     latent_batches,
+    sharded_data,
     training_text_encoder,
 )
 from model.cli.world_saver import WorldSaver, averaged
@@ -24,7 +25,8 @@ from model.distillation.flights import MixedBatches, flights_of
 from model.distillation.progressive import ProgressiveStep, StepPlan
 from model.dit.video_dit import VideoDiT, VideoDiTConfig
 from model.training import distributed, run_folder
-from model.training.latent_set import clips_fingerprint, encoder_fingerprint, weights_fingerprint
+from model.training.latent_set import LatentBatches, clips_fingerprint, encoder_fingerprint, weights_fingerprint
+from model.training.latent_shards import ShardedLatentBatches, shards_fingerprint
 from model.training.loop import Batches, fit
 from model.training.sharding import is_sharded, shard, share_windows
 from model.training.stage import check_context_parallel, train_state
@@ -85,12 +87,20 @@ class Phases:
         teacher = read_dit(folder, dtype=None)
         check_context_parallel(teacher, config.training)
         check_tokens(config.training.fit.context_parallel, teacher.config, self.vae, world.height, world.width)
+        self.weights = torch.ones(self.vae.config.latent_channels)
+        if config.data.shards:
+            base = str(folder) if is_wan(folder) else None
+            data = sharded_data(config, base, teacher.config, self.vae, world.text_encoder, device)
+            self.batches: ShardedLatentBatches | LatentBatches = data.batches
+            self.scenes, self.text_encoder, self.num_clips = data.scenes, data.text_encoder, len(data.batches)
+            self.inputs = {"data.shards": shards_fingerprint(config.data.shards)}
+            return
         if not is_data_set(config.data.source):  # the clips of films have a size of their own
             check_size(config.data.clips, world)
         clips, latents = encoded_clips(config.data, self.vae, world)
         with distributed.local_main_first():
             self.scenes = held_out_scenes(config, clips.config, config.diffusion.num_new)
-        self.num_clips, self.clips_name = len(clips), clips_fingerprint(clips)
+        self.num_clips, self.inputs = len(clips), {"data.folder": clips_fingerprint(clips)}
         prompts = [*clips.captions, *(self.scenes.captions if self.scenes else [])]
         self.text_encoder = training_text_encoder(world.text_encoder, prompts, config.data.source, config.device)
         self.batches, self.weights = latent_batches(config, clips, latents, self.vae, self.text_encoder)
@@ -100,8 +110,9 @@ class Phases:
         config, run = self.config, Path(self.config.out) / f"phase_{number}"
         teacher, student = read_dit(folder), read_dit(folder, dtype=None)
         inputs = {"vae": encoder_fingerprint(self.vae), "teacher": weights_fingerprint(teacher)}
-        inputs["data.folder"] = self.clips_name
+        inputs |= self.inputs
         run_folder.check_inputs(run, inputs)
+        student.gradient_checkpointing = config.gradient_checkpointing
         state = train_state(student, config.training, config.seed, inputs, self.device)
         teacher.requires_grad_(False).eval()
         batches: Batches = self.batches
@@ -152,6 +163,7 @@ class Phases:
     def with_flights(self, teacher: VideoDiT, world: WorldConfig, run: Path) -> MixedBatches:
         """The clips, mixed with flights of the teacher as it samples in `world`."""
         config, null_text = self.config, self.text_encoder.null(1)[0]
+        assert isinstance(self.batches, LatentBatches)  # `DistillConfig` refuses flights from shards
         is_bfloat16 = config.training.fit.uses_bfloat16(self.device)  # as the student learns
         with distributed.local_main_first(), torch.autocast(self.device.type, torch.bfloat16, is_bfloat16):
             flights = flights_of(

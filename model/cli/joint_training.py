@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from model.text.encoder import TextEncoder
 from model.text.stored import StoredTextEncoder, store_embeddings
 from model.text.umt5 import umt5_dtype, umt5_fingerprint
 from model.training import distributed
-from model.training.latent_set import LatentBatches, channel_weights, encode_clip_set
+from model.training.latent_set import LatentBatches, channel_weights, encode_clip_set, encoder_fingerprint
 from model.training.latent_shards import ShardedLatentBatches, ShardIndex
 from model.training.windows import WindowConfig
 from model.vae.video_vae import VideoVAE
@@ -121,11 +122,52 @@ def latent_batches(
     return batches, channel_weights(clips, vae, latents, config.diffusion.channel_weight_power)
 
 
-def open_shards(config: TrainConfig, vae: str, text: TextEncoderConfig, device: torch.device) -> ShardedLatentBatches:
+@dataclass(frozen=True)
+class ShardedData:
+    """Data that were encoded before: batches of this process, what its clips are like, previews' scenes and texts."""
+
+    batches: ShardedLatentBatches
+    clips: ClipSetConfig
+    scenes: OracleScenes | None
+    text_encoder: TextEncoder
+
+
+def sharded_data(
+    config: TrainConfig | DistillConfig,
+    base: str | None,
+    dit: VideoDiTConfig,
+    vae: VideoVAE,
+    text: TextEncoderConfig,
+    device: torch.device,
+) -> ShardedData:
+    """The data of `data.shards`, whose held-out scenes `data.held_out` has. Raises as `open_shards`.
+
+    Args:
+        config: The command's settings.
+        base: The open base, or a world that was trained from one; None: another world, which is refused.
+        dit: The network's shape, whose windows processes may share.
+        vae: The base's.
+        text: The base's text encoder.
+        device: Where batches are made.
+    """
+    shards = open_shards(config, base, encoder_fingerprint(vae), text, device)
+    for index in shards.indices:
+        check_tokens(config.training.fit.context_parallel, dit, vae, index.height, index.width)
+    clips = dataclasses.replace(config.data.clips, horizontal_fov_deg=shards.indices[0].horizontal_fov_deg)
+    with distributed.local_main_first():  # held-out films are decoded once
+        scenes = held_out_scenes(config, clips, config.diffusion.num_new)
+    text_encoder = training_text_encoder(text, scenes.captions if scenes else [], Path(config.out), config.device)
+    return ShardedData(shards, clips, scenes, text_encoder)
+
+
+def open_shards(
+    config: TrainConfig | DistillConfig, base: str | None, vae: str, text: TextEncoderConfig, device: torch.device
+) -> ShardedLatentBatches:
     """The batches of this process from `data.shards`, which the base must have encoded.
 
     Args:
-        config: The training's settings.
+        config: The command's settings.
+        base: See `sharded_data`.
         vae: Fingerprint of the base's encoder.
         text: The base's text encoder.
         device: Where batches are made.
@@ -135,16 +177,16 @@ def open_shards(config: TrainConfig, vae: str, text: TextEncoderConfig, device: 
         ValueError: A set is of another base, rate or size, or too short; or a setting has no effect.
     """
     clips, longest = config.data.clips, config.diffusion.longest_window
-    if config.base is None or config.diffusion.channel_weight_power or config.diffusion.single_latent_rows > 1:
+    if base is None or config.diffusion.channel_weight_power or config.diffusion.single_latent_rows > 1:
         raise ValueError(
-            "data.shards: expected base=FOLDER with diffusion.channel_weight_power=0 and single_latent_rows=1; other "
-            "worlds read data.folder"
+            "data.shards: expected an open base, or a world that was trained from one, with "
+            "diffusion.channel_weight_power=0 and single_latent_rows=1; other worlds read data.folder"
         )
     text_name = umt5_fingerprint(Path(text.folder))
 
     def check(source: str, index: ShardIndex) -> None:
         if (index.vae, index.text) != (vae, text_name):
-            raise ValueError(f"data.shards: {source}: expected clips encoded by {config.base}, got another base's; "
+            raise ValueError(f"data.shards: {source}: expected clips encoded by {base}, got another base's; "
                              "encode them again")  # fmt: skip
         if index.fps != clips.fps:
             raise ValueError(f"data.shards: {source}: expected {clips.fps:g} frames a second (data.clips.fps), got "

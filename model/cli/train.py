@@ -17,7 +17,7 @@ from model.cli.joint_training import (
     encoded_clips,
     held_out_scenes,
     latent_batches,
-    open_shards,
+    sharded_data,
     training_text_encoder,
 )
 from model.cli.world_saver import WorldSaver
@@ -60,7 +60,7 @@ def train(config: TrainConfig) -> Path:
         inputs["data.shards"] = shards_fingerprint(config.data.shards)
     run_folder.check_inputs(Path(config.out), inputs)
     run_folder.check_settings(config.out, given)
-    data = training_data(config, vae, initial, inputs["vae"], device)
+    data = training_data(config, vae, initial, device)
     inputs |= data.inputs
     state = train_state(starting_dit(config), config.training, config.seed, inputs, device)
     if config.training.fit.context_parallel > 1:
@@ -110,22 +110,13 @@ class TrainingData:
     inputs: dict[str, str] = field(default_factory=dict)
 
 
-def training_data(
-    config: TrainConfig, vae: VideoVAE, initial: WorldConfig, vae_name: str, device: torch.device
-) -> TrainingData:
+def training_data(config: TrainConfig, vae: VideoVAE, initial: WorldConfig, device: torch.device) -> TrainingData:
     """Clips that are encoded here, or shards that were encoded before, whose held-out scenes `data.held_out` has."""
     if config.data.shards:
-        shards = open_shards(config, vae_name, initial.text_encoder, device)
-        for index in shards.indices:
-            check_tokens(config.training.fit.context_parallel, config.dit, vae, index.height, index.width)
-        first = shards.indices[0]
-        found = dataclasses.replace(config.data.clips, horizontal_fov_deg=first.horizontal_fov_deg)
-        world = world_config(config, initial, found, first.captions)
-        with distributed.local_main_first():  # held-out films are decoded once
-            scenes = held_out_scenes(config, found, config.diffusion.num_new)
-        prompts = scenes.captions if scenes else []
-        text_encoder = training_text_encoder(world.text_encoder, prompts, Path(config.out), config.device)
-        return TrainingData(shards, torch.ones(vae.config.latent_channels), world, text_encoder, scenes, len(shards))
+        data = sharded_data(config, config.base, config.dit, vae, initial.text_encoder, device)
+        world = world_config(config, initial, data.clips, data.batches.indices[0].captions)
+        weights = torch.ones(vae.config.latent_channels)
+        return TrainingData(data.batches, weights, world, data.text_encoder, data.scenes, len(data.batches))
     goes_on = config.initial_world is not None or config.base is not None
     clips, latents = encoded_clips(config.data, vae, initial if goes_on else None)
     world = world_config(config, initial, clips.config, clips.captions)

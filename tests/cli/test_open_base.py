@@ -18,11 +18,12 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 import cc2env
-from model.build import DistillConfig, TrainConfig
+from model.build import DataConfig, DistillConfig, TrainConfig
 from model.checkpoint import load_training_state
 from model.cli import joint_training
 from model.cli import train as command
 from model.cli.distill import distill
+from model.cli.encode import EncodeConfig, encode
 from model.cli.fine_tuning import frozen_base, starting_point
 from model.cli.train import train
 from model.data.clips import ClipSetConfig, render_clip_set
@@ -168,6 +169,26 @@ def test_two_processes_train_adapters_and_write_them_merged(wan22_base: Path, cl
         torch.testing.assert_close(two[name], tensor, rtol=2**-7, atol=2e-3, msg=lambda m, n=name: f"{n}: {m}")
     assert (tmp_path / "together/world/pytorch_lora_weights.safetensors").is_file()
     assert fly(tmp_path / "together/world").shape == (8, 32, 32, 3)
+
+
+def test_the_papers_distillation_reads_shards(wan_base: Path, clips: Path, tmp_path: Path) -> None:
+    world = train(settings("wan_phase1", wan_base, clips, tmp_path / "world", "training.num_steps=1"))
+    sizes = ClipSetConfig(num_clips=4, num_latents=6, height=32, width=32, fps=12.0, shard_size=4)
+    source = DataConfig(folder=str(clips), num_workers=1, clips=sizes)
+    shards = encode(EncodeConfig(base=str(wan_base), data=source, out=str(tmp_path / "shards"), clips_per_file=2))
+    given = [
+        "experiment=wan", f"world={world}", f"out={tmp_path}/fast", f"data.shards=[{shards}]", *SIZES[:4],
+        "diffusion.num_new=2", "+diffusion.context_shares={0:0.5,1:0.5,2:0,6:0,12:0}", "training.num_steps=2",
+        "training.fit.accumulation=2", "training.fit.sample_every=0",
+    ]  # fmt: skip
+    with initialize_config_module(config_module="configs.distill", version_base=None):
+        config = OmegaConf.to_object(compose("config", given))
+        with pytest.raises(ValueError, match=r"^flights.share: expected 0 with data.shards"):
+            OmegaConf.to_object(compose("config", [*given, "flights.share=0.5"]))
+    assert isinstance(config, DistillConfig) and config.gradient_checkpointing == "selective"
+    student = distill(config)
+    assert read_world(student).sampler.guidance_text == 1.0 and fly(student).shape == (8, 32, 32, 3)
+    assert len(losses(tmp_path / "fast/phase_1")) == 2
 
 
 @pytest.mark.slow
