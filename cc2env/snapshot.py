@@ -51,6 +51,12 @@ class EnvSnapshot:
     def __len__(self) -> int:
         return len(self.random_states)
 
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the world's state and of the last clip, on the world's device."""
+        tensors = [*self.session.state.values(include_nested=True, leaves_only=True), self.session.frames]
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
     def __getitem__(self, rows: SupportsIndex | slice | Sequence[int] | np.ndarray) -> "EnvSnapshot":
         """Copies of the rows that an index, slice, list (also with repeats) or mask chooses."""
         if not isinstance(rows, slice):

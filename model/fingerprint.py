@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, uint8
 
 
 def fingerprint(*contents: bytes | str | Tensor | Path) -> str:
@@ -22,7 +22,7 @@ def fingerprint(*contents: bytes | str | Tensor | Path) -> str:
                 with content.open("rb") as file:
                     hashlib.file_digest(file, lambda: digest)  # continues the same digest
             case Tensor():
-                digest.update(content.detach().cpu().contiguous().numpy().tobytes())
+                digest.update(content.detach().cpu().flatten().view(uint8).numpy().tobytes())  # NumPy has no bfloat16
             case str():
                 digest.update(content.encode())
             case _:

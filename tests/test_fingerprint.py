@@ -14,6 +14,9 @@ def test_it_is_the_sha_256_of_all_contents_in_order(tmp_path: Path) -> None:
     expected = hashlib.sha256(b"\x00a" + "é".encode() + numbers.numpy().tobytes() + path.read_bytes()).hexdigest()
     assert fingerprint(b"\x00a", "é", numbers, path) == expected
     assert fingerprint(numbers.T) != fingerprint(numbers)
+    halves = numbers.bfloat16()
+    assert fingerprint(halves) == fingerprint(halves.view(torch.int16)) != fingerprint(halves + 1)
+    assert fingerprint(torch.tensor(3)) == hashlib.sha256((3).to_bytes(8, "little")).hexdigest()
 
 
 def test_a_number_depends_on_where_contents_end_and_fits_an_int64() -> None:

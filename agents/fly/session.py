@@ -57,7 +57,8 @@ class Session:
         key_map: A version in `cc2env.wrappers.KEY_MAPS`.
         most_clips: Clips that a session holds.
         most_bytes: Bytes of all their frames, which take nearly all of the memory.
-        most_snapshots: Snapshots that it holds beside the first frame's.
+        most_snapshots: Snapshots that it holds beside the first frame's and the latest.
+        most_snapshot_bytes: Bytes of these, which are on the world's device.
 
     Attributes:
         clips: The clips by index.
@@ -71,9 +72,11 @@ class Session:
         most_clips: int = 400,
         most_bytes: int = 2**28,
         most_snapshots: int = 24,
+        most_snapshot_bytes: int = 2**30,
     ) -> None:
         self._env = DiscreteActions(env, key_map)
-        self._most_clips, self._most_bytes, self._most_snapshots = most_clips, most_bytes, most_snapshots
+        self._most_clips, self._most_bytes = most_clips, most_bytes
+        self._most_snapshots, self._most_snapshot_bytes = most_snapshots, most_snapshot_bytes
         self.key_map, self.clips = key_map, dict[int, Clip]()
         self.seed, self.options = 0, dict[str, Any]()
         self._next, self._at = 0, ROOT
@@ -140,7 +143,7 @@ class Session:
         clip.seconds = time.perf_counter() - started
         clip.snapshot = self._world.snapshot()
         self.clips[clip.index], self._at, self._next = clip, clip.index, self._next + 1
-        self._forget()
+        self._forget(keep=clip.index)
         return clip
 
     def drop(self, index: int) -> bool:
@@ -210,10 +213,14 @@ class Session:
         self._at = index
         self._forget(keep=index)
 
-    def _forget(self, keep: int = -1) -> None:
+    def _forget(self, keep: int) -> None:
         """Drops the snapshots of the oldest clips beyond the limit; the first frame's stays."""
         held = [clip for clip in self.clips.values() if clip.snapshot is not None and clip.index not in (ROOT, keep)]
-        for clip in held[: max(0, len(held) - self._most_snapshots)]:
+        sizes = [0 if clip.snapshot is None else clip.snapshot.num_bytes for clip in held]
+        first = max(0, len(held) - self._most_snapshots)
+        while first < len(held) and sum(sizes[first:]) > self._most_snapshot_bytes:
+            first += 1
+        for clip in held[:first]:
             clip.snapshot = None
 
 

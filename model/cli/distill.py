@@ -1,4 +1,4 @@
-"""`python -m model.cli.distill experiment=debug|tiny`: progressive distillation, from a world to faster worlds."""
+"""`python -m model.cli.distill experiment=debug|tiny|wan`: progressive distillation, from a world to faster worlds."""
 
 import dataclasses
 from itertools import pairwise
@@ -28,6 +28,7 @@ from model.training import distributed, run_folder
 from model.training.latent_set import LatentBatches, clips_fingerprint, encoder_fingerprint, weights_fingerprint
 from model.training.latent_shards import ShardedLatentBatches, shards_fingerprint
 from model.training.loop import Batches, fit
+from model.training.precision import to_training
 from model.training.sharding import is_sharded, shard, share_windows
 from model.training.stage import check_context_parallel, train_state
 from model.training.state import TrainState
@@ -44,7 +45,7 @@ def distill(config: DistillConfig) -> Path:
     """Runs (or resumes) all phases; returns the folder of the last one's world, or of the world of several samplers."""
     device = distributed.start(config.device)
     folder = world_folder(config.world)
-    teacher = sampled_config(read_world(folder), config.teacher)
+    teacher = sampled_config(with_text_encoder_of(folder, read_world(folder)), config.teacher)
     worlds = plan_worlds(config, teacher)
     if is_wan(folder) and (config.teacher != WorldOptions() or config.samplers != PhasesOfSamplers()):
         raise ValueError(
@@ -55,7 +56,7 @@ def distill(config: DistillConfig) -> Path:
         torch.set_num_threads(config.num_threads)
     torch.manual_seed(config.seed)
     run_folder.check_settings(config.out, config)
-    phases = Phases(config, folder, device)
+    phases = Phases(config, folder, teacher, device)
     run_folder.keep_settings(config.out, config)
     if config.teacher != WorldOptions():
         with distributed.local_main_first():
@@ -76,12 +77,11 @@ def distill(config: DistillConfig) -> Path:
 class Phases:
     """What all phases share: clips, their latents, the VAE and the text encoder of the world in `folder`."""
 
-    def __init__(self, config: DistillConfig, folder: Path, device: torch.device) -> None:
+    def __init__(self, config: DistillConfig, folder: Path, world: WorldConfig, device: torch.device) -> None:
         self.config, self.device = config, device
         self.vae = read_vae(folder).to(device)
         self.vae.requires_grad_(False).eval()
         self.vae_meta, self.depth = {} if is_wan(folder) else load_meta(folder / "vae"), folder / DEPTH_FOLDER
-        world = read_world(folder)
         # a bad setting is reported before hours of rendering
         check_windows(config.diffusion, config.data.clips)
         teacher = read_dit(folder, dtype=None)
@@ -89,6 +89,7 @@ class Phases:
         check_tokens(config.training.fit.context_parallel, teacher.config, self.vae, world.height, world.width)
         self.weights = torch.ones(self.vae.config.latent_channels)
         if config.data.shards:
+            check_size(config.data.clips, world)
             base = str(folder) if is_wan(folder) else None
             data = sharded_data(config, base, teacher.config, self.vae, world.text_encoder, device)
             self.batches: ShardedLatentBatches | LatentBatches = data.batches
@@ -108,7 +109,7 @@ class Phases:
     def run(self, number: int, folder: Path, before: WorldConfig, after: WorldConfig) -> Path:
         """Trains a student of the world in `folder`, from `before` to `after`; returns the folder of its world."""
         config, run = self.config, Path(self.config.out) / f"phase_{number}"
-        teacher, student = read_dit(folder), read_dit(folder, dtype=None)
+        teacher, student = read_dit(folder, dtype=None), read_dit(folder, dtype=None)
         inputs = {"vae": encoder_fingerprint(self.vae), "teacher": weights_fingerprint(teacher)}
         inputs |= self.inputs
         run_folder.check_inputs(run, inputs)
@@ -117,10 +118,12 @@ class Phases:
         teacher.requires_grad_(False).eval()
         batches: Batches = self.batches
         if config.flights.share:
-            batches = self.with_flights(teacher.to(self.device), before, run)
+            is_bfloat16 = config.training.fit.uses_bfloat16(self.device)
+            batches = self.with_flights(to_training(teacher, self.device, is_bfloat16), before, run)
         self.spread(teacher, state)
         windows = WindowSampler(config.diffusion, self.text_encoder.null(1)[0], teacher.config)
         clips, opening = step_plan(before.sampler, after.sampler), step_plan(before.opening, after.opening)
+        is_first = is_guided(clips) or is_guided(opening)  # phase to distil guidance
         saver = WorldSaver(
             run,
             state,
@@ -131,7 +134,7 @@ class Phases:
             num_clips=self.num_clips,
             is_bfloat16=config.training.fit.uses_bfloat16(self.device),
             vae_meta=self.vae_meta,
-            teacher=(folder, config.teacher_weight) if is_guided(clips) or is_guided(opening) else None,
+            teacher=(folder, config.teacher_weight) if config.teacher_weight and is_first else None,
         )
         print(f"phase {number}: clips in {describe(clips)}, openings in {describe(opening)}", flush=True)
         fit(
@@ -151,11 +154,11 @@ class Phases:
 
     def spread(self, teacher: VideoDiT, state: TrainState) -> None:
         """Brings the teacher to where the student is: to the device, or in shares to all processes."""
-        fit = self.config.training.fit
+        fit, is_bfloat16 = self.config.training.fit, self.config.training.fit.uses_bfloat16(self.device)
         if not is_sharded(state.module):
-            teacher.to(self.device)
+            to_training(teacher, self.device, is_bfloat16)
             return
-        shard(teacher, self.device, fit.uses_bfloat16(self.device))
+        shard(teacher, self.device, is_bfloat16)
         if fit.context_parallel > 1:
             for network in (teacher, state.module):
                 share_windows(network, self.device, fit.context_parallel)
@@ -170,6 +173,16 @@ class Phases:
                 teacher, self.batches, null_text, world, config.flights, run / "flights.safetensors", config.seed
             )
         return MixedBatches(self.batches, flights, config.flights.share, config.seed)
+
+
+def with_text_encoder_of(folder: Path, world: WorldConfig) -> WorldConfig:
+    """The world's settings with the whole path of a text encoder that has a folder: students lie elsewhere."""
+    text = world.text_encoder
+    if text.kind != "umt5":
+        return world
+    return dataclasses.replace(
+        world, text_encoder=dataclasses.replace(text, folder=str((folder / text.folder).resolve()))
+    )
 
 
 def average_with_teacher(component: Path, teacher: Path, weight: float) -> None:

@@ -126,7 +126,7 @@ def plan(config: PlanConfig) -> str:
     gpu_hours = cost.training * clips_a_step * stage.num_steps / (config.tflops * 1e12) / 3600
     held = training_memory(dit, stage, config.gpus)
     shared = f", shared by {together} GPUs" if together > 1 else ""
-    is_sharded = "weights that are gathered" in held
+    is_sharded = any("between processes" in name for name in held)
     dit.gradient_checkpointing = config.gradient_checkpointing
     tokens = longest.num_frames * tokens_a_frame // shape.patch_size[0]
     held[f"a step of the longest window, {tokens:,} tokens{shared}"] = (
@@ -136,13 +136,13 @@ def plan(config: PlanConfig) -> str:
     needed = {"in all": sum(held.values())}
     if base.text_parameters:
         needed["before it, for captions: text encoder in bfloat16, VAE"] = 2 * base.text_parameters + vae
-    if is_sharded and base.vae is not None:
+    if base.vae is not None:
         clips = config.data.clips
-        work = decoding_bytes(base.vae, clips.height, clips.width, config.diffusion.num_new, 2 if is_bfloat16 else 4)
-        own = held["weights"] + held["AdamW"] + held["average"]
-        needed["at a preview, the first one's: its share, the whole network, VAE, decoding"] = (
-            own + 4 * memory.parameters + vae + work
-        )
+        work = decoding_bytes(base.vae, clips.height, clips.width, config.diffusion.num_new, torch.float32.itemsize)
+        # the average lies in the network's own place, or in that of a whole one on the first process
+        copied = 4 * memory.parameters if is_sharded else 4 * memory.trained
+        state = held["weights"] + held["AdamW"] + held["average"]
+        needed["at a preview, decoding included"] = state + copied + vae + work
     rows = {
         "parameters, trained": f"{memory.parameters:,}, {memory.trained:,}",
         "clips a step": f"{clips_a_step:,}",

@@ -17,6 +17,7 @@ from model.text.encoder import TextEncoder
 from model.training import distributed
 from model.training.loop import with_average
 from model.training.lora import has_lora, lora_tensors, merged
+from model.training.precision import products_in_bfloat16
 from model.training.state import TrainState
 from model.vae.video_vae import VideoVAE
 from model.whole_file import write_text
@@ -39,7 +40,7 @@ class WorldSaver:
         text_encoder: The world's text encoder.
         scenes: What it flies through; None: there are no previews.
         num_clips: How many it learns from, for the record.
-        is_bfloat16: Previews compute as the training does, with products in bfloat16.
+        is_bfloat16: In previews the network computes as in the training, with products in bfloat16.
         vae_meta: The VAE's own record.
         parent: What the world's card says of the world that it continues (`fine_tuning.parent_of`); None: nothing.
         teacher: The world whose network the student's weights are averaged with, and its share; None: no average.
@@ -78,7 +79,7 @@ class WorldSaver:
         if self.teacher is not None:
             folder, weight = self.teacher
             module = averaged(module, read_dit(folder), weight)
-        with torch.autocast(self.state.device.type, torch.bfloat16, self.is_bfloat16):
+        with products_in_bfloat16(module, self.state.device, self.is_bfloat16):
             figures = {} if self._preview is None else self._preview(module, step)
         hours = round(self.state.elapsed_seconds / 3600, 2)
         meta = {"steps": step, "hours": hours, "clips": self.num_clips, "cores": os.cpu_count(), "preview": figures}

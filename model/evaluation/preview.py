@@ -17,7 +17,7 @@ from model.vae.video_vae import VideoVAE
 from model.world.config import WorldConfig
 from model.world.load import assemble_world
 
-_MOST_SCENES = 16  # are flown at once; fewer large ones
+_MOST_SCENES = 16  # are flown at once; of large ones only as many as the VAE decodes in one piece
 
 
 class WorldPreview:
@@ -46,8 +46,9 @@ class WorldPreview:
     def __call__(self, dit: VideoDiT, step: int) -> dict[str, float]:
         """Returns the PSNR figures (dB) of `summarise`, appends them to the curve, and writes a picture."""
         world = assemble_world(dit, self.vae, self.text_encoder, self.config)
-        at_once = self.vae.config.latents_at_once(1, self.config.height, self.config.width)
-        result = evaluate_oracle(world, world, self.scenes, batch_size=min(_MOST_SCENES, at_once))
+        latents = self.vae.config.latents_at_once(1, self.config.height, self.config.width)
+        at_once = max(1, min(_MOST_SCENES, latents // self.config.poses_per_clip))
+        result = evaluate_oracle(world, world, self.scenes, batch_size=at_once)
         summary = summarise(result)
         self.folder.mkdir(parents=True, exist_ok=True)
         write_image(self.folder / f"step_{step:06d}.png", comparison_sheet(self.scenes, result))

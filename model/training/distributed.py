@@ -38,6 +38,7 @@ def stop() -> None:
     if is_distributed():
         dist.barrier()  # a process that leaves first would close connections that another still uses
         dist.destroy_process_group()
+        _patient_group.cache_clear()
 
 
 def is_distributed() -> bool:

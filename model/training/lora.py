@@ -56,11 +56,15 @@ def has_lora(dit: nn.Module) -> bool:
 
 
 def merged(dit: VideoDiT) -> VideoDiT:
-    """A copy of the network with its adapters added to its matrices: an ordinary `VideoDiT`.
+    """A copy of the network with its adapters added to its matrices: an ordinary `VideoDiT`, on the CPU.
 
-    Matrices keep their type, so that those in bfloat16 are rounded once more.
+    A GPU that has room for one network need not have it for two. Matrices keep their type: those in bfloat16 are
+    rounded once more.
     """
-    plain = copy.deepcopy(dit)
+    memo: dict[int, Any] = {
+        id(p): nn.Parameter(p.detach().to("cpu", copy=True), p.requires_grad) for p in dit.parameters()
+    }
+    plain = copy.deepcopy(dit, memo).cpu()  # its buffers, too
     for name, layer in _lora_layers(plain).items():
         layer.merge()
         owner, _, leaf = name.rpartition(".")

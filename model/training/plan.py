@@ -150,9 +150,12 @@ class StateMemory:
             "AdamW": 8 * self.trained // shares,
             "average": 4 * self.trained * has_average // shares,
         }
-        if shares > 1:  # the block that computes and the next one; the rest is gathered once
-            gathered = (2 if is_bfloat16 else 4) * 2 * self.block + 4 * (self.parameters - self.num_blocks * self.block)
-            rows["weights that are gathered"] = gathered
+        if shares > 1:
+            size, trained = 2 if is_bfloat16 else 4, self.block * self.trained // self.parameters
+            # the block that computes, the next one, and what the latter is gathered in; the rest is gathered once
+            gathered = 3 * size * self.block + 4 * (self.parameters - self.num_blocks * self.block)
+            # a block's gradients, and the same in float32 while they are reduced
+            rows["weights and gradients on their way between processes"] = gathered + (size + 4) * trained
         return rows
 
 

@@ -25,10 +25,10 @@ def is_sharded(module: nn.Module) -> bool:
 
 
 def shard(module: nn.Module, device: torch.device, is_bfloat16: bool) -> nn.Module:
-    """Shards the module: this process keeps its share, in float32 on its device; gradients are added in float32, too.
+    """Shards the module: this process keeps its share on its device, in the types of `training_dtype`.
 
-    One block at a time goes to the device, so that a module that is mapped from a file is never whole in memory.
-    Returns the same module on the device `meta`, for `gather`.
+    Gradients are added in float32. One block at a time goes to the device, so that a module that is mapped from a file
+    is never whole in memory. Returns the same module on the device `meta`, for `gather`.
 
     Args:
         module: It has `blocks`, which are gathered one by one, and is the same on each process.

@@ -21,7 +21,7 @@ from model.training.plan import WindowShape, training_memory, window_cost
 from model.training.step_memory import step_bytes
 
 NUM_DEVICES = 2 if SMALL else torch.cuda.device_count()
-pytestmark = pytest.mark.skipif(NUM_DEVICES < 2, reason="needs two CUDA devices")
+pytestmark = pytest.mark.skipif(NUM_DEVICES < 2 or NUM_DEVICES % 2, reason="needs an even number of CUDA devices")
 
 BACKEND = "aot_eager" if SMALL else "inductor"
 SETTINGS: dict[str, dict[str, Any]] = {

@@ -124,7 +124,8 @@ def test_a_network_in_shares_leaves_every_process_its_part_and_two_blocks() -> N
     whole, shared = memory.rows(), memory.rows(shares=4, has_whole_gradients=False)
     for name in ("weights", "gradients", "AdamW", "average"):
         assert shared[name] == whole[name] // 4
-    assert shared["weights that are gathered"] == 2 * 2 * block + 4 * (num - 5 * block)
+    on_their_way = shared["weights and gradients on their way between processes"]
+    assert on_their_way == 3 * 2 * block + 4 * (num - 5 * block) + (2 + 4) * block
     assert memory.rows(shares=4)["gradients"] == whole["gradients"]
 
 

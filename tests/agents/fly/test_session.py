@@ -29,6 +29,22 @@ def test_a_session_shows_what_the_environment_shows(session):
     assert np.array_equal(session.fly(ROOT, "forward").frames, env.step(forward)[0])
 
 
+def test_snapshots_are_held_up_to_a_size_and_the_first_frames_and_the_latest_always(session):
+    size = session.clips[ROOT].snapshot.num_bytes
+    assert size > session.clips[ROOT].snapshot.session.frames.nbytes
+
+    def held(limit, *keys):
+        session._most_snapshot_bytes, at = limit, ROOT
+        for key in keys:
+            at = session.fly(at, key).index
+        return [index for index, clip in session.clips.items() if clip.snapshot is not None], at
+
+    indices, last = held(0, "forward", "left", "back", "right")
+    assert indices == [ROOT, last]
+    indices, last = held(2 * size, "back", "up", "left", "up")
+    assert indices == [ROOT, last - 2, last - 1, last]
+
+
 def test_branches_come_back_to_the_same_bytes_when_their_snapshots_are_forgotten(session):
     session._most_snapshots = 1
     keys = ["forward", "pan_left", "forward", "left"]
