@@ -31,6 +31,7 @@ from model.pretrained import wan
 from model.pretrained.original_files import num_stored
 from model.training.flow_matching_step import FlowMatchingStep
 from model.training.lora import LoRAConfig
+from model.world.config import read_world_config, write_world_config
 from model.world.networks import read_dit, read_world
 from model.world.open import memory_need
 from model.world.options import WorldOptions
@@ -185,8 +186,19 @@ def test_the_papers_distillation_reads_shards(wan_base: Path, clips: Path, tmp_p
         config = OmegaConf.to_object(compose("config", given))
         with pytest.raises(ValueError, match=r"^flights.share: expected 0 with data.shards"):
             OmegaConf.to_object(compose("config", [*given, "flights.share=0.5"]))
+        larger = OmegaConf.to_object(compose("config", [*given, "data.clips.height=64"]))
+    with pytest.raises(ValueError, match=r"^data.clips.height: expected 32, the world's, got 64"):
+        distill(larger)
     assert isinstance(config, DistillConfig) and config.gradient_checkpointing == "selective"
+    # a pipeline that has all its parts says where they are from where it lies
+    stored = read_world_config(world)
+    for part in ("text_encoder", "tokenizer"):
+        shutil.copytree(wan_base / part, world / part)
+    write_world_config(
+        world, dataclasses.replace(stored, text_encoder=dataclasses.replace(stored.text_encoder, folder="."))
+    )
     student = distill(config)
+    assert Path(read_world(student).text_encoder.folder) == world
     assert read_world(student).sampler.guidance_text == 1.0 and fly(student).shape == (8, 32, 32, 3)
     assert len(losses(tmp_path / "fast/phase_1")) == 2
 
