@@ -57,8 +57,8 @@ class PlanConfig(TrainConfig):
     """`python -m model.cli.plan`: the settings of a training, and what it would run on.
 
     Attributes:
-        base: `wan1.3b`, `wan14b`, `wan2.2-5b`, or a folder of which transformer/config.json and vae/config.json are
-            read; None: the network of `dit`, on latents of 8x8 pixels.
+        base: `wan1.3b`, `wan14b`, `wan2.2-5b`, or a folder, of which settings and headers are read; None: the network
+            of `dit`, on latents of 8x8 pixels.
         gpus: Processes that share every step's clips.
         tflops: Operations a second that a GPU reaches in training, in 10^12: its peak times the share that is reached.
         memory_gb: Of a GPU.
