@@ -17,16 +17,8 @@ def num_bytes(tensors: Iterable[Tensor], dtype: torch.dtype | None = None) -> in
     return sum(tensor.numel() * (dtype or tensor.dtype).itemsize for tensor in tensors)
 
 
-def vae_activation_bytes(height: int, width: int, base_dim: int, itemsize: int) -> int:
-    """Bytes for decoding one latent frame by Wan's VAE, with the caches of the frame before and of this one.
-
-    Source: counted (`tests/world/wan_fun/test_wan_fun_memory.py`).
-    """
-    return 70 * height * width * base_dim * itemsize
-
-
 def decoding_bytes(config: VideoVAEConfig, height: int, width: int, num_latents: int, itemsize: int) -> int:
-    """Bytes for decoding so many latent frames of one video, in the pieces in which our VAE decodes.
+    """Bytes for decoding so many latent frames of one video, in the pieces in which our VAE decodes, caches included.
 
     Source: counted (`tests/world/test_memory_need.py`).
     """

@@ -29,7 +29,7 @@ from model.world.config import WORLD_FILE
 from model.world.folder import folder_stamp, named_errors
 from model.world.open.causal_world import CausalSampler, CausalWorld
 from model.world.open.default_prompts import DEFAULT_PROMPTS
-from model.world.open.memory_need import check_memory, num_bytes, vae_activation_bytes
+from model.world.open.memory_need import check_memory, decoding_bytes, num_bytes
 from model.world.open.offloaded_text_encoder import OffloadedTextEncoder
 from model.world.protocol import WorldSpec
 
@@ -211,7 +211,7 @@ def memory_needs(
     own = stored * _CHUNK // (window - _CHUNK)  # the chunk's keys and values, before they are in the state
     work = max(
         transformer_activation_bytes(config, window * tokens, dtype.itemsize) + own,
-        vae_activation_bytes(height, width, vae_config.base_dim, torch.float32.itemsize) - 2 * cache,
+        decoding_bytes(vae_config, height, width, 1, torch.float32.itemsize) - 2 * cache,
     )
     text = num_bytes(stored_tensors(files.text_encoder).values())
     needs = {"network": num_bytes(dit.parameters(), dtype), "VAE": num_bytes(vae.parameters())}

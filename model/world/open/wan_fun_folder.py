@@ -24,7 +24,7 @@ from model.vae.video_vae import VideoVAE
 from model.world.folder import folder_stamp, named_errors
 from model.world.foreign_folder import contents_of
 from model.world.open.clip_image_encoder import CLIPImageEncoder
-from model.world.open.memory_need import check_memory, num_bytes, vae_activation_bytes
+from model.world.open.memory_need import check_memory, decoding_bytes, num_bytes
 from model.world.open.offloaded_text_encoder import OffloadedTextEncoder
 from model.world.open.wan_fun_config import WanFunWorldConfig, read_wan_fun_world_config
 from model.world.open.wan_fun_world import MASK_CHANNELS, WanFunWorld
@@ -121,7 +121,7 @@ def memory_needs(files: WanFunFiles, config: WanFunWorldConfig, device: torch.de
         transformer_activation_bytes(
             files.dit, num_latents * (config.height // 16) * (config.width // 16), dtype.itemsize
         ),
-        vae_activation_bytes(config.height, config.width, original_vae_config(files.vae).base_dim, dtype.itemsize),
+        decoding_bytes(original_vae_config(files.vae), config.height, config.width, 1, dtype.itemsize),
     )
     transformer = max(transformers) if offload else sum(transformers)
     needs = {"transformer": transformer, "VAE": num_bytes(stored_tensors(files.vae).values(), dtype)}
