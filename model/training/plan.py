@@ -133,13 +133,10 @@ class StateMemory:
         """Bytes of all weights."""
         return 4 * self.parameters - 2 * self.rounded
 
-    def rows(
-        self, has_average: bool = True, is_bfloat16: bool = True, shares: int = 1, has_whole_gradients: bool = True
-    ) -> dict[str, int]:
+    def rows(self, is_bfloat16: bool = True, shares: int = 1, has_whole_gradients: bool = True) -> dict[str, int]:
         """Float32, except for frozen matrices and gathered blocks in bfloat16.
 
         Args:
-            has_average: There is an average of the weights.
             is_bfloat16: Products are computed in bfloat16.
             shares: Processes that the network is sharded over; 1: each has all of it.
             has_whole_gradients: If sharded, gradients of several batches are summed before they are reduced.
@@ -148,7 +145,7 @@ class StateMemory:
             "weights": self.weights // shares,
             "gradients": 4 * self.trained // (1 if has_whole_gradients else shares),
             "AdamW": 8 * self.trained // shares,
-            "average": 4 * self.trained * has_average // shares,
+            "average": 4 * self.trained // shares,
         }
         if shares > 1:
             size, trained = 2 if is_bfloat16 else 4, self.block * self.trained // self.parameters
